@@ -21,11 +21,12 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptKind
+from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptKind, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.errors import EngineError, JobCancelled, PromptError
+from napari_sam3_assistant.workflows.track import Tracking
 
 REPORTER = NullReporter()
 SHAPE = (60, 80)
@@ -397,6 +398,31 @@ class Sam3VideoContract(TrackerContract):
         assert removed not in after[4].tracked
         area = np.count_nonzero(pixels(after[4])[corrected])
         assert area == pytest.approx(25 * 25, rel=0.1)
+
+    def test_a_phrase_goes_on_with_the_objects_that_an_engine_before_it_knew(
+        self, video_engine, movie, eager
+    ):
+        """What is told as masks is not found by the phrase a second time."""
+        engine, phrase = CachingEngine(video_engine), "cell"
+        with Tracking(engine, movie) as before:
+            before.add({0: PromptSet(text=phrase)}, REPORTER)
+            *_, last = before.follow([range(2)], REPORTER)
+        known = {record.id: record for record in last.objects}
+        assert known
+        masks = tuple(MaskPrompt(one.mask, one.region, one.id) for one in last.objects)
+        with Tracking(engine, movie) as tracking:
+            tracking.reserve(known)
+            tracking.add({1: PromptSet(masks=masks, text=phrase)}, REPORTER)
+            results = list(tracking.follow([range(2, 4)], REPORTER))
+        seen = set(known)
+        assert any(known.keys() & {record.id for record in one.objects} for one in results)
+        for result in results:
+            mine = [record for record in result.objects if record.id in known]
+            for record in result.objects:
+                if record.id not in seen:
+                    seen.add(record.id)
+                    assert all(record.iou(one) < 0.5 for one in mine)
+            assert result.tracked >= known.keys()
 
     def test_a_long_phrase_is_refused_and_leaves_nothing_behind(self, start, movie):
         track = start(movie, TrackSeed(0, 1, mask=mask()))

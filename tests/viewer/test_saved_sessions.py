@@ -6,6 +6,7 @@ import shutil
 import sys
 import threading
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 saved = import_module("saved_sessions")
 
-from napari_sam3_assistant.core.prompts import Task, Tool  # noqa: E402
+from napari_sam3_assistant.core.prompts import Joining, Task, Tool  # noqa: E402
 from napari_sam3_assistant.errors import NameTaken, SessionError  # noqa: E402
 from napari_sam3_assistant.session.messages import AREA  # noqa: E402
 
@@ -146,14 +147,30 @@ def stop_after(binding, frames):
     saved.wait_idle(binding)
 
 
-@pytest.mark.parametrize("name", ["left", "text"])
+def ask_for(binding, name):
+    """Ask for objects of a stack in one of the ways there are."""
+    model = binding.model
+    model.task = Task.VIDEO
+    if name == "click":
+        click(binding, (3, 23, 30))
+    elif name == "phrase":
+        model.tool, model.text = Tool.TEXT, "bright objects"
+    elif name == "example":
+        model.tool = Tool.EXAMPLE
+        binding.arm()
+        boxes = next(one for one in binding.viewer.layers if one.name == "SAM3 boxes")
+        corners = [[3, 10, 18], [3, 10, 42], [3, 36, 42], [3, 36, 18]]
+        boxes.add(np.array(corners, float), shape_type="rectangle")
+    else:
+        model.tool = Tool.EVERYTHING
+        model.everything = replace(model.everything, joining=Joining(name))
+
+
+@pytest.mark.parametrize("name", ["click", "phrase", "example", *Joining])
 def test_a_stopped_propagation_goes_on_where_it_stopped(binding, tmp_path, name):
     binding.viewer.add_image(discs((9, 96, 128)), name="stack", axis_labels=("z", "y", "x"))
-    binding.model.task = Task.VIDEO
-    if name == "text":
-        binding.model.tool, binding.model.text = Tool.TEXT, "bright objects"
-    else:
-        click(binding, (3, 23, 30))
+    binding.viewer.dims.set_point(0, 3)
+    ask_for(binding, name)
     stop_after(binding, 3)
     labels = binding.viewer.layers["SAM3 propagated preview labels"]
     done = np.asarray(labels.data).any(axis=(1, 2))
@@ -161,24 +178,21 @@ def test_a_stopped_propagation_goes_on_where_it_stopped(binding, tmp_path, name)
     saved.save(binding, tmp_path / "work")
     again = saved.open_in_new(tmp_path / "work.sam3session")
     saved.assert_same(saved.facts(binding), saved.facts(again))
-    if name == "text":  # the engine alone would know what it looks for
-        assert "look for them anew" in again.model.message.text
-        assert again.model.why_not.go_on
-        again.close()
-        return
     assert "Propagate Existing Session goes on" in again.model.message.text
-    assert again.model.tracked == binding.model.tracked == (1,)
+    assert again.model.tracked == binding.model.tracked
     for one in (binding, again):
         assert one.session.propagation.go_on().wait(240)
         saved.wait_idle(one)
+        assert "Propagated: " in one.model.message.text
     mine = again.viewer.layers["SAM3 propagated preview labels"].data
     assert np.asarray(mine).any(axis=(1, 2)).all()
     np.testing.assert_array_equal(mine, labels.data)
-    # A correction is known as one, and no prompt is given twice.
-    click(again, (6, 26, 30))
-    assert again.session.propagation.go_on().wait(240)
-    saved.wait_idle(again)
-    assert [*again.session.propagation.provenance.steps[-1]["prompts"]] == ["6"]
+    if name == "click":
+        # A correction is known as one, and no prompt is given twice.
+        click(again, (6, 26, 30))
+        assert again.session.propagation.go_on().wait(240)
+        saved.wait_idle(again)
+        assert [*again.session.propagation.provenance.steps[-1]["prompts"]] == ["6"]
     again.close()
 
 

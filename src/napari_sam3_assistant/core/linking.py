@@ -167,17 +167,7 @@ class Followed:
             return False
         if thinner < _BESIDE * thicker:
             return False
-        return neck < _DEEP * thinner or _iou(self.thickest, ahead[largest]) < _ASIDE
-
-
-def _iou(one: ObjectRecord, other: ObjectRecord) -> float:
-    both = one.region.intersect(other.region)
-    if both.is_empty:
-        return 0.0
-    shared = np.count_nonzero(
-        one.mask[both.localise(one.region).slices] & other.mask[both.localise(other.region).slices]
-    )
-    return float(shared / (one.area + other.area - shared))
+        return neck < _DEEP * thinner or self.thickest.iou(ahead[largest]) < _ASIDE
 
 
 def join_slices(before: LinkedFrame, after: LinkedFrame, least: float) -> dict[int, int]:

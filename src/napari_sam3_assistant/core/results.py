@@ -112,6 +112,17 @@ class ObjectRecord:
         """Return whether it has the pixels of another one, and no others."""
         return self.region == other.region and np.array_equal(self.mask, other.mask)
 
+    def iou(self, other: ObjectRecord) -> float:
+        """Return the intersection over the union of its pixels and another one's."""
+        both = self.region.intersect(other.region)
+        if both.is_empty:
+            return 0.0
+        shared = np.count_nonzero(
+            self.mask[both.localise(self.region).slices]
+            & other.mask[both.localise(other.region).slices]
+        )
+        return float(shared / (self.area + other.area - shared))
+
     def shift(self, dy: int, dx: int) -> ObjectRecord:
         """Return the object moved by whole pixels."""
         soft = None if self.soft is None else self.soft.shift(dy, dx)

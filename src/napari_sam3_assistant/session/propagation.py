@@ -209,10 +209,10 @@ class Propagation:
         for one in spans:
             one.within(len(stack.frames))
         if opened.tracking is None:
-            told = self._remember(opened, stack.frame)
+            told, known = self._remember(opened, stack.frame)
             check_prompts(spec, told, stack.frames)
             engine = self._engine.take()  # which lets go of what is open with an earlier one
-            opened.tracking = Tracking(engine, opened.stack.frames, opened.options)
+            opened.tracking = Tracking(engine, opened.stack.frames, opened.options, known)
             opened.choice = self._engine.choice
             self._keep_open(opened)
             frames = sorted({*told, *new})
@@ -222,10 +222,10 @@ class Propagation:
         shown = {frame: lineage.plane_as_found(one, frame) for frame, one in shown.items()}
         return self._run(opened, new, shown, spans, taken)
 
-    def _remember(self, opened: OpenTracking, shown: int) -> dict[int, PromptSet]:
-        """Return as masks what the labels hold where an engine that knows nothing can go on.
-
-        That is on the frames that were prompted, and on those that the next ones follow.
+    def _remember(
+        self, opened: OpenTracking, shown: int
+    ) -> tuple[dict[int, PromptSet], dict[int, tuple[MaskPrompt, ...]]]:
+        """Return what an engine is told that knows nothing of a propagation, to go on with it.
 
         Parameters
         ----------
@@ -233,8 +233,18 @@ class Propagation:
             The propagation.
         shown : int
             The frame on show.
+
+        Returns
+        -------
+        prompts : dict of int to PromptSet
+            The objects as masks, as the labels hold them on the frames that were prompted and on
+            those that the next ones follow; and what is looked for from there on.
+        known : dict of int to tuple of MaskPrompt
+            Where each slice is looked at by itself: the objects that those of the next are joined
+            to, by the numbers that the engine knows.
         """
         read = self._adapter.stacks.reader(opened.stack.target)
+        takes = self._engine.spec.video
         told = {}
         for frame in sorted(opened.anchors(shown)):
             labels = read(frame)
@@ -245,11 +255,18 @@ class Propagation:
             told[frame] = PromptSet(
                 masks=tuple(MaskPrompt(mask, box, id_) for id_, box, mask in masks if mask.any())
             )
-        if not any(one.masks for one in told.values()):
+        first = opened.next_from(shown)
+        looked_for = opened.looked_for
+        if looked_for.joins_slices:
+            named = rename_prompts(told, self._model.lineage)
+            return {first: looked_for}, {frame: one.masks for frame, one in named.items()}
+        if looked_for.text and takes is not None and PromptKind.TEXT in takes.prompts:
+            told[first] = replace(told.get(first, PromptSet()), text=looked_for.text)
+        if not any(one.kinds for one in told.values()):
             raise PromptError(
                 "No object is left on the frames to go on from.", "Press Start 3D Propagation."
             )
-        return told
+        return told, {}
 
     def set_class(self, ids: Collection[int], class_name: str) -> None:
         """Give propagated objects another class, on all frames."""
@@ -389,10 +406,8 @@ class Propagation:
     def _open_again(
         self, stack: StackTarget, provenance: StackProvenance, state: TrackingState
     ) -> None:
-        """Have a propagation that a session was saved with go on, unless it looks for objects."""
+        """Have a propagation that a session was saved with be one that can go on."""
         prompts, frames = provenance.prompts, provenance.frames
-        if any(one.kinds & _LOOKS_FOR for given in state.given for one in given.values()):
-            return
         snapshot = StackSnapshot(stack, min(prompts), frames, prompts, provenance.paths)
         opened = OpenTracking(None, snapshot, self._engine.choice, provenance.options)
         for given in state.given:
@@ -796,6 +811,10 @@ class OpenTracking:
             self.given.append(prompts)
             self._known_prompts |= new
 
+    def next_from(self, shown: int) -> int:
+        """Return the frame that the next one follows; without any left, the frame on show."""
+        return next((order[0] - order.step for order in self.left if order), shown)
+
     def anchors(self, shown: int) -> set[int]:
         """Return the frames whose labels an engine needs to go on that knows nothing of them.
 
@@ -803,6 +822,16 @@ class OpenTracking:
         """
         last = {order[0] - order.step for order in self.left if order} or {shown}
         return ({frame for given in self.given for frame in given} | last) & self.done
+
+    @property
+    def looked_for(self) -> PromptSet:
+        """What is looked for on each frame: a phrase, or everything on each slice by itself."""
+        for prompts in (one for given in self.given for one in given.values()):
+            if prompts.joins_slices:
+                return PromptSet(everything=prompts.everything)
+            if prompts.text.strip() and not prompts.exemplars:
+                return PromptSet(text=prompts.text.strip())
+        return PromptSet()
 
     def find_new_prompts(self, prompts: Mapping[int, PromptSet]) -> dict[int, PromptSet]:
         """Return those prompts that were not given yet: the corrections.
@@ -959,6 +988,8 @@ def _join_prompts(first: PromptSet, second: PromptSet) -> PromptSet:
         points=first.points + second.points,
         boxes=first.boxes + second.boxes,
         masks=first.masks + second.masks,
+        text=first.text,
+        everything=first.everything,
     )
 
 

@@ -42,13 +42,14 @@ from napari_sam3_assistant.engines.registry import create
 from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import MaskPrompt
     from napari_sam3_assistant.core.tracks import TrackSeed
     from napari_sam3_assistant.engines.base import Encoding
 
@@ -177,6 +178,8 @@ class EverythingTrack:
         The choices of the run.
     new_id : callable
         Returns the next free id.
+    known : mapping of int to sequence of MaskPrompt, optional
+        Objects with their ids on slices that are done: what is found beside them goes on in them.
     ahead : int
         So many slices are looked at before one of a volume is yielded.
     """
@@ -189,6 +192,7 @@ class EverythingTrack:
         options: PredictOptions,
         new_id: Callable[[], int],
         *,
+        known: Mapping[int, Sequence[MaskPrompt]] | None = None,
         ahead: int = 6,
     ) -> None:
         self._engine, self._frames = engine, frames
@@ -207,6 +211,26 @@ class EverythingTrack:
         # A model that is asked at points has thresholds of its own, and may take minutes a slice.
         self._in_volume = engine.spec.proposes and asked.joining is not Joining.TIME
         self._ahead = ahead if self._in_volume else 0
+        for frame, masks in (known or {}).items():
+            self._recall(frame, masks)
+
+    def _recall(self, frame: int, masks: Sequence[MaskPrompt]) -> None:
+        """Know again what is on a slice that is done."""
+        numbers = {id_: number for number, id_ in self._ids.items()}
+        objects = []
+        for mask in masks:
+            assert mask.object_id is not None
+            number = numbers.get(mask.object_id) or next(self._numbers)
+            self._ids[number] = mask.object_id
+            offset = (mask.region.y0, mask.region.x0)
+            record = ObjectRecord.from_mask(number, mask.mask, offset=offset)
+            if record is not None:
+                objects.append(record)
+                self._followed[number].add(record, sure=True)
+        painted = paint_labels(objects, Region.whole(self._frames.shape))
+        here = LinkedFrame.of(painted, objects, [record.id for record in objects])
+        self._known[frame] = _Known(here)
+        self._done.add(frame)
 
     def add(self, seed: TrackSeed) -> None:
         """Refuse: nothing is followed here."""

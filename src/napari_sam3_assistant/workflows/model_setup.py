@@ -13,7 +13,6 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.checkpoints import (
@@ -457,7 +456,7 @@ def difference(
 def _best_pairs(
     records: Sequence[ObjectRecord], expected: Sequence[ObjectRecord]
 ) -> list[tuple[float, ObjectRecord, ObjectRecord]]:
-    every = [(_iou(one, two), one, two) for one in records for two in expected]
+    every = [(one.iou(two), one, two) for one in records for two in expected]
     every.sort(key=lambda pair: pair[0], reverse=True)
     pairs: list[tuple[float, ObjectRecord, ObjectRecord]] = []
     for overlap, one, two in every:
@@ -465,15 +464,6 @@ def _best_pairs(
         if overlap > 0 and not taken:
             pairs.append((overlap, one, two))
     return pairs
-
-
-def _iou(one: ObjectRecord, two: ObjectRecord) -> float:
-    """Return the intersection over the union of two masks (Jaccard index)."""
-    if one.region.intersect(two.region).is_empty:
-        return 0.0
-    ours, theirs = (paint_labels((record,), one.region) > 0 for record in (one, two))
-    shared = int(np.count_nonzero(ours & theirs))
-    return shared / (one.area + two.area - shared)
 
 
 def _box_difference(one: ObjectRecord, two: ObjectRecord) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions
@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.prompts import MaskPrompt, PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
     from napari_sam3_assistant.core.tracks import TrackedFrame
     from napari_sam3_assistant.engines.caching_engine import CachingEngine, LockedTrack
     from napari_sam3_assistant.workflows.provenance import StackProvenance
+
+
+_SAME = 0.5
+"""What a phrase finds is a prompted object if they overlap by so much (IoU)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,14 +97,22 @@ class Tracking(AbstractContextManager["Tracking"]):
         The stack.
     options : PredictOptions
         The choices of the run.
+    known : mapping of int to sequence of MaskPrompt, optional
+        Objects with their numbers on frames that are done, which what is found on the next slices
+        by itself is joined to.
     """
 
     def __init__(
-        self, engine: CachingEngine, frames: FrameSource, options: PredictOptions | None = None
+        self,
+        engine: CachingEngine,
+        frames: FrameSource,
+        options: PredictOptions | None = None,
+        known: Mapping[int, Sequence[MaskPrompt]] | None = None,
     ) -> None:
         self.frames = frames
         self.engine = engine
         self._options = options or PredictOptions()
+        self._known = known or {}
         self._ids = ObjectIds()
         self._track: LockedTrack | EverythingTrack | None = None
         self._prompted: dict[int, set[int]] = {}
@@ -108,6 +120,8 @@ class Tracking(AbstractContextManager["Tracking"]):
         self._notes: tuple[str, ...] = ()
         self._phrase = ""
         self._made_by: Provenance | None = None
+        # The objects that a phrase has found, each with whether it is a prompted one as well.
+        self._doubles: dict[int, bool] = {}
         # What a first pass found on the frames that a second one reaches, too.
         self._earlier: dict[int, tuple[ObjectRecord, ...]] = {}
 
@@ -182,6 +196,7 @@ class Tracking(AbstractContextManager["Tracking"]):
                     found.everything,
                     self._options,
                     lambda: self._ids.take(None),
+                    known=self._known,
                 )
         return self.engine.track(self.frames, self._options, lambda: self._ids.take(None))
 
@@ -259,6 +274,7 @@ class Tracking(AbstractContextManager["Tracking"]):
             lost, left = 0, len(order)
             try:
                 for found in self._track.propagate(order, reporter):
+                    found = self._leave_out_doubles(found)
                     result = self._result(found, self._earlier.pop(found.frame, ()))
                     if found.frame in later:
                         self._earlier[found.frame] = result.objects
@@ -336,6 +352,24 @@ class Tracking(AbstractContextManager["Tracking"]):
         """Return the prompted frames of each object, and of the phrases."""
         phrases = set(self._phrase_frames)
         return [*self._prompted.values(), *([phrases] if phrases else [])]
+
+    def _leave_out_doubles(self, tracked: TrackedFrame) -> TrackedFrame:
+        """Return a frame without the objects of a phrase that are prompted ones as well.
+
+        Which it is an object shows where the phrase finds it first.
+        """
+        if not self._phrase or not self._prompted:
+            return tracked
+        prompted = [record for record in tracked.objects if record.id in self._prompted]
+        for record in tracked.objects:
+            if record.id not in self._prompted and record.id not in self._doubles:
+                self._doubles[record.id] = any(record.iou(one) >= _SAME for one in prompted)
+        doubles = {id_ for id_, double in self._doubles.items() if double} - self._prompted.keys()
+        return replace(
+            tracked,
+            objects=tuple(record for record in tracked.objects if record.id not in doubles),
+            tracked=tracked.tracked - doubles,
+        )
 
     def _result(self, tracked: TrackedFrame, before: tuple[ObjectRecord, ...]) -> FrameResult:
         """Return a frame's result, with what the pass before found there."""
