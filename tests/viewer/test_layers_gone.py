@@ -3,10 +3,15 @@
 import gc
 import time
 import weakref
+from contextlib import suppress
 
 import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from napari.layers._layer_actions import _convert_to_image, _convert_to_labels
 
 from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.errors import NothingNew
 
 
 def test_a_removed_image_is_freed_with_what_was_found_on_it(viewer, binding, run, disc):
@@ -121,3 +126,48 @@ class TestEncodings:
         while len(store) and time.monotonic() < deadline:
             gc.collect()
         assert len(store) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "convert", "kind"),
+    [
+        ("SAM3 live accepted labels", _convert_to_image, Image),
+        ("SAM3 preview labels", _convert_to_image, Image),
+        ("SAM3 mask prompt", _convert_to_image, Image),
+        ("SAM3 boxes", _convert_to_labels, Labels),
+        ("SAM3 preview boxes", _convert_to_labels, Labels),
+    ],
+)
+def test_what_napari_has_made_another_kind_of_layer_of_is_the_users(
+    viewer, binding, run, disc, name, convert, kind
+):
+    """By the list's menu, which takes our metadata along and may leave nothing of the original."""
+    image = viewer.add_image(disc, name="cells")
+    binding.model.task = Task.SEGMENT
+    for tool in (Tool.MASK, Tool.BOX):
+        binding.model.tool = tool
+        binding.arm()
+    viewer.layers["SAM3 boxes"].add([[8, 18], [32, 42]])
+    run()
+    binding.session.accept()
+    viewer.layers["SAM3 boxes"].add([[8, 18], [32, 42]])
+    run()
+    before = set(viewer.layers)
+    viewer.layers.selection = {viewer.layers[name]}
+
+    convert(viewer.layers)
+
+    (mine,) = set(viewer.layers) - before
+    assert isinstance(mine, kind)
+    assert "sam3_role" not in mine.metadata
+    shown = np.array(mine.data)
+    viewer.layers.selection.active = image
+    binding.model.tool = Tool.POINTS
+    binding.arm()
+    viewer.layers["SAM3 points"].add((20, 30))
+    run()
+    with suppress(NothingNew):  # where the accepted labels are still there
+        binding.session.accept()
+    assert mine in viewer.layers
+    np.testing.assert_array_equal(mine.data, shown)
+    assert viewer.layers["SAM3 live accepted labels"].data[20, 30]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from napari.layers import Image, Labels, Points, Shapes, Tracks
 
 from napari_sam3_assistant.viewer.geometry import convert_units, inner_transform, transform_of
 
@@ -69,6 +70,16 @@ NAMES = {
     Role.SCAN: "SAM3 scan labels",
     Role.MERGED: "SAM3 merged ROI labels",
 }
+_KINDS = dict.fromkeys(Role, Labels) | {
+    Role.POINTS: Points,
+    Role.BOXES: Shapes,
+    Role.PREVIEW_BOXES: Shapes,
+    Role.PREVIEW_MASKS: Image,
+    Role.ACTIVE_ROI: Shapes,
+    Role.SPLIT_LINE: Shapes,
+    Role.TRACKS: Tracks,
+}
+"""napari's Convert to Image and Convert to Labels make another kind of layer with our metadata."""
 PROMPT_ROLES = frozenset({Role.POINTS, Role.BOXES, Role.MASK})
 _WRITTEN = PROMPT_ROLES | {
     Role.PREVIEW_LABELS,
@@ -93,7 +104,10 @@ def key_of(layer: Layer) -> str:
 def role_of(layer: Layer) -> Role | None:
     """Return a layer's role, or None."""
     kept = layer.metadata.get(ROLE)
-    return Role(kept) if kept in set(Role) else None
+    if not isinstance(kept, str) or kept not in _KINDS:
+        return None
+    role = Role(kept)
+    return role if isinstance(layer, _KINDS[role]) else None
 
 
 def role_metadata(role: Role, image: str, label: str = "") -> dict[str, object]:
@@ -112,7 +126,7 @@ def role_metadata(role: Role, image: str, label: str = "") -> dict[str, object]:
 
 
 def disown(layer: Layer, layers: Iterable[Layer]) -> None:
-    """Take the role from a layer that the user made a copy of: the copy is the user's.
+    """Take the role from a layer that the user has copied or converted: that layer is the user's.
 
     napari copies the metadata along; the next run would write into the copy, or remove it.
 
@@ -124,10 +138,12 @@ def disown(layer: Layer, layers: Iterable[Layer]) -> None:
         All layers.
     """
     role = role_of(layer)
-    if role in _WRITTEN and any(
+    copied = role in _WRITTEN and any(
         other is not layer and role_of(other) is role and slot_of(other) == slot_of(layer)
         for other in layers
-    ):
+    )
+    converted = role is None and layer.metadata.get(ROLE) is not None
+    if copied or converted:
         ours = (ROLE, IMAGE, LABEL)
         layer.metadata = {key: kept for key, kept in layer.metadata.items() if key not in ours}
 
