@@ -90,6 +90,18 @@ def test_a_mistake_is_one_sentence(folder, capsys, command, said):
 
 
 @pytest.mark.parametrize(
+    "option",
+    [("--contrast", "-100,300"), ("--contrast", "-.5,3e2"), ("--box", "-5,-2,45,32")],
+)
+def test_values_below_0_need_no_equals_sign(folder, capsys, option):
+    point = () if option[0] == "--box" else ("--point", "30,20")
+
+    assert main(("segment", "a.ome.tif", *point, *option, "-o", "b.tif")) == 0, capsys.readouterr()
+
+    assert tifffile.imread("b.tif")[30, 20] == 1
+
+
+@pytest.mark.parametrize(
     "command",
     [
         ("track", "stack.npy", "--point", "30,20", "-o", "b.zarr"),

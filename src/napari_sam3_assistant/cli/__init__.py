@@ -9,6 +9,7 @@ import argparse
 import io
 import logging
 import os
+import re
 import signal
 import sys
 from contextlib import contextmanager, suppress
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             argcomplete.autocomplete(parser)
     try:
-        chosen = parser.parse_args(arguments)
+        chosen = parser.parse_args(_join_negative(sys.argv[1:] if arguments is None else arguments))
         with _stop_on_sigterm():
             return int(chosen.command(chosen))
     except Sam3AssistantError as error:
@@ -77,6 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _print_error(NO_MEMORY, 2)
     except KeyboardInterrupt:
         return _print_error("Stopped.", 130)
+
+
+def _join_negative(arguments: Sequence[str]) -> list[str]:
+    """Join options with values below 0: argparse takes such as ``-100,300`` for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if re.match(r"-[\d.]", argument) and joined and re.fullmatch(r"--[a-z][\w-]*", joined[-1]):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -209,7 +209,7 @@ def parse_numbers(text: str, lengths: tuple[int, ...], option: str) -> list[floa
     if lengths and len(values) not in lengths:
         wanted = " or ".join(map(str, lengths))
         raise PromptError(
-            f"{option} {text}: {len(values)} numbers, but {wanted} are needed.",
+            f"{option} {text}: {pluralize(len(values), 'number')}, but {wanted} are needed.",
             "Give the command --help to see how it is written.",
         )
     return values
