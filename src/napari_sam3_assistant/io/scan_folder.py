@@ -295,7 +295,7 @@ class ScanFolder:
         except OSError:
             # The folder has gone, and if there is one it is of another scan.
             return
-        if not any((self.path / "tiles").glob("*.npz")):
+        if not count_kept_tiles(self.output):
             with suppress(OSError):
                 self._remove()
 
@@ -303,6 +303,11 @@ class ScanFolder:
 def scan_folder_path(output: Path) -> Path:
     """Return the folder of a scan that is on its way to an output."""
     return output.with_name(f"{output.name}.scan")
+
+
+def count_kept_tiles(output: Path) -> int:
+    """Return how many tiles the folder of a scan holds; 0 where there is none."""
+    return sum(1 for _ in (scan_folder_path(output) / "tiles").glob("*.npz"))
 
 
 def output_path(folder: Path) -> Path:

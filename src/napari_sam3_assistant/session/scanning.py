@@ -19,7 +19,7 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.io.outputs import free_name, safe_name, typed_folder
-from napari_sam3_assistant.io.scan_folder import scan_folder_path
+from napari_sam3_assistant.io.scan_folder import count_kept_tiles, scan_folder_path
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.availability import regions_to_merge
 from napari_sam3_assistant.session.messages import describe_place, object_features
@@ -174,7 +174,8 @@ class ScanProgress:
         stored, latest = self._stored, self._latest
         if stored is None or latest is None:
             return
-        done = max(latest.done, latest.kept)
+        # Not from the latest step: it may be on its way still, or tiles after it are finished.
+        done = count_kept_tiles(stored.path)
         if not done:
             self._adapter.remove_file_backed(stored)
             return
