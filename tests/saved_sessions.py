@@ -179,6 +179,7 @@ def _preview(preview, names):
     run = preview.provenance
     return (
         _target(preview.target, names), preview.label, preview.seconds, preview.edited,
+        preview.by_hand,
         preview.ranges, preview.replaces, dict(preview.added),
         found.region, found.engine, found.notes,
         found.labels.tobytes(), [[_record(one) for one in group] for group in groups],

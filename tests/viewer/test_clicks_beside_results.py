@@ -396,6 +396,75 @@ def test_a_deleted_object_that_was_refined_is_refined_no_more(desk):
     assert desk.labels[DARK]
 
 
+WAYS = ("merge", "split", "paint", "erase", "delete")
+
+
+def change_by_hand(desk, way, *places):
+    """Change what lies at the first place, as the user does by hand; return its number."""
+    y, x = places[0]
+    record = {row.record.id: row for row in desk.model.results}
+    row = record[int(desk.labels[y, x])]
+    if way == "merge":
+        desk.session.correcting.merge(row, record[int(desk.labels[places[1]])])
+    elif way == "split":
+        line = np.array([(y - 12.0, x), (y + 12.0, x)])
+        desk.session.correcting.split([(row.preview, line)])
+    elif way == "delete":
+        desk.session.drop(row)
+    else:
+        desk.layer.brush_size = 5
+        at = (y, x + 9) if way == "paint" else (y + 5, x)
+        lead = (0,) * (desk.layer.ndim - 2)
+        desk.layer.paint((*lead, *at), row.record.id if way == "paint" else 0)
+    desk.settle()
+    return row.record.id
+
+
+@pytest.mark.parametrize("each", [False, True], ids=["all clicks one object", "one a click"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_changed_by_hand_stays_and_the_next_clicks_need_no_button(desk, way, each):
+    desk.take(Tool.POINTS)
+    desk.model.each_click = each
+    desk.click(DARK)
+    if each:
+        desk.click(OTHER)
+    step, clicked = desk.session.step, desk.labels.copy()
+    changed = change_by_hand(desk, way, DARK, OTHER if each else BRIGHT[2])
+    by_hand = desk.labels.copy()
+    left = [] if way == "delete" else [changed]
+    for number, at in enumerate([NOWHERE, *(() if each else (OTHER,))], 1):
+        desk.click(at)
+        assert not desk.model.why_not_live, f"click {number} waits for the button"
+        for id_ in left:
+            np.testing.assert_array_equal(desk.labels == id_, by_hand == id_)
+        kept = (by_hand != desk.found) & (by_hand > 0) & (by_hand <= desk.found.max())
+        np.testing.assert_array_equal(desk.labels[kept], by_hand[kept])
+    if way == "delete":
+        assert desk.labels[DARK] == 0
+    elif way != "merge":
+        assert desk.labels[OTHER] not in (0, changed)
+    if way in ("merge", "split", "delete"):  # a stroke is napari's to take back
+        while desk.session.step != step:
+            desk.session.undo()
+            desk.settle()
+        np.testing.assert_array_equal(desk.labels, clicked)
+        desk.click(NOWHERE)
+        assert not desk.model.why_not_live
+
+
+def test_a_click_on_an_object_that_was_changed_by_hand_corrects_it_as_it_is(desk):
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    id_ = change_by_hand(desk, "paint", DARK)
+    painted = desk.labels == id_
+    desk.click((DARK[0], DARK[1] + 9))
+    assert not desk.model.why_not_live
+    assert desk.ids == [1, 2, 3, 4, id_]
+    assert (desk.labels == id_)[painted].mean() > 0.8
+    desk.session.undo()
+    np.testing.assert_array_equal(desk.labels == id_, painted)
+
+
 def test_objects_of_two_previews_become_one(tmp_path):
     image = np.tile(draw_discs(), (4, 4))
     desk = Desk(image)

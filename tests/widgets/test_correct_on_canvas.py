@@ -161,6 +161,25 @@ def test_a_line_across_an_object_splits_it(found):
     assert len(found.viewer.layers[POINTS].data) == 1
 
 
+def test_the_click_after_a_split_needs_no_button_and_leaves_its_parts(open_window, discs):
+    user = open_window(discs)
+    user.press(Key.Key_P)
+    image = user.viewer.layers["image"]
+    user.click_at(image, FIRST)
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    user.press(Key.Key_S, SHIFT)
+    user.drag(image, (10, 48), (30, 47), (50, 46))
+    user.labels = user.viewer.layers[PREVIEW]
+    parts = user.labels.data.copy()
+    assert len(ids(user)) == 2
+    assert len(user.viewer.layers[POINTS].data) == 0
+    user.click_at(image, SECOND)
+    user.wait(lambda: at(user, SECOND) and not user.is_running)
+    np.testing.assert_array_equal(user.labels.data[parts > 0], parts[parts > 0])
+    assert len(ids(user)) == 3
+    vars(user).clear()  # napari's fixture fails where its window is still held
+
+
 def test_a_line_that_cuts_nothing_can_be_drawn_again_or_left(found):
     before, image = found.labels.data.copy(), found.viewer.layers["image"]
     found.press(Key.Key_S, SHIFT)

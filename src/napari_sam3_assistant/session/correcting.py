@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,6 @@ from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import union_box
 from napari_sam3_assistant.core.masks.splitting import split_along
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.core.prompts import ONE_BY_ONE
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import (
     ObjectRecord,
@@ -56,7 +54,7 @@ _NO_CUT = (
 
 def drop(preview: Preview, object_id: int) -> Preview:
     """Return a result without one of its objects: the user has changed it."""
-    return replace(preview, segmentation=drop_object(preview.segmentation, object_id), edited=True)
+    return preview.change(drop_object(preview.segmentation, object_id))
 
 
 class Correcting:
@@ -84,7 +82,7 @@ class Correcting:
         said = f"Object {id_} is taken out{where}. Undo brings it back."
         place = self._current(row.preview)
         if isinstance(place, Preview):
-            self._delete_found(place, id_, said)
+            self._show([(place, drop(place, id_))], said)
         else:
             self._write(place, self._relabel(row, 0), said)
 
@@ -102,8 +100,7 @@ class Correcting:
             raise PromptError("This is the same object.", "Choose another one to merge it with.")
         said = f"Object {gone} is a part of object {id_} now. Undo takes that back."
         if isinstance(place, Preview) and isinstance(giver, Preview):
-            self._merge_found(place, id_, giver, gone)
-            self._model.message = Message(said)
+            self._merge_found(place, id_, giver, gone, said)
             return
         if isinstance(place, Preview) or type(place) is not type(giver) or place.slot != giver.slot:
             raise PromptError(
@@ -184,30 +181,7 @@ class Correcting:
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _delete_found(self, place: Preview, id_: int, said: str) -> None:
-        """Take an object out of a preview, with its clicks: the next one would bring it back."""
-        record = next(one for one in place.segmentation.objects if one.id == id_)
-        current, mine = self._undo.current, {}
-        for kind in place.kinds & ONE_BY_ONE:
-            if id_ in (made := place.made_by(kind)):
-                mine[kind] = None if len(made) == 1 else record
-        dropped = [
-            self._adapter.drop_prompts(place.target, (kind,), current.prompts, on)
-            for kind, on in mine.items()
-        ]
-        changed = drop(place, id_)
-        if mine and all(dropped):
-            changed = replace(changed, edited=place.edited)  # a run leaves it out
-        seed = current.seed
-        if seed is not None and seed.slot == place.slot and seed.record.id == id_:
-            seed = None
-        after = tuple(changed if one is place else one for one in self._model.previews)
-        prompts = self._adapter.prompt_state() if any(dropped) else None
-        self._undo.go_on(after, seed, amend=False, prompts=prompts)
-        self._model.previews = after
-        self._model.message = Message(said)
-
-    def _merge_found(self, place: Preview, id_: int, giver: Preview, gone: int) -> None:
+    def _merge_found(self, place: Preview, id_: int, giver: Preview, gone: int, said: str) -> None:
         """Give an object of a preview the pixels of another one, also of another preview."""
         other = next(one for one in giver.segmentation.objects if one.id == gone)
         found = place.segmentation
@@ -223,13 +197,8 @@ class Correcting:
                 "Accept both, then merge them.",
             )
         merged = merge_objects(found, id_, other)
-        left = {place.slot: replace(place, segmentation=merged, edited=True)}
-        if place is not giver:
-            left[giver.slot] = drop(giver, gone)
-        previews = (left.get(one.slot, one) for one in self._model.previews)
-        after = tuple(one for one in previews if one.ids)
-        self._undo.record(after, amend=False)
-        self._model.previews = after
+        left = [] if place is giver else [(giver, drop(giver, gone))]
+        self._show([(place, place.change(merged)), *left], said)
 
     def _current(
         self, place: Preview | FramePlace | KeptPlace | FileBackedLabels
@@ -251,9 +220,19 @@ class Correcting:
             raise PromptError("This object is not there any more.", "Press Run Preview again.")
         return now
 
-    def _show(self, place: Preview, changed: Preview, said: str) -> None:
-        after = tuple(changed if one is place else one for one in self._model.previews)
-        self._undo.record(after, amend=False)
+    def _show(self, changes: Sequence[tuple[Preview, Preview]], said: str) -> None:
+        """Put results before and after in a step: no prompts make anew what has changed."""
+        current = self._undo.current
+        later = {before: self._undo.part_from_prompts(before, now) for before, now in changes}
+        gone = {(one.slot, id_) for one, now in changes for id_ in one.changed_in(now.segmentation)}
+        seed = current.seed
+        if seed is not None and (seed.slot, seed.record.id) in gone:
+            seed = None
+        after = tuple(later.get(one, one) for one in self._model.previews)
+        after = tuple(one for one in after if one.ids or len(changes) == 1)
+        parted = any(later[before] is not now for before, now in changes)
+        prompts = self._adapter.prompt_state() if parted else None
+        self._undo.go_on(after, seed, amend=False, prompts=prompts)
         self._model.previews = after
         self._model.message = Message(said)
 
@@ -284,8 +263,7 @@ class Correcting:
                 found = split_object(found, record.id, parts)
                 cut.append(record.id)
         if cut:
-            changed = replace(place, segmentation=found, edited=True)
-            self._show(place, changed, _explain_cut(cut))
+            self._show([(place, place.change(found))], _explain_cut(cut))
         return bool(cut)
 
     def _split_labels(self, place: FramePlace | KeptPlace, line: Line) -> bool:

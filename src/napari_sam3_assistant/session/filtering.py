@@ -292,7 +292,8 @@ class Filtering:
         same = asked is not None and kind in asked.prompts.kinds
         if kind is PromptKind.TEXT:
             same = same and asked is not None and asked.prompts.text.strip() == model.text.strip()
-        alone = len(model.previews) == 1 and not model.is_batch and not preview.edited
+        alone = len(model.previews) == 1 and not model.is_batch
+        alone = alone and not preview.edited and not preview.by_hand
         try:
             here = self._adapter.displayed(model.image).target == preview.target
         except ImageError:

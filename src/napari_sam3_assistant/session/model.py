@@ -14,7 +14,14 @@ from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.measurements import BASIC, VOLUME
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
-from napari_sam3_assistant.core.prompts import Everything, PromptKind, Task, Tool, parse_phrases
+from napari_sam3_assistant.core.prompts import (
+    ONE_BY_ONE,
+    Everything,
+    PromptKind,
+    Task,
+    Tool,
+    parse_phrases,
+)
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.engines.base import Traffic
 from napari_sam3_assistant.engines.precision import Precision
@@ -164,8 +171,10 @@ class Preview:
         What tells it from other previews of the image: a phrase, a region; empty for nothing.
     provenance : RunProvenance or None
         What made it, for the note beside a saved file.
-    edited : bool
-        Whether the user has changed its pixels since.
+    edited : frozenset of PromptKind
+        The kinds of prompts whose next run undoes what the user has changed or deleted since.
+    by_hand : frozenset of int
+        The objects that are as the user has changed them: no prompts make them anew.
     ranges : tuple of ColumnRange
         Which of the objects that were found are on show: those in ``segmentation``.
     hidden : tuple of ObjectRecord
@@ -182,7 +191,8 @@ class Preview:
     seconds: float
     label: str = ""
     provenance: RunProvenance | None = None
-    edited: bool = False
+    edited: frozenset[PromptKind] = frozenset()
+    by_hand: frozenset[int] = frozenset()
     ranges: tuple[ColumnRange, ...] = ()
     hidden: tuple[ObjectRecord, ...] = ()
     replaces: int = 0
@@ -211,11 +221,29 @@ class Preview:
         mine = self.added.get(kind, frozenset())
         if self.provenance is not None and kind in self.provenance.prompts.kinds:
             mine = mine | self.ids.difference(*self.added.values())
-        return mine & self.ids
+        return (mine & self.ids) - self.by_hand
 
     def holds_others(self, kind: PromptKind) -> bool:
         """Return whether there are objects that prompts of a kind did not make."""
         return self.made_by(kind) != self.ids
+
+    def changed_in(self, after: Segmentation) -> frozenset[int]:
+        """Return the objects that are others, or none any more, in a result by the user."""
+        before = {id(one) for one in self.segmentation.objects}
+        there = {one.id for one in after.objects if id(one) in before}
+        every = {one.id for one in (*self.segmentation.objects, *after.objects)}
+        return frozenset(every - there)
+
+    def change(self, after: Segmentation) -> Preview:
+        """Return it as the user has changed its objects.
+
+        What drawn prompts have made stays theirs: see :meth:`.undo.Undo.part_from_prompts`.
+        """
+        changed = self.changed_in(after)
+        undone = {kind for kind in self.kinds if self.made_by(kind) & changed}
+        drawn = frozenset[int]().union(*map(self.made_by, ONE_BY_ONE))
+        now = replace(self, segmentation=after, edited=self.edited | undone)
+        return replace(now, by_hand=(self.by_hand | changed - drawn) & now.ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,8 @@ class SegmentRun:
             label = self._roi.choose_label(beside, run.segmentation.region)
             preview = replace(run, label=label)
             gone = [one for one in model.previews if one not in beside]
-            note = _EDITS_GONE if any(one.edited or one.added for one in gone) else ""
+            worked_on = any(one.edited or one.by_hand or one.added for one in gone)
+            note = _EDITS_GONE if worked_on else ""
             if drop_drawn(model, self._adapter, gone, kind, known):
                 prompts = self._adapter.prompt_state()
                 note = note or _PROMPTS_GONE
@@ -283,8 +284,8 @@ class SegmentRun:
         if kind is PromptKind.POINTS and seed is not None and seed.is_in([shown]):
             return False
         if kind in ONE_BY_ONE:
-            return shown.edited and bool(shown.made_by(kind))
-        return shown.edited or not is_of_kind(shown, kind) or shown.holds_others(kind)
+            return kind in shown.edited and bool(shown.made_by(kind))
+        return bool(shown.edited) or not is_of_kind(shown, kind) or shown.holds_others(kind)
 
     def _find_seed(self, snapshot: ImageSnapshot) -> RefineSeed | None:
         """Return the seed, if the run refines it."""
@@ -384,6 +385,7 @@ def add_to(host: Preview, run: Preview, kind: PromptKind, seed: RefineSeed | Non
         segmentation=found,
         seconds=run.seconds,
         provenance=run.provenance if alone else host.provenance,
+        edited=host.edited - {kind},
         added={**others, kind: after.added.get(kind, frozenset()) | ids},
     )
 
@@ -396,6 +398,7 @@ def put_in(shown: Preview, gone: Collection[int], come: tuple[ObjectRecord, ...]
         shown,
         segmentation=put_objects(found, lost, come),
         hidden=tuple(one for one in shown.hidden if one.id not in gone),
+        by_hand=shown.by_hand.difference(gone),
         added={kind: made.difference(gone) for kind, made in shown.added.items()},
     )
 

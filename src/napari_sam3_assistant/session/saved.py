@@ -339,7 +339,7 @@ def _records_of(preview: Preview) -> tuple[ObjectRecord, ...]:
 
 
 def _head(preview: Preview) -> dict[str, Json]:
-    names = ("target", "seconds", "label", "edited", "ranges", "replaces", "added")
+    names = ("target", "seconds", "label", "edited", "by_hand", "ranges", "replaces", "added")
     told = {name: to_json(getattr(preview, name)) for name in names}
     found = preview.segmentation
     more = {name: to_json(getattr(found, name)) for name in ("region", "engine", "notes")}
@@ -410,7 +410,7 @@ def _read_preview(
     hints = field_types(Preview, _NAMES)
     more = {
         name: read_value(hints[name], entry[name])
-        for name in ("seconds", "label", "edited", "ranges", "replaces", "added")
+        for name in ("seconds", "label", "edited", "by_hand", "ranges", "replaces", "added")
     }
     return Preview(target, segmentation, hidden=groups["hidden"], **more)
 

@@ -9,11 +9,11 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sam3_assistant.core.lineage import Lineage
-from napari_sam3_assistant.core.prompts import MaskPrompt
+from napari_sam3_assistant.core.prompts import ONE_BY_ONE, MaskPrompt
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
@@ -173,13 +173,24 @@ class Undo:
         edits : iterable of (Preview, Preview)
             Results before and after.
         """
-        later = dict(edits)
-        if not later:
+        changes = dict(edits)
+        if not changes:
             return
+        known, seed = self.current.prompts, self.current.seed
+        later = {
+            before: self.part_from_prompts(
+                before, after, {seed.record.id} if seed and seed.slot == before.slot else ()
+            )
+            for before, after in changes.items()
+        }
+        parted = any(later[before] is not after for before, after in changes.items())
+        prompts = self._adapter.prompt_state() if parted else known
 
         def changed(step: UndoStep) -> UndoStep:
             if later.keys().isdisjoint(step.previews):
                 return step
+            if step.prompts == known:
+                step = replace(step, prompts=prompts)
             previews = tuple(later.get(one, one) for one in step.previews)
             seed = step.seed
             for one in previews:
@@ -190,6 +201,48 @@ class Undo:
         self._history.change(changed)
         self._model.previews = tuple(later.get(one, one) for one in self._model.previews)
         self._tell()
+
+    def part_from_prompts(
+        self, before: Preview, after: Preview, refined: Collection[int] = ()
+    ) -> Preview:
+        """Remove the prompts that made objects which the user has changed.
+
+        Else the next click would make them anew. Prompts that can't be told from those of other
+        objects stay, and so does what they made.
+
+        Parameters
+        ----------
+        before, after : Preview
+            The result as it was and as it is.
+        refined : collection of int
+            Objects whose clicks correct what is painted, and stay.
+
+        Returns
+        -------
+        Preview
+            The result as it is, with objects that no prompts make anew.
+        """
+        changed = before.changed_in(after.segmentation).difference(refined)
+        parted, edited = set[int](), after.edited
+        for kind in ONE_BY_ONE:
+            made = before.made_by(kind)
+            mine = made & changed
+            records = [one for one in before.segmentation.objects if one.id in mine]
+            dropped = [
+                self._adapter.drop_prompts(before.target, (kind,), self.current.prompts, on)
+                for on in ([None] if mine == made else records if mine else ())
+            ]
+            if mine and all(dropped):
+                parted |= mine
+                edited -= {kind} - before.edited
+        if not parted:
+            return after
+        return replace(
+            after,
+            edited=edited,
+            by_hand=(after.by_hand | parted) & after.ids,
+            added={kind: made - parted for kind, made in after.added.items()},
+        )
 
     def change_lineage(self, change: Callable[[Lineage], Lineage]) -> None:
         """Change what is known of tracks in all steps: it is of the propagation, and no step."""

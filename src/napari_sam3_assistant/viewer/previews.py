@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -197,7 +196,7 @@ def find_edit(
     changed = apply_edit(found, shown, where)
     if changed is None:
         return None
-    after = replace(preview, segmentation=changed, edited=True)
+    after = preview.change(changed)
     same = {record.id for record in changed.objects if record in found.objects}
     before = layer.features
     layer.features = object_features(changed.objects, changed.engine.title)
