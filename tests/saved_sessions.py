@@ -22,8 +22,13 @@ def new_binding(viewer=None):
 
 def wait_idle(binding):
     """Wait for the job that is going, and for those that follow from it."""
+    wait_until(lambda: not binding.model.running)
+
+
+def wait_until(is_so):
+    """Wait for what another thread does."""
     end = time.monotonic() + 240
-    while binding.model.running:
+    while not is_so():
         assert time.monotonic() < end
         threading.Event().wait(0.01)
 

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a packag
 saved = import_module("saved_sessions")
 scripted = import_module("scripted_session")
 
+from faulty_disks import small_disk  # noqa: E402
 from napari_sam3_assistant.io.session_folder import is_session, read_session  # noqa: E402
 from napari_sam3_assistant.session import journaling  # noqa: E402
 
@@ -171,6 +172,35 @@ def test_a_journal_that_can_not_be_opened_whole_stays(binding, tmp_path):
     assert write_down(again) != folder
     assert is_session(folder)
     again.close()
+
+
+def test_a_journal_on_a_full_disk_goes_on_when_there_is_room(binding, tmp_path):
+    (tmp_path / "journals").mkdir()
+    with small_disk(tmp_path / "journals", 100):
+        scripted.begin(binding)
+        scripted.act(binding, 0)
+        folder = write_down(binding)
+        assert (folder / "journal.log").exists()
+        noise = np.random.default_rng(0).integers(0, 255, (400, 400), np.uint8)
+        binding.viewer.add_image(noise, name="large")
+        write_down(binding)
+        saved.wait_until(lambda: "Free some space" in binding.model.message.text)
+        assert "save the session elsewhere" in binding.model.message.text
+        binding.model.text = "cells"
+        write_down(binding)
+        assert len(read_session(folder).arrays) == 1  # the image; nothing lies about
+        assert len(list((folder / "arrays").iterdir())) == 1
+        # There is room again.
+        binding.viewer.layers.remove("large")
+        binding.session.journaling.retry_s = 0
+        scripted.act(binding, 0)
+        write_down(binding)
+        before = saved.facts(binding)
+        left_by_a_kill(folder)
+        again = go_on(tmp_path / "journals")
+        saved.assert_same(before, saved.facts(again))
+        again.close()
+        binding.session.journaling.close()
 
 
 def test_after_a_kill_all_but_the_act_in_flight_is_there(tmp_path):

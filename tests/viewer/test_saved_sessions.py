@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 saved = import_module("saved_sessions")
 
+from faulty_disks import locked, small_disk  # noqa: E402
 from napari_sam3_assistant.core.prompts import Joining, Task, Tool  # noqa: E402
-from napari_sam3_assistant.errors import NameTaken, SessionError  # noqa: E402
+from napari_sam3_assistant.errors import ExportError, NameTaken, SessionError  # noqa: E402
 from napari_sam3_assistant.session.messages import AREA  # noqa: E402
 
 
@@ -320,6 +321,53 @@ def test_a_folder_of_something_else_is_left_alone(binding, tmp_path):
     with pytest.raises(NameTaken, match="is no session"):
         binding.session.storing.save(tmp_path / "work")
     assert (tmp_path / "work.sam3session" / "thesis.txt").read_text() == "years"
+
+
+def test_on_a_full_disk_the_session_stays_what_it_was_and_leaves_room(binding, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    binding.viewer.add_image(discs(), name="cells")
+    with small_disk(disk, 400):
+        saved.save(binding, disk / "work")
+        before = saved.facts(binding)
+        free = shutil.disk_usage(disk).free
+        noise = np.random.default_rng(0).integers(0, 255, (900, 900), np.uint8)
+        binding.viewer.add_labels(np.ones((50, 50), np.uint8), name="small")
+        binding.viewer.add_image(noise, name="large")
+        for name in ("work", "other"):
+            with pytest.raises(ExportError, match="Free some space on this disk"):
+                saved.save(binding, disk / name)
+            assert "Free some space" in binding.model.message.text
+            assert shutil.disk_usage(disk).free == free
+        assert not (disk / "other.sam3session").exists()
+        assert binding.session.storing.folder == disk / "work.sam3session"
+        again = saved.open_in_new(disk / "work.sam3session")
+        saved.assert_same(before, saved.facts(again))
+        again.close()
+        saved.save(binding, tmp_path / "elsewhere")
+        again = saved.open_in_new(tmp_path / "elsewhere.sam3session")
+        assert "large" in again.viewer.layers
+        again.close()
+        binding.session.storing.go_on_in(None)
+
+
+def test_a_session_that_nobody_may_write_is_opened_and_saved_elsewhere(binding, tmp_path):
+    binding.viewer.add_image(discs(), name="cells")
+    saved.save(binding, tmp_path / "work")
+    binding.session.storing.go_on_in(None)
+    with locked(tmp_path / "work.sam3session"):
+        with pytest.raises(ExportError, match="Choose a folder that you may write to"):
+            saved.save(binding, tmp_path / "work")
+        again = saved.open_in_new(tmp_path / "work.sam3session")
+        assert "can't be written" in again.model.message.text
+        assert "asks for another folder" in again.model.message.text
+        assert "cells" in again.viewer.layers
+        assert again.session.storing.folder is None
+        saved.save(again, tmp_path / "mine")
+        again.close()
+    (tmp_path / "locked").mkdir()
+    with locked(tmp_path / "locked"), pytest.raises(ExportError, match="you may write to"):
+        saved.save(binding, tmp_path / "locked" / "work")
 
 
 def test_a_later_version_is_refused(binding, tmp_path):

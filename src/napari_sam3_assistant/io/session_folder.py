@@ -226,24 +226,33 @@ def take_folder(folder: Path) -> bool:
     """Take a session for this process alone; returns whether no other one has it.
 
     The mark of a process that is gone counts no more.
+
+    Raises
+    ------
+    ExportError
+        If the folder can't be written.
     """
     lock = folder / _LOCK
-    for _ in range(2):
-        try:
-            with os.fdopen(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "w") as file:
-                file.write(process_mark())
-        except FileExistsError:
-            with suppress(OSError, ValueError):
-                mark = lock.read_text("utf8")[:100]
-                if mark == process_mark():
-                    return True
-                if is_running(mark) is not False:
-                    return False
-            with suppress(OSError):
+    with explain_os_errors(folder):
+        for _ in range(2):
+            try:
+                number = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            except FileExistsError:
+                with suppress(OSError, ValueError):
+                    mark = lock.read_text("utf8")[:100]
+                    if mark == process_mark():
+                        return True
+                    if is_running(mark) is not False:
+                        return False
+                with suppress(OSError):
+                    lock.unlink()
+                continue
+            try:
+                with os.fdopen(number, "w") as file:
+                    file.write(process_mark())
+            except OSError:
                 lock.unlink()
-        except OSError:
-            return False
-        else:
+                raise
             return True
     return False
 
@@ -476,6 +485,18 @@ def _sweep(folder: Path, named: set[str]) -> None:
         for place in (folder / _ARRAYS).iterdir():
             if f"{_ARRAYS}/{place.name}" not in named:
                 shutil.rmtree(place, ignore_errors=True)
+
+
+def discard_draft(folder: Path) -> None:
+    """Remove what a save that failed has left; what was a session before stays as it was."""
+    with suppress(OSError, SessionError):
+        if is_session(folder):
+            _sweep(folder, {stored.path for stored in read_session(folder).arrays.values()})
+        else:
+            shutil.rmtree(folder / _ARRAYS, ignore_errors=True)
+            for name in (_JOURNAL, _LOCK):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def read_session(folder: Path) -> StoredSession:

@@ -27,6 +27,7 @@ from napari_sam3_assistant.io.session_folder import (
     Journal,
     PixelBox,
     apply_journal,
+    discard_draft,
     is_session,
     is_taken,
     make_folder,
@@ -128,6 +129,8 @@ class Journaling:
         Opens another one.
     written : int
         Bytes that were appended so far.
+    retry_s : float
+        Seconds after which it is tried again where it could not be written.
     adopted : Signal
         Tells that a journal of an earlier start goes on as this one.
     """
@@ -138,7 +141,7 @@ class Journaling:
         self, services: Services, storing: Storing, opening: Opening, deliver: Deliver
     ) -> None:
         self.folder: Path | None = None
-        self.written = 0
+        self.written, self.retry_s = 0, 60.0
         self._model, self._adapter = services.model, services.adapter
         self._services, self._deliver = services, deliver
         self.storing, self.opening = storing, opening
@@ -148,7 +151,8 @@ class Journaling:
         self._bases: dict[str, tuple[AnyArray, ...]] = {}
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._failed = False
+        self._failed_at: float | None = None
+        self._told = False  # that it can't be written
         self._clean = False
         self._works = self._at_saving = 0
 
@@ -170,8 +174,12 @@ class Journaling:
 
     def tick(self) -> None:
         """Write down what has changed; called some times a second."""
-        if not self._dirty or self._root is None or self._failed:
+        if not self._dirty or self._root is None:
             return
+        if self._failed_at is not None:
+            if time.monotonic() - self._failed_at < self.retry_s:
+                return
+            self._write_anew()
         self._dirty = False
         self._adapter.saved.watch_pixels()
         captured = self.storing.capture_for_journal()
@@ -243,9 +251,7 @@ class Journaling:
         ours = self._root is not None and folder.parent == self._root.absolute()
         # One that could not be opened whole stays as it is, for the next start.
         if ours and not self.opening.problems:
-            self._known.clear()
-            self._bases.clear()
-            self._stop_thread()
+            self._write_anew()
             if self.folder is not None and self.folder != folder:
                 remove_session(self.folder)
             self.folder = folder
@@ -254,7 +260,11 @@ class Journaling:
         self.tick()
         self._clean = self.storing.folder == folder
 
-    def _stop_thread(self) -> None:
+    def _write_anew(self) -> None:
+        """Let the next tick write all there is, and not what has changed alone."""
+        self._known.clear()
+        self._bases.clear()
+        self._failed_at = None
         if self._thread is not None:
             self._tasks.put(None)
             self._thread.join(_PATIENCE_S)
@@ -304,12 +314,16 @@ class Journaling:
 
     def _note_bytes(self, count: int) -> None:
         self.written += count
+        self._told = False
 
     def _on_failed(self, error: Sam3AssistantError) -> None:
         def tell() -> None:
-            self._failed = True
-            said = f"The journal is not written any more: {error} Save the session now and then."
-            self._model.message = Message(said, Level.WARNING)
+            self._failed_at = time.monotonic()
+            if not self._told:
+                self._told = True
+                said = f"What you do is not written down now: {error} It is tried again each minute"
+                said += "; save the session elsewhere until then."
+                self._model.message = Message(said, Level.WARNING)
 
         self._deliver(tell)
 
@@ -329,7 +343,7 @@ def _is_worth(captured: Captured) -> bool:
 
 
 class _Writer:
-    """Writes tasks, on a thread of its own."""
+    """Writes tasks, on a thread of its own, until one can't be written."""
 
     def __init__(
         self,
@@ -341,6 +355,7 @@ class _Writer:
         self._folder, self._tasks = folder, tasks
         self._note_bytes, self._failed = note_bytes, failed
         self._journal: Journal | None = None
+        self._has_failed = False
         self._pixels = self._held = 0
         self._arrays: dict[str, dict[str, StoredArray]] = {}
 
@@ -363,27 +378,30 @@ class _Writer:
                 continue
             if task is None:
                 break
+            if task.done is not None:
+                task.done.set()
+                continue
             self._try(partial(self._write, task))
             synced = False
         self._try(self._sync)
 
     def _try(self, work: Callable[[], None]) -> None:
+        if self._has_failed:  # nothing can follow a record that is half there
+            return
         try:
             work()
         except (Sam3AssistantError, OSError, TypeError, ValueError) as error:
-            told = (
+            self._has_failed = True
+            discard_draft(self._folder)
+            self._failed(
                 error if isinstance(error, Sam3AssistantError) else Sam3AssistantError(str(error))
             )
-            self._failed(told)
 
     def _sync(self) -> None:
         if self._journal is not None:
             self._journal.sync()
 
     def _write(self, task: _Task) -> None:
-        if task.done is not None:
-            task.done.set()
-            return
         entries = {name: one.make() for name, one in task.entries.items()}
         if self._journal is None:
             make_folder(self._folder)

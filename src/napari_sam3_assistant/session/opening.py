@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,12 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import TrackRow
 from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.errors import PromptError, Sam3AssistantError, SessionError
+from napari_sam3_assistant.errors import (
+    ExportError,
+    PromptError,
+    Sam3AssistantError,
+    SessionError,
+)
 from napari_sam3_assistant.io import workspace
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.io.session_folder import (
@@ -190,11 +196,14 @@ class Opening:
         session = loaded.session
 
         def work(reporter: Reporter) -> Iterator[Loaded]:
-            loaded.is_ours = bind and take_folder(session.folder)
-            if bind and not loaded.is_ours:
-                loaded.notes.append(
-                    f"{session.folder} is open in another napari, so it can't be saved there."
-                )
+            if bind:
+                try:
+                    loaded.is_ours = take_folder(session.folder)
+                    why = f"{session.folder} is open in another napari"
+                except ExportError as error:
+                    why = error.message.rstrip(".")
+                if not loaded.is_ours:
+                    loaded.notes.append(f"{why}, so Save Session asks for another folder.")
             for key, told in (*_pixel_entries(session), *_scan_entries(session)):
                 reporter.check()
                 try:
@@ -221,7 +230,8 @@ class Opening:
         before = session.entries.get("session_folder")
         folder: Path | None = None
         if isinstance(before, str):  # it is a journal
-            folder = Path(before) if before and take_folder(Path(before)) else None
+            with suppress(ExportError):  # it is gone, or can't be written: one is asked
+                folder = Path(before) if before and take_folder(Path(before)) else None
         elif read.is_ours and not read.problems:
             folder = session.folder
         else:

@@ -18,6 +18,7 @@ from napari_sam3_assistant.io import session_folder
 from napari_sam3_assistant.io.session_folder import (
     StoredArray,
     check_free,
+    discard_draft,
     make_folder,
     release_folder,
     take_folder,
@@ -154,12 +155,20 @@ class _Saving:
         self._tokens = {key: _token_of(one) for key, one in captured.pixels.items()}
 
     def work(self, reporter: Reporter) -> Iterator[int]:
-        """Write it; yields how many layers have pixels."""
+        """Write it; yields how many layers have pixels. If it fails, nothing of it stays."""
         make_folder(self.folder)
-        if not take_folder(self.folder):
-            raise SessionError(
-                f"{self.folder} is open in another napari.", "Save the session under another name."
-            )
+        try:
+            if take_folder(self.folder):
+                yield self._write(reporter)
+                return
+        except BaseException:
+            discard_draft(self.folder)
+            raise
+        raise SessionError(
+            f"{self.folder} is open in another napari.", "Save the session under another name."
+        )
+
+    def _write(self, reporter: Reporter) -> int:
         entries = {name: entry.make() for name, entry in self._captured.entries.items()}
         for key, pixels in self._captured.pixels.items():
             held = self._known.get(key)
@@ -175,7 +184,7 @@ class _Saving:
             named |= self._hold_scans(entries, reporter)
         reporter.check()
         write_index(self.folder, entries, named)
-        yield len(self.held)
+        return len(self.held)
 
     def _hold_scans(self, entries: dict[str, Any], reporter: Reporter) -> dict[str, StoredArray]:
         """Write the labels of scans, too; return the arrays."""
@@ -365,7 +374,7 @@ class Storing:
         self._adapter.saved.watch_pixels()
         job = Job("Saving the session", saving.work, writes=True)
         job.yielded.connect(partial(self._note_saved, saving))
-        job.finished.connect(partial(self._on_end, job))
+        job.finished.connect(partial(self._on_end, job, place))
         if not self._model.running:
             return self._services.jobs.start(job)
         self._quiet.start(job)
@@ -382,7 +391,9 @@ class Storing:
         self._say(said, Level.SUCCESS)
         self.saved.emit(place)
 
-    def _on_end(self, job: Job, state: JobState) -> None:
+    def _on_end(self, job: Job, place: Path, state: JobState) -> None:
+        if state is not JobState.DONE and place != self.folder:
+            release_folder(place)
         if job.error is not None:
             self._say(str(job.error), Level.ERROR)
         elif state is JobState.CANCELLED:
