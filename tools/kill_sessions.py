@@ -40,6 +40,10 @@ ACTS = (
 """What the person does in the window."""
 
 
+_MOST_TOLD = 300
+"""Letters of a value that is told of."""
+
+
 def go_on(root: Path) -> dict[str, object]:
     """Return what comes back of the one journal in a folder."""
     binding = saved.new_binding()
@@ -133,8 +137,8 @@ def as_parts(facts: dict[str, object]) -> dict[str, object]:
 
 def find_lost(
     found: dict[str, object], done: list[dict[str, object]], states: list[dict[str, object]]
-) -> list[str]:
-    """Return which parts are neither as before the act in flight nor as after it."""
+) -> dict[str, str]:
+    """Return what of each part is neither as before the act in flight nor as after it."""
     before = as_parts(done[-1])
     after = as_parts(states[min(len(done), len(states) - 1)])
     here = as_parts(found)
@@ -142,15 +146,27 @@ def find_lost(
     lost = [name for name in before.keys() - here.keys() if name in after]
     # Which layer is selected may be in between, as while a stroke is painted.
     names = (before.keys() & here.keys()) - {"selected"}
-    return lost + [
-        name for name in names if not is_between(here[name], before[name], after.get(name))
-    ]
+    lost += [name for name in names if not is_between(here[name], before[name], after.get(name))]
+    return {name: tell_apart(here.get(name), before.get(name), after.get(name)) for name in lost}
 
 
-def main(times: int, *, docked: bool) -> int:
+def tell_apart(found: object, before: object, after: object) -> str:
+    """Return what came back beside what was there, where dicts differ key by key."""
+    if isinstance(found, dict) and isinstance(before, dict):
+        then = after if isinstance(after, dict) else {}
+        return "; ".join(
+            f"{name}: {tell_apart(one, before.get(name), then.get(name))}"
+            for name, one in found.items()
+            if not is_between(one, before.get(name), then.get(name))
+        )
+    told = (repr(one)[:_MOST_TOLD] for one in (found, before, after))
+    return "{} came back, {} was before the act, {} after it".format(*told)
+
+
+def main(times: int, seed: int, *, docked: bool) -> int:
     """Kill, compare and tell."""
     folder = Path(tempfile.mkdtemp())
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(seed)
     if docked:
         _, states = run_docked(folder / "whole", 0)
         longest = 1.6 * len(ACTS)
@@ -168,7 +184,8 @@ def main(times: int, *, docked: bool) -> int:
             continue
         parts = find_lost(go_on(root), done, states)
         lost += bool(parts)
-        said = f"lost: {', '.join(sorted(parts))}" if parts else "all there"
+        differ = (f"{name} ({how})" for name, how in sorted(parts.items()))
+        said = f"lost: {', '.join(differ)}" if parts else "all there"
         print(f"{number + 1}: killed after {after:.3f} s, {len(done)} acts: {said}", flush=True)
         if docked:
             shutil.rmtree(root.parents[1], ignore_errors=True)
@@ -181,9 +198,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kills", type=int, nargs="?", default=50)
     parser.add_argument("--docked", action="store_true")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--told", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--after", type=float, default=0.0, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.told is not None:
         work_in_window(chosen.told, chosen.after)
-    sys.exit(main(chosen.kills, docked=chosen.docked))
+    sys.exit(main(chosen.kills, chosen.seed, docked=chosen.docked))

@@ -9,12 +9,14 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 saved = import_module("saved_sessions")
 scripted = import_module("scripted_session")
 
 from faulty_disks import small_disk  # noqa: E402
+from napari_sam3_assistant.core.prompts import Task  # noqa: E402
 from napari_sam3_assistant.io.session_folder import is_session, read_session  # noqa: E402
 from napari_sam3_assistant.session import journaling  # noqa: E402
 
@@ -201,6 +203,34 @@ def test_a_journal_on_a_full_disk_goes_on_when_there_is_room(binding, tmp_path):
         saved.assert_same(before, saved.facts(again))
         again.close()
         binding.session.journaling.close()
+
+
+def test_a_folder_batch_that_was_not_done_is_offered_again(binding, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", scripted.make_image())
+    scan_model, model = binding.session.scan_model, binding.model
+    scan_model.folder_source = str(tmp_path / "in")
+    scan_model.folder_output = str(tmp_path / "out")
+    model.task, model.text = Task.TEXT, "bright discs"
+    assert not binding.session.folder_batch.is_left
+    job = binding.session.folder_batch.run()
+    job.yielded.connect(lambda _: job.cancel())
+    assert job.wait(240)
+    saved.wait_idle(binding)
+    assert binding.session.folder_batch.is_left
+    assert "Continue batch" in model.message.text
+    left_by_a_kill(write_down(binding))
+    again = go_on(tmp_path / "journals")
+    assert f"{tmp_path / 'in'} was not done: Continue batch" in again.model.message.text
+    batch = again.session.folder_batch
+    assert batch.is_left
+    assert batch.run().wait(240)
+    saved.wait_idle(again)
+    assert "2 done" in again.model.message.text
+    assert "1 skipped" in again.model.message.text
+    assert not batch.is_left
+    again.close()
 
 
 def test_after_a_kill_all_but_the_act_in_flight_is_there(tmp_path):

@@ -183,7 +183,8 @@ class Journaling:
         self._dirty = False
         self._adapter.saved.watch_pixels()
         captured = self.storing.capture_for_journal()
-        if self.folder is None and not _is_worth(captured):
+        begun = self._services.scan_model.folder_begun
+        if self.folder is None and not begun and not _is_worth(captured):
             return
         task = self._compare(captured)
         if task is not None:

@@ -894,6 +894,9 @@ class ScanModel:
         Which image of files that hold several, from 0; ``LARGEST`` for the largest.
     folder_series_found : FolderSeries or None
         What the first files of the folder hold; None while that is not known.
+    folder_begun : str
+        Folder of the images of a batch that goes, or that was stopped, also by a crash; empty for
+        none.
     folder_done : str
         Folder of the labels of the batch that ran last; empty for none.
     """
@@ -911,6 +914,7 @@ class ScanModel:
     folder_skips: bool = True
     folder_series: int = LARGEST
     folder_series_found: FolderSeries | None = None
+    folder_begun: str = ""
     folder_done: str = ""
 
     def tiles(self) -> TileOptions:

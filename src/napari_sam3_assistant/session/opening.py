@@ -421,6 +421,10 @@ class Opening:
                 else "What the engine knew of propagated objects is not kept: press Start 3D "
                 "Propagation to look for them anew; the labels that are done are here."
             )
+        if begun := self._services.scan_model.folder_begun:
+            notes.append(
+                f"The batch of the folder {begun} was not done: Continue batch runs what is left."
+            )
         unread = session.entries.get("unread")
         problems.extend(map(str, unread if isinstance(unread, list) else ()))
         if session.damaged:

@@ -100,6 +100,9 @@ CHOICES = (
 )
 """The fields of the model that a session brings back; what a machine has of its own is not."""
 
+CHOICES_OF_SCANS = (*REMEMBERED_OF_SCANS, "folder_begun")
+"""Those of the state of scans and folder batches."""
+
 _KEYS = ("image", "points_layer", "shapes_layer", "labels_layer")
 """Those of them that name a layer."""
 
@@ -211,9 +214,7 @@ def choice_entries(model: SessionModel, scan_model: ScanModel) -> dict[str, Entr
     """Return what was chosen."""
     return {
         "choices": Entry.of({name: to_json(getattr(model, name)) for name in CHOICES}),
-        "scans": Entry.of(
-            {name: to_json(getattr(scan_model, name)) for name in REMEMBERED_OF_SCANS}
-        ),
+        "scans": Entry.of({name: to_json(getattr(scan_model, name)) for name in CHOICES_OF_SCANS}),
     }
 
 
@@ -236,7 +237,7 @@ def read_choices(
         if roi.target.image in keys
     )
     hints = field_types(ScanModel, _NAMES)
-    return chosen, _read_named(entries.get("scans"), REMEMBERED_OF_SCANS, hints)
+    return chosen, _read_named(entries.get("scans"), CHOICES_OF_SCANS, hints)
 
 
 def _read_named(value: object, names: Iterable[str], hints: Mapping[str, Any]) -> dict[str, Any]:

@@ -387,6 +387,14 @@ def _make_file_name(snapshot: ImageSnapshot, phrase: str) -> str:
 class FolderBatch(FileRun):
     """Starts batches on folders."""
 
+    @property
+    def is_left(self) -> bool:
+        """Whether a start goes on with a batch that was stopped, also by a crash."""
+        scan_model = self._scan_model
+        begun = scan_model.folder_begun
+        of_this = bool(begun) and begun == scan_model.folder_source.strip()
+        return of_this and scan_model.folder_skips and not self._model.running
+
     def run(self) -> Job:
         """Run the present phrases, or the prompts drawn on the image on show, on every image.
 
@@ -403,6 +411,8 @@ class FolderBatch(FileRun):
         rows: list[FolderRow] = []
 
         def end(state: JobState) -> None:
+            if state is JobState.DONE:
+                scan_model.folder_begun = ""
             if rows:
                 scan_model.folder_done = str(request.output)
             if state is not JobState.FAILED:
@@ -410,6 +420,7 @@ class FolderBatch(FileRun):
                 where = describe_place(engine.device) if engine.traffic is not None else ""
                 model.message = _summarise(rows, request.output, state, where)
 
+        scan_model.folder_begun = scan_model.folder_source.strip()
         return self._begin(
             "The folder batch",
             engine,
@@ -455,8 +466,9 @@ def _summarise(rows: list[FolderRow], output: Path, state: JobState, where: str)
     parts += [f"{statuses[name]} {name}" for name in ("skipped", "failed") if statuses[name]]
     counts = ", ".join(parts)
     if state is JobState.CANCELLED:
-        said = f"Folder batch stopped: {counts}. What is done is kept; start again to go on."
-        return Message(said)
+        return Message(
+            f"Folder batch stopped: {counts}. What is done is kept: Continue batch runs the rest."
+        )
     failed = [f"{row.image}: {row.message}" for row in rows if row.status == "failed"]
     why = f" First failure: {failed[0]}" if failed else ""
     left_out = statuses["left out"]

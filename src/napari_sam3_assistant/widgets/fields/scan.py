@@ -178,6 +178,13 @@ class BatchFolderField(QWidget):
         form.addRow(AnnotateFolderButton(session, asks=False))
         form.addRow(self._open)
         bind_enabled(session.model, "batch_folder", run)
+        follow(
+            self,
+            lambda: session.folder_batch.is_left,
+            lambda left: run.setText("Continue batch" if left else "Batch folder"),
+            session.model,
+            scan_model,
+        )
         choice = session.series_choice
         follow(self, lambda: (choice.choices, choice.reason), self._show_series, scan_model)
         watch(scan_model, "folder_done", self, self._show_done)
