@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import saved_sessions as saved
 import scripted_session as scripted
-from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.core.prompts import PointPrompt, Task
 
 ACTS = (
     ("click", (16, 16)),
@@ -135,13 +136,25 @@ def as_parts(facts: dict[str, object]) -> dict[str, object]:
     }
 
 
+def to_whole_pixels(value: object) -> object:
+    """Return facts with clicks at whole pixels: where one lands differs with the window's size."""
+    if isinstance(value, PointPrompt):
+        return replace(value, y=round(value.y), x=round(value.x))
+    if isinstance(value, dict):
+        return {name: to_whole_pixels(one) for name, one in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) == 3 and value[1] == "float64" and isinstance(value[2], bytes):
+        return (value[0], np.frombuffer(value[2]).round().tolist())
+    return type(value)(map(to_whole_pixels, value))
+
+
 def find_lost(
     found: dict[str, object], done: list[dict[str, object]], states: list[dict[str, object]]
 ) -> dict[str, str]:
     """Return what of each part is neither as before the act in flight nor as after it."""
-    before = as_parts(done[-1])
-    after = as_parts(states[min(len(done), len(states) - 1)])
-    here = as_parts(found)
+    others = (found, done[-1], states[min(len(done), len(states) - 1)])
+    here, before, after = (as_parts(to_whole_pixels(one)) for one in others)
     # A layer that the act in flight makes is there or not; one that it takes away, too.
     lost = [name for name in before.keys() - here.keys() if name in after]
     # Which layer is selected may be in between, as while a stroke is painted.

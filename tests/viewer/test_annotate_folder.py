@@ -9,11 +9,12 @@ from skimage.draw import disk
 
 from faulty_disks import locked
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.model import Level, Propose
 from napari_sam3_assistant.viewer.roles import Role
 from napari_sam3_assistant.workflows.annotate_folder import AnnotatedFolder, ImageState
+from saved_sessions import new_binding
 
 CENTRES = ((20, 30), (20, 80), (60, 30))
 
@@ -395,3 +396,44 @@ def test_labels_of_another_tool_are_proposed(binding, source, tmp_path):
     # Labels that don't fit are said, and nothing else happens.
     assert annotation.model.name == "cell3.tif"
     assert "holds no labels of this plane" in binding.model.message.text
+
+
+def test_prompts_that_were_not_run_wait_in_the_folder_for_any_later_start(
+    binding, annotation, source, tmp_path
+):
+    binding.model.task = Task.SEGMENT
+    binding.arm()
+    binding.adapter.points_layer(binding.model.image).add(CENTRES[0])
+    binding.model.tool = Tool.MASK
+    binding.arm()
+    mask = next(one for one in binding.viewer.layers if one.name == "SAM3 mask prompt")
+    mask.data_setitem((np.arange(30, 40), np.full(10, 25)), 1)
+    before = binding.adapter.opened.tell_prompts(binding.model.image)
+    assert len(before) == 2
+    go(binding, 1)
+    annotation.finish()
+    settle(binding)
+    assert not annotation.model.name
+
+    again = new_binding()
+    again.session.annotation.start(str(source), str(tmp_path / "labels"))
+    settle(again)
+    assert again.session.annotation.model.name == "cell2.tif"
+    go(again, -1)
+    assert again.adapter.opened.tell_prompts(again.model.image) == before
+    assert again.model.why_not.undo == ""
+    again.adapter.clear_prompts(again.model.image)
+    go(again, 1)
+    go(again, -1)
+    assert again.adapter.opened.tell_prompts(again.model.image) == []
+    again.close()
+    # What somebody else has made of the file harms nobody.
+    with (tmp_path / "labels" / "sam3_annotation.jsonl").open("a") as file:
+        file.write('{"image": "cell1.tif", "prompts": [{"role": "points", "place": 3}]}\n')
+    go_to = new_binding()
+    go_to.session.annotation.start(str(source), str(tmp_path / "labels"))
+    settle(go_to)
+    go(go_to, -1)
+    assert go_to.session.annotation.model.name == "cell1.tif"
+    assert "prompts that were not run can't be read" in go_to.model.message.text
+    go_to.close()

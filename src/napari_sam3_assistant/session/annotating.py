@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.settings import SettingsStore
     from napari_sam3_assistant.session.snapshots import AcceptedState
-    from napari_sam3_assistant.viewer.opened import KeptPrompts
     from napari_sam3_assistant.workflows.annotate_folder import AnnotatedImage, FolderExport
 
 
@@ -110,15 +109,12 @@ class LeftFolder:
         The image on show, and its layer's key.
     stamp : object
         The stamp of its labels.
-    prompts : dict of str to object
-        The prompts that were not run, by the image.
     """
 
     folder: AnnotatedFolder
     name: str
     key: str
     stamp: object
-    prompts: dict[str, KeptPrompts]
 
 
 class FolderAnnotation:
@@ -164,7 +160,6 @@ class FolderAnnotation:
         self.proposals = Proposals(services, self.model, deliver)
         self._reader: ThreadPoolExecutor | None = None
         self._ahead: tuple[str, Future[ReadImage]] | None = None
-        self._prompts: dict[str, KeptPrompts] = {}  # not run, by the image
         self._deliver = deliver
         prefetch.find_upcoming = self._view_ahead
 
@@ -209,7 +204,6 @@ class FolderAnnotation:
         def show(opened: tuple[AnnotatedFolder, ReadImage]) -> None:
             folder, read = opened
             self._folder, self._annotation.name = folder, ""
-            self._prompts.clear()
             self._model.class_list = folder.classes or self._model.class_list
             self._annotation.source, self._annotation.output = str(images), str(labels)
             self._show(read, f"Labels go to {labels}.")
@@ -269,7 +263,6 @@ class FolderAnnotation:
             self.start(str(folder.source), str(folder.output))
             return
         self._folder, self._key, self._stamp = folder, left.key, left.stamp
-        self._prompts = left.prompts
         annotation.source, annotation.output = str(folder.source), str(folder.output)
         annotation.images, annotation.name = folder.images, left.name
         self._read_ahead()
@@ -301,7 +294,7 @@ class FolderAnnotation:
             yield folder
 
         def show(folder: AnnotatedFolder) -> None:
-            self._adapter.opened.left = LeftFolder(folder, left.name, left.key, left.stamp, {})
+            self._adapter.opened.left = LeftFolder(folder, left.name, left.key, left.stamp)
             self.resume()
 
         job = Job("Opening the folder", work)
@@ -312,7 +305,7 @@ class FolderAnnotation:
         """Leave the folder to the next session, and let what is being written be written."""
         if self._folder is not None:
             name, opened = self._annotation.name, self._adapter.opened
-            opened.left = LeftFolder(self._folder, name, self._key, self._stamp, self._prompts)
+            opened.left = LeftFolder(self._folder, name, self._key, self._stamp)
         self._stop()
 
     def _stop(self) -> None:
@@ -376,14 +369,29 @@ class FolderAnnotation:
         to_save = None if kept is None else self._to_save(kept)
         state = _next_state(shown, done=done, has_objects=kept is not None)
         moment = self._moment()
-        save = partial(folder.save, left, state, to_save) if left else None
-        work = partial(_save_and_read, folder, self._model.class_list, save, name, self._ahead)
+        prompts = self._adapter.opened.tell_prompts(self._key) if self._key else None
+
+        def save(reporter: Reporter) -> SavedImage:
+            if prompts is not None:
+                folder.keep_prompts(left, prompts)
+            return folder.save(left, state, to_save, reporter)
+
+        work = partial(
+            _save_and_read,
+            folder,
+            self._model.class_list,
+            save if left else None,
+            name,
+            self._ahead,
+        )
 
         said: list[str] = []
 
         def show(what: SavedImage | ReadImage) -> None:
             if isinstance(what, SavedImage):
                 said.append(_tell_saved(left, what, state))
+                if prompts:
+                    said.append("Its prompts that were not run will be there again.")
                 self._stamp = what.stamp
                 self._list_images()
             elif moment != self._moment():
@@ -441,10 +449,6 @@ class FolderAnnotation:
 
     def _show(self, read: ReadImage, said: str) -> None:
         annotation, folder = self._annotation, self._require_folder()
-        kept = self._adapter.opened.take_prompts(self._key) if annotation.name else ()
-        if kept:
-            self._prompts[annotation.name] = kept
-            said += " Its prompts that were not run will be there again."
         annotation.images, annotation.name = folder.images, read.name
         place = f"{annotation.place + 1} of {len(annotation.images)}: {read.name}."
         opened, before = read.opened, self._key
@@ -462,7 +466,7 @@ class FolderAnnotation:
                 self._adapter.opened.put_accepted(self._key, read.edit, read.features)
             except Sam3AssistantError as error:
                 self._stamp, problem = None, str(error)
-        self._put_prompts(self._prompts.pop(read.name, ()))
+        problem = self._put_prompts(folder.prompts_of(read.name)) or problem
         level = Level.WARNING if problem else Level.SUCCESS
         self._say(" ".join(filter(None, (said, place, *opened.image.notes, problem))), level)
         self._read_ahead()
@@ -470,12 +474,15 @@ class FolderAnnotation:
             self.proposals.propose(self._key)
         self._prefetch.start()
 
-    def _put_prompts(self, kept: KeptPrompts) -> None:
-        """Put prompts that were not run back: a step of its own, and no run."""
-        with suppress(ImageError):  # no plane of it is on show now
+    def _put_prompts(self, kept: list[Any]) -> str:
+        """Put prompts that were not run back: a step of its own, and no run. Say what fails."""
+        try:
             if kept:
                 self._adapter.opened.put_prompts(self._key, kept)
                 self._undo.note_prompts()
+        except ImageError as error:
+            return str(error)
+        return ""
 
     def _close_image(self, key: str) -> None:
         if key:
@@ -537,7 +544,6 @@ class FolderAnnotation:
         """Close the folder; the image stays open as any other."""
         self._stop()
         self._folder, self._key = None, ""
-        self._prompts.clear()
         annotation = self._annotation
         annotation.images, annotation.name = (), ""
         annotation.source = annotation.output = ""

@@ -14,13 +14,20 @@ from napari.layers._source import layer_source
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.layer_files import placed
+from napari_sam3_assistant.session.saved import read_value, write_value
 from napari_sam3_assistant.session.snapshots import AcceptedState
 from napari_sam3_assistant.viewer import accepted
 from napari_sam3_assistant.viewer.geometry import array_of, transform_of
 from napari_sam3_assistant.viewer.images import find_image
 from napari_sam3_assistant.viewer.label_places import locate_labels
 from napari_sam3_assistant.viewer.previews import empty_shapes
-from napari_sam3_assistant.viewer.prompts import ensure, read_states, restore_states
+from napari_sam3_assistant.viewer.prompts import (
+    ensure,
+    read_states,
+    restore_states,
+    state_from_json,
+    state_to_json,
+)
 from napari_sam3_assistant.viewer.roles import (
     IMAGE,
     PROMPT_ROLES,
@@ -41,12 +48,13 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.io.loaded import LoadedImage
-    from napari_sam3_assistant.viewer.prompts import State, ViewerPrompts
+    from napari_sam3_assistant.viewer.prompts import ViewerPrompts
 
-    KeptPrompts = tuple[tuple[Role, dict[str, Any], State], ...]
 
 # What a session has left open in a viewer, for the next one.
 _LEFT: WeakKeyDictionary[ViewerModel, object] = WeakKeyDictionary()
+_PROMPTS = {str(role): role for role in PROMPT_ROLES}
+_PLACE = ("scale", "translate", "rotate", "shear", "affine")
 _LOOK = ("contrast_limits", "gamma", "colormap", "interpolation2d")
 
 
@@ -219,24 +227,40 @@ class OpenedImages:
             return self._chosen
         return {**_look(layer), "dtype": layer.dtype}
 
-    def take_prompts(self, key: str) -> KeptPrompts:
-        """Return the prompts on an image, for :meth:`put_prompts` when it is opened again."""
+    def tell_prompts(self, key: str) -> list[Any]:
+        """Return the prompts on an image as JSON, for :meth:`put_prompts`."""
         kept = []
         for role in sorted(PROMPT_ROLES):
             layer = topmost(self._viewer.layers, role, key)
             state = () if layer is None else read_states([layer])[key_of(layer)]
             if layer is not None and state:
-                kept.append((role, transform_of(layer), state))
-        return tuple(kept)
+                place = transform_of(layer)
+                told = {name: write_value(np.asarray(place[name], float)) for name in _PLACE}
+                kept.append({"role": str(role), "place": told, "state": state_to_json(state)})
+        return kept
 
-    def put_prompts(self, key: str, kept: KeptPrompts) -> None:
-        """Put prompts back on an image that was opened again."""
+    def put_prompts(self, key: str, kept: list[Any]) -> None:
+        """Put prompts back on an image that was opened again.
+
+        Raises
+        ------
+        ImageError
+            If no plane of it is on show, or they can't be read.
+        """
         prompts = self._prompts
         with prompts.mark_changes():
-            for role, place, state in kept:
-                layer = ensure(self._viewer, prompts.displayed(key), role)
-                if role is Role.MASK:  # it lies on a plane of its own
-                    move_to(layer, place)
+            for told in kept:
+                try:
+                    role, numbers = _PROMPTS[told["role"]], told["place"]
+                    place = {name: read_value(np.ndarray, numbers[name]) for name in _PLACE}
+                    layer = ensure(self._viewer, prompts.displayed(key), role)
+                    if role is Role.MASK:  # it lies on a plane of its own
+                        move_to(layer, transform_of(layer) | place)
+                    state = state_from_json(layer, told["state"])
+                except (ValueError, KeyError, TypeError, IndexError) as error:
+                    raise ImageError(
+                        f"Its prompts that were not run can't be read: {error}.", "Draw them again."
+                    ) from error
                 restore_states([layer], {key_of(layer): state})
         prompts.restored.emit()
 

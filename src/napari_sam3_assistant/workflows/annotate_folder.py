@@ -227,6 +227,7 @@ class AnnotatedFolder:
         with explain_os_errors(output):
             output.mkdir(parents=True, exist_ok=True)
         self._images = list(found)
+        self._prompts: dict[str, list[Any]] = {}  # that were not run, by the image
         self._places = {one.name: place for place, one in enumerate(found)}
         self._begin()
         self.refresh()
@@ -267,6 +268,29 @@ class AnnotatedFolder:
             If it can't be written; the state is as it was then.
         """
         self._note(replace(self.get(name), state=state))
+
+    def prompts_of(self, name: str) -> list[Any]:
+        """Return the prompts on an image that were not run, any JSON, as they were kept last."""
+        with self._lock:
+            return self._prompts.get(name, [])
+
+    def keep_prompts(self, name: str, prompts: list[Any]) -> None:
+        """Take note of the prompts on an image that were not run, on the disk.
+
+        Parameters
+        ----------
+        name : str
+            The image.
+        prompts : list of JSON
+            The prompts; empty for none.
+
+        Raises
+        ------
+        ExportError
+            If it can't be written.
+        """
+        if prompts != self.prompts_of(name):
+            self._append({"image": name, "prompts": prompts})
 
     def find_next(self, name: str, step: int, *, skip_done: bool) -> str:
         """Return the next image, or the one before; empty where there is none.
@@ -355,6 +379,8 @@ class AnnotatedFolder:
         """Take in a line."""
         if "files" in entry:
             self._join(as_text(entry["image"]), [as_text(one) for one in as_list(entry["files"])])
+        if "prompts" in entry:
+            self._prompts[as_text(entry["image"])] = as_list(entry["prompts"])
         place = self._places.get(as_text(entry.get("image", "")))
         if place is None or "state" not in entry:
             return
