@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.axes import guess_axes, make_axes, order_as
 from napari_sam3_assistant.errors import ImageError
 
 
@@ -33,6 +33,11 @@ def found(axes):
         ((1, 1, 3), -1, ((), 0, 1, 2, True)),
         ((100, 3, 3), -1, ((0,), 1, 2, None, False)),
         ((100, 2, 4), -1, ((0,), 1, 2, None, False)),
+        # Channels that nobody has named: planes of two columns are no images.
+        ((64, 48, 2), -1, ((), 0, 1, 2, False)),
+        ((9, 64, 48, 5), -1, ((0,), 1, 2, 3, False)),
+        ((64, 48, 9), -1, ((0,), 1, 2, None, False)),
+        ((64, 7, 2), -1, ((0,), 1, 2, None, False)),
     ],
 )
 def test_by_shape_and_channel_axis(shape, channel_axis, expected):
@@ -136,3 +141,22 @@ def test_refused_with_a_remedy(shape, arguments, said):
     with pytest.raises(ImageError, match=said) as caught:
         guess_axes(shape, **arguments)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("names", "others", "expected"),
+    [
+        ("zyx", "yxz", "yxz"),
+        ("zyx", "zyx", "zyx"),
+        ("tzyx", "yzxtc", "yzxt"),
+        ("qyx", "yzx", "qyx"),
+        ("zyx", "", "zyx"),
+        ("yyx", "xy", "yyx"),
+    ],
+)
+def test_axes_in_the_order_of_others(names, others, expected):
+    axes = make_axes((3,) * len(names), names=names)
+    order = order_as(axes, make_axes((3,) * len(others), names=others))
+
+    assert sorted(order) == list(range(len(names)))
+    assert "".join(axes[number].name for number in order) == expected

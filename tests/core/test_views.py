@@ -210,7 +210,8 @@ def test_a_dim_8_bit_image_stays_as_dim_as_the_user_sees_it():
     assert choose_contrast((0, 255), (0, 255), source, None) == (0.0, 255.0)
 
 
-def test_an_index_for_each_axis_overrules_the_guess_of_colours():
-    data = np.arange(5 * 64 * 3, dtype=np.uint8).reshape(5, 64, 3)
+@pytest.mark.parametrize("shape", [(5, 64, 3), (9, 64, 2)])
+def test_an_index_for_each_axis_overrules_the_guess_of_colours_and_channels(shape):
+    data = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
 
     np.testing.assert_array_equal(view_of_array(data, plane=4).rgb()[..., 0], data[4])

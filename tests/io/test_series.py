@@ -116,6 +116,7 @@ def test_an_image_that_is_not_there(tmp_path, name):
     with pytest.raises(ImageError, match="no series 7") as caught:
         read_image(path, 7)
     assert caught.value.hint
+    assert "1 images" not in str(caught.value)
     assert read_image(path, 0).series == 0
 
 

@@ -48,6 +48,26 @@ def test_axes_as_the_file_says(tmp_path, data, options, labels, rgb):
     assert loaded.rgb == rgb
 
 
+@pytest.mark.parametrize(
+    ("shape", "options", "labels"),
+    [
+        ((64, 48, 2), {}, "yxc"),
+        ((3, 64, 48, 5), {}, "qyxc"),
+        ((64, 48, 3), {"photometric": "minisblack"}, "yxc"),
+        ((64, 48, 2), {"metadata": {"axes": "ZYX"}}, "zyx"),
+        ((5, 64, 48), {}, "qyx"),
+        ((40, 6, 5), {}, "qyx"),
+    ],
+)
+def test_an_array_that_was_saved_without_names_has_its_channels_last(
+    tmp_path, shape, options, labels
+):
+    """Else its rows would be planes of two columns, each of which a batch segments."""
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.float32), **options)
+
+    assert read_tiff(tmp_path / "a.tif").axis_labels == tuple(labels)
+
+
 @pytest.mark.parametrize("lazy_bytes", [1 << 28, 0], ids=["read", "lazy"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_colours_stored_plane_by_plane_become_the_last_axis(tmp_path, compression, lazy_bytes):

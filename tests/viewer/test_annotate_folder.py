@@ -304,6 +304,48 @@ def test_stacks_channels_and_colours_come_back(binding, tmp_path, shape, axes, r
     assert len(at) == binding.viewer.dims.ndim
 
 
+@pytest.mark.parametrize("axes", ["YXC", "YXZ", "YZX", "unnamed"])
+def test_rows_and_columns_that_are_not_the_last_axes_are_on_show(binding, tmp_path, axes):
+    """As programs write channels, and as stacks are cut; the image behind it is an ordinary one."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    metadata = None if axes == "unnamed" else {"axes": axes}
+    options = {"metadata": metadata} if metadata else {}
+    image = np.stack([draw(3), draw(3) // 2], 1 if axes == "YZX" else 2)
+    tifffile.imwrite(folder / "a.tif", image, photometric="minisblack", **options)
+    for name in ("b.tif", "c.tif"):
+        tifffile.imwrite(folder / name, np.stack([draw(2)] * 5), metadata={"axes": "ZYX"})
+    annotation, dims = binding.session.annotation, binding.viewer.dims
+    annotation.start(str(folder))
+    settle(binding)
+    rows, columns = (0, 2) if axes == "YZX" else (0, 1)
+    assert dims.order[-2:] == (rows, columns)
+    binding.model.task = Task.LIVE_POINTS
+    binding.arm()
+    at = np.zeros(3)
+    at[[rows, columns]] = CENTRES[0]
+    points = binding.adapter.points_layer(binding.model.image)
+    dims.set_point(range(3), at)
+    points.add(at[-points.ndim :])
+    assert binding.session.run().wait(240)
+    binding.session.accept()
+    labels = np.array(accepted(binding).data)
+    found = labels.any(axis=3 - rows - columns)
+    assert found[CENTRES[0]]
+    assert 250 < np.count_nonzero(found) < 400
+
+    go(binding, 1)
+    assert dims.order == (0, 1, 2)
+    dims.order = (1, 0, 2)  # the user's own choice stays
+    go(binding, 1)
+    assert dims.order == (1, 0, 2)
+    go(binding, -1)
+    go(binding, -1)
+
+    assert dims.order[-2:] == (rows, columns)
+    np.testing.assert_array_equal(accepted(binding).data, labels)
+
+
 def boxes(binding, *corners):
     """Draw example boxes as the user does."""
     binding.model.task = Task.EXEMPLAR

@@ -64,8 +64,8 @@ def frame_source(
     axes = guess_axes(data.shape, channel_axis=channel_axis, rgb=rgb, axis_labels=axis_labels)
     number = _number(axis, axes.ndim, axis_labels)
     if axes.guessed and number not in axes.leading and axes.ndim == 3:
-        # Who names the first axis of three as frames has no colours in the last one.
-        axes = guess_axes(data.shape, rgb=False, axis_labels=axis_labels)
+        # Who names the first axis of three as frames has no colours or channels in the last one.
+        axes = guess_axes(data.shape, rgb=False, plane_axes=(axes.ndim - 2, axes.ndim - 1))
         rgb = False
     if number not in axes.leading:
         raise ImageError(

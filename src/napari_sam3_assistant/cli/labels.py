@@ -378,7 +378,8 @@ def _parse_step(text: str) -> MaskOperation:
     except ValueError:
         value = None
     if value is None or not 0 <= value < 1e9:
-        raise MaskError(f"{text}: '{typed}' is no number that this step takes.", f"Write {name}.")
+        remedy = f"Write {name} or {name}=10." if number else f"Write {name}."
+        raise MaskError(f"{text}: '{typed}' is no number that this step takes.", remedy)
     return make(value)
 
 

@@ -172,6 +172,21 @@ def make_axes(
     return tuple(made)
 
 
+def order_as(axes: Axes, others: Axes) -> tuple[int, ...]:
+    """Return the numbers of axes in the order that others have those of the same name in.
+
+    A file may keep another order than the image that its labels are of. Axes that only one side
+    has, or whose names say nothing, stay where they are.
+    """
+    kinds = [axis_kind(axis.name) for axis in axes]
+    wanted = [axis_kind(axis.name) for axis in others]
+    common = [kind for kind in wanted if kind and kinds.count(kind) == wanted.count(kind) == 1]
+    order = list(range(len(axes)))
+    for place, kind in zip(sorted(map(kinds.index, common)), common, strict=True):
+        order[place] = kinds.index(kind)
+    return tuple(order)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageAxes:
     """The axes of an image array by their meaning.
@@ -189,7 +204,7 @@ class ImageAxes:
     plane_axes : tuple of int or None
         Numbers of the row and the column axis; None for the last two that are not the channel.
     guessed : bool
-        Whether only the size of the last axis says that it holds RGB.
+        Whether only the size of the last axis says that it holds RGB or channels.
     """
 
     ndim: int
@@ -234,7 +249,8 @@ def guess_axes(
     """Find out what the axes of an image mean.
 
     What is said explicitly comes first: ``channel_axis``, then ``rgb``, then ``axis_labels``,
-    and last the guess that a last axis of size 3 or 4 holds RGB or RGBA.
+    and last the guess that a last axis of size 3 or 4 holds RGB or RGBA, and one of 2 to 8 that
+    is far shorter than the two before it channels.
 
     An explicit last channel axis (by number or label) of size 3 is taken as RGB and one of
     size 4 as four channels, as dropping one of four microscopy channels would lose data;
@@ -277,6 +293,9 @@ def guess_axes(
         )
     labels = _known_labels(axis_labels, len(shape), rgb)
     axes = _find_channel(shape, channel_axis, rgb, labels)
+    if axes.channel is None and not any(labels) and plane_axes is None and ends_in_channels(shape):
+        reason = f"channels, guessed from the last axis of size {shape[-1]}"
+        axes = ImageAxes(len(shape), len(shape) - 1, False, reason, guessed=True)
     return replace(axes, plane_axes=_find_plane(axes, labels, plane_axes))
 
 
@@ -371,6 +390,14 @@ def _looks_rgb(shape: tuple[int, ...]) -> bool:
     return columns > shape[-1] or rows <= columns
 
 
+def ends_in_channels(shape: Sequence[int]) -> bool:
+    """Return whether the last of three or more axes is far too short to be the columns of planes.
+
+    So it is in arrays that programs write without names: rows, columns, then two to eight channels.
+    """
+    return len(shape) > 2 and 2 <= shape[-1] <= 8 and min(shape[-3:-1]) >= 4 * shape[-1]
+
+
 def _find_plane(
     axes: ImageAxes, labels: tuple[str, ...], shown: tuple[int, int] | None
 ) -> tuple[int, int] | None:
@@ -381,7 +408,8 @@ def _find_plane(
             raise ImageError(
                 f"The axes {shown} are no image plane of {axes.ndim} axes "
                 f"with channel axis {axes.channel}.",
-                "Choose two axes that are not the channel axis.",
+                "Choose two axes that are not the channel axis: napari's buttons below the canvas "
+                "roll the axes on show.",
             )
         return (y, x)
     if labels.count("y") == 1 and labels.count("x") == 1:

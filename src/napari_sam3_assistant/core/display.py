@@ -306,8 +306,8 @@ def view_of_array(
         # One colour was asked for: read the colours as channels.
         axes = guess_axes(data.shape, channel_axis=axes.channel, rgb=False, axis_labels=axis_labels)
     elif axes.guessed and indices is not None and len(indices) == axes.ndim - 2:
-        # So many indices leave no axis for colours: the guess was wrong.
-        axes = guess_axes(data.shape, rgb=False)
+        # So many indices leave no axis for colours or channels: the guess was wrong.
+        axes = guess_axes(data.shape, rgb=False, plane_axes=(axes.ndim - 2, axes.ndim - 1))
     source = ImageSource(data, axes)
     leading = _only_plane(source) if indices is None else indices
     if not source.has_channels or channel is not None:

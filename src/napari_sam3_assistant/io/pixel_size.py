@@ -10,7 +10,13 @@ import numpy as np
 import tifffile
 from tifffile.tifffile import svs_description_metadata
 
-from napari_sam3_assistant.core.axes import Axis, axis_kind, explain_place, make_axes
+from napari_sam3_assistant.core.axes import (
+    Axis,
+    axis_kind,
+    ends_in_channels,
+    explain_place,
+    make_axes,
+)
 from napari_sam3_assistant.core.units import convert_unit, ome_symbol, parse_unit
 from napari_sam3_assistant.errors import ExportError
 
@@ -159,6 +165,9 @@ def axes_of_series(file: tifffile.TiffFile, number: int) -> Axes:
     """
     series = file.series[number]
     names = str(series.axes).lower()
+    if names.endswith("qyx") and ends_in_channels(series.shape):
+        # The file tells a shape alone, and the names are what tifffile makes of it.
+        names = f"{names[:-3]}yxc"
     plain = make_axes(series.shape, names=names)
     if file.is_ome:
         told = _ome_axes(_ome_pixels(file, number))

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import ImageError
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ def choose_series(series: Sequence[Series], index: int | None) -> tuple[int, tup
     if index is not None:
         if not 0 <= index < len(series):
             raise ImageError(
-                f"There is no series {index} in the file, which holds {len(series)} images "
-                f"({all_of_them}).",
-                f"Choose 0 to {len(series) - 1}.",
+                f"There is no series {index} in the file, which holds "
+                f"{pluralize(len(series), 'image')} ({all_of_them}).",
+                "Choose 0." if len(series) == 1 else f"Choose 0 to {len(series) - 1}.",
             )
         return index, ()
     own = own_series(series)

@@ -96,7 +96,9 @@ def _open_node(place: str | Path) -> Untyped:
         return zarr.open(str(place), mode="r", storage_options=options)
     except (FileNotFoundError, ValueError, KeyError) as exc:
         raise ImageError(
-            f"{place} holds no zarr image.", "Choose an image file or a .zarr folder."
+            f"{place} holds no zarr image.",
+            "Choose an image file or a .zarr folder. All images of a folder are a batch: "
+            "`napari-sam3 batch`, or Batch Folder in the window.",
         ) from exc
 
 

@@ -78,6 +78,7 @@ class OpenedImages:
         self._chosen: dict[str, Any] = {}
         # The image that is opened next, as a layer, and the look that it was given.
         self._ready: tuple[LoadedImage, Image, dict[str, Any]] | None = None
+        self._order: tuple[int, ...] = ()  # of the axes, as it was set here
 
     @property
     def left(self) -> object:
@@ -156,10 +157,21 @@ class OpenedImages:
         stay = (at for at, one in enumerate(layers) if one.metadata.get(IMAGE) in ("", before))
         layers.insert(min(stay, default=len(layers)), layer)
         layers.selection.active = layer
+        self._show_rows_and_columns(image, layer)
         earlier = self._prompts.find(before)
         if earlier is None or tuple(earlier.extent.world[1]) != tuple(layer.extent.world[1]):
             self._viewer.reset_view()
         return key_of(layer)
+
+    def _show_rows_and_columns(self, image: LoadedImage, layer: Image) -> None:
+        """Order the axes on show where a file has rows and columns not last, such as y, x, c."""
+        layout = guess_axes(image.data.shape, rgb=image.rgb, axis_labels=image.axis_labels)
+        dims = self._viewer.dims
+        missing = dims.ndim - layer.ndim
+        plane = (missing + layout.y, missing + layout.x)
+        if plane != (dims.ndim - 2, dims.ndim - 1) or tuple(dims.order) == self._order:
+            self._order = (*(axis for axis in range(dims.ndim) if axis not in plane), *plane)
+            dims.order = self._order
 
     def _find_ready(self, image: LoadedImage, look: dict[str, Any]) -> Image | None:
         """Return the layer of an image that was looked at ahead, if it looks as it is to."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant import __version__
-from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.axes import make_axes, order_as
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.objects import ANY_CLASS, Classes
 from napari_sam3_assistant.core.masks.place import ImagePlace
@@ -455,7 +455,8 @@ class AnnotatedFolder:
             lost = f"{path} is gone; there are no labels to go on with." if one.objects else ""
             return replace(opened, problem=lost)
         try:
-            return replace(opened, stamp=stamp_of(path), **_read_labels(path))
+            read = _read_labels(path, opened.image.axes)
+            return replace(opened, stamp=stamp_of(path), **read)
         except (ImageError, MaskError) as error:
             why = f"{error} They stay as they are: new labels get another name."
             return replace(opened, problem=why)
@@ -644,7 +645,7 @@ def _measure_image(
     path = folder.output / annotated.labels
     if not annotated.labels or not path.exists():
         return None, []
-    read = _read_labels(path)
+    read = _read_labels(path, image.axes)
     labels, note = read["labels"], read["note"]
     place = None if note is None else find_place(note, labels.shape)
     place = place or ImagePlace.alone(annotated.file.path.name, labels.shape)
@@ -684,8 +685,11 @@ def _told_of_objects(note: ProvenanceRecord) -> dict[int, dict[str, Any]]:
         return {}
 
 
-def _read_labels(path: Path) -> dict[str, Any]:
-    """Return saved labels and their note; raises ImageError or MaskError."""
+def _read_labels(path: Path, image_axes: Axes) -> dict[str, Any]:
+    """Return saved labels, in the order of their image, and their note.
+
+    Raises ImageError or MaskError.
+    """
     loaded = read_image(path)
     if np.dtype(loaded.data.dtype).kind not in "iu":
         raise MaskError(f"{path} holds no labels.", "Rename it.")
@@ -696,7 +700,8 @@ def _read_labels(path: Path) -> dict[str, Any]:
         record = read_provenance(note) if note.exists() else None
     except ExportError:
         record = None  # the labels themselves are there
-    return {"labels": loaded.pixels(), "note": record}
+    labels = loaded.pixels().transpose(order_as(loaded.axes, image_axes))
+    return {"labels": labels, "note": record}
 
 
 def _take_companions(files: tuple[FolderImage, ...]) -> tuple[AnnotatedImage, ...]:
