@@ -21,7 +21,13 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptKind, PromptSet
+from napari_sam3_assistant.core.prompts import (
+    BoxPrompt,
+    MaskPrompt,
+    PointPrompt,
+    PromptKind,
+    PromptSet,
+)
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
@@ -268,6 +274,41 @@ class TrackerContract(VideoEngineContract):
         assert len(done) == 4
         assert calls[5] == layers_run
         assert_equal(done | go(track, range(4, 6)), whole)
+
+    def test_objects_go_through_the_memory_attention_together_as_one_by_one(
+        self, start, movie, video_engine
+    ):
+        seeds = (
+            TrackSeed(0, 1, mask=mask()),
+            TrackSeed(0, 2, mask=mask(40)),
+            TrackSeed(0, 3, points=(PointPrompt(30, 20), PointPrompt(5, 70, positive=False))),
+            # It remembers less than the others.
+            TrackSeed(2, 4, mask=mask(5)),
+            TrackSeed(0, 5, box=BoxPrompt.from_box((12.4, 19.75, 43.7, 61.2))),
+        )
+        _, tracker = self.weights(video_engine)
+        encoder = getattr(getattr(tracker, "transformer", None), "encoder", None)
+        runs = Counter()
+        hook = (
+            (encoder or tracker.memory_attention)
+            .layers[0]
+            .register_forward_hook(lambda *_: runs.update([together]))
+        )
+
+        found = {}
+        for together in (1, 4):
+            track = start(movie, *seeds)
+            track._together = together  # noqa: SLF001 - the engine chooses by the device
+            found[together] = go(track, range(5))
+        hook.remove()
+
+        assert_equal(found[4], found[1])
+        for frame, alone in found[1].items():
+            scores = [one.score for one in alone.objects]
+            assert [one.score for one in found[4][frame].objects] == pytest.approx(scores, abs=1e-5)
+        # 4 objects on frames 1 and 2, 5 on two more: all at once; without the fourth one on frame
+        # 2; and the fourth one, as what it remembers is shorter, and the fifth by themselves.
+        assert dict(runs) == {1: 4 + 4 + 5 + 5, 4: 1 + 2 + 3 + 3}
 
     def test_a_painted_correction_holds_from_its_frame_on(self, start, movie):
         track = start(movie, TrackSeed(0, 1, mask=mask()), TrackSeed(0, 2, mask=mask(40)))

@@ -7,14 +7,16 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from napari_sam3_assistant.engines.device import free_cache
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
+from napari_sam3_assistant.engines.sam3.together import run_together
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import torch
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.tracks import TrackedFrame, TrackSeed
+    from napari_sam3_assistant.engines.sam3.together import Network
 
 
 M = TypeVar("M")
@@ -193,11 +196,14 @@ class TrackContext(Generic[M]):
         Returns a context in which the model can be called.
     new_id : callable
         Returns the next free object id.
+    together : int
+        So many objects go through a network of the model at once.
     """
 
     frames: FrameSource
     working: Callable[[], AbstractContextManager[M]]
     new_id: Callable[[], int]
+    together: int = 1
 
 
 class Sam3Track(Generic[M]):
@@ -213,6 +219,7 @@ class Sam3Track(Generic[M]):
         self._frames = context.frames
         self._working = context.working
         self._new_id = context.new_id
+        self._together = context.together
         # Objects of phrases that were removed, or are prompted ones by now.
         self._hidden: set[int] = set()
 
@@ -346,20 +353,24 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
         self,
         sought: dict[int, F],
         follow: Callable[[F], tuple[torch.Tensor, float]],
+        networks: Sequence[Network],
         reporter: Reporter,
     ) -> list[ObjectRecord]:
-        """Return the objects that are found on a frame."""
+        """Return the objects that are found on a frame; ``follow`` calls these networks."""
         records: list[ObjectRecord] = []
-        for id_, object_ in sought.items():
+        objects = list(sought.items())
+        for first in range(0, len(objects), self._together):
             reporter.check()
-            low, score = follow(object_)
-            found = to_records(
-                low[None],
-                [score],
-                self._frames.shape,
-                cutoff=0.0,
-                reporter=reporter,
-                text=object_.text,
-            )
-            records += [replace(record, id=id_) for record in found]
+            some = objects[first : first + self._together]
+            found = run_together([partial(follow, object_) for _, object_ in some], networks)
+            for (id_, object_), (low, score) in zip(some, found, strict=True):
+                made = to_records(
+                    low[None],
+                    [score],
+                    self._frames.shape,
+                    cutoff=0.0,
+                    reporter=reporter,
+                    text=object_.text,
+                )
+                records += [replace(record, id=id_) for record in made]
         return records

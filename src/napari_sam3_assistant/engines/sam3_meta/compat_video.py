@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
+from napari_sam3_assistant.engines.sam3.together import Network
 from napari_sam3_assistant.engines.sam3_meta import compat
 from napari_sam3_assistant.engines.sam3_meta.compat import replace_attribute
 
@@ -287,6 +288,18 @@ def follow(
     state["frames_already_tracked"].clear()
     low = fill_holes_in_mask_scores(low, max_area=fill_area)
     return low[0, 0].float(), float(scores.float().sigmoid().reshape(-1)[0])
+
+
+def networks(tracker: Untyped) -> tuple[Network, ...]:
+    """Return what :func:`follow` calls that takes many objects (``sam3_tracker_base.py:776, 299``).
+
+    The package has objects of one state prompted on the same frames, and one choice of memories for
+    all of them; here each has its own.
+    """
+    return (
+        Network(tracker.transformer.encoder, 1),
+        Network(tracker.sam_mask_decoder, 0, frozenset({"image_pe"})),
+    )
 
 
 def new_phrase_state(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam3_assistant.engines.device import objects_together
 from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watch_layers
 from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam3_meta import compat
@@ -68,7 +69,8 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
     ) -> MetaTrack:
         """Begin to follow objects through a stack; see :class:`.engines.base.VideoEngine`."""
         del options
-        return MetaTrack(TrackContext(frames, self._working, new_id))
+        context = TrackContext(frames, self._working, new_id, objects_together(self.device))
+        return MetaTrack(context)
 
     def _which_folder(self) -> str:
         return "Choose the folder with sam3.pt of facebook/sam3."

@@ -144,6 +144,7 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         records = self._follow_objects(
             sought,
             lambda one: one.follow(model.tracker, frame, reverse=reverse, fill_area=fill_area),
+            compat_video.networks(model.tracker),
             reporter,
         )
         return _FrameFindings(tuple(records), frozenset(sought), tuple(answers))

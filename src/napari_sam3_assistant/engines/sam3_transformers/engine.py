@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.engines.base import package_version
+from napari_sam3_assistant.engines.device import objects_together
 from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watch_layers
 from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam3_transformers.image import (
@@ -63,7 +64,8 @@ class Sam3TransformersEngine(Sam3Engine[LoadedSam3, Sam3Embedding]):
     ) -> TransformersTrack:
         """Begin to follow objects through a stack; see :class:`.engines.base.VideoEngine`."""
         del options
-        return TransformersTrack(self._named_folder(), TrackContext(frames, self._working, new_id))
+        context = TrackContext(frames, self._working, new_id, objects_together(self.device))
+        return TransformersTrack(self._named_folder(), context)
 
     def _which_folder(self) -> str:
         return "Choose the folder with config.json and model.safetensors of facebook/sam3."

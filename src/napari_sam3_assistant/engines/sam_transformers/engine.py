@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.engines.base import package_version
+from napari_sam3_assistant.engines.device import objects_together
 from napari_sam3_assistant.engines.sam3.engine import SamEngine
 from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam_transformers.image import (
@@ -60,7 +61,8 @@ class SamTransformersEngine(SamEngine[LoadedModel, SamEmbedding]):
     ) -> SamTrack:
         """Begin to follow objects through a stack; see :class:`.engines.base.VideoEngine`."""
         del options
-        return SamTrack(self._named_folder(), TrackContext(frames, self._working, new_id))
+        context = TrackContext(frames, self._working, new_id, objects_together(self.device))
+        return SamTrack(self._named_folder(), context)
 
     def _which_folder(self) -> str:
         return (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from napari_sam3_assistant.core.progress import CancelOnlyReporter
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.device import memory_device
+from napari_sam3_assistant.engines.sam3.together import Network
 from napari_sam3_assistant.engines.sam3.track import ObjectTrack, TrackContext
 from napari_sam3_assistant.engines.sam_transformers.image import encode
 from napari_sam3_assistant.engines.sam_transformers.loading import LoadedModel
@@ -118,7 +119,10 @@ class TrackerTrack(ObjectTrack[M, FollowedObject], Generic[M]):
         if features is None and not all(one.is_known_at(frame) for one in sought.values()):
             features = self._encode(model, frame, reporter)
         records = self._follow_objects(
-            sought, lambda one: one.follow(model, features, frame, reverse=reverse), reporter
+            sought,
+            lambda one: one.follow(model, features, frame, reverse=reverse),
+            (Network(model.tracker.memory_attention, 1), Network(model.tracker.mask_decoder, 0)),
+            reporter,
         )
         return TrackedFrame(frame, tuple(records), frozenset(sought))
 
