@@ -173,16 +173,20 @@ def test_the_threshold_acts_on_what_a_phrase_has_followed(open_bench):
 def test_how_firm_outlines_are_filters_a_propagation(bench):
     """Of everything on each slice, of which a SAM says so: an object counts with its mean."""
     tracks, results = bench.propagation.tracks, bench.session.results
+    firm_tracks = TrackTable()
     # As a SAM does.
     for place in {row.preview for row in results.of_frames}:
         frame = place.target.plane.leading[-1]
         firm = {1: 0.4 + 0.01 * frame, 2: 0.8}
         rows = [replace(row, stability=firm[row.object_id]) for row in tracks.on(frame)]
         results.add_frame(place, rows)
+        firm_tracks.put(frame, rows)
     filtering = bench.session.filtering
     frames = [row.preview.target.plane.leading[-1] for row in results.of_frames]
     mean = 0.4 + 0.01 * np.mean(frames[::2])
     assert filtering.values("Stability") == pytest.approx([mean, 0.8], abs=0.02)
+    told = bench.binding.adapter.stacks.to_accept(bench.model.propagated, firm_tracks).told
+    assert [told[1].stability, told[2].stability] == pytest.approx([mean, 0.8], abs=0.02)
     filtering.show_range("Stability", 0.6, math.inf)
     assert filtering.count() == (1, 2)
     assert ids(bench) == {2}

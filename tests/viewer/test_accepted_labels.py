@@ -8,6 +8,7 @@ import stat
 import sys
 import threading
 from functools import partial
+from itertools import zip_longest
 
 import dask.array as da
 import numpy as np
@@ -22,13 +23,22 @@ from napari.layers._source import layer_source
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.masks.accept import AcceptRequest
 from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
 from napari_sam3_assistant.errors import MaskError, PromptError
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
+from napari_sam3_assistant.io.provenance import (
+    ProvenanceRecord,
+    provenance_path,
+    read_provenance,
+    write_provenance,
+)
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.session import label_storage
-from napari_sam3_assistant.session.model import Level, Preview
+from napari_sam3_assistant.session.annotating import entries_of
+from napari_sam3_assistant.session.layer_files import saved_features
+from napari_sam3_assistant.session.model import KeptPlace, Level, Preview
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.edits import is_locked
@@ -88,11 +98,11 @@ def binding(viewer, calls):
     bound.close()
 
 
-def show(binding, regions, plane=()):
+def show(binding, regions, plane=(), stable=()):
     """Show squares as the preview of a plane of the chosen image."""
     objects = tuple(
-        ObjectRecord(number, np.ones(region.shape, bool), region, 0.5)
-        for number, region in enumerate(regions, 1)
+        ObjectRecord(number, np.ones(region.shape, bool), region, 0.5, stability=stability)
+        for number, (region, stability) in enumerate(zip_longest(regions, stable), 1)
     )
     whole = objects[0].region
     for record in objects:
@@ -114,6 +124,38 @@ def accept(binding, *boxes, plane=()):
 def accepted_of(viewer):
     layer = viewer.layers[ACCEPTED]
     return layer.data[0] if layer.multiscale else layer.data
+
+
+def test_how_stable_an_object_is_goes_with_it_into_files_and_back(viewer, binding, tmp_path):
+    viewer.add_image(np.zeros((60, 60), np.uint8), name="cells")
+    show(binding, [Region(5, 5, 15, 15), Region(5, 30, 15, 40)], stable=(0.97, None))
+    binding.session.accept()
+    binding.settle()
+    accept(binding, (40, 40, 50, 50))
+
+    layer = viewer.layers[ACCEPTED]
+    np.testing.assert_array_equal(layer.features["stability"], [0.97, np.nan, np.nan])
+    place = KeptPlace(binding.adapter.displayed(binding.model.image).target)
+    kept = binding.adapter.kept_objects(place)
+    assert [one.stability for one in kept.values()] == [0.97, None, None]
+    corrected = binding.session.correcting.read_accepted(place, 1)
+    assert (corrected.score, corrected.stability) == (0.5, 0.97)
+
+    columns = {name: list(layer.features[name]) for name in layer.features}
+    note = ProvenanceRecord((), PromptSet(), 0.0, MADE_BY, objects=tuple(entries_of(columns)))
+    path = tmp_path / "labels.tif"
+    tifffile.imwrite(path, layer.data)
+    write_provenance(path, note)
+    told = read_provenance(provenance_path(path)).objects
+    assert [one.get("stability") for one in told] == [0.97, None, None]
+    np.testing.assert_array_equal(saved_features(path)["stability"], [0.97, np.nan, np.nan])
+    # A layer of these labels, opened by napari, accepted anew.
+    viewer.layers.remove(layer)
+    opened = viewer.add_labels(tifffile.imread(path), features=saved_features(path))
+    binding.session.use_labels.accept(key_of(opened))
+    binding.settle()
+    features = viewer.layers[ACCEPTED].features
+    np.testing.assert_array_equal(features["stability"], [0.97, np.nan, np.nan])
 
 
 def test_many_objects_are_counted_and_not_listed(viewer, binding):

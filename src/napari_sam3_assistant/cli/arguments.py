@@ -94,8 +94,11 @@ def write_objects(
         return
     write_table(
         path,
-        ("id", "text", "score", "area", "y0", "x0", "y1", "x1"),
-        ((one.id, one.text, one.score, one.area, *one.region.box) for one in objects),
+        ("id", "text", "score", "stability", "area", "y0", "x0", "y1", "x1"),
+        (
+            (one.id, one.text, one.score, one.stability, one.area, *one.region.box)
+            for one in objects
+        ),
     )
     answer.file(path)
 

@@ -315,7 +315,13 @@ def _copy_known(
     made = ObjectRecord.from_mask(id_, mask, offset=(region.y0, region.x0))
     if made is None or source is None:
         return made
-    return replace(made, score=source.score, text=source.text, class_name=source.class_name)
+    return replace(
+        made,
+        score=source.score,
+        text=source.text,
+        stability=source.stability,
+        class_name=source.class_name,
+    )
 
 
 def set_class(

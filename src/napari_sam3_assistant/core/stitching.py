@@ -158,6 +158,7 @@ class Known(NamedTuple):
     text: str = ""
     class_name: str = ""
     parent: int = 0
+    stability: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -570,7 +571,10 @@ class ObjectsBySlice:
             for id_, one in update_objects(there, part, self.shape, self.plane).items():
                 there.pop(id_, None)
                 if one is not None:
-                    known = objects.get(id_, Known(one.score, one.text, one.class_name, one.parent))
+                    as_before = Known(
+                        one.score, one.text, one.class_name, one.parent, one.stability
+                    )
+                    known = objects.get(id_, as_before)
                     region = _tighten(plane, one) if id_ in lost else one.region
                     there[id_] = replace(one, region=region, **known._asdict())
             self.slices[place] = dict(sorted(there.items()))

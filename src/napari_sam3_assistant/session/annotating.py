@@ -410,7 +410,7 @@ class FolderAnnotation:
         self._write(Job("Saving", work, writes=True), show, end)
 
     def _to_save(self, kept: AcceptedState) -> LabelsToSave:
-        objects = tuple(_entries(kept.features))
+        objects = tuple(entries_of(kept.features))
         stack = sum(axis.length > 1 for axis in kept.axes) > 2
         try:
             view = self._adapter.take_view(self._key)
@@ -648,10 +648,10 @@ def _is_fresh(folder: AnnotatedFolder, read: ReadImage) -> bool:
     return known == read.opened.stamp
 
 
-_USUAL = ("index", "score", "area", "prompt", "engine", CLASS, PARENT)
+_USUAL = ("index", "score", "stability", "area", "prompt", "engine", CLASS, PARENT)
 
 
-def _entries(features: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def entries_of(features: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
     """Yield what a note says of each accepted object, given the features of their layer."""
     for row in zip(*features.values(), strict=True):
         told = dict(zip(features, map(_plain, row), strict=True))
@@ -660,6 +660,7 @@ def _entries(features: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         yield {
             "id": told["index"],
             "score": told.get("score"),
+            **({} if told.get("stability") is None else {"stability": told["stability"]}),
             "area": told.get("area"),
             "text": "" if prompt in (None, NOTHING) else prompt,
             "engine": told.get("engine") or NOTHING,

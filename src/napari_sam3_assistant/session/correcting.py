@@ -153,6 +153,7 @@ class Correcting:
                 mask,
                 offset=offset,
                 score=now.score,
+                stability=now.stability,
                 text=now.text,
                 class_name=now.class_name,
             )

@@ -107,6 +107,11 @@ def features_of(record: ProvenanceRecord) -> dict[str, list[Any]]:
             {
                 "index": as_whole(told["id"]),
                 "score": math.nan if told.get("score") is None else as_number(told["score"]),
+                **(
+                    {"stability": as_number(told["stability"])}
+                    if told.get("stability") is not None
+                    else {}
+                ),
                 "area": math.nan if told.get("area") is None else as_whole(told["area"]),
                 "prompt": as_text(told.get("text") or "") or NOTHING,
                 "engine": as_text(told.get("engine") or record.engine.title),

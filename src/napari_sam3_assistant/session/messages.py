@@ -289,7 +289,7 @@ def value_of(row: ResultRow, title: str) -> float | None:
     if title == AREA:  # of which pixels are counted
         return row.area
     if title == STABILITY:
-        return getattr(row.record, "stability", None)
+        return row.record.stability
     if title in COLUMNS:
         leading = row.parts[0].preview.target.plane.leading
         frame = leading[-1] if leading else None
@@ -324,17 +324,27 @@ def object_features(
     engine : str
         Title of the engine that found them.
     """
-    stable = [getattr(one, "stability", None) for one in objects]
     classes = [one.class_name or NOTHING for one in objects]
     return {
         "index": [one.id for one in objects],
-        "score": [math.nan if one.score is None else one.score for one in objects],
+        "score": number_column([one.score for one in objects]),
         "area": [one.area for one in objects],
         "prompt": [one.text or "-" for one in objects],
         "engine": [engine] * len(objects),
         **({CLASS: classes} if any(one.class_name for one in objects) else {}),
-        **({} if all(one is None for one in stable) else {"stability": stable}),
+        **stability_column([one.stability for one in objects]),
     }
+
+
+def number_column(values: Sequence[float | None]) -> list[float]:
+    """Return numbers as a column of a layer's features."""
+    return [math.nan if value is None else value for value in values]
+
+
+def stability_column(values: Sequence[float | None]) -> dict[str, list[float]]:
+    """Return the column of the objects' stability; none where none of them has one."""
+    known = any(value is not None for value in values)
+    return {"stability": number_column(values)} if known else {}
 
 
 def measurement_features(

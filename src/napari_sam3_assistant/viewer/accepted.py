@@ -39,6 +39,8 @@ from napari_sam3_assistant.session.messages import (
     PARENT,
     format_prompts,
     is_measured,
+    number_column,
+    stability_column,
 )
 from napari_sam3_assistant.session.model import KeptPlace
 from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels
@@ -148,7 +150,9 @@ def of_preview(preview: Preview, shown: npt.NDArray[np.integer[Any]]) -> Accepte
         target,
         _find_objects(preview, shown),
         {
-            record.id: Known(record.score, record.text, record.class_name)
+            record.id: Known(
+                record.score, record.text, record.class_name, stability=record.stability
+            )
             for record in found.objects
         },
         "" if provenance is None else format_prompts(provenance.prompts),
@@ -228,12 +232,13 @@ class Acceptance:
         classes = [one.class_name or NOTHING for one in known]
         return {
             "index": list(added.ids),
-            "score": [math.nan if one.score is None else one.score for one in known],
+            "score": number_column([one.score for one in known]),
             "area": list(added.areas),
             "prompt": [one.text or result.prompt or NOTHING for one in known],
             "engine": [result.engine or self._engine_before()] * len(known),
             **({CLASS: classes} if any(one.class_name for one in known) else {}),
             **({PARENT: parents} if any(parents) else {}),
+            **stability_column([one.stability for one in known]),
         }
 
     def _find_own(
@@ -813,17 +818,24 @@ def _nothing(column: str) -> str | float:
 def _told(columns: Mapping[str, list[Any]]) -> Iterator[Known]:
     """Yield what columns of features say of each object."""
     count = len(columns.get("index", ()))
-    told = (columns.get(name, [None] * count) for name in ("score", PARENT, "prompt", CLASS))
-    for score, parent, *words in zip(*told, strict=True):
-        known = score is not None and not math.isnan(score)
+    names = ("score", "stability", PARENT, "prompt", CLASS)
+    told = (columns.get(name, [None] * count) for name in names)
+    for score, stability, parent, *words in zip(*told, strict=True):
         prompt, class_name = ("" if word in (None, NOTHING) else str(word) for word in words)
-        yield Known(float(score) if known else None, prompt, class_name, _number(parent))
+        yield Known(
+            as_number(score), prompt, class_name, _number(parent), stability=as_number(stability)
+        )
+
+
+def as_number(value: object) -> float | None:
+    """Return a number of a column of features; None for whatever else stands there."""
+    numbers = (int, float, np.integer, np.floating)
+    return float(value) if isinstance(value, numbers) and math.isfinite(value) else None
 
 
 def _number(value: object) -> int:
     """Return a number of an object; 0 for whatever else somebody wrote there."""
-    numbers = (int, float, np.integer, np.floating)
-    return int(value) if isinstance(value, numbers) and math.isfinite(value) else 0
+    return int(as_number(value) or 0)
 
 
 def read_parents(layer: Labels) -> dict[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.stitching import Known
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.snapshots import OtherLabels
-from napari_sam3_assistant.viewer.accepted import read_parents
+from napari_sam3_assistant.viewer.accepted import as_number, read_parents
 from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
@@ -67,16 +66,17 @@ def _known(layer: Labels) -> dict[int, Known]:
     told, names, parents = layer.features, class_names(layer), read_parents(layer)
     if "index" not in told:
         return {id_: Known(parent=parent) for id_, parent in parents.items()}
-    scores = told.get("score", [math.nan] * len(told))
-    known = {}
-    for id_, score in zip(told["index"], scores, strict=True):
-        number = float(score) if isinstance(score, int | float) else math.nan
-        known[int(id_)] = Known(
-            None if math.isnan(number) else number,
+    nothing = [None] * len(told)
+    numbers = told.get("score", nothing), told.get("stability", nothing)
+    return {
+        int(id_): Known(
+            as_number(score),
             class_name=names.get(int(id_), ""),
             parent=parents.get(int(id_), 0),
+            stability=as_number(stability),
         )
-    return known
+        for id_, score, stability in zip(told["index"], *numbers, strict=True)
+    }
 
 
 def _find_whole(layer: Labels, displayed: DisplayedPlane) -> AnyArray | None:

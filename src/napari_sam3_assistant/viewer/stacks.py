@@ -485,13 +485,19 @@ class StacksAdapter:
         layer, window = self._require_layer(stack), self._window(stack)
         boxes: dict[int, list[Box]] = {}
         told: dict[int, Known] = {}
+        stable: dict[int, list[float]] = {}
         scores = {id_: score for id_, (_, score) in table.totals().items()}
         parents = table.links()
         for row in table.rows():
             box = tuple(window.box(row.frame, row.region.slices))
             boxes.setdefault(row.object_id, []).append(box)
             score, parent = scores[row.object_id], parents.get(row.object_id, 0)
+            if row.stability is not None:
+                stable.setdefault(row.object_id, []).append(row.stability)
             told[row.object_id] = Known(score, row.text, row.class_name, parent)
+        for id_, each in stable.items():
+            # As with scores: the mean of its frames.
+            told[id_] = told[id_]._replace(stability=sum(each) / len(each))
         where = {id_: union_box(each) for id_, each in sorted(boxes.items())}
         objects = [(box, LabelMask(layer.data, box, id_), id_) for id_, box in where.items()]
         made_by = layer.metadata.get(ENGINE, {}).get("title", "")

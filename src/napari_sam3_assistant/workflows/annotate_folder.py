@@ -658,7 +658,7 @@ def _measure_image(
     measured = measure_in_image(labels, axes, place, image, quiet, more=more)
     for row in measured:
         known = told.get(row["id"], {})
-        named = {"class": known.get("class", ""), "score": known.get("score")}
+        named = {"class": "", "score": None, **known}
         rows.append({**state, "id": row.pop("id"), **named, **row})
     of_object = {id_: known["class"] for id_, known in told.items()}
     return CocoPart(labels, classes.meaning(of_object), place), rows
@@ -678,6 +678,7 @@ def _told_of_objects(note: ProvenanceRecord) -> dict[int, dict[str, Any]]:
             as_whole(told["id"]): {
                 "class": as_text(told.get("class") or ""),
                 "score": told.get("score"),
+                **({"stability": told["stability"]} if told.get("stability") is not None else {}),
             }
             for told in note.objects
         }

@@ -132,6 +132,8 @@ def object_entry(
         "box": list(record.region.box),
         "text": record.text,
     }
+    if record.stability is not None:
+        told["stability"] = record.stability
     if record.class_name:
         told["class"] = record.class_name
     return {**told, "plane": list(plane)} if plane else told
