@@ -4,7 +4,8 @@ Run ``python benchmarks/quality_real.py --data FOLDER``. The folder holds ``.npz
 ``image`` (Y, X), (Y, X, 3) or, for a stack, (Z, Y, X), and ``labels`` of the same planes, 0 for
 background. Files whose names differ only behind the last ``-`` are one set. All figures are means
 of sets, of images of a set, or what the title says of the objects of an image; the choice of
-objects, clicks and boxes is seeded.
+objects, clicks and boxes is seeded. In a stack objects are followed from a click and from their
+true mask on a slice, and everything is looked for.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from scipy import ndimage as ndi
 from skimage import feature, filters, segmentation, transform
 
+from napari_sam3_assistant import api
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
@@ -451,6 +453,30 @@ def measure_stack(path: Path, objects: int) -> dict[str, float]:
     return {title: float(np.mean(values)) for title, values in result.items()}
 
 
+def measure_volume(path: Path) -> dict[str, float]:
+    """Return how well everything in a volume is found: F1 at IoU 0.5 of whole objects."""
+    data = np.load(path)
+    truth = data["labels"].astype(np.int64)
+    found = np.zeros(truth.shape, np.int64)
+    for result in api.track(data["image"], everything=True, rgb=False, direction="forward"):
+        found[result.frame] = result.labels
+    areas, sizes = np.bincount(truth.ravel()), np.bincount(found.ravel())
+    both = (truth > 0) & (found > 0)
+    pairs, shared = np.unique(truth[both] * sizes.size + found[both], return_counts=True)
+    rows, columns = np.divmod(pairs, sizes.size)
+    ious = shared / (areas[rows] + sizes[columns] - shared)
+    best = np.zeros(areas.size)
+    np.maximum.at(best, rows, ious)
+    there, count = np.flatnonzero(areas[1:]) + 1, np.count_nonzero(sizes[1:])
+    # Of two objects that overlap a third by more than a half, one would be the other.
+    return {
+        "everything F1": 2 * np.count_nonzero(ious > 0.5) / max(1, there.size + count),
+        "best IoU": float(best[there].mean()),
+        "found": float(count),
+        "true": float(there.size),
+    }
+
+
 def followed(engine, frames: FrameSource, middle: int, mask: MaskPrompt) -> np.ndarray:
     """Return an object's volume, followed from a mask on one slice to both ends."""
     volume = np.zeros((len(frames), *frames.shape), bool)
@@ -521,7 +547,7 @@ def main() -> None:
         for key, meaning in {**COLUMNS, **BESIDE}.items():
             print(f"{key:>10}  {meaning}")
     for path in stacks if options.change == "none" else []:
-        values = measure_stack(path, objects)
+        values = measure_stack(path, objects) | measure_volume(path)
         print(f"\n{path.stem}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
     print(f"\n{time.perf_counter() - began:.0f} s")
 

@@ -56,3 +56,15 @@ def test_colours_are_averaged_each():
     mean = average_alike(slices[0], slices[1:])
     np.testing.assert_allclose(mean.mean((0, 1)), [200, 90, 30], atol=2)
     assert mean[..., 0].std() < 0.6 * slices[0][..., 0].std()
+
+
+@given(st.floats(2, 25), st.integers(0, 100), st.integers(6, 20))
+@settings(max_examples=20, deadline=None)
+def test_objects_that_have_moved_are_not_averaged(noise, seed, step):
+    here = picture([(30, 30, 9), (50, 60, 9)], noise, seed)
+    there = [
+        picture([(30 + by, 30, 9), (50, 60 + by, 9)], noise, seed + 200 + by)
+        for by in (-step, step)
+    ]
+    mean = average_alike(here, there)
+    assert np.abs(mean.astype(float) - here).mean() < 0.2 * noise + 0.5

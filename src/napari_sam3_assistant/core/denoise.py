@@ -18,6 +18,8 @@ _SMOOTH = 1.5
 """Standard deviation in pixels of the blur under which slices are compared."""
 _ALIKE = 2.0
 """A pixel counts half that differs by so many standard deviations of the noise."""
+_FAR = 4.0
+"""A slice counts half whose objects differ by so many: it lies too far away, or they have moved."""
 _LAPLACIAN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
@@ -26,8 +28,9 @@ def average_alike(
 ) -> npt.NDArray[np.uint8]:
     """Return a slice averaged with its neighbours, each pixel by how alike they are there.
 
-    What differs by more than noise, such as an object that ends, is hardly mixed in. Without
-    noise the slice stays as it is.
+    What differs by more than noise, such as an object that ends, is hardly mixed in, and a slice
+    whose objects are not those of this one hardly anywhere: thick slices, or times of a movie.
+    Without noise the slice stays as it is.
 
     Parameters
     ----------
@@ -43,6 +46,7 @@ def average_alike(
     """
     grey = _grey(picture)
     spread = _noise(grey)
+    standing = _standing_out(grey)
     total = picture.astype(np.float32)
     weights = np.ones(grey.shape, np.float32)
     for other in beside:
@@ -52,7 +56,11 @@ def average_alike(
         if noise == 0:
             continue
         apart = ndi.gaussian_filter(level - grey, _SMOOTH, mode="nearest")
-        weight = 1 / (1 + (apart / np.float32(_ALIKE * noise)) ** 2)
+        squares = (apart / np.float32(noise)) ** 2
+        # Of the ground, most slices show the same: what stands out from it says how far they are.
+        counts = standing + _standing_out(level)
+        far = float((squares * counts).sum() / max(float(counts.sum()), 1e-6)) / _FAR**2
+        weight = 1 / (1 + squares / np.float32(_ALIKE**2)) / np.float32(1 + far**2)
         total += weight[..., None] * other
         weights += weight
     mean: npt.NDArray[np.uint8] = np.rint(total / weights[..., None]).astype(np.uint8)
@@ -62,6 +70,12 @@ def average_alike(
 def _grey(picture: npt.NDArray[np.uint8]) -> Floats:
     grey: Floats = picture.mean(-1, dtype=np.float32)
     return grey
+
+
+def _standing_out(grey: Floats) -> Floats:
+    """Return by how many grey levels each pixel differs from the ground, after the blur."""
+    smooth: Floats = ndi.gaussian_filter(grey, _SMOOTH, mode="nearest")
+    return np.abs(smooth - np.median(smooth))
 
 
 def _noise(grey: Floats) -> float:
