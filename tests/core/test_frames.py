@@ -65,3 +65,12 @@ def test_channels_move_together():
 def test_a_plane_axis_is_refused(axis):
     with pytest.raises(ImageError, match=r"Choose one of its leading axes: 0\."):
         FrameSource(view_of_array(np.zeros((4, 8, 8), np.uint8), plane=0), axis)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_movie"),
+    [("t", True), ("Time", True), ("z", False), ("", False), ("axis 0", False)],
+)
+def test_frames_are_times_where_their_axis_says_so(name, is_movie):
+    view = view_of_array(np.zeros((4, 8, 8), np.uint8), plane=0)
+    assert FrameSource(view, 0, name).is_movie is is_movie

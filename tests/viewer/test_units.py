@@ -107,3 +107,18 @@ def test_units_that_do_not_fit_are_taken_as_numbers_as_napari_does(viewer, bindi
     assert World.of(viewer).units is None
     assert binding.adapter.displayed(binding.model.image).plane.leading == (3,)
     assert clicked(viewer, binding, stack, 10, 20) == [(10, 20)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "units", "is_movie"),
+    [
+        (("t", "y", "x"), None, True),
+        (("z", "y", "x"), None, False),
+        (None, ("second", "um", "um"), True),
+        (None, MICRO, False),
+    ],
+)
+def test_a_stack_is_a_movie_where_its_layer_says_so(viewer, binding, labels, units, is_movie):
+    image = viewer.add_image(np.ones((4, 40, 50)), axis_labels=labels, units=units)
+    snapshot = binding.adapter.stacks.take_snapshot(str(image.unique_id), PromptKind.TEXT, 0)
+    assert snapshot.frames.is_movie is is_movie

@@ -7,6 +7,7 @@ import json
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage as ndi
@@ -243,6 +244,7 @@ def test_suppression_keeps_what_torchvision_keeps(sides, most, seed):
         crop_n_layers=st.integers(0, 4),
         seeds=st.sampled_from(list(Seeds)),
         points=st.none() | st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9))).map(tuple),
+        polarity=st.integers(-1, 1),
     )
 )
 @settings(max_examples=40, deadline=None)
@@ -337,6 +339,56 @@ def test_faint_objects_of_a_noisy_volume_are_found_each_as_one():
     ious, count = volumes(api.track(stack, everything=True, frame=6, direction="both"), truth)
     assert count == 4
     assert min(ious) > 0.75
+
+
+@given(st.integers(0, 1000), st.floats(5, 25))
+@settings(max_examples=4, deadline=None)
+def test_each_time_of_a_movie_is_found_by_itself(seed, noise):
+    rng = np.random.default_rng(seed)
+    movie = np.stack(
+        [
+            discs((64, 80), [(20 + 2 * t, 20, 9), (44, 55 - t, 12)])[0]
+            + rng.normal(0, noise, (64, 80))
+            for t in range(4)
+        ]
+    )
+    movie = movie.clip(0, 255).astype(np.uint8)
+    names = ("Time", "y", "x")
+    for result in api.track(movie, everything=True, axis_labels=names, axis="time"):
+        alone = api.segment(movie[result.frame], everything=Everything(polarity=1))
+        np.testing.assert_array_equal(result.labels > 0, alone.labels > 0)
+        assert len(result.objects) == len(alone.objects)
+
+
+def test_a_file_says_that_it_is_a_movie_and_the_note_keeps_it(tmp_path):
+    stack, _ = tubes()
+    file, output = tmp_path / "movie.ome.tif", tmp_path / "labels.tif"
+    tifffile.imwrite(file, stack[:3], ome=True, metadata={"axes": "TYX"})
+    assert main(["track", str(file), "--everything", "-o", str(output)]) == 0
+    note = json.loads((tmp_path / "labels.tif.json").read_text("utf-8"))
+    assert note["extra"]["propagation"]["axis_name"] == "t"
+    assert main(["rerun", str(tmp_path / "labels.tif.json")]) == 0
+    again = next(one for one in tmp_path.glob("*.tif") if one not in (file, output))
+    np.testing.assert_array_equal(tifffile.imread(again), tifffile.imread(output))
+
+
+@given(st.integers(0, 1000), st.sampled_from([1, -1]), st.floats(6, 9))
+@settings(max_examples=3, deadline=None)
+def test_objects_are_bright_or_dark_on_all_slices_though_most_are_nearly_empty(seed, sign, depth):
+    rng = np.random.default_rng(seed)
+    levels = np.full((6, 96, 128), 128.0)
+    levels[[0, 5]] += sign * (discs()[1] > 0) * 70
+    # Between them one small thing, and much that stands out a little on the other side.
+    thing = discs(places=((30, 100, 5),))[1] > 0
+    shades = discs(places=((20, 64, 14), (75, 40, 14), (75, 110, 14)))[1] > 0
+    levels[1:5] += sign * (55.0 * thing - depth * shades)
+    levels = ndi.gaussian_filter(levels, (0, 1, 1)) + rng.normal(0, 6, levels.shape)
+    stack = levels.clip(0, 255).astype(np.uint8)
+    for result in api.track(stack, everything=Everything(joining="time")):
+        assert result.objects
+        for record in result.objects:
+            grey = levels[result.frame][record.region.slices][record.mask].mean()
+            assert (grey - 128) * sign > 0
 
 
 def test_a_slice_that_cannot_be_read_keeps_those_before_it():

@@ -98,7 +98,7 @@ def frame_source(
         axis_labels=axis_labels,
         rgb=rgb,
     )
-    return FrameSource(view, number)
+    return FrameSource(view, number, "" if axis_labels is None else str(axis_labels[number]))
 
 
 def _number(axis: int | str, ndim: int, labels: Sequence[str] | None) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.axes import axis_kind, guess_axes
 from napari_sam3_assistant.core.images import ImageSource, LazyArray, PlaneRef, level_zero
 from napari_sam3_assistant.errors import ImageError
 
@@ -397,6 +397,8 @@ class FrameSource:
         How any one of the frames is seen; its index on ``axis`` does not matter.
     axis : int
         Number of the array's axis along which the frames lie.
+    axis_name : str
+        What the axis is called, such as ``z`` or ``t``; empty where that is not known.
 
     Raises
     ------
@@ -406,6 +408,7 @@ class FrameSource:
 
     view: ImageView
     axis: int
+    axis_name: str = ""
 
     def __post_init__(self) -> None:
         lengths = set()
@@ -432,6 +435,11 @@ class FrameSource:
     def shape(self) -> tuple[int, int]:
         """Height and width of a frame in pixels."""
         return self.view.shape
+
+    @property
+    def is_movie(self) -> bool:
+        """Whether the frames are known to be times, and no slices of a volume."""
+        return axis_kind(self.axis_name) == "t"
 
     def view_at(self, frame: int) -> ImageView:
         """Return how a frame is seen; reads no pixels."""

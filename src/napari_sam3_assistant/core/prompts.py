@@ -276,7 +276,7 @@ class Everything:
 
     Models that take clicks are asked at a grid of points, as SAM 1's automatic mask generator
     does; names and defaults are its own. An engine that finds objects by itself is asked once and
-    reads none of this.
+    reads only ``polarity``.
 
     Parameters
     ----------
@@ -312,6 +312,9 @@ class Everything:
         of the smaller one counts, and distance beside it.
     points : tuple of (y, x) or None
         Points in pixels in the place of all others; None for none.
+    polarity : int
+        1 if most objects are brighter than what is round them, -1 if they are darker; 0 where that
+        is to be found out, in stacks once for all slices.
 
     Raises
     ------
@@ -333,6 +336,7 @@ class Everything:
     joining: Joining = Joining.OVERLAP
     stitch_threshold: float = 0.25
     points: tuple[tuple[float, float], ...] | None = None
+    polarity: int = 0
 
     def __post_init__(self) -> None:
         if self.joining not in set(Joining):
@@ -407,6 +411,7 @@ EVERYTHING_LIMITS = {
     "crop_n_points_downscale_factor": (1, 16),
     "min_mask_region_area": (0, 10**6),
     "stitch_threshold": (0.0, 1.0),
+    "polarity": (-1, 1),
 }
 """The least and the greatest value of each number of :class:`Everything`."""
 

@@ -162,6 +162,9 @@ class Prediction:
         Where a single click may mean a part, the object or a group: each of them, with ids 1 to N
         from the smallest to the largest. Empty for other prompts, and where the engine does not
         tell.
+    polarity : float
+        Of an engine that finds everything by itself: by how much bright objects weigh more than
+        dark ones, negative where dark ones do.
     """
 
     objects: tuple[ObjectRecord, ...]
@@ -169,6 +172,7 @@ class Prediction:
     phrase: str = ""
     notes: tuple[str, ...] = ()
     candidates: tuple[ObjectRecord, ...] = ()
+    polarity: float = 0.0
 
 
 class ImageEngine(Protocol):

@@ -453,6 +453,7 @@ def _everything(entry: Mapping[str, Any]) -> Everything:
         one.name: (as_whole if isinstance(one.default, int) else as_number)(entry[one.name])
         for one in fields(Everything)
         if one.name not in ("seeds", "joining", "points")
+        and (one.name != "polarity" or "polarity" in entry)  # which older notes don't say
     }
     points = entry["points"]
     if points is not None:

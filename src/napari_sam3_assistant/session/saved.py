@@ -491,6 +491,7 @@ def stack_run_to_json(run: StackProvenance, tell_view: TellView) -> Json:
     return {
         "view": tell_view(run.frames.view),
         "axis": run.frames.axis,
+        "axis_name": run.frames.axis_name,
         "prompts": [[frame, prompts_to_json(own)] for frame, own in run.prompts.items()],
         "options": to_json(run.options),
         "model_folder": to_json(run.model_folder),
@@ -509,7 +510,7 @@ def read_stack_run(
         return None
     pairs = [as_list(pair, 2) for pair in as_list(told["prompts"])]
     return StackProvenance(
-        FrameSource(view, as_whole(told["axis"])),
+        FrameSource(view, as_whole(told["axis"]), as_text(told.get("axis_name", ""))),
         {as_whole(frame): prompts_from_json(as_dict(own)) for frame, own in pairs},
         read_value(PredictOptions, told["options"]),
         read_value(Path | None, told["model_folder"]),

@@ -277,7 +277,8 @@ class StacksAdapter:
     def take_snapshot(self, image: str, kind: PromptKind, axis: int) -> StackSnapshot:
         """Freeze a stack and the prompts of one kind on all of its slices."""
         displayed = self._adapter.displayed(image)
-        frames = FrameSource(self._adapter.view_of(image, displayed), axis)
+        name = axis_name(displayed.layer, displayed.axes, axis)
+        frames = FrameSource(self._adapter.view_of(image, displayed), axis, name)
         layers = self._adapter.layers_of(key_of(displayed.layer), kind, every_slice=True)
         found = read_prompts(layers, displayed, kind, axis).frames
         frame = displayed.plane.leading[displayed.axes.leading.index(axis)]

@@ -63,6 +63,8 @@ _EDGE = 20.0
 """Pixels from the edge of a crop within which an object is taken to be cut by it."""
 _BESIDE = 2
 """So many slices on either side take part in the average of one."""
+_SAMPLE = 5
+"""So many slices of a stack say whether its objects are bright or dark."""
 _FAINT = 0.2
 """On a slice an object of a volume may score so much of the threshold, if it is sure on another."""
 
@@ -164,7 +166,8 @@ class EverythingTrack:
     which it was missed. In time it may divide into two. In a volume, an engine that finds objects
     by itself sees slices with less noise, and slices are yielded some behind the latest one: an
     object that is faint on a slice counts if it is sure on another, and what shrinks through z
-    and grows again elsewhere is two.
+    and grows again elsewhere is two. An axis that nobody named is taken for one of a volume.
+    Whether objects are bright or dark is the same on all slices.
 
     Parameters
     ----------
@@ -209,7 +212,10 @@ class EverythingTrack:
         self._waiting: deque[_Slice] = deque()
         self._followed: defaultdict[int, Followed] = defaultdict(Followed)
         # A model that is asked at points has thresholds of its own, and may take minutes a slice.
-        self._in_volume = engine.spec.proposes and asked.joining is not Joining.TIME
+        self._in_volume = (
+            engine.spec.proposes and asked.joining is not Joining.TIME and not frames.is_movie
+        )
+        self._knows_polarity = not engine.spec.proposes or asked.polarity != 0
         self._ahead = ahead if self._in_volume else 0
         for frame, masks in (known or {}).items():
             self._recall(frame, masks)
@@ -253,6 +259,8 @@ class EverythingTrack:
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
         """Yield what is on each frame that was not looked at yet."""
         quiet = CancelOnlyReporter(reporter)
+        if not self._knows_polarity:
+            self._find_polarity(reporter)
         left = [frame for frame in order if frame not in self._done]
         if [one.frame for one in self._waiting] != left[: len(self._waiting)]:
             self._waiting.clear()
@@ -274,6 +282,23 @@ class EverythingTrack:
             raise
         while self._waiting:
             yield self._settle()
+
+    def _find_polarity(self, reporter: Reporter) -> None:
+        """Look at some slices of all of the stack, for a single one may be empty."""
+        count, whole = len(self._frames), Region.whole(self._frames.shape)
+        prompts, quiet, balance = (
+            PromptSet(everything=self._asked),
+            CancelOnlyReporter(reporter),
+            0.0,
+        )
+        reporter.report(Progress(0, 0, "Looking at some slices"))
+        for frame in {(2 * one + 1) * count // (2 * _SAMPLE) for one in range(_SAMPLE)}:
+            # A slice that can't be read is told of when it is its turn.
+            with suppress(ImageError):
+                embedding = self._engine.embedding(self._frames.view_at(frame), whole, quiet)
+                balance += self._engine.predict(embedding, prompts, self._options, quiet).polarity
+        self._asked = replace(self._asked, polarity=int(np.sign(balance)))
+        self._knows_polarity = True
 
     def _find(
         self, frame: int, pictures: dict[int, npt.NDArray[np.uint8]], reporter: Reporter

@@ -237,7 +237,8 @@ class StackProvenance:
     def extra(self) -> dict[str, Any]:
         """Return what the note says beside: along which axis, and each step."""
         steps = [dict(step) for step in self.steps]
-        return {"propagation": {"axis": self.frames.axis, "steps": steps}}
+        frames = self.frames
+        return {"propagation": {"axis": frames.axis, "axis_name": frames.axis_name, "steps": steps}}
 
 
 def track_entries(table: TrackTable) -> tuple[dict[str, Any], ...]:

@@ -14,7 +14,7 @@ from napari_sam3_assistant.core.lineage import Lineage, Relabel
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.provenance import prompts_from_json, sha256_of, view_from_json
-from napari_sam3_assistant.io.untrusted import as_dict, as_flag, as_list, as_whole
+from napari_sam3_assistant.io.untrusted import as_dict, as_flag, as_list, as_text, as_whole
 from napari_sam3_assistant.workflows.provenance import labels_checksum
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, scan
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment, segment_planes
@@ -238,7 +238,8 @@ def _read_steps(
     """
     try:
         told = as_dict(record.extra["propagation"])
-        frames = FrameSource(view, as_whole(told["axis"]))
+        name = as_text(told.get("axis_name", ""))
+        frames = FrameSource(view, as_whole(told["axis"]), name)
         steps = [_read_step(step) for step in map(as_dict, as_list(told["steps"]))]
         for step in steps:
             if isinstance(step, _PropagationRun):

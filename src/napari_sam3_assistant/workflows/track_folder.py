@@ -177,7 +177,7 @@ class FollowWork(FolderImages):
                 "the frames.",
                 "Follow its stacks one by one.",
             )
-        return FrameSource(view, number)
+        return FrameSource(view, number, loaded.axes[number].name)
 
     def read(self, image: FolderImage) -> StackPictures:
         """Open a stack."""

@@ -109,12 +109,13 @@ def detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple[
 
 
 def detect_all(
-    features: PlaneFeatures, threshold: float, reporter: Reporter
-) -> tuple[Detection, ...]:
-    """Return all objects of a plane, the surest first: the bright or the dark ones.
+    features: PlaneFeatures, threshold: float, reporter: Reporter, polarity: int = 0
+) -> tuple[tuple[Detection, ...], float]:
+    """Return all objects of a plane, the surest first, and by how much bright ones weigh more.
 
-    Whichever are more, by their scores and the roots of their areas: what lies between bright
-    objects looks like dark ones. Of the others those are added that are sure and lie beside them.
+    The bright or the dark ones, for what lies between bright objects looks like dark ones. Of the
+    others those are added that are sure and lie beside them. Objects weigh their scores times the
+    roots of their areas.
 
     Parameters
     ----------
@@ -124,14 +125,16 @@ def detect_all(
         Objects with a lower score are left out.
     reporter : Reporter
         Stops the work.
+    polarity : int
+        Which are looked for, 1 for bright and -1 for dark ones; 0 for those that weigh more.
     """
     sides = [
-        [item for item in detect(features, polarity, reporter) if item.score >= threshold]
-        for polarity in (1, -1)
+        [item for item in detect(features, sign, reporter) if item.score >= threshold]
+        for sign in (1, -1)
     ]
-    weights = [sum(item.score * item.patch.area**0.5 for item in found) for found in sides]
+    bright, dark = (sum(item.score * item.patch.area**0.5 for item in found) for found in sides)
     taken = np.zeros(features.shape, bool)
-    more, fewer = sides if weights[0] >= weights[1] else sides[::-1]
+    more, fewer = sides if (polarity or bright - dark) >= 0 else sides[::-1]
     kept = list(more)
     for item in more:
         taken[item.patch.region.slices] |= item.patch.mask
@@ -139,7 +142,7 @@ def detect_all(
         under = taken[item.patch.region.slices] & item.patch.mask
         if item.score >= SURE and np.count_nonzero(under) <= BESIDE * item.patch.area:
             kept.append(item)
-    return tuple(sorted(kept, key=lambda item: -item.score))
+    return tuple(sorted(kept, key=lambda item: -item.score)), bright - dark
 
 
 def _detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple[Detection, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind, clean_phrase
@@ -126,11 +127,12 @@ class BuiltinEngine:
         prompts.check(embedding.shape)
         _check_together(prompts)
         if prompts.everything is not None:
-            return _found(detect_all(embedding, options.threshold, reporter), options, "")
+            least, polarity = options.threshold, prompts.everything.polarity
+            found, balance = detect_all(embedding, least, reporter, polarity)
+            return replace(_found(found, options, ""), polarity=balance)
         if PromptKind.TEXT in prompts.kinds:
             phrase = clean_phrase(prompts.text)
-            found = detect(embedding, polarity_named(phrase), reporter)
-            return _found(found, options, phrase)
+            return _found(detect(embedding, polarity_named(phrase), reporter), options, phrase)
         if prompts.exemplars:
             if not any(prompt.positive for prompt in prompts.exemplars):
                 raise PromptError(
