@@ -227,7 +227,7 @@ def test_undo_of_accept_brings_the_painted_preview_back(found, event):
     np.testing.assert_array_equal(accepted > 0, painted > 0)
 
 
-def test_a_click_after_painting_says_so_and_undo_brings_the_paint_back(viewer, binding, run, discs):
+def test_a_click_after_painting_leaves_the_paint_as_it_is(viewer, binding, run, discs):
     viewer.add_image(discs, name="cells")
     binding.model.tool = Tool.POINTS
     binding.arm()
@@ -238,10 +238,13 @@ def test_a_click_after_painting_says_so_and_undo_brings_the_paint_back(viewer, b
     paint(layer, (30, 30), 1)
     painted = layer.data.copy()
 
-    points.add((18, 18))
+    assert len(points.data) == 0, "the click would make the object anew"
+    points.add(CENTRES[1])
     run()
 
-    assert "that you changed by hand; Undo brings that back" in binding.model.message.text
+    assert layer.data[CENTRES[1]] == 2
+    np.testing.assert_array_equal(layer.data == 1, painted == 1)
+    binding.session.undo()
     binding.session.undo()
     np.testing.assert_array_equal(viewer.layers[PREVIEW].data, painted)
     check(binding)
