@@ -24,7 +24,28 @@ def test_the_built_in_engine_finds_all_discs(open_window, discs):
 
     np.testing.assert_array_equal(user.preview, api.segment(discs, everything=True).labels)
     assert user.status.startswith("✓ Preview ready: 4 objects in ")
-    assert user.status.endswith("from the image alone.")
+    assert "from the image alone. Score" in user.status
+    # One line says it once; what is done to the result since is told by the other one.
+    assert not user.find(QLabel, "results").isVisible()
+    user.press(Qt.Key.Key_N)
+    user.press(Qt.Key.Key_Delete)
+    assert user.results.startswith("Latest labels: 3 objects")
+    assert user.find(QLabel, "results").isVisible()
+
+
+def test_the_status_says_nothing_of_layers_that_are_gone(open_window, discs):
+    user = open_window(discs)
+    user.press(Qt.Key.Key_P)
+    assert user.status == "Click on the object (layer “SAM3 points”)."
+    user.viewer.layers.remove("SAM3 points")
+    user.settle()
+    assert user.status == "Layer “SAM3 points” is gone: choose the tool again to draw."
+    user.press(Qt.Key.Key_P)
+    assert "SAM3 points" in user.viewer.layers
+    assert user.status.startswith("Click on the object")
+    user.viewer.layers.clear()
+    user.settle()
+    assert user.status == "Ready"
 
 
 def test_the_key_chooses_it_and_the_threshold_acts_afterwards(open_window, discs):

@@ -92,7 +92,9 @@ def format_outcome(preview: Preview, used: str, outside: int = 0) -> Message:
         hint = "Try another prompt or a lower detection threshold."
         return Message(f"No objects found {made} {notes or hint}", Level.WARNING)
     found = pluralize(len(result.objects), "object")
-    return Message(f"Preview ready: {found} {made} {notes}".strip(), Level.SUCCESS)
+    scores = _format_scores(result).removeprefix(", ").capitalize()
+    more = " ".join(part for part in (scores and f"{scores}.", notes) if part)
+    return Message(f"Preview ready: {found} {made} {more}".strip(), Level.SUCCESS)
 
 
 def format_results(preview: Preview | None) -> str:
@@ -139,8 +141,8 @@ def _format_scores(result: Segmentation) -> str:
     scores = [record.score for record in result.objects if record.score is not None]
     if not scores:
         return ""
-    low, high = min(scores), max(scores)
-    return f", score {low:.2f}" if low == high else f", scores {low:.2f} to {high:.2f}"
+    low, high = f"{min(scores):.2f}", f"{max(scores):.2f}"
+    return f", score {low}" if low == high else f", scores {low} to {high}"
 
 
 def describe_place(device: str) -> str:

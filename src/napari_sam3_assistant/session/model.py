@@ -96,10 +96,13 @@ class Message:
         What is to say.
     level : Level
         How much it matters.
+    outcome : Preview or None
+        The result that it tells all of.
     """
 
     text: str
     level: Level = Level.INFO
+    outcome: Preview | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

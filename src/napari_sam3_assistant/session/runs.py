@@ -240,7 +240,8 @@ class SegmentRun:
         found = (preview,) if preview.ids else ()
         self._undo.go_on((*beside, *found), refined, amend=amend, prompts=prompts)
         # The message first: where the preview can't be shown, a warning takes its place.
-        model.message = replace(said, text=f"{said.text} {note}".strip())
+        told = None if host is not None or beside else preview
+        model.message = replace(said, text=f"{said.text} {note}".strip(), outcome=told)
         model.previews = (*beside, preview)
 
     def _classify(

@@ -163,6 +163,7 @@ class Binding(RefCounted):
         self.drawing = False
         # What napari selects by itself when the user has removed the selected layer.
         self._neighbour: Layer | None = None
+        self._hint = Message("")
         self._deliver = deliver
         self._turned = 0.0
         self.adapter = ViewerAdapter(viewer)
@@ -200,7 +201,7 @@ class Binding(RefCounted):
 
     # -- what the views ask for -----------------------------------------------------------
 
-    def arm(self) -> str:
+    def arm(self) -> Message:
         """Make the prompt layer of the chosen tool ready to use; returns what to do next.
 
         Raises
@@ -210,17 +211,18 @@ class Binding(RefCounted):
         """
         tool = layer_tool(self.model.tool)
         if tool is Tool.EVERYTHING:
-            return "Run looks for all objects, nothing has to be drawn."
+            return Message("Run looks for all objects, nothing has to be drawn.")
         if tool is Tool.TEXT:
             self.phrase_wanted.emit()
-            return "Type a phrase, then press Enter."
+            return Message("Type a phrase, then press Enter.")
         setattr(self.model, CHOICE_FIELDS[tool], "")
         name = self.adapter.arm(self.model.image, tool)
         self.adapter.set_next_positive(self.model.image, positive=self.model.next_positive)
         self._stack.arm_points()
         self._count_prompts()
         self.session.prefetch.start()
-        return f"{_HINTS[self.model.tool]} (layer “{name}”)."
+        self._hint = Message(f"{_HINTS[self.model.tool]} (layer “{name}”).")
+        return self._hint
 
     def get_ready(self, *, say: bool = True) -> None:
         """Let the next click be a prompt of the chosen tool, on the layer that it takes them from.
@@ -239,7 +241,7 @@ class Binding(RefCounted):
             # The viewer shows no plane of the image: its summary says so, and what to do.
             return
         if say:
-            self.model.message = Message(hint)
+            self.model.message = hint
 
     def refine(self) -> None:
         """Let the user point at an object of the previews, then refine it by clicks.
@@ -305,7 +307,7 @@ class Binding(RefCounted):
             model.task = _TASK_OF.get(tool, Task.SEGMENT)
         if not example:
             model.tool = tool
-        model.message = Message(self.arm())
+        model.message = self.arm()
 
     def choose_points(self) -> None:
         """Prompt with points."""
@@ -632,6 +634,8 @@ class Binding(RefCounted):
         self.session.note_image_removed(key_of(layer))
         self._list_images()
         self._list_prompt_layers()
+        if not self.adapter.busy:
+            self._take_back_hint(layer)
         self._stack.on_removed(layer)
         if role_of(layer) is Role.ACCEPTED:
             self.session.results.list_kept(key_of(layer))
@@ -643,6 +647,16 @@ class Binding(RefCounted):
         if not self.adapter.busy and isinstance(layer, Image):
             # Later: napari may be removing several, by a list that it has made before.
             self._deliver(partial(self.session.part_from_image, key_of(layer), layer.name))
+
+    def _take_back_hint(self, gone: Layer) -> None:
+        """Say no more what to do with a layer that is gone, or what was done with the last one."""
+        message, is_last = self.model.message, isinstance(gone, Image) and not self.model.images
+        if is_last and message.level not in (Level.WARNING, Level.ERROR):
+            self.model.message = Message("Ready")
+        elif message is self._hint and f"“{gone.name}”" in message.text:
+            self.model.message = Message(
+                f"Layer “{gone.name}” is gone: choose the tool again to draw."
+            )
 
     def _list_images(self, event: Event | None = None) -> None:
         del event

@@ -191,7 +191,7 @@ class CreatePromptLayer(QPushButton):
         bind_enabled(model, "prompt_layer", self)
 
     def _arm(self) -> None:
-        self._model.message = Message(self._binding.arm())
+        self._model.message = self._binding.arm()
 
 
 _POLARITY = (

@@ -348,6 +348,7 @@ class StatusField(QWidget):
         message = self._model.message
         self._message.setText(format_message(message))
         self._message.setProperty("level", str(message.level))
+        self._show_results(self._read_results())
         lay_out(self._message)
 
     def _read_results(self) -> str:
@@ -356,7 +357,12 @@ class StatusField(QWidget):
         return format_propagation(model) if followed else format_results(model.preview)
 
     def _show_results(self, said: str) -> None:
+        """Show what is there, where the status line does not say so itself."""
+        model = self._model
+        followed = model.task is Task.VIDEO and model.propagated is not None
+        told = model.preview is None or model.preview is model.message.outcome
         self._results.setText(said)
+        self._results.setVisible(followed or not told)
         lay_out(self._results)
 
     def _show_running(self) -> None:
