@@ -366,6 +366,12 @@ def test_mask_ops_opens_a_floating_window_and_uses_it_again(viewer, qtbot):
     assert (dock.width(), dock.height()) == (780, 720)
     tabs = widget.findChild(QTabWidget, "mask_tabs")
     assert tabs.tabText(tabs.currentIndex()) == "Mask Cleanup"
+    dock.resize(420, 720)
+    qtbot.waitUntil(lambda: widget.width() <= 420)
+    assert tabs.tabBar().sizeHint().width() <= tabs.width(), "the tabs need arrows"
+    assert "\n" in tabs.tabText(0)
+    dock.resize(780, 720)
+    qtbot.waitUntil(lambda: "\n" not in tabs.tabText(0))
     tabs.setCurrentIndex(0)
     QTest.mouseClick(button, LEFT)
     assert viewer.window.add_plugin_dock_widget(

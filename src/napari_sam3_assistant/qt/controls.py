@@ -679,8 +679,8 @@ _HORIZONTAL = Qt.Orientation.Horizontal
 class FittedTable(QTableView):
     """Its columns are as wide as what they hold; the first one takes the room that is left.
 
-    Where there is too little, columns become narrower and cut their texts, and what does not fit
-    then is reached by scrolling. Once the user drags a column, all stay as they are.
+    Where there is too little, columns become narrower and cut their texts, but no title, and what
+    does not fit then is reached by scrolling. Once the user drags a column, all stay as they are.
 
     Parameters
     ----------
@@ -688,11 +688,18 @@ class FittedTable(QTableView):
         The rows.
     least : sequence of (int, int)
         The columns that may become narrower, in this order, and their least width in pixels.
+    is_empty : callable, optional
+        Is given a column, and returns whether no row has anything in it: then it is hidden.
     """
 
-    def __init__(self, model: QAbstractItemModel, least: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        model: QAbstractItemModel,
+        least: Sequence[tuple[int, int]],
+        is_empty: Callable[[int], bool] = lambda _: False,
+    ) -> None:
         super().__init__()
-        self._least = least
+        self._least, self._is_empty = least, is_empty
         self._fitting = False
         self._dragged = False
         header = QHeaderView(_HORIZONTAL)
@@ -711,25 +718,35 @@ class FittedTable(QTableView):
     def fit(self) -> None:
         """Share the room anew, once the table is on show: Qt measures every row of a hidden one."""
         header, view, rows = self.horizontalHeader(), self.viewport(), self.model()
-        if self._dragged or not self.isVisible() or header is None or view is None or rows is None:
+        if not self.isVisible() or header is None or view is None or rows is None:
+            return
+        self._fitting = True
+        for column in range(rows.columnCount()):
+            self.setColumnHidden(column, self._is_empty(column))
+        self._fitting = False
+        if self._dragged:
             return
         # The header's own hint keeps room for the arrow of sorting in every column.
-        titles = [
-            self.fontMetrics().horizontalAdvance(str(rows.headerData(column, _HORIZONTAL)))
+        titles = {
+            column: _PADDING
+            + self.fontMetrics().horizontalAdvance(str(rows.headerData(column, _HORIZONTAL)))
             for column in range(rows.columnCount())
-        ]
-        widths = [
-            min(_MOST, max(title + _PADDING, self.sizeHintForColumn(column)))
-            for column, title in enumerate(titles)
-        ]
-        spare = view.width() - sum(widths)
-        widths[0] += max(0, spare)
+            if not self.isColumnHidden(column)
+        }
+        widths = {
+            column: min(_MOST, max(title, self.sizeHintForColumn(column)))
+            for column, title in titles.items()
+        }
+        spare = view.width() - sum(widths.values())
+        if 0 in widths:
+            widths[0] += max(0, spare)
         for column, least in self._least:
-            given = min(max(0, -spare), max(0, widths[column] - least))
-            widths[column] -= given
-            spare += given
+            if column in widths:
+                given = min(max(0, -spare), max(0, widths[column] - max(least, titles[column])))
+                widths[column] -= given
+                spare += given
         self._fitting = True
-        for column, width in enumerate(widths):
+        for column, width in widths.items():
             self.setColumnWidth(column, width)
         self._fitting = False
 

@@ -30,6 +30,7 @@ from napari_sam3_assistant.widgets.activity import activity_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from qtpy.QtGui import QResizeEvent
 
     from napari_sam3_assistant.mask_operations.session import MaskSession
 
@@ -117,6 +118,9 @@ class ClassListRow(QWidget):
         set_enabled(self._forget, "" if listed else "No class list is chosen")
 
 
+_TITLES = ("Accepted\nObjects", "Class\nMerge", "Mask\nCleanup", "Final Merge\n/ Export")
+
+
 class MaskPanel(QWidget):
     """The class list, four tabs, and what is going on."""
 
@@ -125,18 +129,26 @@ class MaskPanel(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setObjectName("mask_tabs")
         self.tabs.setUsesScrollButtons(True)
-        for tab, title in (
-            (AcceptedTab(session), "Accepted Objects"),
-            (MergeTab(session), "Class Merge"),
-            (CleanupTab(session), "Mask Cleanup"),
-            (FinalTab(session), "Final Merge / Export"),
-        ):
-            self.tabs.addTab(_make_scrollable(tab), title)
+        made = (AcceptedTab(session), MergeTab(session), CleanupTab(session), FinalTab(session))
+        for tab, title in zip(made, _TITLES, strict=True):
+            self.tabs.addTab(_make_scrollable(tab), title.replace("\n", " "))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(ClassListRow(session))
         layout.addWidget(self.tabs, 1)
         layout.addWidget(MaskStatus(session))
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Write the titles of the tabs in two lines where they don't fit into one."""
+        super().resizeEvent(event)
+        bar = self.tabs.tabBar()
+        if bar is None:
+            return
+        for between in (" ", "\n"):
+            for at, title in enumerate(_TITLES):
+                bar.setTabText(at, title.replace("\n", between))
+            if bar.sizeHint().width() <= self.tabs.width():
+                break
 
 
 def _make_scrollable(tab: QWidget) -> QScrollArea:

@@ -23,6 +23,8 @@ def test_results(open_advanced, discs, engine, qapp, tmp_path, monkeypatch):
     ((layer, prompt, frame, number, _, area, *_measured),) = advanced.cells()
     assert (layer, prompt, frame, number) == ("image", "-", "-", "1")
     assert int(area) == np.count_nonzero(user.preview)
+    empty = {"Prompt", "Frame"}
+    assert empty <= {HEADER[at] for at in range(len(HEADER)) if advanced.table.isColumnHidden(at)}
 
     # With a phrase: layer, prompt, frame, id, score and area of each object.
     user.choose_in("task", "Text segmentation")
@@ -31,6 +33,9 @@ def test_results(open_advanced, discs, engine, qapp, tmp_path, monkeypatch):
     model = advanced.table.model()
     titles = [model.headerData(at, Qt.Orientation.Horizontal) for at in range(len(HEADER))]
     assert tuple(titles) == HEADER
+    assert {HEADER[at] for at in range(len(HEADER)) if advanced.table.isColumnHidden(at)} == {
+        "Frame"
+    }
     rows = advanced.cells()
     assert len(rows) >= 4
     for layer, prompt, frame, _, score, area, *_measured in rows:

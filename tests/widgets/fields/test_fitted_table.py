@@ -1,5 +1,7 @@
 """The columns of a table in panels of several widths."""
 
+import operator
+
 import pytest
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QStandardItem, QStandardItemModel
@@ -9,7 +11,7 @@ from napari_sam3_assistant.qt.controls import FittedTable
 TITLES = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
 SCORE, AREA = 4, 5
 NOWHERE = QModelIndex()
-LEAST = ((1, 44), (0, 44), (3, 36), (2, 32))
+LEAST = ((1, 0), (0, 0))
 
 
 @pytest.fixture
@@ -23,6 +25,11 @@ def table(qtbot):
     cells = ("a long name of a layer", "bright objects", "-", "1", "0.972", "3123")
     rows.appendRow([QStandardItem(cell) for cell in cells])
     return table
+
+
+def titles(table):
+    """Return how wide the titles are."""
+    return [16 + table.fontMetrics().horizontalAdvance(title) for title in TITLES]
 
 
 def widths(table, width):
@@ -42,7 +49,7 @@ def test_a_wide_table_is_filled_and_the_first_column_takes_what_is_left(table):
 def test_in_a_narrow_table_texts_give_way_and_numbers_stay_whole(table):
     wide = widths(table, 800)
     # What the table needs at least, so that the test holds for other fonts, too.
-    narrow = widths(table, wide[SCORE] + wide[AREA] + 44 + 44 + 36 + 32 + 10)
+    narrow = widths(table, sum(wide[2:]) + sum(titles(table)[:2]) + 10)
 
     assert sum(narrow) <= table.viewport().width()
     assert narrow[SCORE:] == wide[SCORE:]
@@ -53,8 +60,28 @@ def test_in_a_narrow_table_texts_give_way_and_numbers_stay_whole(table):
 def test_what_does_not_fit_is_reached_by_scrolling(table):
     narrowest = widths(table, 120)
 
-    assert narrowest[:4] == [44, 44, 32, 36]
+    assert narrowest[:2] == titles(table)[:2]
+    assert all(map(operator.ge, narrowest, titles(table))), "a title is cut"
     assert table.horizontalScrollBar().maximum() > 0
+
+
+def test_a_column_without_anything_is_hidden_until_a_row_has_something(qtbot):
+    rows = QStandardItemModel(0, len(TITLES))
+    rows.setHorizontalHeaderLabels(TITLES)
+    shown = [("cells", "-", "-", "1", "-", "9"), ("cells", "nuclei", "-", "2", "0.9", "9")]
+
+    def is_empty(column):
+        return all(rows.item(row, column).text() == "-" for row in range(rows.rowCount()))
+
+    table = FittedTable(rows, LEAST, is_empty)
+    qtbot.addWidget(table)
+    table.show()
+    hidden = []
+    for cells in shown:
+        rows.appendRow([QStandardItem(cell) for cell in cells])
+        hidden.append([TITLES[at] for at in range(len(TITLES)) if table.isColumnHidden(at)])
+    assert hidden == [["Prompt", "Frame", "Score"], ["Frame"]]
+    assert table.columnWidth(1) >= titles(table)[1]
 
 
 def test_a_column_that_was_dragged_stays(table):

@@ -24,7 +24,7 @@ from napari_sam3_assistant.session.results import describe_row, format_row
 from napari_sam3_assistant.session.thumbnails import SIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -63,6 +63,14 @@ _KEYS: tuple[Callable[[ResultRow], Any], ...] = (
 )
 
 
+_IN_ROW: dict[int, Callable[[ResultRow], object]] = {
+    1: lambda row: row.record.text,
+    2: lambda row: row.preview.target.plane.leading,
+    4: lambda row: row.record.score is not None,
+}
+"""What has to be there for a row to have something in a column; in the others each has."""
+
+
 class ResultRows(QAbstractTableModel):
     """Rows in the order and with the filter that the user has chosen."""
 
@@ -76,6 +84,7 @@ class ResultRows(QAbstractTableModel):
         self._order: tuple[int, bool] | None = None
         self._model = session.model
         self._titles: tuple[str, ...] = COLUMNS
+        self._empty: set[int] = set()
         self._pictures.made.connect(self._on_picture)
 
     @property
@@ -99,8 +108,10 @@ class ResultRows(QAbstractTableModel):
         plain = before and not self._wanted and self._order is None
         # The same rows, and not only equal ones: these may have been measured.
         if plain and len(rows) > len(before) and all(map(operator.is_, before, rows)):
+            self._empty = self._find_empty(self._empty, rows[len(before) :])
             self._append(rows[len(before) :])
             return
+        self._empty = self._find_empty(_IN_ROW, rows) if rows else set()
         self._titles = (*COLUMNS, *column_titles(rows, self._model.columns.split(", ")))
         if self._order is not None and self._order[0] >= len(self._titles):
             self._order = None
@@ -110,6 +121,14 @@ class ResultRows(QAbstractTableModel):
         """Show only rows of which a cell holds the text; areas are not looked at."""
         self._wanted = text.strip().lower()
         self._arrange()
+
+    @staticmethod
+    def _find_empty(columns: Iterable[int], rows: Sequence[ResultRow]) -> set[int]:
+        return {column for column in columns if not any(map(_IN_ROW[column], rows))}
+
+    def is_empty(self, column: int) -> bool:
+        """Return whether no row has anything in a column."""
+        return column in self._empty
 
     def place_of(self, row: ResultRow | None) -> int:
         """Return where a row is shown, or -1."""

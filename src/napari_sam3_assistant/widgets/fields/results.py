@@ -63,8 +63,8 @@ def _either(views: dict[str, QWidget]) -> QWidget:
 
 _ICON = 28
 _HEIGHT = 180
-# In a narrow panel these give way to score and area: prompt, layer, object ID, frame.
-_LEAST = ((1, 62), (0, 84), (3, 36), (2, 32), (1, 44), (0, 76))
+# In a narrow panel these give way to the numbers: the prompt, and the layer beside its picture.
+_LEAST = ((1, 62), (0, 84), (1, 0), (0, 0))
 
 
 class ResultsTable(QWidget):
@@ -109,7 +109,7 @@ class ResultsTable(QWidget):
         bind_enabled(self._model, "export_results", export)
 
     def _make_table(self) -> FittedTable:
-        table = FittedTable(self._rows, _LEAST)
+        table = FittedTable(self._rows, _LEAST, self._rows.is_empty)
         table.setObjectName("results_table")
         table.setAccessibleName("Results")
         table.setMinimumHeight(_HEIGHT)
