@@ -268,6 +268,8 @@ class PreviewEntries:
         self._numbers = Numbers()
         # What was made of each result, and the values in it that have numbers.
         self._made: dict[int, tuple[Preview, dict[str, Entry], set[int]]] = {}
+        # Of each object, by its identity: a filter makes another result of the same ten thousand.
+        self._records: dict[int, tuple[int, str, Entry]] = {}
 
     def of(
         self,
@@ -293,7 +295,9 @@ class PreviewEntries:
             made[id(preview)] = known
             entries.update(known[1])
         if made.keys() != self._made.keys():
-            self._numbers.keep(set().union(*(used for _, _, used in made.values())))
+            used = set[int]().union(*(one for _, _, one in made.values()))
+            self._numbers.keep(used)
+            self._records = {key: one for key, one in self._records.items() if key in used}
         self._made = made
         numbers = [self.number_of(preview) for preview in shown]
         if numbers:
@@ -317,12 +321,11 @@ class PreviewEntries:
             "candidates": found.candidates,
         }
         more: dict[str, Json] = {
-            name: [numbers.of(one) for one in group] for name, group in groups.items()
+            name: [self._record(one)[0] for one in group] for name, group in groups.items()
         }
         records = _records_of(preview)
-        entries = {
-            f"record/{numbers.of(one)}": Entry(one, partial(to_json, one)) for one in records
-        }
+        known = map(self._records.__getitem__, map(id, records))
+        entries = {name: entry for _, name, entry in known}
         used = {id(preview), *map(id, records)}
         run = preview.provenance
         if run is not None:
@@ -332,6 +335,15 @@ class PreviewEntries:
         name = f"preview/{numbers.of(preview)}"
         entries[name] = Entry(preview, lambda: {**_head(preview), **more})
         return entries, used
+
+    def _record(self, record: ObjectRecord) -> tuple[int, str, Entry]:
+        """Return the number of an object, and the name of its entry, and that."""
+        known = self._records.get(id(record))
+        if known is None:
+            number = self._numbers.of(record)
+            entry = Entry(record, partial(to_json, record))
+            known = self._records[id(record)] = (number, f"record/{number}", entry)
+        return known
 
 
 def _records_of(preview: Preview) -> tuple[ObjectRecord, ...]:

@@ -10,6 +10,7 @@ from psygnal import Signal
 
 from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.prompts import ONE_BY_ONE, MaskPrompt
+from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
+    from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.session.model import PlaneTarget, Preview, SessionModel
     from napari_sam3_assistant.session.snapshots import Accepted, ImageSnapshot
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
@@ -331,7 +332,10 @@ def count_bytes(part: object) -> int:
         # Ten thousand objects have a hundred thousand numbers, so these are passed over at once.
         if value is None or type(value) in _PLAIN:
             continue
-        if isinstance(value, np.ndarray):
+        if type(value) is ObjectRecord:
+            sizes[id(value.mask)] = value.mask.nbytes
+            waiting.append(value.soft)
+        elif isinstance(value, np.ndarray):
             sizes[id(value)] = value.nbytes
         elif isinstance(value, bytes):
             sizes[id(value)] = len(value)
