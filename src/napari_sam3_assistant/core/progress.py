@@ -32,7 +32,10 @@ class Progress:
 
 
 class Reporter(Protocol):
-    """What a workflow and an engine are given to report to."""
+    """What a workflow and an engine are given to report to.
+
+    A workflow reports that a piece is done after it has yielded it: what is told of is there.
+    """
 
     def report(self, progress: Progress) -> None:
         """Show the progress; raises JobCancelled when the user has stopped the work."""

@@ -137,9 +137,9 @@ def _scan(
                 workers,
                 remaining_time.rate,
             )
-            reporter.report(Progress(step.done, step.total, _format_step(step), left))
             began = monotonic()
             yield step
+            reporter.report(Progress(step.done, step.total, _format_step(step), left))
     objects = stitcher.objects()
     lost = explain_lost_place(ExportFormat.OME_ZARR, axes)
     notes = (*request.notes, *_unique_notes(notes_seen), *filter(None, [lost]))
