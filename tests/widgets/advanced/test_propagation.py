@@ -1,5 +1,7 @@
 """3D/video in a docked widget, by mouse and buttons."""
 
+import threading
+
 import numpy as np
 import pytest
 import tifffile
@@ -7,6 +9,8 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QSpinBox
+
+from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
 
 PREVIEW = "SAM3 propagated preview labels"
 SAVED = "SAM3 saved propagated labels"
@@ -27,6 +31,21 @@ def balls():
     for cy, cx in (LEFT_BALL, RIGHT_BALL):
         stack[((z - 7) * 4) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 < 400] = 200
     return stack
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Stop each pass through the stack before its fourth frame until the test lets it go on."""
+    go_on, propagate = threading.Event(), BuiltinTrack.propagate
+
+    def propagate_held(*arguments):
+        for number, found in enumerate(propagate(*arguments)):
+            assert number < 3 or go_on.wait(240)
+            yield found
+
+    monkeypatch.setattr(BuiltinTrack, "propagate", propagate_held)
+    yield go_on
+    go_on.set()
 
 
 def values_by_frame(labels):
@@ -147,11 +166,10 @@ def test_correct_on_slice_7_and_propagate_again(open_advanced, balls):
     assert user.status.startswith("✓ Propagated: 2 objects")
 
 
-def test_cancel_then_continue(open_advanced, balls, gate):
+def test_cancel_then_continue(open_advanced, balls, held):
     user = open_advanced(balls).user
     begin(user, 7)
     click_both(user, 7)
-    gate.opened.set()
     user.click("run_preview")
     user.wait(lambda: user.has(PREVIEW))
     user.click("cancel")
@@ -159,6 +177,7 @@ def test_cancel_then_continue(open_advanced, balls, gate):
     assert user.status.startswith("Stopped; ")
     there = values_by_frame(user.viewer.layers[PREVIEW].data)
     assert there != FOUND
+    held.set()
 
     user.click("propagate_existing")
     user.wait_for_end()
@@ -198,7 +217,7 @@ def test_a_movie_in_colours(open_advanced, balls):
 
 
 @pytest.mark.parametrize("what", ["removed", "renamed"])
-def test_the_labels_are_removed_or_renamed_meanwhile(open_advanced, balls, what):
+def test_the_labels_are_removed_or_renamed_meanwhile(open_advanced, balls, held, what):
     user = open_advanced(balls).user
     begin(user, 7)
     click_both(user, 7)
@@ -207,6 +226,7 @@ def test_the_labels_are_removed_or_renamed_meanwhile(open_advanced, balls, what)
     labels = user.viewer.layers[PREVIEW]
     if what == "renamed":
         labels.name = "mine"
+        held.set()
         user.wait_for_end()
         assert values_by_frame(labels.data) == FOUND
         return
@@ -220,13 +240,14 @@ def test_the_labels_are_removed_or_renamed_meanwhile(open_advanced, balls, what)
 
 
 @pytest.mark.parametrize("layer", ["image", PREVIEW])
-def test_the_image_or_the_labels_get_another_shape_meanwhile(open_advanced, balls, layer):
+def test_the_image_or_the_labels_get_another_shape_meanwhile(open_advanced, balls, held, layer):
     user = open_advanced(balls).user
     begin(user, 7)
     click_both(user, 7)
     user.click("run_preview")
     user.wait(lambda: user.has(PREVIEW))
     user.viewer.layers[layer].data = np.zeros((5, 9, 9), np.uint8)
+    held.set()
     user.wait_for_end()
     said = {
         "image": "“image” has another shape now; earlier results do not fit it. Run again.",
@@ -294,7 +315,7 @@ def test_a_row_leads_to_its_slice_and_a_click_to_its_row(open_advanced, balls):
     assert advanced.cells()[advanced.chosen_row][2:4] == ("4", "1")
 
 
-def test_rows_are_added_to_those_on_show(open_advanced, balls):
+def test_rows_are_added_to_those_on_show(open_advanced, balls, held):
     advanced = open_advanced(balls)
     user = advanced.user
     begin(user, 7)
@@ -305,6 +326,7 @@ def test_rows_are_added_to_those_on_show(open_advanced, balls):
     rows = advanced.table.model()
     rows.modelReset.connect(lambda: resets.append(rows.rowCount()))
     rows.rowsInserted.connect(lambda _, first, last: added.append(last - first + 1))
+    held.set()
     user.wait_for_end()
     assert len(advanced.cells()) == 18
     assert resets == []
