@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. Each sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-thorough test-oldest test-pyside test-matrix lint format docs clean
+.PHONY: help setup demo test test-thorough test-chaos test-oldest test-pyside test-matrix lint format docs clean
 
 ARGS ?=
 BIN := .venv/bin
@@ -20,6 +20,9 @@ test: setup ## Run all tests; more arguments for pytest in ARGS="..."
 
 test-thorough: ## Run all tests with many random examples each, others in every run
 	@HYPOTHESIS_PROFILE=thorough $(MAKE) test
+
+test-chaos: ## Run all tests as if the machine were slow at random moments; SEED="7" for the same naps again
+	@NAPARI_SAM3_CHAOS=$${SEED:-$$(date +%s)} $(MAKE) test
 
 test-oldest: ## Run the tests on the oldest napari that is supported, without torch
 	@sh tools/setup.sh .venv-oldest constraints-oldest.txt pyqt6 test

@@ -43,6 +43,13 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+def pytest_configure(config):
+    """Be slow at random moments where the environment asks for that: see chaos.py."""
+    seed = os.environ.get("NAPARI_SAM3_CHAOS")
+    if seed is not None:
+        config.pluginmanager.register(load_beside("chaos.py").Chaos(seed))
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the group
 def pytest_collection_modifyitems(config, items):
     """Keep what opens a window to one process, and skip it without a display: Qt would end all."""
