@@ -2,6 +2,7 @@
 
 import gc
 import importlib.util
+import math
 import os
 import sys
 import tempfile
@@ -94,6 +95,16 @@ def _spare_the_collector_what_was_imported():
         imported = len(sys.modules)
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_machine_is_too_slow_for_live_runs():
+    """Run by itself what the prompts ask for, however long the run before took on this machine."""
+    from napari_sam3_assistant.session import runs
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runs, "QUICK_S", math.inf)
+        yield
 
 
 @pytest.fixture
