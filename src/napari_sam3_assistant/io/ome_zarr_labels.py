@@ -442,7 +442,8 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
     pause : float
         Seconds between two rounds of writing.
     kept : int
-        About how many chunks of up to 1 MB are kept in memory.
+        About how many chunks of up to 1 MB are kept in memory, those that are being written among
+        them.
 
     Raises
     ------
@@ -470,7 +471,9 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
         self._chunks: OrderedDict[ChunkName, npt.NDArray[np.uint32]] = OrderedDict()
         self._waiting: set[ChunkName] = set()
         self._writing: set[ChunkName] = set()
-        self._stored: set[ChunkName] = set()
+        self._stored = [
+            np.zeros([-(-size // CHUNK) for size in level.shape], bool) for level in self._levels
+        ]
         self._at_work = False
         self._coming: Region | None = None  # holds what waits
         self._changed: Region | None = None
@@ -499,7 +502,7 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
     def __setitem__(self, key: tuple[slice, slice], value: npt.NDArray[np.uint32]) -> None:
         """Write the labels of a piece."""
         self._raise_failed()
-        if len(self._waiting) > self._kept:
+        if len(self._waiting) > self._kept // 2:
             self._finish_writing()
         rows, columns = key
         region = Region(rows.start, columns.start, rows.stop, columns.stop)
@@ -553,9 +556,11 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
                 if gone is None:
                     break
                 del self._chunks[gone]
-            level, where = self._levels[name[0]], self._where(name)
-            shape = tuple(side.stop - side.start for side in where)
-            chunk = level[where] if name in self._stored else np.zeros(shape, np.uint32)
+            (number, *place), where = name, self._where(name)
+            if self._stored[number][tuple(place)]:
+                chunk = self._levels[number][where]
+            else:
+                chunk = np.zeros([side.stop - side.start for side in where], np.uint32)
             self._chunks[name] = chunk
         self._chunks.move_to_end(name)
         return chunk
@@ -570,16 +575,21 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
 
     def _write(self) -> None:
         """Write round by round, until there is nothing left."""
+        # One for all: a new one for each leaves holes in the heap.
+        copy = np.empty((CHUNK, CHUNK), np.uint32)
         while True:
             with self._lock:
                 self._writing, self._waiting = self._waiting, set()
                 region, self._coming = self._coming, None
             for name in sorted(self._writing):
                 with self._lock:
-                    chunk = self._chunks[name].copy()
-                self._levels[name[0]][self._where(name)] = chunk
+                    chunk = self._chunks[name]
+                    height, width = chunk.shape
+                    copy[:height, :width] = chunk
+                self._levels[name[0]][self._where(name)] = copy[:height, :width]
             with self._lock:
-                self._stored |= self._writing
+                for number, *place in self._writing:
+                    self._stored[number][tuple(place)] = True
                 self._writing = set()
                 if region is not None:
                     seen = self._changed
