@@ -1,25 +1,34 @@
 """Work on all workers of a cluster: the labels of one process, whoever dies in the middle."""
 
 import contextlib
+import json
 import os
 import signal
 import threading
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
+import dask.array
 import numpy as np
 import pytest
 import tifffile
 import zarr
+from napari.components import ViewerModel
+from napari.layers._source import layer_source
+from zarr.core.sync import sync
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.axes import make_axes
-from napari_sam3_assistant.core.progress import CancelToken, NullReporter
+from napari_sam3_assistant.core.progress import CancelToken, NullReporter, deliver_inline
+from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.engines.piecework import work_through
 from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, PromptError
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
+from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.workflows.folder_work import FolderImages
 from napari_sam3_assistant.workflows.shared_view import SharedView
 
@@ -107,9 +116,20 @@ def test_a_worker_does_not_take_a_file_of_another_image(image, tmp_path):
     np.testing.assert_array_equal(there.view.rgb(), view.rgb())
 
 
+@contextlib.contextmanager
+def serving(handler, folder):
+    """Serve a folder on this machine, and give its address."""
+    made = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{made.server_port}"
+    made.shutdown()
+    made.server_close()
+
+
 @pytest.fixture
 def web(image, tmp_path):
     """The image as OME-Zarr on a web server, and what it was asked for."""
+    pytest.importorskip("aiohttp", reason="needs the extra remote")
     folder = tmp_path / "web"
     folder.mkdir()
     save_ome_zarr(image, folder / "image.zarr", make_axes(image.shape))
@@ -119,20 +139,28 @@ def web(image, tmp_path):
         def log_message(self, *_):
             asked.append(self.path)
 
-    made = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{made.server_port}/image.zarr", asked
-    made.shutdown()
-    made.server_close()
+    with serving(Handler, folder) as address:
+        yield f"{address}/image.zarr", asked
+
+
+@pytest.fixture
+def nothing_is_sent(monkeypatch):
+    """Fail where the client sends the pixels of a piece: workers are to read them."""
+
+    def send(_):
+        raise AssertionError("pixels were sent")
+
+    monkeypatch.setattr(workers_module, "pack_pixels", send)
 
 
 def test_workers_read_an_image_on_a_web_server_themselves(
-    web, engine, image, one_process, tmp_path
+    web, engine, image, one_process, tmp_path, nothing_is_sent
 ):
-    pytest.importorskip("aiohttp", reason="needs the extra remote")
+    del nothing_is_sent
     address, asked = web
     view = api.view_of_array(api.imread(address).data)
-    shared = hosting.pack(SharedView(view, {}, None, address))
+    # An array of zarr says itself where it is.
+    shared = hosting.pack(SharedView(view, {}))
     there = hosting.unpack(shared)
     assert there.can_read()
     asked.clear()
@@ -145,6 +173,102 @@ def test_workers_read_an_image_on_a_web_server_themselves(
     stored[:] = image
     result = api.scan(address, output=tmp_path / "labels.zarr", engine=engine, **SCAN)
     assert_same(result, one_process)
+
+
+def test_the_window_has_workers_read_an_image_that_was_opened_from_an_address(
+    web, cluster, one_process, tmp_path, nothing_is_sent
+):
+    del nothing_is_sent
+    address, _ = web
+    viewer = ViewerModel()
+    with layer_source(path=address):  # as napari does for what a plugin has read, as dask here
+        viewer.add_image(dask.array.from_zarr(address, component="0"), name="cells")
+    binding = binding_for(viewer, deliver_inline, MemorySettings())
+    session, model, scan = binding.session, binding.model, binding.session.scan_model
+    try:
+        assert session.computing.use_server(cluster.scheduler_address).wait(240)
+        model.task, model.text = Task.TEXT, SCAN["text"]
+        scan.scan_tile, scan.scan_overlap, scan.scan_folder = 256, 20, str(tmp_path)
+        job = session.scanning.run()
+        assert job.wait(240)
+        assert job.error is None
+        assert "on 127.0.0.1" in model.message.text
+        (output,) = tmp_path.glob("*_scan.zarr")
+        labels = zarr.open_group(str(output), mode="r")["0"][...]
+        assert len(np.unique(labels)) - 1 == len(one_process.objects)
+        # An address is no file of this computer: none is named, nor is anything put beside it.
+        assert json.loads(Path(f"{output}.json").read_text())["channels"][0]["path"] is None
+        assert binding.adapter.file_of(model.image) is None
+    finally:
+        binding.close()
+
+
+class Bucket(SimpleHTTPRequestHandler):
+    """A stand-in for a bucket, which a test has none of: reads, for who shows the right key."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.answer(with_content=True)
+
+    def do_HEAD(self):
+        self.answer(with_content=False)
+
+    def answer(self, *, with_content):
+        path = Path(self.translate_path(self.path))
+        if "Credential=OUR-KEY/" not in self.headers.get("Authorization", ""):
+            self.send_error(403)
+        elif "list-type=2" in self.path:
+            self.reply(b"<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>")
+        elif path.is_file():
+            self.reply(path.read_bytes() if with_content else b"", path.stat().st_size)
+        else:
+            self.send_error(404)
+
+    def reply(self, content, length=None):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content) if length is None else length))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@pytest.fixture
+def bucket(image, tmp_path, monkeypatch):
+    """The address of the image in a bucket that this process has the key of."""
+    files = pytest.importorskip("s3fs", reason="needs the extra remote").S3FileSystem
+    save_ome_zarr(image, tmp_path / "image.zarr", make_axes(image.shape))
+    with serving(Bucket, tmp_path.parent) as address:
+        keys = {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": "OUR-KEY",
+            "AWS_SECRET_ACCESS_KEY": "OUR-SECRET",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        for name, value in keys.items():
+            monkeypatch.setenv(name, value)
+        yield f"s3://{tmp_path.name}/image.zarr"
+        for one in files._cache.values():  # noqa: SLF001 - nobody closes those of zarr
+            sync(one._s3.close())  # noqa: SLF001
+        files.clear_instance_cache()
+
+
+def test_workers_read_a_bucket_with_keys_of_their_own(bucket, image, monkeypatch):
+    address = bucket
+    view = api.view_of_array(api.imread(address).data)
+    shared = hosting.pack(SharedView(view, {}))
+    # The address goes over the wire, and no key.
+    assert address.encode() in shared
+    assert b"OUR-" not in shared
+    there = hosting.unpack(shared)
+    assert there.can_read()
+    np.testing.assert_array_equal(there.view.rgb(), api.view_of_array(image).rgb())
+    # A worker without a key does not read, and says so: the pixels are sent.
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert not hosting.unpack(shared).can_read()
 
 
 def kill_a_worker(cluster):

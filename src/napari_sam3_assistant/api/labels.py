@@ -16,7 +16,7 @@ from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.masks.operations import LabelsPart
 from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
 from napari_sam3_assistant.core.measurements import MORE, VOLUME_MORE
-from napari_sam3_assistant.core.paths import expand_user
+from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
 from napari_sam3_assistant.io.annotations import CocoFile, GeoJsonFile
@@ -28,7 +28,7 @@ from napari_sam3_assistant.io.class_list import (
 )
 from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
 from napari_sam3_assistant.io.exports import write_table
-from napari_sam3_assistant.io.images import is_address, read_image
+from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import find_image
 from napari_sam3_assistant.io.outputs import check_output

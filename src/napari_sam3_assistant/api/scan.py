@@ -8,10 +8,9 @@ from napari_sam3_assistant.api.segment import make_prompts, read_input, use_engi
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
-from napari_sam3_assistant.core.paths import expand_user
+from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.engines.precision import AUTO
-from napari_sam3_assistant.io.images import is_address
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, ScanStep
 from napari_sam3_assistant.workflows.scan import scan as _scan
 

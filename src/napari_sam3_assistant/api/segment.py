@@ -16,7 +16,7 @@ from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import AnyArray, Untyped, level_zero
 from napari_sam3_assistant.core.masks.place import plane_names
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
-from napari_sam3_assistant.core.paths import expand_user
+from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
@@ -30,7 +30,7 @@ from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.precision import AUTO
 from napari_sam3_assistant.errors import EngineError, ImageError, PromptError
 from napari_sam3_assistant.io.annotations import is_annotations, paint_annotations
-from napari_sam3_assistant.io.images import is_address, read_image
+from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import check_ending
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.io.outputs import check_output

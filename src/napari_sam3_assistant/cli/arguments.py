@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
-from napari_sam3_assistant.core.paths import expand_user
+from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.plurals import plural_of, pluralize
 from napari_sam3_assistant.core.progress import format_duration
 from napari_sam3_assistant.engines.precision import AUTO, PRECISIONS
@@ -24,7 +24,7 @@ from napari_sam3_assistant.errors import (
     Sam3AssistantError,
 )
 from napari_sam3_assistant.io.exports import write_table
-from napari_sam3_assistant.io.images import is_address, read_image
+from napari_sam3_assistant.io.images import read_image
 
 if TYPE_CHECKING:
     import argparse

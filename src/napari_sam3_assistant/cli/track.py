@@ -32,10 +32,11 @@ from napari_sam3_assistant.cli.arguments import (
     parse_whole_numbers,
     plane_arguments,
 )
+from napari_sam3_assistant.core.paths import is_address
 from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.core.tracks import Direction, TrackScale, TrackTable
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.io.images import is_address, read_image
+from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import check_stack_path, open_label_stack
 from napari_sam3_assistant.io.ome_zarr_labels import is_zarr
 from napari_sam3_assistant.io.outputs import check_apart, check_output

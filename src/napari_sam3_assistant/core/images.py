@@ -144,6 +144,11 @@ class ImageSource:
                 return np.asarray(self._data[(slice(0, 0),) * len(self._data.shape)]).dtype
 
     @property
+    def data(self) -> Untyped:
+        """The array that it was made of; of several sizes the largest."""
+        return self._data
+
+    @property
     def plane_shape(self) -> tuple[int, int]:
         """Height and width of a plane in pixels."""
         return (self.shape[self.axes.y], self.shape[self.axes.x])

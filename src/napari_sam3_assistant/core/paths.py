@@ -1,8 +1,14 @@
-"""Paths as users write them."""
+"""Paths and addresses as users write them."""
 
+import re
 from pathlib import Path
 
 from napari_sam3_assistant.errors import Sam3AssistantError
+
+
+def is_address(place: str | Path) -> bool:
+    """Return whether a place is one on a server, such as ``https://...`` and ``s3://...``."""
+    return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place) is not None
 
 
 def expand_user(path: str | Path) -> Path:

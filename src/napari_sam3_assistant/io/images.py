@@ -6,7 +6,6 @@ Which format a file has is known by its first bytes; its name counts only where 
 from __future__ import annotations
 
 import os
-import re
 import zlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.core.paths import is_address
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.arrays import list_npz, read_hdf5, read_npy, read_npz
 from napari_sam3_assistant.io.bio import read_bio
@@ -140,11 +140,6 @@ FORMATS = (
 NAMES = ", ".join(form.name for form in FORMATS if "," not in form.name)
 _ZARR = Format("zarr", (".zarr",), _begins(), "zarr", "", read_zarr)
 _HEAD = 4096  # bytes that tell the format
-
-
-def is_address(place: str | Path) -> bool:
-    """Return whether a place is one on a server, such as ``https://...`` and ``s3://...``."""
-    return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place) is not None
 
 
 def format_of(path: Path) -> Format | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
+from zarr.storage import FsspecStore
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.images import map_read_errors
@@ -100,6 +101,15 @@ def _open_node(place: str | Path) -> Untyped:
             "Choose an image file or a .zarr folder. All images of a folder are a batch: "
             "`napari-sam3 batch`, or Batch Folder in the window.",
         ) from exc
+
+
+def find_address(data: Untyped) -> str:
+    """Return where on a server an array of zarr is; empty for other arrays, and those on disks."""
+    store = data.store if isinstance(data, zarr.Array) else None
+    if not isinstance(store, FsspecStore):
+        return ""
+    address = f"{store.fs.unstrip_protocol(store.path)}/{data.path}".rstrip("/")
+    return "" if address.startswith("file:") else address
 
 
 def _fields_of(node: Untyped) -> tuple[str, ...]:

@@ -374,6 +374,7 @@ class Scanning(FileRun):
             self._adapter.plane_axes(snapshot.target),
             model_folder=self._engine.model_folder,
             paths=snapshot.paths,
+            address=snapshot.address,
         )
 
 

@@ -43,6 +43,8 @@ class ImageSnapshot:
     anchors : PromptSet
         For a phrase: points and boxes on that plane. They are no prompts of the run; in a large
         image they say where to look.
+    address : str
+        Where on a server the image was opened from; empty for elsewhere, and for several images.
     """
 
     target: PlaneTarget
@@ -50,6 +52,7 @@ class ImageSnapshot:
     prompts: PromptSet
     paths: Mapping[int, Path] = field(default_factory=dict)
     anchors: PromptSet = field(default_factory=PromptSet)
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -41,7 +40,7 @@ from napari_sam3_assistant.viewer.correcting import Corrections
 from napari_sam3_assistant.viewer.edits import Strokes, edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
 from napari_sam3_assistant.viewer.geometry import array_of
-from napari_sam3_assistant.viewer.images import ALL_IMAGES, image_layers
+from napari_sam3_assistant.viewer.images import ALL_IMAGES, file_of, image_layers
 from napari_sam3_assistant.viewer.keys import ON_RESULTS, Keys
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.picking import (
@@ -924,8 +923,9 @@ class Binding(RefCounted):
 
 def _restore_features(layer: Layer) -> None:
     """Give labels that were opened from a file what the note beside it says of their objects."""
-    if isinstance(layer, Labels) and layer.source.path and layer.features.columns.empty:
-        told = saved_features(Path(layer.source.path))
+    file = file_of(layer)
+    if isinstance(layer, Labels) and file is not None and layer.features.columns.empty:
+        told = saved_features(file)
         if told:
             layer.features = told
 

@@ -14,6 +14,7 @@ from napari.layers import Image, Layer
 from napari_sam3_assistant.core.axes import FIND_OUT, ImageAxes, axis_kind, guess_axes
 from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel, choose_contrast
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
+from napari_sam3_assistant.core.paths import is_address
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 from napari_sam3_assistant.session.model import FrameAxis, ImageChoice, PlaneTarget
 from napari_sam3_assistant.viewer.geometry import (
@@ -32,6 +33,18 @@ if TYPE_CHECKING:
 def image_layers(viewer: ViewerModel) -> list[Image]:
     """Return the image layers that can be segmented, the lowest first."""
     return [layer for layer in viewer.layers if isinstance(layer, Image) and role_of(layer) is None]
+
+
+def file_of(layer: Layer) -> Path | None:
+    """Return the file that a layer was opened from; None if there is none, or on a server."""
+    path = str(layer.source.path or "")
+    return Path(path) if path and not is_address(path) else None
+
+
+def address_of(layer: Layer) -> str:
+    """Return where on a server a layer was opened from; empty for elsewhere."""
+    path = str(layer.source.path or "")
+    return path if is_address(path) else ""
 
 
 def find_image(viewer: ViewerModel, key: str) -> Image:
@@ -374,17 +387,13 @@ class ViewerImages:
 
     def paths(self) -> dict[int, Path]:
         """Return the files of the images that have been looked at, by the token of the source."""
-        files = {
-            key_of(layer): Path(layer.source.path)
-            for layer in image_layers(self.viewer)
-            if layer.source.path
-        }
-        return self.sources.files(files)
+        files = {key_of(layer): file_of(layer) for layer in image_layers(self.viewer)}
+        return self.sources.files({key: file for key, file in files.items() if file is not None})
 
     def file_of(self, image: str) -> Path | None:
         """Return the file that an image was read from; None if there is none."""
         layer = self.find(image)
-        return Path(layer.source.path) if layer is not None and layer.source.path else None
+        return None if layer is None else file_of(layer)
 
     def _check_aligned(self, layers: list[Image]) -> None:
         """Raise unless the layers lie on top of each other, pixel on pixel."""

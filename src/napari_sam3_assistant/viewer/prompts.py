@@ -39,8 +39,10 @@ from napari_sam3_assistant.viewer.geometry import (
     to_layer_axes,
 )
 from napari_sam3_assistant.viewer.images import (
+    ALL_IMAGES,
     DisplayedPlane,
     ViewerImages,
+    address_of,
     image_layers,
     plane_position,
     shape_of,
@@ -750,7 +752,8 @@ class ViewerPrompts(ViewerImages):
                 for one in (PromptKind.POINTS, PromptKind.BOXES)
             )
             anchors = PromptSet(points=points.points, boxes=boxes.boxes)
-        return ImageSnapshot(displayed.target, view, prompts, self.paths(), anchors)
+        address = address_of(displayed.layer) if image != ALL_IMAGES else ""
+        return ImageSnapshot(displayed.target, view, prompts, self.paths(), anchors, address)
 
     def take_snapshots(
         self, image: str, kind: PromptKind, *, every_image: bool

@@ -11,6 +11,7 @@ from napari_sam3_assistant.core.display import ImageView
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.provenance import view_from_json, view_to_json
+from napari_sam3_assistant.io.zarr_images import find_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +37,7 @@ class SharedView:
         Which image of the file.
     address : str
         Where on a web server or in a bucket the image is, in place of a file; empty for nowhere.
+        An array of zarr that lies there says so itself.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class SharedView:
     def __reduce__(self) -> tuple[Any, ...]:
         """Describe the view, with its contrast, which nobody then has to find out again."""
         view = ImageView(tuple(map(_with_contrast, self.view.channels)))
-        named = bool(self._address) or all(
-            channel.source.token in self._paths for channel in view.channels
-        )
+        sources = {channel.source.token: channel.source for channel in view.channels}
+        address = self._address
+        if len(sources) == 1 and not sources.keys() & self._paths.keys():
+            address = address or find_address(next(iter(sources.values())).data)
+        named = bool(address) or sources.keys() <= self._paths.keys()
         channels = view_to_json(view, self._paths, Path.cwd(), self._series) if named else []
-        return SharedView._open, (channels, view_checksum(view) if named else 0, self._address)
+        return SharedView._open, (channels, view_checksum(view) if named else 0, address)
 
     @classmethod
     def _open(cls, channels: list[dict[str, Any]], checksum: int, address: str) -> SharedView:
