@@ -1,11 +1,15 @@
 """Names that are not taken."""
 
+from pathlib import Path
+
 import pytest
 
+from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.outputs import (
     free_name,
     numbered_name,
+    propose_path,
     safe_name,
     save_under_free_name,
     split_ending,
@@ -53,8 +57,27 @@ def test_texts_as_parts_of_names(text, safe):
 
 def test_a_name_that_is_too_long_is_one_sentence(tmp_path):
     with pytest.raises(ExportError) as caught:
-        free_name(tmp_path / ("x" * 5000))
+        free_name(tmp_path / ("x" * 5000) / "a.tif")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "細", "😀"])
+@pytest.mark.parametrize("ending", [".tif", ".ome.zarr"])
+def test_an_image_with_the_longest_name_has_names_for_its_labels(tmp_path, letter, ending):
+    image = tmp_path / (letter * ((255 - 4) // len(letter.encode())) + ".tif")
+    image.touch()
+    wanted = image.with_name(f"{image.stem}_labels{ending}")
+
+    names = [save_under_free_name(wanted, Path.touch) for _ in "123"]
+    names.append(numbered_name(tmp_path, wanted.stem, ending))
+
+    assert len(set(names)) == 4
+    for name in names:
+        assert name.name.startswith(letter)
+        assert name.name.endswith(ending)
+        assert "_labels" in name.name
+        for beside in (".json", "_classes.csv"):
+            name.with_name(f"{name.name}{beside}").touch()
 
 
 def test_a_name_that_somebody_takes_while_it_is_written_to_is_left_to_them(tmp_path):
@@ -80,3 +103,15 @@ def test_links_to_nowhere_and_the_place_of_a_note_are_taken(tmp_path):
     (tmp_path / "a_02.tif.json").write_text("{}")
 
     assert free_name(tmp_path / "a.tif").name == "a_03.tif"
+
+
+@pytest.mark.parametrize("ending", [*(one.suffix for one in ExportFormat), ".csv", ".ome.zarr"])
+def test_what_is_proposed_ends_as_its_format_does(tmp_path, ending):
+    image = tmp_path / "a.b.tif"
+
+    names = []
+    for _ in "123":
+        names.append(propose_path("a.b_labels", ending, image).name)
+        (tmp_path / names[-1]).touch()
+
+    assert names == [f"a.b_labels{number}{ending}" for number in ("", "_02", "_03")]

@@ -80,7 +80,7 @@ def propose_path(name: str, ending: str, image: Path | None, last: str = "") -> 
     """
     folders = [folder_beside(image), Path(last) if last else None]
     there = (one for one in folders if one is not None and os.access(one, os.W_OK))
-    return free_name(next(there, Path.home()) / f"{safe_name(name)}{ending}")
+    return free_name(next(there, Path.home()) / f"{safe_name(name)}{ending}", ending=ending)
 
 
 def folder_beside(image: Path | None) -> Path | None:
@@ -124,6 +124,9 @@ def _same_file(one: Path, other: Path) -> bool:
 
 _ENDINGS = (".ome.zarr", ".ome.tiff", ".ome.tif", ".zarr", ".tiff", ".tif", ".npy", ".png", ".csv")
 _MOST = 10_000
+_LONGEST_NAME = 255 - len("_10000_classes.csv")
+"""In bytes, of a name beside which others are made of it."""
+_KEPT_END = 40
 
 
 def split_ending(name: str) -> tuple[str, str]:
@@ -144,10 +147,11 @@ def safe_name(text: str) -> str:
     return cleaned or "_"
 
 
-def free_name(path: Path, taken: Container[str] = ()) -> Path:
+def free_name(path: Path, taken: Container[str] = (), ending: str = "") -> Path:
     """Return the path, or the first of ``name_02``, ``name_03``, ... that is free now.
 
-    Somebody else may take it before it is written: see :func:`save_under_free_name`.
+    A name that is longer than a disk takes is shortened. Somebody else may take it before it is
+    written: see :func:`save_under_free_name`.
 
     Parameters
     ----------
@@ -155,13 +159,15 @@ def free_name(path: Path, taken: Container[str] = ()) -> Path:
         The name that is wanted.
     taken : container of str
         Names in the same folder, in lower case, that shall not be used either.
+    ending : str
+        What the number stands before; by default an ending of labels or tables.
 
     Raises
     ------
     ExportError
         If there is none.
     """
-    return next(_free_names(path, taken))
+    return next(_free_names(path, taken, ending))
 
 
 def save_under_free_name(path: Path, save: Callable[[Path], object]) -> Path:
@@ -194,16 +200,32 @@ def save_under_free_name(path: Path, save: Callable[[Path], object]) -> Path:
         return name
 
 
-def _free_names(path: Path, taken: Container[str] = ()) -> Iterator[Path]:
-    stem, ending = split_ending(path.name)
+def _free_names(path: Path, taken: Container[str] = (), ending: str = "") -> Iterator[Path]:
+    if ending:
+        stem = path.name.removesuffix(ending)
+    else:
+        stem, ending = split_ending(path.name)
+    stem = _shorten(stem, _LONGEST_NAME - len(ending))
     for number in range(1, _MOST):
-        name = path.name if number == 1 else f"{stem}_{number:02d}{ending}"
+        name = f"{stem}{ending}" if number == 1 else f"{stem}_{number:02d}{ending}"
         candidate = path.with_name(name)
         if name.lower() not in taken and _is_free(candidate):
             yield candidate
     raise ExportError(
         f"{path} and {_MOST} names like it exist.", "Choose another name or another folder."
     )
+
+
+def _shorten(name: str, room: int) -> str:
+    """Return a name of so many bytes at most: of a longer one the begin, and the end, as it tells.
+
+    An image may have the longest name that its disk takes, and its labels' has more to say.
+    """
+    encoded = os.fsencode(name)
+    if len(encoded) <= room:
+        return name
+    parts = encoded[: room - _KEPT_END - 1], encoded[-_KEPT_END:]
+    return "_".join(part.decode("utf-8", "ignore") for part in parts)
 
 
 def numbered_name(folder: Path, stem: str, ending: str) -> Path:
@@ -223,6 +245,7 @@ def numbered_name(folder: Path, stem: str, ending: str) -> Path:
     ExportError
         If there is none.
     """
+    stem = _shorten(stem, _LONGEST_NAME - len(ending))
     for number in range(1, _MOST):
         candidate = folder / f"{stem}_{number:02d}{ending}"
         if _is_free(candidate):
