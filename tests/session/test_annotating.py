@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import warnings
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from napari.components import ViewerModel
+from napari.layers import Image
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.prompts import Task, Tool
@@ -117,6 +120,37 @@ def test_the_next_image_is_encoded_while_one_looks_at_this_one(with_model, sourc
     user.run()
     settle(user)
     assert model_calls["encode"] == 4
+
+
+@pytest.mark.parametrize("kind", ["pyramid", "ome-zarr"])
+def test_images_that_are_read_piece_by_piece_are_encoded_ahead(
+    with_model, tmp_path, model_calls, kind
+):
+    user, rng = with_model, np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ome-zarr warns of parts of itself
+        from ome_zarr.writer import write_image
+    for number in (1, 2):
+        pixels = rng.integers(0, 2000, (3, 128, 160)).astype(np.uint16)
+        if kind == "pyramid":
+            with tifffile.TiffWriter(tmp_path / f"image_{number}.ome.tif") as file:
+                file.write(pixels, subifds=1, tile=(64, 64), metadata={"axes": "ZYX"})
+                file.write(pixels[:, ::2, ::2], subfiletype=1, tile=(64, 64))
+        else:
+            place = str(tmp_path / f"image_{number}.ome.zarr")
+            write_image(pixels, zarr.open_group(place, mode="w"), axes="zyx")
+    user.start(tmp_path)
+    for step in (1, 0):
+        image = next(one for one in user.viewer.layers if isinstance(one, Image))
+        assert not isinstance(image.data, np.ndarray)
+        user.binding.arm()
+        user.viewer.layers["SAM3 points"].add((1, 20, 30))
+        user.run()
+        user.desk.until(lambda: model_calls["encode"] == 2)
+        settle(user)
+        if step:
+            user.go(step)
+    assert model_calls["encode"] == 2
 
 
 def test_what_was_encoded_ahead_is_not_used_with_another_contrast(with_model, source, model_calls):

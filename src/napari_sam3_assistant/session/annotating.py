@@ -509,10 +509,11 @@ class FolderAnnotation:
         future = None if self._ahead is None else self._ahead[1]
         if future is None or not future.done() or future.cancelled() or future.exception():
             return None
-        opened = future.result().opened
-        if opened is None:
+        read = future.result()
+        if read.opened is None:
             return None
-        return self._adapter.opened.view_ahead(opened.image, opened.path, self._key)
+        image, path = read.opened.image, read.opened.path
+        return self._adapter.opened.view_ahead(image, path, read.contrast, self._key)
 
     def _forget_ahead(self) -> None:
         if self._ahead is not None:

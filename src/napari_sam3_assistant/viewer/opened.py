@@ -12,6 +12,7 @@ from napari.layers import Image, Points, Shapes
 from napari.layers._source import layer_source
 
 from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.tiling import LARGE_PLANE
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.layer_files import placed
 from napari_sam3_assistant.session.saved import read_value, write_value
@@ -89,7 +90,13 @@ class OpenedImages:
     def left(self, what: object) -> None:
         _LEFT[self._viewer] = what
 
-    def view_ahead(self, image: LoadedImage, path: Path, before: str) -> ImageView | None:
+    def view_ahead(
+        self,
+        image: LoadedImage,
+        path: Path,
+        contrast: tuple[float, float] | None,
+        before: str,
+    ) -> ImageView | None:
         """Return what the model would see of an image that is opened next, as far as is known.
 
         Parameters
@@ -98,26 +105,29 @@ class OpenedImages:
             The image.
         path : Path
             Its file.
+        contrast : tuple of float or None
+            Its contrast limits, where napari shall not look at all pixels to find them.
         before : str
             Key of the image whose place it will take.
 
         Returns
         -------
         ImageView or None
-            None where its pixels are read when they are indexed: finding their contrast takes time.
+            None where the viewer will show no plane of it, or one so large that, unasked, nobody
+            reads it whole.
         """
-        if not isinstance(image.data, np.ndarray) or len(image.levels) > 1:
-            return None
         look, prompts = self._look_to_keep(before), self._prompts
         layer = self._find_ready(image, look)
         if layer is None:
             self.forget_ahead()
-            layer = self._make(image, path, None, look)
+            layer = self._make(image, path, contrast, look)
             self._ready = (image, layer, look)
         try:
-            return prompts.view_of(key_of(layer), prompts.displayed_of(layer))
-        except ImageError:  # the viewer will show no plane of it
+            view = prompts.view_of(key_of(layer), prompts.displayed_of(layer))
+        except ImageError:
             return None
+        in_memory = isinstance(image.data, np.ndarray)
+        return view if in_memory or max(view.shape) <= LARGE_PLANE else None
 
     def forget_ahead(self) -> None:
         """Let go of the image that was to be opened next."""
