@@ -31,7 +31,7 @@ class Reference:
     adds the "no memory" embedding to a map that it drops (see ``click_features``).
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, device=DEVICE):
         from safetensors.torch import load_file
         from transformers import (
             Sam3Model,
@@ -42,7 +42,8 @@ class Reference:
             Sam3VideoConfig,
         )
 
-        self.detector = Sam3Model.from_pretrained(folder).eval().to(DEVICE)
+        self.device = device
+        self.detector = Sam3Model.from_pretrained(folder).eval().to(device)
         self.processor = Sam3Processor.from_pretrained(folder)
         self.click_processor = Sam3TrackerProcessor.from_pretrained(folder)
         parts = Sam3VideoConfig.from_pretrained(folder).tracker_config
@@ -61,13 +62,13 @@ class Reference:
             for name, tensor in load_file(folder / "model.safetensors").items()
         }
         assert self.tracker.load_state_dict(renamed, strict=False).missing_keys == []
-        self.tracker.to(DEVICE)
+        self.tracker.to(device)
 
     def find(self, image, threshold, **prompts):
         import torch
 
         inputs = self.processor(images=Image.fromarray(image), return_tensors="pt", **prompts)
-        inputs = inputs.to(DEVICE)
+        inputs = inputs.to(self.device)
         with torch.no_grad():
             outputs = self.detector(**inputs)
         return self.processor.post_process_instance_segmentation(
@@ -81,14 +82,14 @@ class Reference:
         import torch
 
         inputs = self.click_processor(images=Image.fromarray(image), return_tensors="pt", **prompts)
-        inputs = inputs.to(DEVICE)
+        inputs = inputs.to(self.device)
         with torch.no_grad():
             outputs = self.tracker(
                 pixel_values=inputs["pixel_values"],
                 input_points=inputs.get("input_points"),
                 input_labels=inputs.get("input_labels"),
                 input_boxes=inputs.get("input_boxes"),
-                input_masks=None if masks is None else masks.to(DEVICE),
+                input_masks=None if masks is None else masks.to(self.device),
                 multimask_output=multimask,
             )
         large = self.click_processor.post_process_masks(

@@ -29,7 +29,7 @@ CLASSES = {
 class Reference:
     """A model as the documentation of transformers uses it, by itself."""
 
-    def __init__(self, kind, folder):
+    def __init__(self, kind, folder, device=DEVICE):
         import transformers
 
         model, processor = CLASSES[kind.removesuffix("_video")]
@@ -37,7 +37,7 @@ class Reference:
             folder, output_loading_info=True
         )
         assert not told["missing_keys"]
-        self.network = network.eval().to(DEVICE)
+        self.network = network.eval().to(device)
         self.processor = getattr(transformers, processor).from_pretrained(folder)
         self.pads = kind == "sam"
 
@@ -50,7 +50,7 @@ class Reference:
             sizes["reshaped_input_sizes"] = inputs.pop("reshaped_input_sizes")
         if painted is not None:
             inputs["input_masks"] = self.as_logits(painted, sizes)
-        inputs = inputs.to(DEVICE)
+        inputs = inputs.to(self.network.device)
         with torch.no_grad():
             outputs = self.network(**inputs, multimask_output=multimask)
         large = self.processor.post_process_masks(outputs.pred_masks, **sizes)[0]
