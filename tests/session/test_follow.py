@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from napari_sam3_assistant import api
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.jobs import JobState
 
@@ -133,3 +134,35 @@ def test_all_that_was_followed_is_accepted_and_saved_by_one_press_each(open_benc
     bench.binding.call("accept")
     bench.desk.until(lambda: not bench.model.running)
     assert np.array_equal(kept.data, both)
+
+
+@pytest.mark.parametrize("chosen", [0, 2])
+def test_the_mask_that_was_chosen_of_a_click_is_what_a_sam_follows(open_bench, sam_folder, chosen):
+    folder = str(sam_folder("sam2_video"))
+    movie = np.random.default_rng(0).integers(0, 256, (4, 60, 80), np.uint8)
+    movie[:, 20:40, 20:45] //= 4
+    bench = open_bench(movie, contrast_limits=(0, 255))
+    bench.model.engine, bench.model.model_folder = "sam-transformers", folder
+    find(bench, 1, 30, 30)
+    masks = bench.model.preview.segmentation.candidates
+    assert len(masks) == 3
+    # From the smallest on.
+    for step in [-1] * 2 + [1] * chosen:
+        bench.session.choose_candidate(step)
+    (record,) = bench.model.preview.segmentation.objects
+    assert record.area == masks[chosen].area
+    mask = bench.model.preview.segmentation.labels == 1
+
+    follow(bench)
+
+    # The whole, a part or a part of that: none of the others comes back on another slice.
+    expected = {
+        found.frame: found.labels
+        for found in api.track(
+            movie, frame=1, mask=mask, engine="sam-transformers", model_folder=folder
+        )
+    }
+    for frame, plane in enumerate(bench.labels.data):
+        np.testing.assert_array_equal(plane, expected[frame])
+    (told,) = bench.propagation.provenance.prompts[1].masks
+    np.testing.assert_array_equal(told.to_plane(mask.shape), mask)
