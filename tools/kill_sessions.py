@@ -127,10 +127,18 @@ def is_between(found: object, before: object, after: object) -> bool:
 
 
 def as_parts(facts: dict[str, object]) -> dict[str, object]:
-    """Return facts with the layers by name, so that each is compared for itself."""
+    """Return facts with layers and rows by name, so that each is compared for itself.
+
+    What an object measures comes some time after it.
+    """
     layers = {layer["name"]: layer for layer in facts["layers"]}
+    rows = {
+        f"row {place} {id_}": {"record": record, "measured": measured}
+        for place, id_, *record, measured in facts["rows"]
+    }
     return {
-        **facts,
+        **{name: one for name, one in facts.items() if name != "rows"},
+        **rows,
         "layers": tuple(layers),
         **{f"layer {name}": one for name, one in layers.items()},
     }

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QLabel,
     QLineEdit,
+    QPushButton,
     QSpinBox,
     QTableWidget,
 )
@@ -136,6 +137,15 @@ def test_a_list_is_made_and_edited_by_hand(curator, tmp_path, monkeypatch):
     press_save(curator)
     assert read_classes(file).names == {1: "nucleus", 2: "dirt", 3: "cell"}
     assert curator.widget.findChild(QDialog, "class_list_dialog") is None
+
+    curator.click("take_back_classes")
+    curator.settle()
+    assert read_classes(file).names == {1: "nucleus", 2: "dirt"}
+    assert said(curator) == "Class list: 2 classes"
+    curator.click("take_back_classes")  # to before it was made
+    curator.settle()
+    assert said(curator) == "Class list: none"
+    assert not curator.widget.findChild(QPushButton, "take_back_classes").isEnabled()
 
 
 def coco(path, name, shape, *boxes):

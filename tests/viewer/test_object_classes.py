@@ -288,6 +288,15 @@ def test_a_class_that_is_renamed_is_so_in_all_objects_also_by_the_other_window(d
     assert desk.model.class_list == swapped
     assert desk.features(ACCEPTED) == {1: "nucleus", 2: "nucleus", 3: "tumour", 4: ""}
     assert desk.model.object_class == "tumour"
+    # The change of either window is taken back in either.
+    assert desk.session.classes.file.can_take_back
+    desk.session.classes.file.forget()
+    for expected in (swapped, LISTED):
+        assert other.session.collection.class_file.can_take_back
+        other.session.collection.class_file.take_back()
+        assert desk.model.class_list == expected
+    assert desk.features(ACCEPTED) == {1: "tumour", 2: "tumour", 3: "nucleus", 4: ""}
+    assert not desk.session.classes.file.can_take_back
     desk.model.class_list = ClassList()
     assert not other.model.class_list
     assert desk.model.object_class == ""

@@ -49,7 +49,7 @@ class ListChange:
     renamed: Mapping[str, str] = field(default_factory=dict)
 
 
-_MOST_CHANGES = 100
+MOST_CHANGES = 100
 
 
 class ClassFile:
@@ -66,31 +66,27 @@ class ClassFile:
     ----------
     tell_renamed : callable
         Is given the new names of classes, by those of before, once the list has them.
+    changes : deque of ListChange
+        What can be taken back, the latest last; the same for all windows on a viewer.
     """
 
     def __init__(self, model: HasClasses, say: Callable[[str, Level], None]) -> None:
         self._model, self._say = model, say
         self.tell_renamed: Callable[[Mapping[str, str]], object] = lambda _: None
-        self._changes: deque[ListChange] = deque(maxlen=_MOST_CHANGES)
+        self.changes: deque[ListChange] = deque(maxlen=MOST_CHANGES)
 
     @property
     def can_take_back(self) -> bool:
-        """Whether the latest change of the list was made here."""
-        return bool(self._changes) and self._changes[-1].after == self._model.class_list
+        """Whether the list is as its latest change that is known has left it."""
+        return bool(self.changes) and self.changes[-1].after == self._model.class_list
 
     def choose(self, path: Path) -> None:
         """Take the class list of a file, which fixes names, numbers and colours from now on.
 
         Raises MaskError if it is none.
         """
-        before, file = self._model.class_list, self._model.class_file
-        self._take_file(path)
-        self._note(ListChange(before, self._model.class_list, file))
-
-    def _take_file(self, path: Path) -> None:
-        self.take(read_classes(path), str(path))
-        many = pluralize(len(self._model.class_list), "class", "classes")
-        self._say(f"{many} of {path} have these numbers in every file now.", Level.SUCCESS)
+        self._change_to(read_classes(path), str(path))
+        self._say_fixed(path)
 
     def change(self, classes: ClassList, path: Path | None, renamed: Mapping[str, str]) -> None:
         """Take a class list that the user has changed, and write it to a file, if there is one.
@@ -109,16 +105,15 @@ class ClassFile:
         ExportError
             If it can't be written; the list is as it was then.
         """
-        before, file = self._model.class_list, self._model.class_file
         if path is None:
-            self.take(classes)
+            self._change_to(classes, "", renamed=renamed)
             self._say("The class list lasts as long as this window: it has no file.", Level.WARNING)
         else:
             write_classes(classes, path)
-            self._take_file(path)
             self._note_written(str(path))
-        after = self._model.class_list
-        self._note(ListChange(before, after, file, file == str(path), dict(renamed)))
+            written = self._model.class_file == str(path)
+            self._change_to(read_classes(path), str(path), written=written, renamed=renamed)
+            self._say_fixed(path)
         if renamed:
             self.tell_renamed(renamed)
 
@@ -127,12 +122,9 @@ class ClassFile:
 
         Its file stays as it is until the list is edited.
         """
-        before, file = self._model.class_list, self._model.class_file
-        after = before.extend(classes)
-        if after != before:
-            self.take(after, file)
-            self._note(ListChange(before, after, file))
-        return len(after) - len(before)
+        before = self._model.class_list
+        self._change_to(before.extend(classes), self._model.class_file)
+        return len(self._model.class_list) - len(before)
 
     def take_back(self) -> None:
         """Take the latest change of the list back, in its file and in the objects, too.
@@ -148,10 +140,10 @@ class ClassFile:
             raise MaskError(
                 "There is no change of the class list to take back.", "Edit the list again."
             )
-        change = self._changes[-1]
+        change = self.changes[-1]
         if change.written:
             write_classes(change.before, Path(change.file))
-        self._changes.pop()
+        self.changes.pop()
         self.take(change.before, change.file)
         self._say("The class list is as it was before its latest change.", Level.SUCCESS)
         if change.renamed:
@@ -159,14 +151,28 @@ class ClassFile:
 
     def _note_written(self, file: str) -> None:
         """Note of the latest changes that they are in their file now: it goes back with them."""
-        for place, change in reversed([*enumerate(self._changes)]):
+        for place, change in reversed([*enumerate(self.changes)]):
             if change.file != file:
                 break
-            self._changes[place] = replace(change, written=True)
+            self.changes[place] = replace(change, written=True)
 
-    def _note(self, change: ListChange) -> None:
-        if change.before != change.after:
-            self._changes.append(change)
+    def _change_to(
+        self,
+        classes: ClassList,
+        file: str,
+        *,
+        written: bool = False,
+        renamed: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take a list as a change that can be taken back, and that is known before it is told."""
+        before, of = self._model.class_list, self._model.class_file
+        if before != classes:
+            self.changes.append(ListChange(before, classes, of, written, dict(renamed or {})))
+        self.take(classes, file)
+
+    def _say_fixed(self, path: Path) -> None:
+        many = pluralize(len(self._model.class_list), "class", "classes")
+        self._say(f"{many} of {path} have these numbers in every file now.", Level.SUCCESS)
 
     def take(self, classes: ClassList, file: str = "") -> None:
         """Take a class list, and the file that it is of, if there is one."""
@@ -174,7 +180,5 @@ class ClassFile:
 
     def forget(self) -> None:
         """Let classes have the names and values that are typed."""
-        before, file = self._model.class_list, self._model.class_file
-        self.take(ClassList())
-        self._note(ListChange(before, ClassList(), file))
+        self._change_to(ClassList(), "")
         self._say("No class list is fixed.", Level.INFO)

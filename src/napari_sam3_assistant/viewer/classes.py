@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -9,6 +10,7 @@ from napari.utils import DirectLabelColormap
 from psygnal import Signal
 
 from napari_sam3_assistant.core.classes import ClassList
+from napari_sam3_assistant.session.class_list import MOST_CHANGES
 from napari_sam3_assistant.session.messages import CLASS, NOTHING
 from napari_sam3_assistant.viewer.label_pixels import default_colours, kept_colours
 from napari_sam3_assistant.viewer.roles import Role, role_of
@@ -20,18 +22,19 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from napari_sam3_assistant.mask_operations.model import MaskModel
-    from napari_sam3_assistant.session.class_list import ClassFile
+    from napari_sam3_assistant.session.class_list import ClassFile, ListChange
     from napari_sam3_assistant.session.model import SessionModel
 
 
 class _Shared:
-    """The list, and the file that it is of."""
+    """The list, the file that it is of, and its changes that can be taken back."""
 
     changed = Signal()
     renamed = Signal(object)
 
     def __init__(self) -> None:
         self.value: tuple[ClassList, str] = (ClassList(), "")
+        self.changes: deque[ListChange] = deque(maxlen=MOST_CHANGES)
 
     def put(self, value: tuple[ClassList, str]) -> None:
         """Take another list, and tell it."""
@@ -68,7 +71,7 @@ def share_classes(
         Ends that.
     """
     shared = _SHARED.setdefault(viewer, _Shared())
-    file.tell_renamed = shared.renamed.emit
+    file.tell_renamed, file.changes = shared.renamed.emit, shared.changes
     if rename is not None:
         shared.renamed.connect(rename)
 

@@ -72,6 +72,9 @@ class MaskOperationsWidget(Dock):
         self.panel.tabs.setCurrentIndex(_CLEANUP)
 
 
+_TAKES_BACK = "Take back the latest change of the list, in its file and in its objects, too"
+
+
 class ClassListRow(QWidget):
     """Which class list is fixed, and what can be done about it."""
 
@@ -105,7 +108,12 @@ class ClassListRow(QWidget):
             session.collection.class_file.forget,
             "Fix no classes: each has the name and the value that are typed",
         )
-        for button in (choose, edit, self._forget):
+        self._file = session.collection.class_file
+        self._take_back = push_button(
+            self._model, "Undo", "take_back_classes", self._file.take_back, _TAKES_BACK
+        )
+        self._take_back.setAccessibleName("Take back the last change of the class list")
+        for button in (choose, edit, self._forget, self._take_back):
             row.addWidget(button)
         watch(self._model, "class_list", self, self._show)
 
@@ -116,6 +124,8 @@ class ClassListRow(QWidget):
         names = "\n".join(f"{value}  {name}" for value, name in list(listed.names.items())[:30])
         self._said.setToolTip(f"{file}\n{names}" if listed else "Classes are named as you type")
         set_enabled(self._forget, "" if listed else "No class list is chosen")
+        why_not = "" if self._file.can_take_back else "The list was not changed"
+        set_enabled(self._take_back, why_not, _TAKES_BACK)
 
 
 _TITLES = ("Accepted\nObjects", "Class\nMerge", "Mask\nCleanup", "Final Merge\n/ Export")
