@@ -452,6 +452,16 @@ def test_what_is_changed_by_hand_stays_and_the_next_clicks_need_no_button(desk, 
         assert not desk.model.why_not_live
 
 
+def test_a_click_stays_when_what_a_phrase_found_turns_out_to_be_changed(desk):
+    desk.take(Tool.POINTS)
+    pixels = desk.layer.data
+    pixels[pixels == desk.labels[BRIGHT[0]]] = 0  # a script, whose writing nobody hears of
+    desk.click(BRIGHT[0])
+    assert len(desk.points.data) == 1
+    assert desk.labels[BRIGHT[0]]
+    assert len(desk.ids) == 4
+
+
 def test_a_click_on_an_object_that_was_changed_by_hand_corrects_it_as_it_is(desk):
     desk.take(Tool.POINTS)
     desk.click(DARK)

@@ -228,12 +228,14 @@ class Undo:
         for kind in ONE_BY_ONE:
             made = before.made_by(kind)
             mine = made & changed
+            if not mine:
+                continue
             records = [one for one in before.segmentation.objects if one.id in mine]
             dropped = [
                 self._adapter.drop_prompts(before.target, (kind,), self.current.prompts, on)
-                for on in ([None] if mine == made else records if mine else ())
+                for on in ([None] if mine == made else records)
             ]
-            if mine and all(dropped):
+            if all(dropped):
                 parted |= mine
                 edited -= {kind} - before.edited
         if not parted:
