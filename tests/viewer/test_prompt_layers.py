@@ -6,6 +6,7 @@ import pytest
 from napari.layers import Labels, Points, Shapes
 
 from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, Task, Tool
+from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.viewer.geometry import DataMap
 from napari_sam3_assistant.viewer.points import is_positive
 from napari_sam3_assistant.viewer.roles import Role, topmost
@@ -187,6 +188,36 @@ def test_flip_and_next_polarity(viewer, binding):
     layer.selected_data = {0, 1}
     assert binding.flip() == 2
     assert list(layer.features["polarity"]) == ["negative", "negative"]
+
+
+@pytest.mark.parametrize("emptied", ["fresh", "undone", "removed", "by a script"])
+def test_flipping_where_there_is_no_point_leaves_the_next_click_as_it_is(viewer, binding, emptied):
+    """It took the polarity of the next point away, and no further click was possible."""
+    viewer.add_image(np.zeros((20, 30)))
+    binding.model.task, binding.model.tool = Task.LIVE_POINTS, Tool.POINTS
+    binding.arm()
+    layer = viewer.layers["SAM3 points"]
+    binding.toggle_next()
+    if emptied != "fresh":
+        layer.add((5, 5))
+    if emptied == "undone":
+        binding.session.undo()
+    elif emptied == "removed":
+        layer.selected_data = {0}
+        layer.remove_selected()
+    elif emptied == "by a script":
+        layer.data = np.empty((0, 2))
+    assert not len(layer.data)
+
+    assert binding.flip() == 0
+
+    layer.add((7, 7))
+    # The first click on the next object lies on it.
+    assert list(layer.features["polarity"]) == ["negative" if emptied == "fresh" else "positive"]
+    layer.selected_data = {0}
+    layer.data = np.empty((0, 2))  # and napari leaves it selected
+    with pytest.raises(PromptError, match="Select one or more"):
+        binding.adapter.mark_points(binding.model.image, positive=True)
 
 
 def test_a_mask_layer_of_another_slice_is_left_alone(viewer, binding):

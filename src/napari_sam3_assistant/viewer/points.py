@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from napari.layers import Points
 
@@ -56,30 +56,35 @@ def next_positive(layer: Points) -> bool:
     return name is None or is_positive(layer.feature_defaults[name].iloc[0])
 
 
+def selected(layer: Points) -> set[int]:
+    """Return the selected points; napari leaves some selected that a script has taken away."""
+    return {at for at in layer.selected_data if at < len(layer.data)}
+
+
 def flip(layer: Points) -> int:
     """Flip the selected points, or the latest one if none is; returns how many."""
-    chosen = layer.selected_data or ({len(layer.data) - 1} if len(layer.data) else set())
+    chosen = selected(layer) or set(range(len(layer.data))[-1:])
     words = read_polarity(layer)
-    set_polarity(layer, chosen, {at: not is_positive(words[at]) for at in chosen})
+    set_polarity(layer, {at: not is_positive(words[at]) for at in chosen})
     return len(chosen)
 
 
-def set_polarity(layer: Points, chosen: Iterable[int], positive: dict[int, bool]) -> None:
+def set_polarity(layer: Points, positive: Mapping[int, bool]) -> None:
     """Set the polarity of single points.
 
     Parameters
     ----------
     layer : Points
         The layer.
-    chosen : iterable of int
-        Which points.
-    positive : dict of int to bool
-        What each becomes.
+    positive : mapping of int to bool
+        By point, what it becomes.
     """
+    if not positive:
+        return  # an empty column would be one of numbers, and its colours none that napari finds
     features = layer.features.copy()
     words = [str(word) for word in read_polarity(layer)]
-    for at in chosen:
-        words[at] = "positive" if positive[at] else "negative"
+    for at, says in positive.items():
+        words[at] = "positive" if says else "negative"
     features[feature_name(layer) or POLARITY] = words
     set_features(layer, features)
 
@@ -147,6 +152,8 @@ def set_ids(layer: Points, objects: Mapping[int, int]) -> None:
     objects : mapping of int to int
         By point, the object.
     """
+    if not objects:
+        return  # as in set_polarity
     features = layer.features.copy()
     ids = [object_id or 1 for object_id in read_ids(layer)]
     for point, object_id in objects.items():

@@ -874,13 +874,13 @@ class ViewerPrompts(ViewerImages):
         layer = self.points_layer(image)
         if layer is None:
             raise PromptError("There is no points layer.", "Press Create Prompt Layer first.")
-        chosen = set(layer.selected_data)
+        chosen = point_features.selected(layer)
         if not chosen:
             raise PromptError(
                 "Select one or more points before applying the positive/negative type.",
                 "Use the arrow tool of the points layer.",
             )
-        point_features.set_polarity(layer, chosen, dict.fromkeys(chosen, positive))
+        point_features.set_polarity(layer, dict.fromkeys(chosen, positive))
         return len(chosen)
 
     def prompt_state(self) -> object:
