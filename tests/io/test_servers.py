@@ -97,6 +97,23 @@ def test_what_is_not_there_is_one_sentence(server, monkeypatch):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "{user}{host}/none.zarr",
+        "{user}{host}/new.zarr/A/1/0/none?X-Amz-Signature=hunter2&x=1",
+        "https://me:hunter2@127.0.0.1:1/a.zarr?sig=hunter2",
+        "ftp://me:hunter2@127.0.0.1/a.zarr",
+    ],
+)
+def test_no_password_of_an_address_is_said(server, address):
+    host = server.address.removeprefix("http://")
+    with pytest.raises(ImageError) as caught:
+        read_image(address.format(user="http://me:hunter2@", host=host))
+    assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+    assert "127.0.0.1" in str(caught.value)
+
+
 def test_the_extra_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "botocore.session", None)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
+from napari_sam3_assistant.core.paths import hide_secrets
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 
@@ -384,13 +385,13 @@ def map_read_errors(said: str, hint: str) -> Iterator[None]:
     except Sam3AssistantError:
         raise
     except Exception as exc:
-        why = " ".join(str(exc).split()).rstrip(".") or type(exc).__name__
+        why = hide_secrets(" ".join(str(exc).split()).rstrip(".")) or type(exc).__name__
         if isinstance(exc, MemoryError):
             why = f"the memory is full ({why})"
         if "imagecodecs" in why:
             hint = "It is compressed in a way that needs: pip install --upgrade imagecodecs"
         short = why if len(why) <= _LONGEST else f"{why[:_LONGEST]}..."
-        raise ImageError(f"{said}: {short}.", hint) from exc
+        raise ImageError(f"{hide_secrets(said)}: {short}.", hint) from exc
 
 
 def level_zero(data: LazyArray | Sequence[LazyArray]) -> LazyArray:

@@ -11,6 +11,12 @@ def is_address(place: str | Path) -> bool:
     return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place) is not None
 
 
+def hide_secrets(text: str) -> str:
+    """Return a text whose addresses name no user, password or signature any more."""
+    text = re.sub(r"(?<=://)[^\s/@]+@", "", text)
+    return re.sub(r"(://[^\s?'\"<>]*)\?[^\s'\"<>]*", r"\1?…", text)
+
+
 def expand_user(path: str | Path) -> Path:
     """Return a path with ``~`` written out.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.images import map_read_errors
-from napari_sam3_assistant.core.paths import is_address
+from napari_sam3_assistant.core.paths import hide_secrets, is_address
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.arrays import list_npz, read_hdf5, read_npy, read_npz
 from napari_sam3_assistant.io.bio import read_bio
@@ -196,7 +196,8 @@ def read_image(
         loaded = form.read(place, series, lazy_bytes)
     if 0 in loaded.data.shape:
         raise ImageError(
-            f"{path} is empty: its image has the shape {tuple(loaded.data.shape)}.",
+            f"{hide_secrets(str(path))} is empty: its image has the shape "
+            f"{tuple(loaded.data.shape)}.",
             "Choose an image that has pixels.",
         )
     return replace(loaded, name=image_name(Path(path)), format=form.name, library=form.module)
@@ -239,7 +240,7 @@ def _opened(path: str | Path) -> Iterator[tuple[str | Path, Format]]:
 
 def _not_installed(place: str | Path, what: str, extra: str) -> ImageError:
     return ImageError(
-        f"{place} can't be read: what reads {what} is not installed.",
+        f"{hide_secrets(str(place))} can't be read: what reads {what} is not installed.",
         f'Install it: pip install "napari-sam3-assistant[{extra}]"; or open it in napari, then '
         "segment there.",
     )

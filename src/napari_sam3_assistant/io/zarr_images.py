@@ -15,6 +15,7 @@ from zarr.storage import FsspecStore
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.core.paths import hide_secrets
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage
 from napari_sam3_assistant.io.series import Series, choose_series
@@ -62,7 +63,7 @@ def read_zarr(
         images = list(_images_of(node))
         if not images:
             raise ImageError(
-                f"{place} is no OME-Zarr image, and holds no array.",
+                f"{hide_secrets(str(place))} is no OME-Zarr image, and holds no array.",
                 "Choose an image file or a .zarr folder with an image.",
             )
         choices = tuple(Series(image.name, tuple(image.data.shape)) for image in images)
@@ -86,7 +87,8 @@ def _open_node(place: str | Path) -> Untyped:
         scheme = place.partition("://")[0].lower()
         if scheme not in ("http", "https", "s3"):
             raise ImageError(
-                f"{place} is at no address that can be read.", "Give one of https:// or s3://."
+                f"{hide_secrets(place)} is at no address that can be read.",
+                "Give one of https:// or s3://.",
             )
         if scheme == "s3":
             from botocore.session import get_session
@@ -97,7 +99,7 @@ def _open_node(place: str | Path) -> Untyped:
         return zarr.open(str(place), mode="r", storage_options=options)
     except (FileNotFoundError, ValueError, KeyError) as exc:
         raise ImageError(
-            f"{place} holds no zarr image.",
+            f"{hide_secrets(str(place))} holds no zarr image.",
             "Choose an image file or a .zarr folder. All images of a folder are a batch: "
             "`napari-sam3 batch`, or Batch Folder in the window.",
         ) from exc
