@@ -17,30 +17,35 @@ Server = import_module("server_process").Server
 pytest.importorskip("cryptography")
 connection_module = pytest.importorskip("napari_sam3_assistant.compute.connection")
 
-FRAMES = 40
+FRAMES = 16
 HERE = "Engine: Built-in (no SAM 3 weights)"
 THERE = f"{HERE}\ndevice: cpu on 127.0.0.1"
 HELD = "len(__import__('distributed').get_worker().plugins['napari-sam3-assistant'].host._sessions)"
 
 
-@pytest.fixture
-def keys(tmp_path):
-    return tmp_path / "lab-gpu.json"
+class Lab:
+    """A lab's server: one process at a time, always with the same connection file."""
+
+    def __init__(self, keys):
+        self.keys, self.server = keys, None
+
+    def open(self):
+        """Start the server where none runs."""
+        if self.server is None:
+            self.server = Server("--connection", str(self.keys), "--port", "0")
+        return self.keys
+
+    def close(self, *, kill=False):
+        server, self.server = self.server, None
+        if server is not None:
+            server.kill() if kill else server.stop()
 
 
-@pytest.fixture
-def servers(keys):
-    """Start servers with the same connection file, and stop them in the end."""
-    made = []
-
-    def start():
-        made.append(Server("--connection", str(keys), "--port", "0"))
-        return made[-1]
-
-    yield start
-    for server in made:
-        if server.process.poll() is None:
-            server.stop()
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    made = Lab(tmp_path_factory.mktemp("lab") / "lab-gpu.json")
+    yield made
+    made.close()
 
 
 def propagated(user):
@@ -93,9 +98,50 @@ def test_what_is_no_server_is_said_in_the_dialog_and_changes_nothing(open_window
     user.viewer.close()
 
 
-def test_a_server_does_the_work_is_lost_and_goes_on(open_window, discs, servers, keys):
+def find_and_refine(user):
+    """Find the discs by a phrase and take a piece from the first one; returns both labels."""
+    image = user.viewer.layers["image"]
+    user.choose("text_segmentation")
+    user.type_phrase("bright discs")
+    user.wait(lambda: user.preview is not None and user.preview.any() and not user.is_running)
+    found = user.preview.copy()
+    user.click("refine")
+    user.click_at(image, (30, 40))
+    user.press(Qt.Key.Key_T)
+    user.click_at(image, (24, 34))
+    user.wait(lambda: not np.array_equal(user.preview, found) and not user.is_running)
+    return found, user.preview.copy()
+
+
+def test_an_object_is_refined_on_a_server_as_on_this_computer(open_window, discs, lab):
+    user = open_window(discs)
+    press(choose_server(user, lab.open()), "use_server")
+    user.wait(lambda: user.text_of("engine_badge") == THERE)
+
+    found, refined = find_and_refine(user)
+    assert len(np.unique(found)) == 5
+    assert np.count_nonzero(found == found[30, 40]) > np.count_nonzero(refined == found[30, 40]) > 0
+    others = ~np.isin(found, (0, found[30, 40]))
+    np.testing.assert_array_equal(refined[others], found[others])
+    made = user.viewer.layers["SAM3 preview labels"].metadata["sam3_engine"]
+    assert made["device"] == "cpu on 127.0.0.1"
+    user.click("accept")
+    user.wait(lambda: user.has("SAM3 live accepted labels") and not user.is_running)
+    accepted = np.asarray(user.viewer.layers["SAM3 live accepted labels"].data)
+    np.testing.assert_array_equal(accepted > 0, refined > 0)
+    user.viewer.close()
+
+    user = open_window(discs)
+    user.pick("compute_0")
+    user.wait(lambda: user.text_of("engine_badge") == HERE)
+    for here, there in zip(find_and_refine(user), (found, refined), strict=True):
+        np.testing.assert_array_equal(here, there)
+    user.viewer.close()
+
+
+def test_a_server_does_the_work_is_lost_and_goes_on(open_window, discs, lab):
     stack = np.stack([np.roll(discs, number // 4, 1) for number in range(FRAMES)])
-    first = servers()
+    keys = lab.open()
     user = open_window(stack, axis_labels=("z", "y", "x"))
     image = user.viewer.layers["image"]
     user.viewer.dims.set_current_step(0, 0)
@@ -136,7 +182,7 @@ def test_a_server_does_the_work_is_lost_and_goes_on(open_window, discs, servers,
         """Frame by frame, with their number, and no frame is far ahead of what is told."""
         if progress is not None and progress.step.done == 2:
             lengths.append(user.progress_bar.maximum())
-            first.kill()
+            lab.close(kill=True)
 
     model.events.progress.connect(kill)
     user.click("run_preview")
@@ -149,7 +195,7 @@ def test_a_server_does_the_work_is_lost_and_goes_on(open_window, discs, servers,
     assert np.asarray(propagated(user).data[0]).any()
 
     # Started again with the same file, it goes on where it was.
-    servers()
+    lab.open()
     user.click("propagate_existing")
     user.wait_for_end()
     assert f"on {FRAMES} frames" in user.status
