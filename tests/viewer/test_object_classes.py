@@ -23,7 +23,8 @@ from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import ExportError, MaskError, PromptError
 from napari_sam3_assistant.io.class_list import read_classes, read_object_names, write_classes
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
-from napari_sam3_assistant.session.messages import AREA, column_titles
+from napari_sam3_assistant.session.layer_files import read_note
+from napari_sam3_assistant.session.messages import AREA, CLASS, NOTHING, column_titles
 from napari_sam3_assistant.session.model import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.session.results import format_row
 from napari_sam3_assistant.session.settings import MemorySettings
@@ -419,6 +420,30 @@ def test_an_object_without_a_class_is_named_where_a_list_is_fixed(desk, tmp_path
         api.export(tmp_path / "cells.tif", tmp_path / "fixed.json", classes=LISTED)
 
 
+def classes_beside(scan):
+    """Return the class of each object as the note beside a scan has it."""
+    ((_, more, _),) = read_note(f"{scan}.json")
+    return more["features"][CLASS]
+
+
+def test_objects_of_a_scan_have_the_class_that_was_chosen_in_the_note_beside_it(desk, tmp_path):
+    session, model = desk.session, desk.model
+    session.scan_model.scan_folder = str(tmp_path)
+    session.classes.choose("tumour")
+    model.task, model.tool, model.text = Task.TEXT, Tool.TEXT, "bright objects"
+    job = session.scanning.run()
+    assert job.wait(240)
+    (scan,) = tmp_path.glob("*_scan.zarr")
+    assert classes_beside(scan) == ["tumour"] * 4
+    # A note that can't be written is told of; the classes are on show all the same.
+    note = scan.with_name(f"{scan.name}.json")
+    note.write_text("somebody else's")
+    session.classes.set_class(desk.rows(FileBackedLabels)[:1], "nucleus")
+    saved.wait_until(lambda: "are not in the note beside the scan" in model.message.text)
+    assert desk.told(FileBackedLabels)[1] == "nucleus"
+    assert note.read_text() == "somebody else's"
+
+
 def test_objects_of_a_scan_get_classes_that_undo_takes_back_also_of_an_opened_session(
     desk, tmp_path
 ):
@@ -463,6 +488,14 @@ def test_objects_of_a_scan_get_classes_that_undo_takes_back_also_of_an_opened_se
     session.redo()
     session.redo()
     check(desk, "tumour", "tumour", "", "nucleus")
+
+    # They are beside the labels, too: for whoever opens these without the session.
+    (scan,) = tmp_path.glob("*_scan.zarr")
+    noted = ["tumour", "tumour", NOTHING, "nucleus"]
+    saved.wait_until(lambda: classes_beside(scan) == noted)
+    api.export(scan, tmp_path / "scan.json")
+    told = json.loads((tmp_path / "scan.json").read_text())
+    assert {one["name"] for one in told["categories"]} >= {"tumour", "nucleus"}
 
     saved.save(desk.binding, tmp_path / "work")
     again = Desk.of(saved.open_in_new(tmp_path / "work.sam3session"))

@@ -12,7 +12,7 @@ import os
 import platform
 import zlib
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -285,6 +285,35 @@ def read_provenance(path: Path) -> ProvenanceRecord:
         f"{path} does not say what made labels.",
         "Choose the .json file beside labels that this program has saved.",
     )
+
+
+def write_object_classes(labels: Path, classes: Mapping[int, str]) -> None:
+    """Write into the note beside labels which class objects are of now; without a note do nothing.
+
+    Parameters
+    ----------
+    labels : Path
+        The labels.
+    classes : mapping of int to str
+        The classes by the ids of the objects; empty for none. What it does not name stays.
+
+    Raises
+    ------
+    ExportError
+        If the note can't be read or written; it is as it was then.
+    """
+    note = provenance_path(labels)
+    if not note.exists():
+        return
+    record = read_provenance(note)
+    objects = [dict(one) for one in record.objects]
+    for one in objects:
+        if one.get("id") in classes:
+            one.pop("class", None)
+            if name := classes[one["id"]]:
+                one["class"] = name
+    if objects != [*record.objects]:
+        write_provenance(labels, replace(record, objects=tuple(objects)))
 
 
 def _record_from_json(entry: Mapping[str, Any]) -> ProvenanceRecord:

@@ -10,6 +10,8 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
 from napari_sam3_assistant.core.results import set_class
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.io.provenance import write_object_classes
+from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.class_list import ClassFile
 from napari_sam3_assistant.session.messages import CLASS, NOTHING
 from napari_sam3_assistant.session.model import (
@@ -23,9 +25,11 @@ from napari_sam3_assistant.session.model import (
 from napari_sam3_assistant.session.undo import update_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from napari_sam3_assistant.core.classes import ClassList
+    from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.session.accepting import Accepting
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import ResultRow
@@ -45,7 +49,12 @@ class ObjectClasses:
     """
 
     def __init__(
-        self, services: Services, results: Results, accepting: Accepting, propagation: Propagation
+        self,
+        services: Services,
+        results: Results,
+        accepting: Accepting,
+        propagation: Propagation,
+        deliver: Deliver,
     ) -> None:
         self._model, self._adapter = services.model, services.adapter
         self._undo, self._results = services.undo, results
@@ -54,6 +63,7 @@ class ObjectClasses:
         self.file.tell_renamed = self.rename
         accepting.classed.connect(self._follow_tracks)
         services.undo.moved.connect(self._follow_step)
+        self._notes = JobRunner(deliver)  # of scans: they may be large
         self._dropped = ""  # the chosen class, when the list lost it
         self._model.events.class_list.connect(self._follow_list)
 
@@ -160,6 +170,10 @@ class ObjectClasses:
         tracked = Counter(tracks.classes.get(id_, "") for id_ in self._model.propagated_ids)
         return found + Counter(of_kept.values()) + tracked
 
+    def close(self) -> None:
+        """Let what is being written be written."""
+        self._notes.finish()
+
     # -- inside ---------------------------------------------------------------------------
 
     def _current(self) -> frozenset[int]:
@@ -260,6 +274,23 @@ class ObjectClasses:
             if scan is not None and now:
                 column = [name or NOTHING for name in now.values()]
                 self._adapter.add_features(scan, list(now), {CLASS: column})
+                self._write_note(scan.path, now)
+
+    def _write_note(self, scan: Path, classes: Mapping[int, str]) -> None:
+        """Write the classes of a scan's objects into the note beside its labels."""
+
+        def work(reporter: Reporter) -> Iterator[None]:
+            reporter.check()
+            yield write_object_classes(scan, classes)
+
+        def end(state: JobState) -> None:
+            if state is JobState.FAILED:
+                why = f"The classes are not in the note beside the scan: {job.error}"
+                self._say(why, Level.WARNING)
+
+        job = Job("The classes of a scan", work, writes=True)
+        job.finished.connect(end)
+        self._notes.start(job)
 
     def _check(self, name: str) -> None:
         if name and self._model.class_list.find(name) is None:

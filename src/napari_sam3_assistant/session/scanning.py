@@ -19,6 +19,7 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.io.outputs import free_name, safe_name, typed_folder
+from napari_sam3_assistant.io.provenance import write_object_classes
 from napari_sam3_assistant.io.scan_folder import count_kept_tiles, scan_folder_path
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.availability import regions_to_merge
@@ -343,6 +344,9 @@ class Scanning(FileRun):
             for step in scan(engine, ready, reporter):
                 if isinstance(step, ScanResult):
                     levels = open_levels(step.path, writable=True)
+                    if class_name:
+                        ids = (one.id for one in step.objects)
+                        write_object_classes(step.path, dict.fromkeys(ids, class_name))
                     yield ScanNews.of_result(
                         snapshot.target, ready.output, step, levels, class_name
                     )

@@ -161,7 +161,9 @@ class Session:
         self._accepting = Accepting(services, SaveAtAccept(services, self.saving, deliver))
         self.correcting = Correcting(services, self._accepting, self.propagation)
         self.corrections = TrackCorrections(services, self._accepting, self.propagation)
-        self.classes = ObjectClasses(services, self.results, self._accepting, self.propagation)
+        self.classes = ObjectClasses(
+            services, self.results, self._accepting, self.propagation, deliver
+        )
         self.cleaning = SaveAndClean(services, self.propagation, self._continue_cleaned)
         self.batch = Batch(services, self.roi_inference)
         self.scanning = Scanning(services, self.results)
@@ -484,6 +486,7 @@ class Session:
         self.series_choice.close()
         self.soft_masks.close()
         self._accepting.close()
+        self.classes.close()
         self.propagation.edited.close()
         self.journaling.close()
         self.storing.close()
