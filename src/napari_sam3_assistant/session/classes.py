@@ -281,7 +281,8 @@ class ObjectClasses:
 
         def work(reporter: Reporter) -> Iterator[None]:
             reporter.check()
-            yield write_object_classes(scan, classes)
+            write_object_classes(scan, classes)
+            yield
 
         def end(state: JobState) -> None:
             if state is JobState.FAILED:
