@@ -111,7 +111,8 @@ def follow(movie: np.ndarray, first: np.ndarray, way: str) -> tuple[np.ndarray, 
     else:
         asked = {"everything": api.Everything(joining=way)}
     labels, table = np.zeros(movie.shape, np.uint32), api.TrackTable()
-    for result in api.track(movie, direction="forward", rgb=False, **asked):
+    names = ("t", "y", "x")
+    for result in api.track(movie, direction="forward", rgb=False, axis_labels=names, **asked):
         labels[result.frame] = result.labels
         table.add(result)
     return labels, table.links()

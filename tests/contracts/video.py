@@ -42,6 +42,7 @@ class Movie:
     """Frames of a disc that moves, in a circle of four pictures."""
 
     shape = SHAPE
+    is_movie = True
 
     def __init__(self, count):
         self._count = count

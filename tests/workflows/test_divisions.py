@@ -1,14 +1,23 @@
 """Everything of a movie in which cells divide: tracks, parents, and files of both."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from skimage.draw import disk
+from skimage.filters import gaussian
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import MaskPrompt
+from napari_sam3_assistant.core.tracks import TrackSeed
+from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
 from napari_sam3_assistant.errors import PromptError
 
 
@@ -86,3 +95,69 @@ def test_on_the_command_line_up_to_the_files_of_the_challenge(movie, tmp_path, c
 def test_another_way_of_joining_is_refused():
     with pytest.raises(PromptError, match="overlap, time, video"):
         api.Everything(joining="space")
+
+
+@given(st.floats(0, 3.1), st.integers(0, 99))
+@settings(max_examples=4, deadline=None)
+def test_a_clicked_cell_goes_on_in_both_daughters(angle, seed):
+    rng = np.random.default_rng(seed)
+    frames, truth = np.full((6, 120, 150), 40.0), np.zeros((6, 120, 150), int)
+    for t in range(6):
+        step = np.array([np.sin(angle), np.cos(angle)]) * (10.5 + 1.5 * (t - 3))
+        middle = np.array([62, 70 + t])
+        cells = [(middle, 14)] if t < 3 else [(middle - step, 9.5), (middle + step, 9.5)]
+        for number, (at_, radius) in enumerate([*cells, ((25, 125), 12)], 1):
+            inside = disk(at_, radius, shape=frames.shape[1:])
+            frames[t][inside], truth[t][inside] = 150, number
+    movie = (gaussian(frames, (0, 1, 1)) + rng.normal(0, 6, frames.shape)).clip(0, 255)
+    labels, table = np.zeros(movie.shape, np.uint32), api.TrackTable()
+    clicks = [(62, 70, True, 1), (25, 125, True, 2)]
+    for result in api.track(
+        movie.astype(np.uint8), points=clicks, contrast=(0, 255), axis="t", axis_labels="tyx"
+    ):
+        labels[result.frame] = result.labels
+        table.add(result)
+
+    daughters = set(table.links())
+    assert len(daughters) == 2
+    assert set(table.links().values()) == {1}
+    assert table.frames_of(1) == (0, 1, 2)
+    assert table.frames_of(2) == tuple(range(6))
+    for number in (1, 2):
+        names, counts = np.unique(labels[5][truth[5] == number], return_counts=True)
+        best = names[counts.argmax()]
+        assert best in daughters
+        shared = np.count_nonzero((labels[5] == best) & (truth[5] == number))
+        assert shared > 0.8 * np.count_nonzero((labels[5] == best) | (truth[5] == number))
+
+
+def test_a_correction_of_the_mother_takes_her_daughters_back(movie):
+    frames = FrameSource(view_of_array(movie, plane=0), 0, "t")
+    ids = itertools.count(10)
+    track = BuiltinTrack(frames, lambda: next(ids))
+    reporter = NullReporter()
+    mask = np.zeros(movie.shape[1:], bool)
+    mask[disk((75, 75), 14)] = True
+    track.add(TrackSeed(0, 1, mask=MaskPrompt.from_plane(mask)))
+    found = list(track.propagate(range(6), reporter))
+    assert [sorted(one.id for one in each.objects) for each in found] == [[1]] * 3 + [[10, 11]] * 3
+    assert [dict(each.parents) for each in found] == [{}] * 3 + [{10: 1, 11: 1}] + [{}] * 2
+    # Once more, stopped and gone on: the same, and what is before them is not followed there.
+    again = [*track.propagate(range(2, 4), reporter), *track.propagate(range(4, 6), reporter)]
+    assert [sorted(one.id for one in each.objects) for each in again] == [[1]] + [[10, 11]] * 3
+    # Backwards they are not followed to where their mother was.
+    before = list(track.propagate(range(2, -1, -1), reporter))
+    assert not {10, 11} & {one.id for each in before for one in each.objects}
+    one = np.zeros(movie.shape[1:], bool)
+    one[disk((71, 61), 9.5)] = True
+    track.add(TrackSeed(4, 1, mask=MaskPrompt.from_plane(one)))
+    later = list(track.propagate(range(4, 6), reporter))
+    assert [sorted(one.id for one in each.objects) for each in later] == [[1]] * 2
+
+
+def test_slices_of_a_volume_do_not_divide(movie):
+    for names in ("zyx", None):
+        table = api.TrackTable()
+        for result in api.track(movie, points=[(75, 75)], axis_labels=names):
+            table.add(result)
+        assert set(table.ids) == {1}

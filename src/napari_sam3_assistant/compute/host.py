@@ -344,11 +344,14 @@ class Host:
         shape: tuple[int, int],
         length: int,
         options: PredictOptions,
+        is_movie: bool,
     ) -> None:
         """Begin to follow objects through a stack whose frames the client has."""
         with self._turn(session, call) as (found, _):
             engine = cast("VideoEngine", self._loaded)
-            found.tracks[name] = TrackHost(engine, self._turns, shape, length, options)
+            found.tracks[name] = TrackHost(
+                engine, self._turns, shape, length, options, is_movie=is_movie
+            )
 
     def step_track(
         self, session: str, call: str, name: str, what: str, *arguments: object
@@ -438,6 +441,8 @@ class TrackHost:
         How many frames there are.
     options : PredictOptions
         The choices of the run.
+    is_movie : bool
+        Whether the frames are known to be times.
     """
 
     def __init__(
@@ -447,14 +452,17 @@ class TrackHost:
         shape: tuple[int, int],
         length: int,
         options: PredictOptions,
+        *,
+        is_movie: bool,
     ) -> None:
-        self.shape, self._length, self._turns = shape, length, turns
+        self.shape, self.is_movie = shape, is_movie
+        self._length, self._turns = length, turns
         self._asked: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._answers: queue.Queue[Any] = queue.Queue()
         self._closed = threading.Event()
         self._frames: Any = None
         self._reporter: Reporter = NullReporter()
-        # It reads of a FrameSource only shape, length and pictures.
+        # It reads of a FrameSource only shape, length, pictures and whether it is a movie.
         self._track: Any = engine.track(cast("Any", self), options, lambda: self._ask("id", None))
 
     def __len__(self) -> int:

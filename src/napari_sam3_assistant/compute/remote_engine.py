@@ -445,9 +445,9 @@ class RemoteTrack:
                 "Start the propagation again; what was found stays until then.",
             )
         self._name = uuid.uuid4().hex
-        options, length = self._options, len(frames)
+        about = frames.shape, len(frames), self._options, frames.is_movie
         try:
-            engine.ask("open_track", self._name, frames.shape, length, options, reporter=reporter)
+            engine.ask("open_track", self._name, *about, reporter=reporter)
             self._do_again(reporter)
         except BaseException:
             self.close()

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage as ndi
 
 from contracts import video as video_contract
@@ -84,7 +86,7 @@ BOTH = (range(MIDDLE, SHAPE[0]), range(MIDDLE - 1, -1, -1))
 
 
 def begin(image, masks, frame=MIDDLE):
-    track = BuiltinTrack(FrameSource(view_of_array(image, plane=0), 0))
+    track = BuiltinTrack(FrameSource(view_of_array(image, plane=0), 0), lambda: 99)
     for id_, mask in masks.items():
         track.add(TrackSeed(frame, id_, mask=MaskPrompt.from_plane(mask)))
     return track
@@ -202,7 +204,7 @@ def test_any_masks_on_any_stack_give_every_frame(seed):
     stack = random.integers(0, 256, shape).astype(np.uint8) if seed % 3 else np.zeros(shape)
     frame = int(random.integers(shape[0]))
     painted = np.zeros(shape[1:], np.uint32)
-    track = BuiltinTrack(FrameSource(view_of_array(stack, plane=0, rgb=False), 0))
+    track = BuiltinTrack(FrameSource(view_of_array(stack, plane=0, rgb=False), 0), lambda: 99)
     for id_ in range(1, 4):
         y, x = random.integers(0, shape[1]), random.integers(0, shape[2])
         height, width = random.integers(1, 20, 2)
@@ -238,3 +240,20 @@ def test_a_noisy_blurred_object_ends_near_its_true_end(seed):
 
     assert abs(min(there) - 13) <= 3
     assert abs(max(there) - 27) <= 3
+
+
+@given(st.floats(0, 6.28), st.floats(9, 14), st.floats(9.5, 12.5), st.integers(0, 99))
+@settings(max_examples=6, deadline=None)
+def test_an_object_ends_where_another_begins_behind_it(angle, aside, behind, seed):
+    rng = np.random.default_rng(seed)
+    z, y, x = np.mgrid[:34, :72, :72]
+    aside_y, aside_x = aside * np.sin(angle), aside * np.cos(angle)
+    first = ((z - 9) / 6) ** 2 + ((y - 36) / 12) ** 2 + ((x - 36) / 12) ** 2 <= 1
+    second = ((z - 9 - behind) / 6) ** 2 + ((y - 36 - aside_y) / 12) ** 2 + (
+        (x - 36 - aside_x) / 12
+    ) ** 2 <= 1
+    light = ndi.gaussian_filter(90.0 * (first | second), (2, 1.5, 1.5))
+    image = np.clip(30 + light + rng.normal(0, 8, light.shape), 0, 255).astype(np.uint8)
+    track = begin(image, {1: first[9]}, 9)
+    there = [one.frame for one in track.propagate(range(9, 34), NullReporter()) if one.objects]
+    assert 9 + 3 <= max(there) < 9 + behind

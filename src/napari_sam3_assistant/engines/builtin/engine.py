@@ -156,7 +156,7 @@ class BuiltinEngine:
         self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]
     ) -> BuiltinTrack:
         """Begin to follow masks through a stack; see :mod:`propagation`."""
-        return BuiltinTrack(frames)
+        return BuiltinTrack(frames, new_id)
 
     def close(self) -> None:
         """Do nothing: there is nothing to free."""

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_sam3_assistant.core.linking import LinkedFrame, link_times
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.core.results import ObjectRecord, paint_labels
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.builtin import contours
 from napari_sam3_assistant.engines.builtin.detection import detect
@@ -29,7 +30,7 @@ from napari_sam3_assistant.engines.builtin.prompted import polarity_of, snap_to_
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -52,6 +53,9 @@ FADED = 0.45
 FAINT = 3.0  # ... or below so many grey levels
 SHRUNK = 0.1  # ... or its area to this share
 BLEACHED = 0.985  # to which share of the contrast expected before it may sink from slice to slice
+# Another thing lies behind it where the contrast falls below this share of the strongest so far and
+# comes back, on what overlaps the last outline before by less (IoU).
+FIRM, BEHIND = 0.7, 0.5
 MOST_BEYOND = 2.0  # pixels by which a prompted outline may differ from the fitted edge
 
 STRIDE = 3  # slices after which neighbours are looked for again
@@ -59,6 +63,11 @@ SURE = 0.5  # least score of a neighbour
 SHARED = 0.25  # a find that shares more of its pixels with a known object is that object
 NEAR = 4  # pixels beside an object in which a neighbour matters
 CROWDED = 0.12  # share of the pixels beside an object that look like inside it
+
+# A cell may have divided if its outline has less of the area that it had at the time before, or
+# overlaps that outline by less (IoU).
+CHANGED, MOVED = 0.9, 0.7
+OVERLAPPING = 0.25  # linked is what shares so much of the smaller one
 
 
 # -- outlines on the edges of a slice -------------------------------------------------------------
@@ -211,6 +220,10 @@ class Outline:
     beyond : float
         How far outside the fitted edge the prompted outline ran, in pixels: where in a blurred
         edge the border lies is what the prompt shows.
+    strongest : float
+        The most that it has stood out by so far, in grey levels.
+    firm : Patch or None
+        Its last pixels that stood out about as much; None for those of ``patch``.
     """
 
     patch: Patch
@@ -218,6 +231,8 @@ class Outline:
     area: int
     missed: int = 0
     beyond: float = 0.0
+    strongest: float = 0.0
+    firm: Patch | None = None
 
 
 def trace_outline(features: PlaneFeatures, patch: Patch) -> Outline:
@@ -274,9 +289,17 @@ def _judge(now: PlaneFeatures, old: Outline, id_: int, fitted: dict[int, Patch])
     alike = contrast / max(1.0, patch.area / old.area)
     if alike < max(FAINT, FADED * old.contrast) or patch.area < SHRUNK * old.area:
         return replace(old, missed=old.missed + 1)
+    if old.missed and patch.overlap(old.patch) < BEHIND:
+        return replace(old, missed=old.missed + 1)
     # The whole stack may bleach or darken with depth, but not from one slice to the next.
     expected = min(old.contrast, max(contrast, BLEACHED * old.contrast))
-    return replace(old, patch=patch, contrast=expected, missed=0)
+    strongest = max(old.strongest, old.contrast, contrast)
+    firm = None
+    if contrast < FIRM * strongest:
+        firm = old.firm or old.patch
+    elif old.firm is not None and patch.overlap(old.firm) < BEHIND:
+        return replace(old, missed=PATIENCE + 1)
+    return replace(old, patch=patch, contrast=expected, missed=0, strongest=strongest, firm=firm)
 
 
 def contrast_of(features: PlaneFeatures, patch: Patch, others: list[Patch] | tuple[()]) -> float:
@@ -449,6 +472,79 @@ def _less(patch: Patch, known: list[Patch]) -> Patch:
     return Patch(mask, patch.region, patch.polarity)
 
 
+# -- divisions ------------------------------------------------------------------------------------
+
+
+def find_divisions(
+    before: PlaneFeatures,
+    now: PlaneFeatures,
+    outlines: dict[int, Outline],
+    moved: dict[int, Outline],
+    reporter: Reporter,
+) -> dict[int, tuple[Patch, Patch]]:
+    """Return which objects have divided since the time before, and into which two.
+
+    What is found near objects whose outlines have changed suddenly is linked with what was there
+    before (:func:`~napari_sam3_assistant.core.linking.link_times`).
+
+    Parameters
+    ----------
+    before, now : PlaneFeatures
+        Two times of a movie.
+    outlines, moved : dict
+        The objects, by id, at the time before and now.
+    reporter : Reporter
+        Stops the work.
+    """
+    known = {id_: item.patch for id_, item in outlines.items() if id_ > 0}
+    there = [item.patch for item in moved.values() if not item.missed]
+    changed = [id_ for id_ in known if _has_changed(now, outlines[id_], moved[id_], there)]
+    divided: dict[int, tuple[Patch, Patch]] = {}
+    for polarity in sorted({known[id_].polarity for id_ in changed}):
+        beside = [known[id_] for id_ in changed if known[id_].polarity == polarity]
+        found = _finds(now, beside, polarity, reporter)
+        if len(found) < 2:
+            continue
+        others = [
+            patch
+            for patch in _finds(before, beside, polarity, reporter)
+            if not _is_one_of(patch, list(known.values()))
+        ]
+        # Others were no mothers, and have their own to go on in.
+        first = max(known) + 1
+        window = reduce(
+            Region.union, (patch.region for patch in [*known.values(), *others, *found])
+        )
+        earlier = _linked(known | dict(enumerate(others, first)), window)
+        later = _linked(dict(enumerate(found, 1)), window)
+        _, divisions = link_times(earlier, later, OVERLAPPING)
+        for id_ in set(changed) & set(divisions):
+            one, other = divisions[id_]
+            divided[id_] = found[one - 1], found[other - 1]
+    return divided
+
+
+def _has_changed(now: PlaneFeatures, old: Outline, new: Outline, there: list[Patch]) -> bool:
+    """Return whether an outline is not what growth would have made of it, or leaves much beside."""
+    if old.missed > PATIENCE:
+        return False
+    if new.missed or new.patch.area < CHANGED * old.patch.area:
+        return True
+    if not is_blob(new.patch) or new.patch.overlap(old.patch) < MOVED:
+        return True
+    return _is_crowded(now, new.patch, there)
+
+
+def _linked(patches: dict[int, Patch], window: Region) -> LinkedFrame:
+    """Return patches as what is linked."""
+    records = [
+        ObjectRecord.from_mask(id_, patch.mask, offset=(patch.region.y0, patch.region.x0))
+        for id_, patch in patches.items()
+    ]
+    objects = [record for record in records if record is not None]
+    return LinkedFrame.of(paint_labels(objects, window), objects, [one.id for one in objects])
+
+
 # -- the track ------------------------------------------------------------------------------------
 
 
@@ -464,24 +560,34 @@ class _Known:
         Its prompted masks, by frame.
     reached : dict
         The frame and the outline at which the last pass ended, by direction (reverse or not).
+    divided : tuple of (int, tuple of int) or None
+        The time from which on it is not there any more, and the daughters that are.
+    is_daughter : bool
+        Whether it came of a division: it was not there before its first mask.
     """
 
     text: str = ""
     seeds: dict[int, Patch] = field(default_factory=dict)
     reached: dict[bool, tuple[int, Outline]] = field(default_factory=dict)
+    divided: tuple[int, tuple[int, ...]] | None = None
+    is_daughter: bool = False
 
 
 class BuiltinTrack:
     """Follows masks slice by slice by overlap and image evidence.
 
+    In a movie an object that divides ends, and its daughters are followed.
+
     Parameters
     ----------
     frames : FrameSource
         The slices.
+    new_id : callable
+        Returns the next free id.
     """
 
-    def __init__(self, frames: FrameSource) -> None:
-        self._frames = frames
+    def __init__(self, frames: FrameSource, new_id: Callable[[], int]) -> None:
+        self._frames, self._new_id = frames, new_id
         self._known: dict[int, _Known] = {}
         # The last frame of each direction, and what lay beside the objects there.
         self._beside: dict[bool, tuple[int, dict[int, Outline]]] = {}
@@ -503,11 +609,21 @@ class BuiltinTrack:
         self._beside.clear()
         known = self._known.setdefault(seed.object_id, _Known())
         known.text = seed.text or known.text
+        if known.divided is not None:
+            # Its daughters came of a mask that was wrong, or it goes on after all.
+            self._forget_daughters(known)
         known.seeds[seed.frame] = Patch(seed.mask.mask, seed.mask.region).clip(whole)
         # What lies behind a corrected frame was spread from the mask that was wrong.
         for reverse, (frame, _) in tuple(known.reached.items()):
             if frame <= seed.frame if reverse else frame >= seed.frame:
                 del known.reached[reverse]
+
+    def _forget_daughters(self, known: _Known) -> None:
+        _, daughters = known.divided or (0, ())
+        for daughter in daughters:
+            if daughter in self._known:
+                self._forget_daughters(self._known.pop(daughter))
+        known.divided = None
 
     def remove(self, object_id: int) -> None:
         """Forget an object."""
@@ -532,13 +648,19 @@ class BuiltinTrack:
             begin = order.start
         before: PlaneFeatures | None = None
         outlines: dict[int, Outline] = {}
+        parents: dict[int, int] = {}
         for frame in range(begin, order.stop, order.step):
             reporter.check()
             now = PlaneFeatures.from_rgb(self._frames.read(frame))
             if before is not None and outlines:
-                outlines = advance(before, now, outlines)
-            for id_ in joins.get(frame, ()):
-                outlines[id_] = self._outline_at(id_, frame, reverse, now)
+                earlier, outlines = outlines, advance(before, now, outlines)
+                if self._frames.is_movie and not reverse:
+                    divided = find_divisions(before, now, earlier, outlines, reporter)
+                    parents |= self._divide(divided, frame, now, outlines)
+            outlines |= {
+                id_: self._outline_at(id_, frame, reverse, now) for id_ in joins.get(frame, ())
+            }
+            outlines = self._without_mothers(outlines, frame)
             left, beside = self._beside.get(reverse, (None, {}))
             if frame == left == begin:
                 outlines |= beside  # goes on as if it had not ended
@@ -555,12 +677,49 @@ class BuiltinTrack:
                 {id_: outline for id_, outline in outlines.items() if id_ not in self._known},
             )
             sought = frozenset(id_ for id_ in outlines if id_ in self._known)
-            yield TrackedFrame(frame, self._records(outlines), sought)
+            yield TrackedFrame(frame, self._records(outlines), sought, parents)
+            parents = {}
+
+    def _divide(
+        self,
+        divided: dict[int, tuple[Patch, Patch]],
+        frame: int,
+        now: PlaneFeatures,
+        outlines: dict[int, Outline],
+    ) -> dict[int, int]:
+        """Put daughters in the place of objects that have divided; returns their parents."""
+        parents: dict[int, int] = {}
+        for mother, patches in divided.items():
+            known = self._known.get(mother)
+            if known is None or known.divided is not None or frame in known.seeds:
+                continue
+            daughters = [self._new_id() for _ in patches]
+            known.divided = frame, tuple(daughters)
+            for id_, patch in zip(daughters, patches, strict=True):
+                self._known[id_] = _Known(known.text, {frame: patch}, is_daughter=True)
+                outlines[id_] = trace_outline(now, patch)
+            parents |= dict.fromkeys(daughters, mother)
+        for id_, outline in tuple(outlines.items()):
+            if id_ < 0 and any(_is_one_of(outline.patch, list(both)) for both in divided.values()):
+                del outlines[id_]
+        return parents
+
+    def _without_mothers(self, outlines: dict[int, Outline], frame: int) -> dict[int, Outline]:
+        return {
+            id_: outline for id_, outline in outlines.items() if not self._has_divided(id_, frame)
+        }
+
+    def _has_divided(self, id_: int, frame: int) -> bool:
+        """Return whether an object has divided by then."""
+        known = self._known.get(id_)
+        return known is not None and known.divided is not None and frame >= known.divided[0]
 
     def _joins(self, order: range, reverse: bool) -> dict[int, list[int]]:
         """Return which objects to set to a known outline, by frame."""
         joins: dict[int, list[int]] = {}
         for id_, known in self._known.items():
+            if known.is_daughter if reverse else self._has_divided(id_, order.start):
+                continue
             frames = set(known.seeds)
             if reverse in known.reached:
                 frames.add(known.reached[reverse][0])
