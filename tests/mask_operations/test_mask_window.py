@@ -15,6 +15,8 @@ from qtpy.QtWidgets import (
     QTabWidget,
 )
 
+from napari_sam3_assistant.mask_operations.tables import ArrayTable, component_columns
+
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 PREVIEW = "SAM3 preview labels"
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
@@ -351,6 +353,17 @@ def test_an_object_in_the_viewer_selects_its_row_and_a_row_goes_to_its_object(at
 
 
 # -- opening ------------------------------------------------------------------------------
+
+
+def test_the_heads_of_components_are_short_and_their_tooltips_whole():
+    heads, _ = component_columns(None)
+    table, roles = ArrayTable(heads), (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole)
+    shown, told = (
+        [table.headerData(at, Qt.Orientation.Horizontal, role) for at in range(len(heads))]
+        for role in roles
+    )
+    assert shown == ["ID", "Label", "Area", "Y", "X", "BBox"]
+    assert told == ["Component ID", "Label", "Area", "Centroid Y", "Centroid X", "BBox"]
 
 
 def test_mask_ops_opens_a_floating_window_and_uses_it_again(viewer, qtbot):

@@ -78,11 +78,13 @@ class ArrayTable(QAbstractTableModel):
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> object:
-        """Return the name of a column."""
+        """Return the name of a column, which its tooltip tells whole."""
         shown = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole)
-        if orientation == Qt.Orientation.Horizontal and shown:
-            return self._heads[section]
-        return None
+        if orientation != Qt.Orientation.Horizontal or not shown:
+            return None
+        head = self._heads[section]
+        whole = role == Qt.ItemDataRole.ToolTipRole
+        return head if whole else head.removeprefix("Component ").removeprefix("Centroid ")
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Return what a cell shows."""
@@ -141,8 +143,6 @@ class ArrayView(QTableView):
         rows.setDefaultSectionSize(_ROW_HEIGHT)
         columns: Any = self.horizontalHeader()
         columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        # Beginnings are alike: “Centroid Y”, “Centroid X”.
-        columns.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         # The heads show no selection: to know theirs, Qt would ask for every cell of a column.
         columns.setSelectionModel(QItemSelectionModel(self.table, self))
         self.picker: Any = self.selectionModel()
