@@ -130,6 +130,24 @@ def test_escape_discards_and_undo_brings_it_back_and_a_second_one_cancels_the_ru
     gate.opened.set()
 
 
+def test_after_going_to_an_object_a_tool_key_takes_the_tool_and_paints_nothing(open_window, discs):
+    user = open_window(discs)
+    user.choose("text_segmentation")
+    user.type_phrase("bright objects")
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    layer = user.viewer.layers[PREVIEW]
+    for key, name in ((Key.Key_P, POINTS), (Key.Key_B, "SAM3 boxes"), (Key.Key_L, "mask prompt")):
+        user.press(Key.Key_N)
+        assert user.viewer.layers.selection.active is layer
+        user.press(key)
+        assert name in user.viewer.layers.selection.active.name
+        assert layer.mode == "pan_zoom"
+    user.press(Key.Key_N)
+    layer.mode = "paint"  # by napari's button
+    user.press(Key.Key_E)
+    assert (user.viewer.layers.selection.active, layer.mode) == (layer, "erase")
+
+
 def test_outlines_hiding_and_the_bare_image(open_window, discs):
     user = open_window(discs)
     user.click_at(user.viewer.layers["image"], (30, 40))

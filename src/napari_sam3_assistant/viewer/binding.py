@@ -52,6 +52,7 @@ from napari_sam3_assistant.viewer.picking import (
 from napari_sam3_assistant.viewer.previews import follow_zoom
 from napari_sam3_assistant.viewer.roles import (
     PROMPT_ROLES,
+    RESULT_ROLES,
     Role,
     disown,
     follow_units,
@@ -89,7 +90,6 @@ _TASK_OF = {
 }
 _RESULTS = (Role.PREVIEW_LABELS, Role.PREVIEW_BOXES, Role.ACCEPTED, Role.PROPAGATED)
 _BEFORE = {"ADDING", "CHANGING", "REMOVING"}
-_PICKED = (Role.PREVIEW_LABELS, Role.ACCEPTED, Role.PROPAGATED, Role.SCAN)
 _EDITED = (Role.PREVIEW_LABELS, Role.ACCEPTED, Role.PROPAGATED)
 _STROKE_GONE = "The last stroke is taken back."
 _WATCHED = (
@@ -548,7 +548,7 @@ class Binding(RefCounted):
             layer.events.data.connect(self._on_replaced)
             layer.events.set_data.connect(self._on_labels_drawn)
             layer.events.features.connect(self._on_features)
-        if role_of(layer) in _PICKED:
+        if role_of(layer) in RESULT_ROLES:
             self._keys.watch(layer, only=ON_RESULTS)
             layer.mouse_drag_callbacks.append(select_on_click)
             layer.events.selected_label.connect(self._on_picked)
@@ -820,7 +820,7 @@ class Binding(RefCounted):
 
     def _on_picked(self, event: Event) -> None:
         role = role_of(event.source)
-        if self.adapter.busy or role not in _PICKED:
+        if self.adapter.busy or role not in RESULT_ROLES:
             return
         if role is Role.PROPAGATED:
             self.model.picked = self._stack.find_row(event.source)

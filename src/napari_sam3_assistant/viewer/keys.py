@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from napari.utils.key_bindings import coerce_keybinding
 
+from napari_sam3_assistant.viewer.roles import RESULT_ROLES, role_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
@@ -81,8 +83,12 @@ GESTURES = (
 )
 """What the mouse does to objects, whichever layer is selected, and the keys of classes."""
 
-ON_RESULTS = ("discard", "undo", "redo", "delete_object", "refine_object")
-"""Those that go before napari's own on layers of results, too."""
+_TOOLS = ("choose_points", "choose_box", "choose_labels", "choose_text", "choose_example")
+ON_RESULTS = ("discard", "undo", "redo", "delete_object", "refine_object", *_TOOLS)
+"""Those that go before napari's own on layers of results, too; of tools while nothing is painted.
+
+To go to an object selects its layer, and what follows is a click that corrects it.
+"""
 
 CLASS_KEYS = tuple("123456789")
 """With a class list they choose a class, on our layers before napari's own, which choose modes."""
@@ -188,6 +194,8 @@ def _is_for_layer(name: str, owner: object) -> bool:
     """Return whether a key has to do what napari has it do on a layer."""
     if name == "discard":  # it ends the drawing
         return _is_corner_by_corner(owner)
+    if name in _TOOLS:  # whoever paints on results changes between napari's own tools
+        return getattr(owner, "mode", "pan_zoom") != "pan_zoom" and role_of(owner) in RESULT_ROLES
     return name == "delete_object" and bool(getattr(owner, "selected_data", ()))
 
 

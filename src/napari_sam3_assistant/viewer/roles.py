@@ -81,6 +81,8 @@ _KINDS = dict.fromkeys(Role, Labels) | {
 }
 """napari's Convert to Image and Convert to Labels make another kind of layer with our metadata."""
 PROMPT_ROLES = frozenset({Role.POINTS, Role.BOXES, Role.MASK})
+RESULT_ROLES = frozenset({Role.PREVIEW_LABELS, Role.ACCEPTED, Role.PROPAGATED, Role.SCAN})
+"""Labels whose objects the results table lists."""
 _WRITTEN = PROMPT_ROLES | {
     Role.PREVIEW_LABELS,
     Role.PREVIEW_BOXES,
