@@ -45,7 +45,7 @@ _MOST_TOLD = 300
 """Letters of a value that is told of."""
 
 
-def go_on(root: Path) -> dict[str, object]:
+def go_on(root: Path, *, docked: bool) -> dict[str, object]:
     """Return what comes back of the one journal in a folder."""
     binding = saved.new_binding()
     binding.session.journaling.start(root)
@@ -54,6 +54,9 @@ def go_on(root: Path) -> dict[str, object]:
     binding.session.opening.opened.connect(lambda _: opened.set())
     binding.session.journaling.go_on(left)
     assert opened.wait(240)
+    if docked:  # the window's table does so
+        binding.session.measuring.measure_at_once()
+        saved.wait_until(lambda: all(row.measured for row in binding.session.results.everything))
     found = scripted.without_times(saved.facts(binding))
     binding.close()
     return found
@@ -203,7 +206,7 @@ def main(times: int, seed: int, *, docked: bool) -> int:
         if not done:
             early += 1
             continue
-        parts = find_lost(go_on(root), done, states)
+        parts = find_lost(go_on(root, docked=docked), done, states)
         lost += bool(parts)
         differ = (f"{name} ({how})" for name, how in sorted(parts.items()))
         said = f"lost: {', '.join(differ)}" if parts else "all there"
