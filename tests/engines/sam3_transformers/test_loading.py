@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
+from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY
 from napari_sam3_assistant.errors import (
@@ -18,6 +21,8 @@ from napari_sam3_assistant.errors import (
     JobCancelled,
     OutOfDeviceMemory,
 )
+
+CLICK = PointPrompt(30, 40)
 
 
 class Stages:
@@ -79,6 +84,65 @@ def test_loaded_once_with_one_copy_of_the_weights(new_engine):
     new_engine.load(stages)
     assert new_engine.model is model
     assert len(stages.messages) == 5
+
+
+def as_published(settings):
+    """Return settings as transformers 5.0 wrote them."""
+    if not isinstance(settings, dict):
+        return settings
+    made = {name: as_published(value) for name, value in settings.items()}
+    rope = made.pop("rope_parameters", None)
+    if rope is not None:
+        name = "rope_theta" if "window_size" in made else "memory_attention_rope_theta"
+        made[name] = rope["rope_theta"]
+    return made
+
+
+def test_the_folder_as_it_was_published(folder, engine, make_image):
+    """``facebook/sam3`` was written by transformers 5.0: what newer ones write looks different."""
+
+    def rename(weights):
+        # 5.24 writes this prefix twice.
+        for name in list(weights):
+            weights[name.replace("tracker_model." * 2, "tracker_model.")] = weights.pop(name)
+
+    edit_weights(folder, rename)
+    for name, change in {
+        "config.json": as_published,
+        "processor_config.json": lambda told: (
+            told
+            | {
+                "image_processor": told["image_processor"]
+                | {
+                    "image_processor_type": "Sam3ImageProcessorFast",
+                    "processor_class": "Sam3VideoProcessor",
+                    "data_format": "channels_first",
+                    **dict.fromkeys(
+                        ("crop_size", "device", "disable_grouping", "do_pad", "pad_size")
+                    ),
+                }
+            }
+        ),
+    }.items():
+        written = json.loads((folder / name).read_text("utf-8"))
+        (folder / name).write_text(json.dumps(change(written)), "utf-8")
+    published = load(folder)
+
+    image, asked = make_image(60, 80), (PromptSet(text="cell"), PromptSet(points=(CLICK,)))
+    for prompts in asked:
+        found, expected = (
+            one.predict(
+                one.embed(image, NullReporter()), prompts, PredictOptions(0.0), NullReporter()
+            )
+            for one in (published, engine)
+        )
+        assert len(found.objects) == len(expected.objects) > 0
+        for mine, theirs in zip(found.objects, expected.objects, strict=True):
+            assert (mine.region, mine.score) == (theirs.region, pytest.approx(theirs.score))
+            assert np.array_equal(mine.mask, theirs.mask)
+    tracker, other = published.model.tracker.state_dict(), engine.model.tracker.state_dict()
+    assert all(tracker[name].equal(weight) for name, weight in other.items())
+    published.close()
 
 
 def test_only_the_weights_of_the_image_encoder_are_in_bfloat16(tiny_checkpoint):
