@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -81,7 +80,7 @@ class ClassListRow(QWidget):
     def __init__(self, session: MaskSession) -> None:
         super().__init__()
         self._model = session.model
-        self._said = QLabel()
+        self._said = WrappedLabel()
         self._said.setObjectName("class_list")
         row = QHBoxLayout(self)
         row.setContentsMargins(6, 0, 6, 0)
