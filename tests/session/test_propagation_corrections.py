@@ -1,5 +1,7 @@
 """Propagated objects corrected slice by slice, with undo, and their rows."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from skimage.measure import regionprops_table
@@ -34,8 +36,15 @@ def settle(user):
 
 
 def check(user):
-    """The rows are what the labels hold."""
+    """The rows are what the labels hold, and the tracks what the rows say."""
     settle(user)
+    if user.model.tracks_layer:
+        told = [(row.record.id, row.preview.target.plane.leading[0]) for row in user.model.results]
+        count = Counter(id_ for id_, _ in told)
+        drawn = user.viewer.layers["SAM3 propagated tracks"].data[:, :2].astype(int)
+        assert sorted(map(tuple, drawn.tolist())) == sorted(
+            one for one in told if count[one[0]] > 1
+        )
     labels = np.asarray(user.viewer.layers[LABELS].data)
     listed = {
         (row.preview.target.plane.leading[0], row.record.id): row.record.area
@@ -51,6 +60,7 @@ def check(user):
 
 
 def test_delete_merge_and_split_on_one_slice(found):
+    found.model.tracks_layer = True
     before = check(found)
     correct = found.session.correcting
 

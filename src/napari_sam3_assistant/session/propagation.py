@@ -731,12 +731,14 @@ class EditedFrames:
         def put(measured: tuple[int, tuple[TrackRow, ...]]) -> None:
             del self.waiting[measured[0]]
             self._put(*measured)
+            if not self.waiting:  # not at the end of the job: the rows are told of now
+                self.done.emit()
 
         def end(state: JobState) -> None:
             if state is JobState.FAILED:
                 self.waiting.clear()
                 self._model.message = Message(str(job.error), Level.ERROR)
-            if not self.waiting:
+            if state is not JobState.DONE and not self.waiting:
                 self.done.emit()
 
         # An earlier one is cancelled: what it has read may not be what is there now.

@@ -178,7 +178,7 @@ def test_the_sliders_hide_and_show_what_a_scan_has_found(advanced, spots, tmp_pa
     assert layer.get_value((159, 235), world=True)[1] == largest
     assert not layer.editable
     user.click("show_all")
-    user.settle()
+    user.wait(lambda: count.text() == f"{len(areas)} of {len(areas)} shown")
     (layer,) = with_role(user.viewer.layers, Role.SCAN)
     assert np.array_equal(layer.data[0], whole)
     assert len(ids(advanced)) == len(areas)
