@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -521,10 +522,18 @@ def test_a_scan_whose_scheduler_is_killed_goes_on_without_it(tmp_path):
 
     with (
         api.open_engine(compute=tmp_path / "keys.json") as engine,
-        pytest.raises(EngineError, match="connection to the server was lost"),
+        api.open_engine(compute=tmp_path / "keys.json") as idle,
     ):
-        api.scan(image, engine=engine, on_step=kill, **scan)
-    server.stop()
+        api.segment(COINS, engine=idle, points=[POINT])
+        with pytest.raises(EngineError, match="connection to the server was lost"):
+            api.scan(image, engine=engine, on_step=kill, **scan)
+        server.stop()
+        client, until = idle._engine._client, time.monotonic() + 240  # noqa: SLF001
+        while client.status == "running":
+            assert time.monotonic() < until
+        # It is told in the same words where nothing was on its way.
+        with pytest.raises(EngineError, match="connection to the server was lost"):
+            api.segment(COINS, engine=idle, points=[POINT])
     steps = []
     found = api.scan(image, on_step=steps.append, **scan)
     assert steps[0].kept >= 2

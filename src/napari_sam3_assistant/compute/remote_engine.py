@@ -269,7 +269,15 @@ class RemoteEngine:
         if client is not None and client.status == "running":
             return client
         self._drop()
-        client = self._client = connect(self._compute, reporter)
+        try:
+            client = self._client = connect(self._compute, reporter)
+        except EngineError as error:
+            if client is None:
+                raise
+            # It went between two questions of a run, or while one was on its way: the same.
+            raise ServerLost(
+                f"The connection to the server was lost ({error.message.rstrip('.')}).", _AGAIN
+            ) from error
         workers = self._find_workers(client, reporter)
         # Spread by chance: who is where is known to nobody, and an idle session costs little.
         self._worker = sorted(workers)[int(self._session, 16) % len(workers)]
