@@ -132,7 +132,7 @@ def test_pictures_come_when_they_are_asked_for_and_stay(deliver):
     pictures.made.connect(take)
     for row in rows[:20]:
         assert pictures.find(row) is None
-    assert done.wait(60)
+    assert done.wait(240)
     assert all(pictures.find(row).shape == (SIDE, SIDE, 3) for row in rows[:20])
     assert set(made.values()) == {1}
     assert set(made) == set(range(1, 21))

@@ -172,7 +172,7 @@ def test_skip_done_is_remembered_and_passes_over(binding, annotation):
 
 
 def test_a_flag_stays_through_next(binding, annotation):
-    assert annotation.set_state(ImageState.FLAGGED).wait(60)
+    assert annotation.set_state(ImageState.FLAGGED).wait(240)
     go(binding, 1)
     assert annotation.model.images[0].state is ImageState.FLAGGED
 
@@ -230,12 +230,12 @@ def test_what_is_done_while_it_is_written_is_not_lost(binding, annotation, monke
 
     def slow(*arguments):
         seen.set()
-        assert going.wait(60)
+        assert going.wait(240)
         return real(*arguments)
 
     monkeypatch.setattr(AnnotatedFolder, "save", slow)
     annotation.go(1)
-    assert seen.wait(60)
+    assert seen.wait(240)
     accepted(binding).paint((60, 80), 7)
     going.set()
     settle(binding)
@@ -359,7 +359,7 @@ def wait_for(binding, text):
     """Wait until the status line says something."""
     said = threading.Event()
     binding.model.events.message.connect(lambda message: text in message.text and said.set())
-    assert text in binding.model.message.text or said.wait(60)
+    assert text in binding.model.message.text or said.wait(240)
 
 
 def test_examples_of_one_image_propose_objects_on_the_next(binding, annotation, tmp_path):

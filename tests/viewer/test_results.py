@@ -376,14 +376,14 @@ def test_live_points_run_again_after_a_click_during_a_run(viewer, binding, disc)
     viewer.add_image(disc)
     binding.model.task = Task.LIVE_POINTS
     click(binding, 20.0, 30.0)
+    said = threading.Event()
+    binding.model.events.message.connect(
+        lambda message: "from 2 points" in message.text and said.set()
+    )
     binding.session.run_live()
     viewer.layers["SAM3 points"].add((2.0, 2.0))
     binding.session.run_live()
-    ended = threading.Event()
-    binding.session._running.runner.close(ended.set)  # noqa: SLF001 (ends when the queue is empty)
-    assert ended.wait(240)
-
-    assert "from 2 points" in binding.model.message.text
+    assert said.wait(240)
 
 
 def test_the_model_follows_the_viewer(viewer, binding, disc):

@@ -16,6 +16,7 @@ PREVIEW = "SAM3 preview labels"
 @pytest.fixture
 def running(user, discs, gate):
     """A user whose run has reached the engine, which waits for the gate to open."""
+    user.earlier = set(threading.enumerate())
     user.viewer.add_image(discs, name="image")
     user.choose("2d_segmentation", "points")
     user.viewer.layers["SAM3 points"].add(CLICK)
@@ -25,8 +26,10 @@ def running(user, discs, gate):
     return user
 
 
-def worker_threads():
-    return [thread for thread in threading.enumerate() if thread.name == "sam3-jobs"]
+def workers_of(user):
+    """The workers that began after the user did: other tests may have left theirs."""
+    threads = set(threading.enumerate()) - user.earlier
+    return [thread for thread in threads if thread.name == "sam3-jobs"]
 
 
 def go_on(user, gate):
@@ -143,7 +146,7 @@ def test_closing_the_viewer(running, gate):
     running.viewer.close()
     gate.opened.set()
 
-    running.wait(lambda: not worker_threads())
+    running.wait(lambda: not workers_of(running))
     assert gate.runs == 1
 
 
@@ -151,7 +154,7 @@ def test_closing_the_dock_and_opening_it_again(running, gate, discs):
     gone = weakref.ref(running.widget)
     running.close_dock()
     gate.opened.set()
-    running.wait(lambda: not worker_threads())
+    running.wait(lambda: not workers_of(running))
     gc.collect()
     assert gone() is None
 
