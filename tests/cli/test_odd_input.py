@@ -75,6 +75,8 @@ def test_input_is_never_replaced(folder, capsys, command):
         (("segment", f"{'n' * 300}.tif", *TEXT, "-o", "b.tif"), "There is no file"),
         (("segment", "a.ome.tif", *TEXT, "-o", "b.jpg"), "can't be saved as '.jpg'"),
         (("scan", "a.ome.tif", *TEXT, "-o", "none/b.zarr"), "none does not exist"),
+        (("segment", "a.ome.tif", *TEXT, "-o", "b.tif", "--device", "gpu"), "no device 'gpu'"),
+        (("info", "."), "napari-sam3 batch"),
     ],
 )
 def test_a_mistake_is_one_sentence(folder, capsys, command, said):

@@ -204,12 +204,16 @@ def pick_device(requested: str, devices: Devices) -> DeviceChoice:
         if not devices.mps:
             raise DeviceUnavailable("The Apple GPU (mps) can't be used here.", _USE_CPU)
         return DeviceChoice("mps", "The Apple GPU was asked for.")
-    match = re.fullmatch(r"cuda(?::(\d+))?", wanted)
-    if match is None:
+    check_device_name(requested)
+    return _pick_cuda(int(wanted.partition(":")[2] or 0), devices)
+
+
+def check_device_name(requested: str) -> None:
+    """Raise DeviceUnavailable unless a device has such a name, on this machine or another."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", requested.strip().lower()):
         raise DeviceUnavailable(
             f"There is no device '{requested}'.", "Use auto, cpu, cuda, cuda:0, cuda:1 or mps."
         )
-    return _pick_cuda(int(match.group(1) or 0), devices)
 
 
 def _pick_automatically(devices: Devices) -> DeviceChoice:

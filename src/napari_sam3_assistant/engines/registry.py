@@ -17,7 +17,7 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
-from napari_sam3_assistant.engines.device import choose_device
+from napari_sam3_assistant.engines.device import check_device_name, choose_device
 from napari_sam3_assistant.engines.precision import AUTO
 from napari_sam3_assistant.errors import DeviceUnavailable, EngineError, EngineNotInstalled
 
@@ -123,7 +123,10 @@ def create(
         If there is no engine of that name.
     EngineNotInstalled
         If it can't run on this machine.
+    DeviceUnavailable
+        If no device is called so; engines that know no devices take any that is.
     """
+    check_device_name(device)
     chosen = find_entry(name)
     status = chosen.status()
     if not status.available:
