@@ -254,7 +254,7 @@ def trace_outline(features: PlaneFeatures, patch: Patch) -> Outline:
 
 
 def advance(
-    before: PlaneFeatures, now: PlaneFeatures, outlines: dict[int, Outline]
+    before: PlaneFeatures, now: PlaneFeatures, outlines: dict[int, Outline], *, is_movie: bool
 ) -> dict[int, Outline]:
     """Return the outlines on the next slice.
 
@@ -264,6 +264,8 @@ def advance(
         The slice that the outlines are of, and the one next to it.
     outlines : dict
         The objects by id; those that are missing too long are kept as they are.
+    is_movie : bool
+        Whether they are times, at which objects move, and not slices, where others lie behind.
     """
     sought = {id_: item for id_, item in outlines.items() if item.missed <= PATIENCE}
     moved = {
@@ -274,7 +276,8 @@ def advance(
     fitted = fitted_outlines(now, moved, {id_: item.beyond for id_, item in sought.items()})
     found = dict(outlines)
     for id_, old in sought.items():
-        found[id_] = _judge(now, old, id_, fitted)
+        new = _judge(now, old, id_, fitted)
+        found[id_] = new if is_movie or new.missed else _end_before_another(old, new)
     return found
 
 
@@ -289,17 +292,20 @@ def _judge(now: PlaneFeatures, old: Outline, id_: int, fitted: dict[int, Patch])
     alike = contrast / max(1.0, patch.area / old.area)
     if alike < max(FAINT, FADED * old.contrast) or patch.area < SHRUNK * old.area:
         return replace(old, missed=old.missed + 1)
-    if old.missed and patch.overlap(old.patch) < BEHIND:
-        return replace(old, missed=old.missed + 1)
     # The whole stack may bleach or darken with depth, but not from one slice to the next.
     expected = min(old.contrast, max(contrast, BLEACHED * old.contrast))
     strongest = max(old.strongest, old.contrast, contrast)
-    firm = None
-    if contrast < FIRM * strongest:
-        firm = old.firm or old.patch
-    elif old.firm is not None and patch.overlap(old.firm) < BEHIND:
-        return replace(old, missed=PATIENCE + 1)
+    firm = None if contrast >= FIRM * strongest else old.firm or old.patch
     return replace(old, patch=patch, contrast=expected, missed=0, strongest=strongest, firm=firm)
+
+
+def _end_before_another(old: Outline, new: Outline) -> Outline:
+    """Return an object's new outline, or the old one where the new one is of what lies behind."""
+    if old.missed and new.patch.overlap(old.patch) < BEHIND:
+        return replace(old, missed=old.missed + 1)
+    if old.firm is not None and new.firm is None and new.patch.overlap(old.firm) < BEHIND:
+        return replace(old, missed=PATIENCE + 1)
+    return new
 
 
 def contrast_of(features: PlaneFeatures, patch: Patch, others: list[Patch] | tuple[()]) -> float:
@@ -653,8 +659,9 @@ class BuiltinTrack:
             reporter.check()
             now = PlaneFeatures.from_rgb(self._frames.read(frame))
             if before is not None and outlines:
-                earlier, outlines = outlines, advance(before, now, outlines)
-                if self._frames.is_movie and not reverse:
+                is_movie = self._frames.is_movie
+                earlier, outlines = outlines, advance(before, now, outlines, is_movie=is_movie)
+                if is_movie and not reverse:
                     divided = find_divisions(before, now, earlier, outlines, reporter)
                     parents |= self._divide(divided, frame, now, outlines)
             outlines |= {
