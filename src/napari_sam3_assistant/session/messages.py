@@ -86,15 +86,14 @@ def format_outcome(preview: Preview, used: str, outside: int = 0) -> Message:
     if outside:
         used += f" ({pluralize(outside, 'other')} left out: flat, or beside the image)"
     place = describe_place(result.engine.device)
-    made = f"in {preview.seconds:.1f} s by {result.engine.title}{place}, from {used}."
+    scores = _format_scores(result)
+    made = f"in {preview.seconds:.1f} s by {result.engine.title}{place}{scores}, from {used}."
     notes = " ".join(result.notes)
     if not result.objects:
         hint = "Try another prompt or a lower detection threshold."
         return Message(f"No objects found {made} {notes or hint}", Level.WARNING)
     found = pluralize(len(result.objects), "object")
-    scores = _format_scores(result).removeprefix(", ").capitalize()
-    more = " ".join(part for part in (scores and f"{scores}.", notes) if part)
-    return Message(f"Preview ready: {found} {made} {more}".strip(), Level.SUCCESS)
+    return Message(f"Preview ready: {found} {made} {notes}".strip(), Level.SUCCESS)
 
 
 def format_results(preview: Preview | None) -> str:
