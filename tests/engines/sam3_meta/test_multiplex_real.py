@@ -258,3 +258,25 @@ def test_nothing_is_left_switched_on(engine):
     assert not torch.is_inference_mode_enabled()
     assert not torch.backends.cuda.matmul.allow_tf32
     assert sam3_multiplex_tracking.tqdm([1], desc="quiet") == [1]
+
+
+FAR = 20
+
+
+@pytest.mark.parametrize("frame", [3, FAR, 40])
+def test_a_click_on_any_frame_of_a_long_stack_corrects_the_object(start, monkeypatch, frame):
+    def correct():
+        track = start(Movie(42), TrackSeed(0, 1, points=CLICKS))
+        before = go(track, range(42))
+        track.add(TrackSeed(frame, 1, points=(PointPrompt(20, 50),)))
+        after = go(track, range(frame, min(frame + 3, 42)))
+        assert (pixels(after[frame])[1] != pixels(before[frame])[1]).any()
+        return after
+
+    ours = correct()
+    monkeypatch.setattr(multiplex._Session, "forget", lambda *_, **__: None)  # noqa: SLF001
+    unlimited = correct()
+    # Far from the prompts and both ends the frames before the click are forgotten: it is read as
+    # ever, and the frames behind it look back at it and at the other prompts alone.
+    kept = [frame] if frame == FAR else list(ours)
+    assert {one: masks(ours)[one] for one in kept} == {one: masks(unlimited)[one] for one in kept}
