@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
 from napari_sam3_assistant.session.model import Preview
@@ -112,3 +113,32 @@ def test_an_image_that_gets_other_axes_is_segmented_again(viewer, binding, run, 
         boxes = next(one for one in viewer.layers if one.name.startswith(BOXES) and one.nshapes)
         assert boxes.ndim == len(shape)
         assert len(boxes.data) == 1
+
+
+def test_boxes_in_3d_display(viewer, binding, run, disc):
+    """Where a layer of a plane has lost its shapes, napari 0.9.2 fails on the next ones."""
+    viewer.add_image(disc, name="cells")
+    viewer.dims.ndisplay = 3
+    model, session = binding.model, binding.session
+    model.task, model.text = Task.TEXT, "bright discs"
+
+    for _ in "123":
+        run()
+        assert viewer.layers["SAM3 preview boxes"].nshapes == 1
+    session.clear_preview()
+    session.undo()
+    assert viewer.layers["SAM3 preview boxes"].nshapes == 1
+    model.task, model.tool = Task.SEGMENT, Tool.BOX
+    binding.arm()
+    viewer.layers["SAM3 boxes"].add([[8, 18], [8, 42], [32, 42], [32, 18]])
+    session.undo()
+    session.redo()
+    assert viewer.layers["SAM3 boxes"].nshapes == 1
+    run()
+    session.undo()
+    viewer.dims.ndisplay = 2
+    run()
+
+    found = model.preview.segmentation
+    assert viewer.layers["SAM3 preview boxes"].nshapes == len(found.objects)
+    assert found.labels[20, 30]

@@ -21,7 +21,7 @@ from napari_sam3_assistant.session.model import (
 from napari_sam3_assistant.viewer.geometry import result_axes, transform_of
 from napari_sam3_assistant.viewer.picking import read_value
 from napari_sam3_assistant.viewer.previews import edge_width, empty_shapes, reuse_shapes
-from napari_sam3_assistant.viewer.roles import Role, role_of, slot_of
+from napari_sam3_assistant.viewer.roles import Role, clear_shapes, role_of, slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -277,7 +277,7 @@ class Corrections:
     def _draw_line(self, shapes: Shapes, spots: Sequence[Vectors]) -> None:
         line = np.array([shapes.world_to_data(spot) for spot in [*spots, spots[-1]]])
         with self._adapter.mark_changes():
-            shapes.data = []
+            clear_shapes(shapes)
             width = edge_width(self._viewer, shapes)
             shapes.add(line, shape_type="path", edge_color=_LINE, edge_width=width)
 

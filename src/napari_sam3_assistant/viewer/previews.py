@@ -38,6 +38,7 @@ from napari_sam3_assistant.viewer.roles import (
     NAMES,
     Role,
     add_below_prompts,
+    clear_shapes,
     in_slot,
     make_metadata,
     move_to,
@@ -293,7 +294,8 @@ def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
     else:
         move_to(layer, transform)
     layer.selected_data = set()
-    if outlines and len(layer.data) == len(outlines):
+    flat = layer.ndim < viewer.dims.ndisplay  # see clear_shapes
+    if outlines and len(layer.data) == len(outlines) and not flat:
         # They keep their colours; an update after a click takes half the time so, and a third
         # where the viewer looks at all layers once and not before and after.
         with layer.events.data.blocker():
@@ -305,7 +307,7 @@ def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
             vertex_indices=((),),
         )
     else:
-        layer.data = []
+        clear_shapes(layer)
         layer.add(
             outlines,
             shape_type="rectangle",
@@ -345,8 +347,7 @@ def reuse_shapes(viewer: ViewerModel, role: Role, transform: dict[str, Any]) -> 
 
 def empty_shapes(viewer: ViewerModel, layer: Shapes) -> None:
     """Empty a layer of shapes, to be used again."""
-    layer.selected_data = set()
-    layer.data = []
+    clear_shapes(layer)
     put_away(viewer, layer)
 
 

@@ -61,6 +61,7 @@ from napari_sam3_assistant.viewer.roles import (
     IMAGE,
     NAMES,
     Role,
+    clear_shapes,
     find_spare,
     key_of,
     move_to,
@@ -677,8 +678,7 @@ def _boxes_state(layer: Shapes) -> State:
 
 
 def _put_boxes(layer: Shapes, state: State) -> None:
-    layer.selected_data = set()
-    layer.data = []
+    clear_shapes(layer)
     if state:
         add_boxes(layer, [np.array(rows) for _, rows in state], [kind for kind, _ in state])
 

@@ -178,6 +178,16 @@ def topmost(layers: Iterable[Layer], role: Role, image: str) -> Layer | None:
     return next(reversed(list(with_role(layers, role, image))), None)
 
 
+def clear_shapes(layer: Shapes) -> None:
+    """Take all shapes away.
+
+    What is written to ``data`` in 3-D display makes a list of shapes in 3-D of a layer of two
+    dimensions, which takes none from then on (napari 0.9.2).
+    """
+    layer.selected_data = set(range(layer.nshapes))
+    layer.remove_selected()
+
+
 def put_away(viewer: ViewerModel, layer: Layer) -> None:
     """Leave an empty layer of points or shapes for whoever needs one of its role next.
 
