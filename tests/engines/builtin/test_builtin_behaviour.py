@@ -130,6 +130,25 @@ def test_a_box_gives_one_object_clipped_to_it():
         assert record.region.intersect(box.region) == record.region
 
 
+@pytest.mark.parametrize("seed", [3, 6, 9])
+def test_a_box_twice_as_large_takes_a_rough_cell_whole_among_others(seed):
+    # The clearest outline alone may be that of a part: what else may be the object speaks as well.
+    rng = np.random.default_rng(seed)
+    shape = (120, 120)
+    rough = ndi.gaussian_filter(rng.normal(size=shape), 2.0)
+    radius = rng.uniform(9, 13)
+    cell = disc(60, 60, radius, shape)
+    cells = cell.copy()
+    for angle in rng.uniform(0, 6.28, 4):
+        away = rng.uniform(2.0, 2.4) * radius
+        middle = 60 + away * np.sin(angle), 60 + away * np.cos(angle)
+        cells |= disc(*middle, radius * rng.uniform(0.7, 1), shape)
+    image = picture(cells * (40 + 12 * rough / rough.std()), noise=6.0, seed=seed)
+    box = box_of(cell)
+    found = predict(image, boxes=(BoxPrompt(box.grow(box.height // 2)),))
+    assert iou(only(found, shape), cell) > 0.88
+
+
 def test_a_box_that_cuts_a_cell_keeps_its_object_inside():
     box = Region(20, 60, 70, 90)
     (record,) = predict(picture(80.0 * CELL), boxes=(BoxPrompt(box),)).objects

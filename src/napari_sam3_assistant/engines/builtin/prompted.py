@@ -5,6 +5,7 @@ The image proposes (:mod:`component_tree`), the prompt picks.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -59,12 +60,12 @@ TINY = 4  # boxes with a thinner side are filled
 LEAST_AGREEMENT = 0.12  # of an object's box with the drawn one: a third of its sides
 CENTRED = 3.0  # cost of lying beside the middle of the box, per its side
 SCALES = (1.0, 0.75, 0.55)  # of the drawn box: boxes in which an object may fill
-ALIKE = 0.15  # difference of the logarithms of areas up to which proposals are one
-EXAMINED = 6  # proposals
 SLACK = 1  # pixels by which a box is thought larger: it is drawn too small as often as too large
 WEAKEST = 25  # percentile of the gradient along an outline: loose boxes hold clear parts of others
 SHAPED = 1.5  # power of the solidity and of the fit to the box
-FILLED = 1.15  # how much clearer something smaller in a box must be than what fills it
+FILLED = 1.3  # how much clearer something smaller in a box must be than what fills it
+CERTAIN = 4.0  # power of its worth by which something is likely to be the object
+CUTS = (0.3, 0.4, 0.5, 0.6, 0.7)  # probabilities from which on pixels may belong to an object
 SHAPE = 4.0  # log-odds of a pixel in the middle of a box to belong to the object
 SOFT = 0.4  # share of the half axes over which these odds fall
 FITTING = 6.0  # power of the fit by which proposals vote
@@ -145,8 +146,8 @@ def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch
     """Return the object in a box, clipped to it.
 
     A box is drawn tight round the object, or loosely: what fills it or a smaller box in its middle,
-    or a proposal. The one is taken that is whole in the box and near its middle, whose outline has
-    the clearest edge where it is weakest, and that is most convex.
+    or a proposal. The likelier is what is whole in the box and near its middle, whose outline has
+    the clearest edge where it is weakest, and what is most convex. They vote for their pixels.
 
     Parameters
     ----------
@@ -166,42 +167,56 @@ def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch
     if min(box.shape) < TINY:
         return Patch(np.ones(box.shape, bool), box)
     proposals = list(in_box(features, box, LEAST_AGREEMENT, reporter))
-    image = features.octave(octave_for(box))
     filling, smaller = _contents(features, box, proposals)
-    worths = [FILLED * _boxed_worth(image, item, box) for item in filling]
-    smaller += _clearest(proposals, box)
-    worths += [_boxed_worth(image, item, box) for item in smaller]
-    chosen = (filling + smaller)[int(np.argmax(worths))]
-    patch = upsample_proposal(features, chosen).clip(box)
+    others = smaller + proposals
+    octave = octave_for(box)
+    worths = _boxed_worths(features.octave(octave), filling + others, box)
+    worths *= np.repeat((FILLED, 1.0), (len(filling), len(others)))
+    size = 2**octave
+    window = Region(box.y0 // size, box.x0 // size, -(-box.y1 // size), -(-box.x1 // size))
+    mask = _most_overlapping(filling + others, worths, window)
+    patch = upsample_proposal(features, Proposal(mask, window, octave, 1, 0.0)).clip(box)
     if not patch.area:
         return Patch(_radii(box, box) <= 1, box)
     return replace(patch, polarity=polarity_of(features, patch))
 
 
-def _clearest(proposals: Sequence[Proposal], box: Region) -> list[Proposal]:
-    """Return a few proposals, the best rated ones for a box, none of another one's size."""
-    kept: list[Proposal] = []
-    for item in sorted(
-        proposals,
-        key=lambda item: item.rating / item.convex * _fit(item.covers, box),
-        reverse=True,
-    ):
-        if all(abs(math.log(item.area / other.area)) > ALIKE for other in kept):
-            kept.append(item)
-        if len(kept) == EXAMINED:
-            break
-    return kept
+def _most_overlapping(items: Sequence[Proposal], worths: Floats, window: Region) -> Bools:
+    """Return the mask of a window whose expected overlap with the object is the greatest.
+
+    Each proposal is the object with odds by its worth. Of a pixel it is known how likely it belongs
+    to the object, and the best mask holds the likelier ones.
+    """
+    shares = (worths / max(worths.max(), 1e-9)) ** CERTAIN
+    shares /= max(shares.sum(), 1e-9)
+    masks = np.stack([Patch(item.mask, item.region).within(window) for item in items])
+    flat = masks.reshape(len(items), -1).astype(np.float32)
+    areas = flat.sum(1)
+    likely = shares @ flat
+    best, most = likely > 0, -1.0
+    for least in CUTS:
+        held = likely > least
+        both = flat @ held
+        overlap = float(shares @ (both / np.maximum(areas + held.sum() - both, 1)))
+        if overlap > most:
+            best, most = held, overlap
+    mask = best.reshape(window.shape)
+    return largest_part(mask) if mask.any() else mask
 
 
-def _boxed_worth(image: Greys, item: Proposal, box: Region) -> float:
-    """Return how likely something is what a box was drawn round, in grey levels per pixel."""
-    patch = Patch(item.mask, item.region).crop()
-    window = patch.region.grow(8).intersect(Region.whole((image.shape[0], image.shape[1])))
+def _boxed_worths(image: Greys, items: Sequence[Proposal], box: Region) -> Floats:
+    """Return how likely each is what a box was drawn round, in grey levels per pixel."""
+    patches = [Patch(item.mask, item.region).crop() for item in items]
+    window = functools.reduce(Region.union, (patch.region for patch in patches)).grow(8)
+    window = window.intersect(Region.whole((image.shape[0], image.shape[1])))
     gradient = ndi.gaussian_gradient_magnitude(image[window.slices], 1.0, mode="nearest")
-    edge = outline_values(gradient, patch.mask, patch.region.localise(window))
-    covers = Region(*(value * 2**item.octave for value in patch.region.box))
-    worth = (solidity(patch.mask) * _fit(covers, box)) ** SHAPED
-    return float(np.percentile(edge, WEAKEST) * worth)
+    worths = np.empty(len(items))
+    for index, (item, patch) in enumerate(zip(items, patches, strict=True)):
+        edge = outline_values(gradient, patch.mask, patch.region.localise(window))
+        covers = Region(*(value * 2**item.octave for value in patch.region.box))
+        shaped = (solidity(patch.mask) * _fit(covers, box)) ** SHAPED
+        worths[index] = np.percentile(edge, WEAKEST) * shaped
+    return worths
 
 
 def _fit(region: Region, box: Region) -> float:
