@@ -145,7 +145,7 @@ def test_a_stack_is_followed_frame_by_frame(engine):
         assert one.frame == other.frame
 
 
-def test_commands_take_the_connection_file(connection, server, tmp_path):
+def test_commands_take_the_connection_file(connection, server, tmp_path, capsys):
     del server
     tifffile.imwrite(tmp_path / "coins.tif", COINS)
     common = ["--text", "bright objects"]
@@ -159,6 +159,12 @@ def test_commands_take_the_connection_file(connection, server, tmp_path):
     )
     scanned = [api.imread(tmp_path / f"{name}.zarr") for name in ("there", "here")]
     np.testing.assert_array_equal(*(np.asarray(one.data) for one in scanned))
+    again = ["-o", str(tmp_path / "again.tif"), "--compute", str(connection)]
+    assert main(["rerun", str(tmp_path / "here.tif.json"), *again]) == 0
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / "again.tif"), tifffile.imread(tmp_path / "here.tif")
+    )
+    assert "It ran on cpu on 127.0.0.1" in capsys.readouterr().out
 
 
 def test_every_function_that_takes_an_engine_takes_a_server():

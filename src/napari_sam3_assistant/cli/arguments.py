@@ -270,13 +270,18 @@ def add_engine_choice(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
     )
     engine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add_precision(engine, AUTO, "by the hardware")
-    engine.add_argument(
+    add_compute(engine)
+    return engine
+
+
+def add_compute(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the server that does the work."""
+    parser.add_argument(
         "--compute",
         metavar="FILE",
         help="have a server do the work: the connection file that 'napari-sam3 serve' wrote, or "
         "tcp://127.0.0.1:8786 for one on this machine",
     )
-    return engine
 
 
 def add_precision(

@@ -8,6 +8,7 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import (
     Answer,
     TerminalReporter,
+    add_compute,
     add_json,
     add_output,
     add_precision,
@@ -39,6 +40,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--model-folder", type=parse_path, metavar="FOLDER", help="if it was moved")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add_precision(parser, None, "that of the note")
+    add_compute(parser)
     add_json(parser)
     parser.set_defaults(command=run)
 
@@ -50,6 +52,7 @@ def run(chosen: argparse.Namespace) -> int:
             chosen.sidecar,
             output=chosen.output,
             image=chosen.image,
+            compute=chosen.compute,
             model_folder=chosen.model_folder,
             device=chosen.device,
             precision=chosen.precision,

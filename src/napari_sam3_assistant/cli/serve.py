@@ -85,8 +85,10 @@ def run(chosen: argparse.Namespace) -> int:
         port=chosen.port,
         workers=chosen.workers,
         connection=chosen.connection,
-    ) as (connection, engine):
+    ) as (connection, engine, dashboard):
         _say(engine, chosen.connection or connection.address)
+        if dashboard:
+            print_line(f"What the workers do, from this machine only: {dashboard}")
         print_line("Ctrl+C stops the server.")
         # An event, and no sleep: signals end the waiting at once.
         threading.Event().wait()

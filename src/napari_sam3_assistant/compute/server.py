@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import dask
@@ -33,7 +34,7 @@ def serve(
     port: int = PORT,
     workers: int | None = None,
     connection: Path | None = None,
-) -> Iterator[tuple[Connection, RemoteEngine]]:
+) -> Iterator[tuple[Connection, RemoteEngine, str]]:
     """Run a server as long as the block does.
 
     Parameters
@@ -52,8 +53,9 @@ def serve(
 
     Yields
     ------
-    Connection, RemoteEngine
-        How clients connect, and a client of it with the engine loaded.
+    Connection, RemoteEngine, str
+        How clients connect, a client of it with the engine loaded, and the address of Dask's
+        dashboard on this machine, empty without bokeh.
 
     Raises
     ------
@@ -93,7 +95,9 @@ def serve(
             engine.load(NullReporter())
             if connection is not None:
                 found.write(connection)
-            yield found, engine
+            # Without bokeh the page says no more than that bokeh is missing.
+            dashboard = cluster.dashboard_link if find_spec("bokeh") else ""
+            yield found, engine, dashboard
 
 
 def _share_cores(workers: int) -> dict[str, int | None]:
