@@ -98,7 +98,7 @@ def test_what_is_changed_in_mask_operations_or_painted(open_advanced, on_disk):
     follows()
     assert rows(advanced)[-1][:2] == (8, 9)
     user.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not np.array(layer.data[8]).any()
+    user.wait(lambda: not np.array(layer.data[8]).any())
     follows()
 
 
