@@ -384,7 +384,7 @@ def test_mask_ops_opens_a_floating_window_and_uses_it_again(viewer, qtbot):
     assert tabs.tabBar().sizeHint().width() <= tabs.width(), "the tabs need arrows"
     assert "\n" in tabs.tabText(0)
     dock.resize(780, 720)
-    qtbot.waitUntil(lambda: "\n" not in tabs.tabText(0))
+    qtbot.waitUntil(lambda: "\n" not in tabs.tabText(0), timeout=240_000)
     tabs.setCurrentIndex(0)
     QTest.mouseClick(button, LEFT)
     assert viewer.window.add_plugin_dock_widget(
