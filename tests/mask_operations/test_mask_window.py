@@ -380,7 +380,7 @@ def test_mask_ops_opens_a_floating_window_and_uses_it_again(viewer, qtbot):
     tabs = widget.findChild(QTabWidget, "mask_tabs")
     assert tabs.tabText(tabs.currentIndex()) == "Mask Cleanup"
     dock.resize(420, 720)
-    qtbot.waitUntil(lambda: widget.width() <= 420)
+    qtbot.waitUntil(lambda: widget.width() <= 420, timeout=240_000)
     assert tabs.tabBar().sizeHint().width() <= tabs.width(), "the tabs need arrows"
     assert "\n" in tabs.tabText(0)
     dock.resize(780, 720)
