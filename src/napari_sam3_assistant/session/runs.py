@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections import defaultdict, deque
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
+    from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.images import PlaneRef
     from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
     from napari_sam3_assistant.core.results import Segmentation
@@ -165,7 +167,7 @@ class SegmentRun:
 
         def show(result: Segmentation) -> None:
             seconds = timed.elapsed
-            self._pace.note(self._engine.choice, snapshot.view.key, timed.ready, seconds)
+            self._pace.note(self._engine.choice, snapshot.view, timed.ready, seconds)
             result = complete(result)
             provenance = make_provenance(snapshot, request, result, folder)
             ids = frozenset(one.id for one in result.objects)
@@ -198,7 +200,7 @@ class SegmentRun:
         if any(self._is_lost(one, kind) for one in model.previews):
             return "Press Run Preview: it takes the place of the preview on show."
         view = self._adapter.take_view(model.image)
-        known, engine = self._pace.expect(self._engine.choice, view.key), self._engine
+        known, engine = self._pace.expect(self._engine.choice, view), self._engine
         if known is None:
             loaded = not engine.spec.needs_weights or engine.loaded is not None
             return "" if loaded else "Press Run Preview: it loads the model."
@@ -418,26 +420,54 @@ QUICK_S = 1.5
 """An engine that answers a click within so many seconds answers it by itself."""
 
 
+class _Run(NamedTuple):
+    """The key of what a run saw, and how many seconds its encoding and its answer took."""
+
+    view: object
+    ready: float
+    answer: float
+
+
+def _size_class(view: ImageView) -> int:
+    """Return how large a plane is: those of one class are alike within a factor of four."""
+    return math.prod(view.shape).bit_length() // 2
+
+
 class Pace:
-    """How long an engine takes from the prompts to a mask, by its last run."""
+    """How long an engine takes from prompts to a mask: as long as the quickest of its latest runs.
 
-    def __init__(self) -> None:
-        self._last: tuple[object, object, float, float] | None = None
+    So a machine that is busy for a moment does not make an engine slow; one that is slow is known
+    by its first run. Planes of about the same size count, and all where none is known.
 
-    def note(self, engine: object, view: object, ready: float, seconds: float) -> None:
+    Parameters
+    ----------
+    latest : int
+        Of each engine and size of plane, how many runs count.
+    """
+
+    def __init__(self, latest: int = 3) -> None:
+        def make() -> deque[_Run]:
+            return deque(maxlen=latest)
+
+        self._runs: defaultdict[tuple[object, int], deque[_Run]] = defaultdict(make)
+
+    def note(self, engine: object, view: ImageView, ready: float, seconds: float) -> None:
         """Take note of a run: when it had encoded the view, and how long it took in all."""
-        before, answer = self._last, seconds - ready
+        runs = self._runs[engine, _size_class(view)]
         # An encoding that was there already says nothing of the next one.
-        if before is not None and before[:2] == (engine, view):
-            ready = before[2]
-        self._last = (engine, view, ready, answer)
+        known = next((one.ready for one in runs if one.view == view.key), ready)
+        runs.append(_Run(view.key, known, seconds - ready))
 
-    def expect(self, engine: object, view: object) -> float | None:
+    def expect(self, engine: object, view: ImageView) -> float | None:
         """Return how many seconds the next run will take; None where that is not known."""
-        if self._last is None or self._last[0] != engine:
+        alike = self._runs.get((engine, _size_class(view)))
+        runs = alike or [
+            one for (known, _), others in self._runs.items() if known == engine for one in others
+        ]
+        if not runs:
             return None
-        _, seen, ready, answer = self._last
-        return answer if seen == view else ready + answer
+        encoded = any(one.view == view.key for one in runs)
+        return min(one.answer + (0 if encoded else one.ready) for one in runs)
 
 
 class _Stopwatch:
