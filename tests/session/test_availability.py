@@ -1,10 +1,12 @@
 """What can run, and the sentence that says why not."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
+from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool, tools_of
 from napari_sam3_assistant.engines.base import EngineSpec
-from napari_sam3_assistant.session.availability import resolve, usable_tool
+from napari_sam3_assistant.session.availability import resolve
 from napari_sam3_assistant.session.model import (
     DeviceInUse,
     ImageChoice,
@@ -75,9 +77,30 @@ def test_no_image():
 
 
 def test_tools_follow_the_task():
-    assert usable_tool(Task.LIVE_POINTS, Tool.BOX) is Tool.POINTS
-    assert usable_tool(Task.EXEMPLAR, Tool.TEXT) is Tool.BOX
-    assert usable_tool(Task.SEGMENT, Tool.MASK) is Tool.MASK
+    model = SessionModel(task=Task.LIVE_POINTS, tool=Tool.BOX)
+    assert model.tool is Tool.POINTS
+    model.task = Task.EXEMPLAR
+    assert model.tool is Tool.BOX
+    model.task, model.tool = Task.SEGMENT, Tool.MASK
+    assert model.tool is Tool.MASK
+
+
+_CHOICES = st.sampled_from([*(("task", task) for task in Task), *(("tool", tool) for tool in Tool)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_CHOICES, max_size=12))
+def test_nobody_sees_a_tool_that_the_task_does_not_offer(choices):
+    model, seen = SessionModel(), []
+    # Before anybody else, a session as well.
+    model.events.connect(lambda: seen.append((model.task, model.tool)))
+    for name, value in choices:
+        setattr(model, name, value)
+        seen.append((model.task, model.tool))
+    assert all(tool in tools_of(task) for task, tool in seen)
+    assert model.task is next(
+        (one for name, one in reversed(choices) if name == "task"), Task.SEGMENT
+    )
 
 
 def test_what_is_a_batch():

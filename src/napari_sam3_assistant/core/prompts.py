@@ -629,6 +629,12 @@ def tools_of(task: Task) -> tuple[Tool, ...]:
     return _TOOLS[task]
 
 
+def usable_tool(task: Task, tool: Tool) -> Tool:
+    """Return the tool if the task offers it, else the task's default."""
+    offered = tools_of(task)
+    return tool if tool in offered else offered[0]
+
+
 def prompt_kind(task: Task, tool: Tool) -> PromptKind:
     """Return the one kind of prompt that a task takes from a tool.
 

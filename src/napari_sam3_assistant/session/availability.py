@@ -11,7 +11,6 @@ from napari_sam3_assistant.core.prompts import (
     Task,
     Tool,
     prompt_kind,
-    tools_of,
 )
 from napari_sam3_assistant.core.results import has_soft_masks
 from napari_sam3_assistant.errors import PromptError
@@ -187,12 +186,6 @@ def _has_prompt(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
         PromptKind.EVERYTHING: True,
     }
     return bool(given[kind])
-
-
-def usable_tool(task: Task, tool: Tool) -> Tool:
-    """Return the tool if the task offers it, else the task's default."""
-    offered = tools_of(task)
-    return tool if tool in offered else offered[0]
 
 
 _NO_STACK = "This image has no z or time axis. Open a stack for 3D/video, or choose the task 2D."

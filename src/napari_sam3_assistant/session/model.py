@@ -21,6 +21,7 @@ from napari_sam3_assistant.core.prompts import (
     Task,
     Tool,
     parse_phrases,
+    usable_tool,
 )
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.engines.base import Traffic
@@ -398,7 +399,8 @@ class SessionModel:
     Parameters
     ----------
     task, tool : Task, Tool
-        Chosen task and prompt tool.
+        Chosen task and prompt tool. A tool that the task does not offer gives way to its default,
+        in one step: nobody is told of one before both are set.
     image : str
         Key of the chosen image; empty for none.
     text : str
@@ -633,6 +635,16 @@ class SessionModel:
     propagated_ids: tuple[int, ...] = ()
     tracks_layer: bool = False
     why_not: WhyNot = field(default_factory=WhyNot)
+
+    if not TYPE_CHECKING:  # else mypy lets any name be set
+
+        def __setattr__(self, name: str, value: object) -> None:
+            # Whoever is told of either sees a tool that the task offers: both are set before.
+            if name == "tool":
+                value = usable_tool(self.task, Tool(value))
+            super().__setattr__(name, value)
+            if name == "task":
+                self.tool = self.tool
 
     @property
     def chosen_image(self) -> ImageChoice | None:

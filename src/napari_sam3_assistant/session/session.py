@@ -13,7 +13,7 @@ from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.annotating import FolderAnnotation
-from napari_sam3_assistant.session.availability import resolve, usable_tool
+from napari_sam3_assistant.session.availability import resolve
 from napari_sam3_assistant.session.classes import ObjectClasses
 from napari_sam3_assistant.session.computing import Computing
 from napari_sam3_assistant.session.correcting import Correcting, drop
@@ -203,13 +203,11 @@ class Session:
         restore(model, settings)
         if model.engine not in registry.entries():
             model.engine = next(iter(registry.entries()))
-        model.tool = usable_tool(model.task, model.tool)
         restore(self.scan_model, settings, REMEMBERED_OF_SCANS)
 
     def _watch(self) -> None:
         """Follow the changes of the models, and of the prompts."""
         model = self.model
-        model.events.task.connect(self._on_task)
         self._running.idle.connect(self._on_idle)
         self._running.begun.connect(self._on_begun)
         self.prompts_edited.connect(self.prefetch.start)
@@ -595,9 +593,6 @@ class Session:
     def _on_idle(self) -> None:
         if self._live_again:
             self.run_live()
-
-    def _on_task(self, task: Task) -> None:
-        self.model.tool = usable_tool(task, self.model.tool)
 
     def shown_preview(self) -> Preview:
         """Return the preview.
