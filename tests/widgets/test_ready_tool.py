@@ -89,6 +89,37 @@ def test_a_layer_that_is_selected_in_napari_stays_selected(open_window, discs):
     assert len(points_of(user, upper).data) == 1
 
 
+def test_a_click_on_a_layer_that_draws_nothing_says_why_and_the_tool_mends_it(open_window, discs):
+    user = open_window(discs)
+    image, tools = user.viewer.layers["image"], (("points", "points"), ("box", "boxes"))
+    for tool, name in (*tools, ("mask", "mask prompt")):
+        user.click(f"tool_{tool}")
+        layer = user.viewer.layers[f"SAM3 {name}"]
+        for state, setting in (
+            ("is hidden", {"visible": False}),
+            ("is locked", {"editable": False}),
+            ("only moves the view now", {"mode": "pan_zoom"}),
+        ):
+            for field, value in setting.items():
+                setattr(layer, field, value)
+            user.drag(image, CLICK, (60, 60))  # the view
+            user.look_at_all()
+            assert "Create Prompt Layer" not in user.status
+            user.click_at(image, CLICK)
+            assert user.status == (
+                f"⚠ “{layer.name}” {state}. Press Create Prompt Layer to go on with prompts."
+            )
+            assert not np.any(layer.data)
+
+            user.click(f"tool_{tool}" if state == "is locked" else "create_prompt_layer")
+            assert (layer.visible, layer.editable) == (True, True)
+            assert layer.mode in ("add", "add_rectangle", "paint")
+            assert "Create Prompt Layer" not in user.status
+    user.click("tool_points")
+    user.click_at(image, CLICK)
+    assert len(points_of(user, image).data) == 1
+
+
 def test_after_an_accept_with_the_preview_selected_the_next_click_is_a_prompt(open_window, discs):
     user = open_window(discs)
     image = user.viewer.layers["image"]

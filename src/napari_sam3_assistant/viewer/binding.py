@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from napari.layers import Image, Labels
 from psygnal import Signal
 
@@ -92,6 +93,8 @@ _RESULTS = (Role.PREVIEW_LABELS, Role.PREVIEW_BOXES, Role.ACCEPTED, Role.PROPAGA
 _BEFORE = {"ADDING", "CHANGING", "REMOVING"}
 _EDITED = (Role.PREVIEW_LABELS, Role.ACCEPTED, Role.PROPAGATED)
 _STROKE_GONE = "The last stroke is taken back."
+_CLICK = 5
+"""A mouse that moves by fewer pixels has clicked, for napari as well."""
 _WATCHED = (
     "name",
     "visible",
@@ -752,7 +755,10 @@ class Binding(RefCounted):
             self.session.note_prompts()
 
     def _on_drag(self, layer: Layer, event: Event) -> Iterator[None]:
-        del layer
+        # In 3-D display nothing is drawn in any case, which the panel says.
+        draws = event.button == 1 and self.viewer.dims.ndisplay == 2
+        idle = prompts.explain_idle(layer) if draws else ""
+        start = np.asarray(event.pos)
         self.drawing = True
         try:
             yield
@@ -761,6 +767,9 @@ class Binding(RefCounted):
         finally:
             self.drawing = False
             self.drawn.emit()
+        # A drag moves the view, which is what it shall do then.
+        if idle and np.linalg.norm(start - event.pos) < _CLICK:
+            self.model.message = Message(idle, Level.WARNING)
 
     def _on_other_prompts(self, event: Event) -> None:
         if key_of(event.source) not in self.adapter.chosen.values() or _is_early(event):

@@ -100,6 +100,7 @@ LAYER_TYPES: dict[Role, type[Layer]] = {
     Role.MASK: Labels,
 }
 _MODES = {Role.POINTS: "add", Role.BOXES: "add_rectangle", Role.MASK: "paint"}
+GO_ON = "Press Create Prompt Layer to go on with prompts."
 BOX_EDGE, BOX_FACE = "#2f9e44", "#2f9e4433"
 _POINT_SIZE = 12
 _HALF = 0.5 + 1e-3
@@ -108,7 +109,7 @@ _LARGE = 1 << 27
 
 
 def ensure(viewer: ViewerModel, displayed: DisplayedPlane, role: Role) -> Layer:
-    """Return the image's prompt layer of a role, made if it is not there, visible and armed.
+    """Return the image's prompt layer of a role, made if it is not there, shown, open and armed.
 
     A layer of the usual name and type that has no role yet is taken over.
     """
@@ -121,6 +122,7 @@ def ensure(viewer: ViewerModel, displayed: DisplayedPlane, role: Role) -> Layer:
     if layer is None:
         layer = _make(displayed, role)
         viewer.add_layer(layer)
+    layer._reset_editable()  # noqa: SLF001 - napari's own rule of what can be edited, and where
     get_ready(layer, role)
     return layer
 
@@ -140,6 +142,18 @@ def get_ready(layer: Layer, role: Role) -> None:
     """Let the next click on a layer be a prompt."""
     layer.visible = True
     layer.mode = _MODES[role]
+
+
+def explain_idle(layer: Layer) -> str:
+    """Return why a click on a prompt layer draws nothing, and what to do; empty where it does."""
+    if layer.mode not in ("pan_zoom", "transform"):
+        return ""
+    state = "only moves the view now"
+    if not layer.visible:
+        state = "is hidden"
+    elif not layer.editable:
+        state = "is locked"
+    return f"“{layer.name}” {state}. {GO_ON}"
 
 
 def adopt(layer: Layer, image: str) -> None:

@@ -32,6 +32,7 @@ from napari_sam3_assistant.qt.controls import (
 )
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, Message
 from napari_sam3_assistant.viewer.keys import first_key, with_key
+from napari_sam3_assistant.viewer.prompts import GO_ON
 from napari_sam3_assistant.widgets.fields.stack import ObjectField
 
 if TYPE_CHECKING:
@@ -82,7 +83,6 @@ _HINTS = {
 
 _CLICKS, _PAINTED = (Task.VIDEO, Tool.POINTS), (Task.SEGMENT, Tool.MASK)
 _EACH_OF_SLICE = "Click once on each object."
-_GO_ON = "Press Create Prompt Layer to go on with prompts."
 
 
 class PromptField(QWidget):
@@ -140,7 +140,7 @@ class PromptField(QWidget):
             return "Type a short phrase, such as “nucleus”."
         other = model.selected_instead
         if other:
-            return f"“{other}” is selected. {_GO_ON}"
+            return f"“{other}” is selected. {GO_ON}"
         chosen = (model.task, model.tool)
         if chosen == _PAINTED and model.as_painted:
             return "Paint one object: it is taken as you paint it."
