@@ -149,7 +149,9 @@ def test_refused_with_a_remedy(shape, arguments, said):
         ("zyx", "yxz", "yxz"),
         ("zyx", "zyx", "zyx"),
         ("tzyx", "yzxtc", "yzxt"),
-        ("qyx", "yzx", "qyx"),
+        ("qyx", "yzx", "yqx"),
+        ("yxt", "zyx", "tyx"),
+        ("yx", "zy", "yx"),  # a slice across: only one of its sides is named as the image's
         ("zyx", "", "zyx"),
         ("yyx", "xy", "yyx"),
     ],

@@ -2,10 +2,12 @@
 
 import json
 import threading
+import uuid
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
@@ -24,6 +26,7 @@ from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.roles import key_of
 
+ZARR_2 = {"zarr_format": 2} if zarr.__version__ >= "3" else {}
 ACCEPTED, PREVIEW = "SAM3 live accepted labels", "SAM3 preview labels"
 CENTRES = {3: (20, 20), 7: (20, 60), 70000: (55, 40)}
 
@@ -179,6 +182,52 @@ def test_a_file_becomes_a_layer_on_the_image_or_its_slice(desk, tmp_path):
     job = desk.verbs.open_file(tmp_path / "real.tif")
     job.wait(240)
     assert isinstance(job.error, ImageError)
+
+
+def write_zarr(path, labels, names):
+    """Write what zarr alone writes, with axes that OME-Zarr 0.4 names."""
+    group = zarr.open_group(str(path), mode="w", **ZARR_2)
+    array = group.create_array if hasattr(group, "create_array") else group.create_dataset
+    array("0", shape=labels.shape, dtype=labels.dtype, chunks=labels.shape)[...] = labels
+    kinds = {"t": "time"}
+    axes = [{"name": name, "type": kinds.get(name, "space")} for name in names]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_labels_of_a_file_get_the_order_of_the_axes_of_the_image(data, tmp_path):
+    """Also where sides are equally long, so that the shape says nothing, and in any view."""
+    draw = data.draw
+    names = draw(st.sampled_from(["yx", "zyx", "tzyx", "tczyx", "tyxc"]))
+    length = {name: draw(st.sampled_from([6, 6, 7])) for name in names}
+    on_plane = draw(st.booleans())
+    own = [name for name in names if name in ("yx" if on_plane else "tzyx")]
+    random = np.random.default_rng(draw(st.integers(0, 999)))
+    labels = random.integers(1, 9, [length[name] for name in own], dtype=np.uint16)
+    stored = draw(st.permutations(own))
+    named = draw(st.booleans()) or "c" in names
+    labelled = {"axis_labels": tuple(names)} if named else {}
+    desk = Desk(random.random([length[name] for name in names]), rgb=False, **labelled)
+    shown = draw(st.sampled_from(["yx", "xy"]))
+    desk.viewer.dims.order = sorted(range(len(names)), key=lambda at: shown.find(names[at]))
+    for axis, name in enumerate(names):
+        desk.viewer.dims.set_current_step(axis, draw(st.integers(0, length[name] - 1)))
+    if not named:  # of the others the image does not say which is which
+        stored.sort(key=lambda name: "tz".find(name) if name in "tz" else 2)
+        stored = draw(st.sampled_from([stored, [*stored[-2:], *stored[:-2]]]))
+
+    path = tmp_path / f"{uuid.uuid4().hex}.zarr"
+    write_zarr(path, labels.transpose([own.index(name) for name in stored]), stored)
+    assert desk.verbs.open_file(path).wait(240)
+    layer = desk.viewer.layers[path.stem]
+    missing = [axis for axis, name in enumerate(names) if name not in own]
+    np.testing.assert_array_equal(layer.data, np.expand_dims(labels, missing))
+    if on_plane:
+        first = layer.data_to_world([0] * layer.ndim)
+        for axis, name in enumerate(names):
+            assert name not in "tz" or first[axis] == desk.viewer.dims.current_step[axis]
+    desk.binding.close()
 
 
 def test_labels_on_no_plane_on_show_are_said(desk):

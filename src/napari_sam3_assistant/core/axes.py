@@ -176,11 +176,15 @@ def order_as(axes: Axes, others: Axes) -> tuple[int, ...]:
     """Return the numbers of axes in the order that others have those of the same name in.
 
     A file may keep another order than the image that its labels are of. Axes that only one side
-    has, or whose names say nothing, stay where they are.
+    has, or whose names say nothing, stay where they are; where all fit but those, rows and columns
+    among them, they take the places that are left, in their order.
     """
     kinds = [axis_kind(axis.name) for axis in axes]
     wanted = [axis_kind(axis.name) for axis in others]
     common = [kind for kind in wanted if kind and kinds.count(kind) == wanted.count(kind) == 1]
+    if len(axes) == len(others) and {"y", "x"} <= set(common):
+        left = iter(number for number, kind in enumerate(kinds) if kind not in common)
+        return tuple(kinds.index(kind) if kind in common else next(left) for kind in wanted)
     order = list(range(len(axes)))
     for place, kind in zip(sorted(map(kinds.index, common)), common, strict=True):
         order[place] = kinds.index(kind)

@@ -52,6 +52,15 @@ class LazyArray(Protocol):
         """Return the part under integers and slices; NumPy can make an array of it."""
 
 
+def as_lazy(data: Untyped) -> Untyped:
+    """Return an array that isn't in memory as dask's, which computes with it piece by piece."""
+    if isinstance(data, np.ndarray):
+        return data
+    import dask.array as da
+
+    return data if isinstance(data, da.Array) else da.from_array(data)
+
+
 @dataclass(frozen=True, slots=True)
 class PlaneRef:
     """Which plane of an image.

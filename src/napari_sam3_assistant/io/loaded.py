@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.images import AnyArray, LazyArray, Untyped
+    from napari_sam3_assistant.core.images import AnyArray, LazyArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,12 +212,3 @@ def frames_of(
     import dask.array as da  # half a second, which a picture need not wait for
 
     return da.map_blocks(block, chunks=chunks, dtype=dtype, meta=np.empty(0, dtype), name=token)
-
-
-def as_lazy(data: Untyped) -> Untyped:
-    """Return an array that isn't in memory as dask's, which computes with it piece by piece."""
-    if isinstance(data, np.ndarray):
-        return data
-    import dask.array as da
-
-    return da.from_array(data)

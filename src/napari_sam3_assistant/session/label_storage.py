@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from napari_sam3_assistant.core.images import as_lazy
 from napari_sam3_assistant.core.tiling import LARGE_PLANE
 from napari_sam3_assistant.io.atomic import (
     draft_folder,
@@ -18,7 +19,6 @@ from napari_sam3_assistant.io.atomic import (
     explain_os_errors,
     give_name,
 )
-from napari_sam3_assistant.io.loaded import as_lazy
 from napari_sam3_assistant.io.ome_zarr_labels import create_ome_zarr, create_pyramid, open_levels
 from napari_sam3_assistant.io.outputs import save_under_free_name
 from napari_sam3_assistant.io.pixel_size import MOST_AXES, ome_zarr_axes

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.masks.accept import LabelMask
 from napari_sam3_assistant.core.masks.labels import Box, find_boxes
 from napari_sam3_assistant.core.plurals import pluralize
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.stitching import Known
@@ -66,22 +68,23 @@ class UseLabels:
 
         plane = self._adapter.named_plane(self._model.image) if is_annotations(path) else None
 
-        def work(reporter: Reporter) -> Iterator[tuple[Untyped, ImportedLabels | None]]:
+        def work(reporter: Reporter) -> Iterator[tuple[Untyped, Axes, ImportedLabels | None]]:
             reporter.check()
             if plane is not None:
                 painted = paint_annotations(path, *plane)
-                yield painted.labels, painted
+                yield painted.labels, make_axes(painted.labels.shape), painted
                 return
             found = read_image(path)
             if np.dtype(found.data.dtype).kind not in "iu":
                 raise ImageError(f"{path.name} holds no labels.", "Choose a file of labels.")
-            yield found.data, None
+            yield found.data, found.axes, None
 
-        def add(loaded: tuple[Untyped, ImportedLabels | None]) -> None:
-            data, annotated = loaded
+        def add(loaded: tuple[Untyped, Axes, ImportedLabels | None]) -> None:
+            data, axes, annotated = loaded
             features = {} if annotated is None else _features_of(annotated)
+            image, named = self._model.image, image_name(path)
             try:
-                name = self._adapter.add_labels(self._model.image, image_name(path), data, features)
+                name = self._adapter.add_labels(image, named, data, axes, features)
             except ImageError as error:
                 self._say(str(error), Level.ERROR)
                 return

@@ -253,7 +253,7 @@ class ViewerAdapter(ViewerPrompts):
         Returns
         -------
         shape : tuple of int
-            Its height and width.
+            Its height and width as the image holds it, also where the viewer shows it turned.
         names : tuple of str
             What a file may call it, the likeliest first.
         plane : dict of str to int
@@ -267,17 +267,22 @@ class ViewerAdapter(ViewerPrompts):
         shown, file = self.displayed(image), self.file_of(image)
         layer, axes, index = shown.layer, shown.axes, shown.plane.leading
         kinds = [axis_kind(axis_name(layer, axes, axis)) for axis in axes.leading]
+        shape = shown.shape if axes.y < axes.x else shown.shape[::-1]
         place = ImagePlace(
             str(layer.name),
-            shown.shape,
+            shape,
             leading=index,
             names=plane_names(len(index), kinds),
             file="" if file is None else file.name,
         )
-        return shown.shape, place.file_names, place.plane((0,) * len(index))
+        return shape, place.file_names, place.plane((0,) * len(index))
 
-    def add_labels(self, image: str, name: str, data: Untyped, features: Mapping[str, Any]) -> str:
+    def add_labels(
+        self, image: str, name: str, data: Untyped, axes: Axes, features: Mapping[str, Any]
+    ) -> str:
         """Add labels of a file as a layer on an image, with their features; returns its name.
+
+        Their axes, as the file names them, get the order of the image's.
 
         Raises
         ------
@@ -285,7 +290,8 @@ class ViewerAdapter(ViewerPrompts):
             If they have another size.
         """
         with self.mark_changes():
-            return str(add_labels(self.viewer, self.displayed(image), name, data, features).name)
+            layer = add_labels(self.viewer, self.displayed(image), name, data, axes, features)
+        return str(layer.name)
 
     def other_labels(self) -> list[tuple[str, str]]:
         """Return key and name of the labels that no session works in, the topmost first."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 
+from napari_sam3_assistant.core.axes import axis_kind, make_axes, order_as
+from napari_sam3_assistant.core.images import as_lazy
 from napari_sam3_assistant.core.masks.labels import unfiltered
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.stitching import Known
@@ -19,19 +21,20 @@ from napari_sam3_assistant.viewer.geometry import (
     array_of,
     is_aligned,
     layer_transform,
+    result_axes,
     result_shape,
     result_transform,
-    to_layer_axes,
 )
 from napari_sam3_assistant.viewer.images import plane_position, shape_of
 from napari_sam3_assistant.viewer.prompts import read_plane
 from napari_sam3_assistant.viewer.roles import add_below_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from napari.components import ViewerModel
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray, Untyped
     from napari_sam3_assistant.viewer.images import DisplayedPlane
 
@@ -96,9 +99,12 @@ def add_labels(
     displayed: DisplayedPlane,
     name: str,
     data: Untyped,
+    told: Axes,
     features: Mapping[str, Any],
 ) -> Labels:
-    """Add labels of a file as a layer that lies on an image, or on its plane on show.
+    """Add labels of a file, whose axes it tells, as a layer on an image, or on its plane on show.
+
+    The labels get the image's order of axes, however the viewer shows it.
 
     Raises
     ------
@@ -106,22 +112,55 @@ def add_labels(
         If they have another size.
     """
     axes, world, image = displayed.axes, displayed.world, displayed.layer
-    whole = result_shape(shape_of(image), axes)
-    if tuple(data.shape) not in (whole, displayed.shape) and 1 in data.shape:
-        # ilastik writes a channel of length 1, ImageJ a slice.
-        data = data[tuple(0 if size == 1 else slice(None) for size in data.shape)]
-    placed: dict[str, Any]
-    if tuple(data.shape) == whole:
-        placed = layer_transform(image, axes, world)
-    elif tuple(data.shape) == displayed.shape:
-        data = to_layer_axes(np.asarray(data), axes)
+    whole, kept = result_shape(shape_of(image), axes), result_axes(axes)
+    sides = list(zip(kept, whole, strict=True))
+    flat = tuple(size if axis in (axes.y, axes.x) else 1 for axis, size in sides)
+    names = _name_axes(displayed)
+    placed = layer_transform(image, axes, world)
+    ordered = _order(data, told, whole, names)
+    if ordered is None:
+        ordered = _order(data, told, flat, names)
         placed = result_transform(image, axes, world, displayed.plane, Region(0, 0, 0, 0))
-    else:
+    if ordered is None:
         raise ImageError(
             f"The labels are {' x '.join(map(str, data.shape))} pixels, “{image.name}” "
             f"{' x '.join(map(str, whole))}.",
             "Choose the image that they were made of, or their file.",
         )
-    layer = Labels(data, name=name, features=dict(features), **placed)
+    layer = Labels(ordered, name=name, features=dict(features), **placed)
     add_below_prompts(viewer, layer)
     return layer
+
+
+def _name_axes(displayed: DisplayedPlane) -> list[str]:
+    """Return what the axes of an image's results are, rows and columns last if it does not say."""
+    axes, labels = displayed.axes, displayed.layer.axis_labels
+    kept = result_axes(axes)
+    names = [axis_kind(labels[axis]) for axis in kept]
+    last = [place for place, axis in enumerate(kept) if axis != axes.channel][-2:]
+    for place, name in zip(last, "yx", strict=True):
+        if not names[place] and name not in names:
+            names[place] = name
+    return names
+
+
+def _order(data: Untyped, told: Axes, shape: tuple[int, ...], names: Sequence[str]) -> Untyped:
+    """Return labels with the axes and the shape of an image; None if they don't fit.
+
+    Names count first: where sides are equally long, the shape says nothing. Axes of length 1 may
+    be anywhere, or missing: ilastik writes a channel, ImageJ a slice.
+    """
+    own = [number for number, size in enumerate(data.shape) if size > 1]
+    long = [place for place, size in enumerate(shape) if size > 1]
+    sizes = [shape[place] for place in long]
+    there = make_axes(sizes, names=[names[place] for place in long])
+    by_name = order_as(tuple(told[number] for number in own), there)
+    in_place = tuple(range(len(own)))
+    for order in (by_name, in_place):
+        if [data.shape[own[number]] for number in order] != sizes:
+            continue
+        if order == in_place and tuple(data.shape) == shape:
+            return data
+        cut = as_lazy(data)[tuple(slice(None) if size > 1 else 0 for size in data.shape)]
+        return cut.transpose(order)[tuple(slice(None) if size > 1 else None for size in shape)]
+    return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_sam3_assistant.core.images import as_lazy
 from napari_sam3_assistant.core.masks.labels import localise_box, read, union_box, whole_box
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.progress import Progress
@@ -23,7 +24,6 @@ from napari_sam3_assistant.io.exports import (
     write_table,
 )
 from napari_sam3_assistant.io.labels import open_label_stack, save_labels
-from napari_sam3_assistant.io.loaded import as_lazy
 from napari_sam3_assistant.io.ome_zarr_labels import (
     GrowingLabels,
     check_there,
