@@ -8,8 +8,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QSize, Qt, Signal
-from qtpy.QtGui import QHelpEvent, QPainter, QPalette
+from qtpy.QtCore import QEvent, QLocale, QSize, Qt, Signal
+from qtpy.QtGui import QHelpEvent, QPainter, QPalette, QValidator
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -149,9 +149,27 @@ def spin_box(
     return made
 
 
-def share_box(model: Model, field: str, tooltip: str) -> QDoubleSpinBox:
+class DecimalBox(QDoubleSpinBox):
+    """A field for a number: shown with a point, as in tables and files; a comma is taken for one.
+
+    Where the machine's language writes a comma, Qt takes the point in ``0.25`` for nothing: 25.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setLocale(QLocale.c())
+
+    def validate(self, text: str | None, pos: int) -> tuple[QValidator.State, str, int]:
+        """Write what is typed as a point and Western digits."""
+        return super().validate((text or "").translate(_AS_TYPED), pos)
+
+
+_AS_TYPED = str.maketrans(",\u066b٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹", ".." + 2 * "0123456789")
+
+
+def share_box(model: Model, field: str, tooltip: str) -> DecimalBox:
     """Return a spin box that is bound to a share of the model, 0 to 1."""
-    made = QDoubleSpinBox()
+    made = DecimalBox()
     made.setObjectName(field.rpartition(".")[2])
     made.setRange(0.0, 1.0)
     made.setSingleStep(0.01)
@@ -162,9 +180,9 @@ def share_box(model: Model, field: str, tooltip: str) -> QDoubleSpinBox:
     return made
 
 
-def length_box(model: MaskModel, field: str, tooltip: str) -> QDoubleSpinBox:
+def length_box(model: MaskModel, field: str, tooltip: str) -> DecimalBox:
     """Return a spin box that is bound to a length of the model."""
-    made = QDoubleSpinBox()
+    made = DecimalBox()
     made.setObjectName(field.rpartition(".")[2])
     made.setRange(0.01, 1e6)
     made.setMinimumWidth(_NUMBER_WIDTH)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
-    QDoubleSpinBox,
     QFormLayout,
     QPushButton,
     QSpinBox,
@@ -19,6 +18,7 @@ from napari_sam3_assistant.core.tiling import ROI_SIZES
 from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, set_enabled
 from napari_sam3_assistant.qt.controls import (
     ChoiceCombo,
+    DecimalBox,
     ElidedCombo,
     WrappedLabel,
     check_box,
@@ -158,9 +158,9 @@ class EncodeAheadField(QCheckBox):
             self._session.prefetch.cancel()
 
 
-def threshold_box(model: SessionModel) -> QDoubleSpinBox:
+def threshold_box(model: SessionModel) -> DecimalBox:
     """Return the least score of an object that is found."""
-    made = QDoubleSpinBox()
+    made = DecimalBox()
     made.setObjectName("threshold")
     made.setRange(0.01, 0.95)
     made.setSingleStep(0.05)

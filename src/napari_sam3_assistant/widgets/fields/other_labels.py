@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QDialog,
-    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
@@ -18,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.qt.bind import show_errors, watch
-from napari_sam3_assistant.qt.controls import ElidedCombo, hint_label, push_button
+from napari_sam3_assistant.qt.controls import DecimalBox, ElidedCombo, hint_label, push_button
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +68,7 @@ class UseLabelsDialog(QDialog):
         self._layer = ElidedCombo()
         self._layer.setObjectName("other_labels")
         self._layer.setAccessibleName("Labels layer")
-        self._below = QDoubleSpinBox()
+        self._below = DecimalBox()
         self._below.setObjectName("refine_below")
         self._below.setRange(0.0, 1.0)
         self._below.setSingleStep(0.05)
