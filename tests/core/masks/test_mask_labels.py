@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from napari_sam3_assistant.core.masks.components import find_components
 from napari_sam3_assistant.core.masks.labels import (
     FilteredLabels,
+    PlaneOfLabels,
     check_fits,
     is_writable,
     parse_values,
@@ -78,3 +79,15 @@ def test_of_filtered_labels_no_more_is_read_than_is_asked_for(tmp_path):
     stored[100:132, 100:164] = 7
     part = FilteredLabels(stored, {5})[120:140, 90:110]
     assert np.unique(part, return_counts=True)[1].tolist() == [280, 120]
+
+
+@given(
+    arrays(np.uint16, (2, 3, 4), elements=st.integers(0, 9)),
+    st.permutations(range(3)),
+    st.sampled_from((np.asarray, zarr.array)),
+)
+def test_a_plane_has_its_rows_first_however_its_axes_lie(volume, order, kind):
+    rows, columns, other = order
+    plane = PlaneOfLabels(kind(volume), rows, columns, {other: 1})
+    upright = np.transpose(volume, (other, rows, columns))[1]
+    np.testing.assert_array_equal(plane[1:, :2], upright[1:, :2])

@@ -285,7 +285,7 @@ class PlaneOfLabels:
     labels : array-like of int
         In memory or lazy.
     rows, columns : int
-        Which axes are the plane's; the rows come first.
+        Which axes are the plane's, in either order.
     fixed : mapping of int to int
         Where the plane lies on each of the other axes.
     """
@@ -308,8 +308,8 @@ class PlaneOfLabels:
 
     def __getitem__(self, part: tuple[slice, slice]) -> LabelArray:
         """Return rows and columns of the plane, shape (h, w)."""
-        pixels = read(self.labels, self.box(part))
-        return pixels.reshape(pixels.shape[self.rows], pixels.shape[self.columns])
+        pixels = np.moveaxis(read(self.labels, self.box(part)), (self.rows, self.columns), (-2, -1))
+        return pixels.reshape(pixels.shape[-2:])
 
 
 def _chunk_sides(labels: AnyArray) -> list[int] | None:
