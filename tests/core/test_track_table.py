@@ -2,11 +2,25 @@
 
 import numpy as np
 import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
-from napari_sam3_assistant.core.tracks import COLUMNS, FrameResult, TrackScale, TrackTable
+from napari_sam3_assistant.core.tracks import (
+    COLUMNS,
+    FrameResult,
+    TrackScale,
+    TrackTable,
+    join_slices,
+    measure_centroids,
+    measure_frame,
+)
 
 ENGINE = Provenance("builtin", "Built-in", "1", "cpu", 0.5)
 L_SHAPE = np.array([[1, 0], [1, 0], [1, 1]], bool)
@@ -126,3 +140,69 @@ def test_a_daughter_names_its_parent_where_both_are_there(table):
 
 def test_tracks_of_nothing_have_their_columns():
     assert TrackTable().tracks((0, 5), 0).shape == (0, 5)
+
+
+class _Counted:
+    """Labels in chunks that know how often they were read."""
+
+    def __init__(self, labels, chunks=(1, 4, 4)):
+        self._labels = zarr.create_array({}, data=labels, chunks=chunks)
+        self.shape, self.dtype, self.ndim = labels.shape, labels.dtype, labels.ndim
+        self.chunks, self.read = self._labels.chunks, 0
+
+    def __getitem__(self, box):
+        self.read += 1
+        return self._labels[box]
+
+
+@given(
+    arrays(np.uint16, (3, 9, 11), elements=st.sampled_from((0, 0, 1, 2, 700))),
+    st.permutations(range(3)),
+)
+def test_centroids_are_those_of_the_labels_however_their_planes_lie(labels, order):
+    rows, columns, other = order
+    upright = np.transpose(labels, (other, rows, columns))[1]
+    boxes = {one.object_id: one.region for one in measure_frame(0, upright)}
+    boxes.pop(2, None)
+    boxes[5] = Region(0, 0, 2, 2)  # which has no pixels
+    plane = PlaneOfLabels(_Counted(labels), rows, columns, {other: 1})
+
+    found = measure_centroids(plane, boxes, NullReporter())
+
+    known = [one for one in measure_frame(0, upright) if one.object_id in boxes]
+    assert {one.object_id: one.area for one in known} == {
+        id_: n for id_, (n, _, _) in found.items()
+    }
+    for one in known:
+        assert found[one.object_id][1:] == pytest.approx((one.y, one.x))
+
+
+def test_no_more_is_read_for_centroids_than_the_blocks_with_objects():
+    labels = np.zeros((1, 4000, 4000), np.uint8)
+    labels[0, :2, :2], labels[0, -2:, -2:] = 1, 2
+    lazy = _Counted(labels, (1, 1000, 4000))
+    boxes = {1: Region(0, 0, 2, 2), 2: Region(3998, 3998, 4000, 4000)}
+    found = measure_centroids(PlaneOfLabels(lazy, 1, 2, {0: 0}), boxes, NullReporter())
+    assert found == {1: (4, 0.5, 0.5), 2: (4, 3998.5, 3998.5)}
+    assert lazy.read == 2
+
+
+@given(
+    arrays(np.uint8, (3, 2, 4, 5), elements=st.integers(0, 3)),
+    st.sampled_from((0, 1)),
+)
+def test_parts_on_several_slices_are_one_point_a_frame(labels, axis):
+    parts = [
+        (row.object_id, row.area, (t, z, row.y, row.x))
+        for t, z in np.ndindex(3, 2)
+        for row in measure_frame(0, labels[t, z])
+    ]
+    ids, areas, positions = zip(*parts, strict=True) if parts else ((), (), np.empty((0, 4)))
+    tracks = join_slices(ids, areas, positions, axis)
+    expected = []
+    for id_ in range(1, 4):
+        places = np.argwhere(labels == id_)
+        frames = np.unique(places[:, axis]).tolist()
+        means = [places[places[:, axis] == frame].mean(0) for frame in frames]
+        expected += [(id_, *mean) for mean in means if len(frames) > 1]
+    np.testing.assert_allclose(tracks, np.reshape(expected, (-1, 5)))

@@ -11,6 +11,7 @@ from skimage.measure import regionprops_table
 from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.core.lineage import valid_links
+from napari_sam3_assistant.core.masks.labels import split_blocks
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import PromptError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.lineage import Lineage
+    from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
+    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 
@@ -572,3 +575,86 @@ class TrackTable:
         table[:, -2] = [row.y for row in found]
         table[:, -1] = [row.x for row in found]
         return table
+
+
+def measure_centroids(
+    plane: PlaneOfLabels, regions: Mapping[int, Region], reporter: Reporter
+) -> dict[int, tuple[int, float, float]]:
+    """Return how many pixels objects have on a plane of labels, and their centroids.
+
+    Parameters
+    ----------
+    plane : PlaneOfLabels
+        The plane; read block by block, and only the blocks that objects lie in.
+    regions : mapping of int to Region
+        A box that holds each object, by the objects' ids.
+    reporter : Reporter
+        Asked between the blocks whether to go on.
+
+    Returns
+    -------
+    dict
+        Area, and y and x of the centroid in pixels, of each object that has pixels there.
+
+    Raises
+    ------
+    ImageError
+        If the labels can't be read.
+    """
+    ids = np.array(sorted(regions))
+    boxes = np.array([regions[id_].box for id_ in ids.tolist()])
+    (top, left), (bottom, right) = boxes[:, :2].min(0).tolist(), boxes[:, 2:].max(0).tolist()
+    sums = np.zeros((3, len(ids)))
+    for block in split_blocks(plane.labels, plane.box((slice(top, bottom), slice(left, right)))):
+        rows, columns = block[plane.rows], block[plane.columns]
+        in_rows = (boxes[:, 0] < rows.stop) & (boxes[:, 2] > rows.start)
+        if not (in_rows & (boxes[:, 1] < columns.stop) & (boxes[:, 3] > columns.start)).any():
+            continue
+        reporter.check()
+        pixels = plane[rows, columns]
+        y, x = np.nonzero(pixels)
+        values = pixels[y, x]
+        places = np.searchsorted(ids, values).clip(max=len(ids) - 1)
+        known = ids[places] == values
+        at = (y[known] + rows.start, x[known] + columns.start)
+        for total, weights in zip(sums, (None, *at), strict=True):
+            total += np.bincount(places[known], weights, len(ids))
+    area, y_sum, x_sum = sums
+    return {
+        int(ids[at]): (int(area[at]), float(y_sum[at] / area[at]), float(x_sum[at] / area[at]))
+        for at in np.flatnonzero(area)
+    }
+
+
+def join_slices(
+    ids: npt.ArrayLike, areas: npt.ArrayLike, positions: npt.ArrayLike, axis: int
+) -> npt.NDArray[np.float64]:
+    """Return tracks through the centroids of objects that may lie on several slices of a frame.
+
+    Parameters
+    ----------
+    ids, areas : array-like, shape (N,)
+        Of the part of an object on one slice, the object and the number of pixels.
+    positions : array-like of float, shape (N, D)
+        Its place on each leading axis, and its centroid's y and x.
+    axis : int
+        Which column of the positions is that of the frames.
+
+    Returns
+    -------
+    ndarray, shape (M, 1 + D), dtype float64
+        Object id and position, as :meth:`TrackTable.tracks` gives them; objects on a single frame
+        are left out.
+    """
+    places, weights = np.asarray(positions, float), np.asarray(areas, float)
+    frames, part = np.unique(
+        np.stack([np.asarray(ids, float), places[:, axis]], 1), axis=0, return_inverse=True
+    )
+    part = part.reshape(-1)  # numpy 2.0 keeps the axis
+    mass = np.bincount(part, weights)
+    joined = [np.bincount(part, weights * column) / mass for column in places.T]
+    tracks = np.column_stack([frames[:, 0], *joined])
+    tracks[:, 1 + axis] = frames[:, 1]
+    _, which, count = np.unique(frames[:, 0], return_inverse=True, return_counts=True)
+    kept: npt.NDArray[np.float64] = tracks[count[which] > 1]
+    return kept

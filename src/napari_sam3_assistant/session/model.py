@@ -547,7 +547,7 @@ class SessionModel:
     propagated_ids : tuple of int
         The ids that are in the propagated labels, as the user has changed them.
     tracks_layer : bool
-        Whether their way is shown as tracks.
+        Whether their way, and that of accepted objects, is shown as tracks.
     why_not : WhyNot
         What can't be done now, and why; it follows from all the others.
     """

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from psygnal import Signal
+
 from napari_sam3_assistant.core.measurements import (
     MORE,
     VOLUME,
@@ -127,7 +129,14 @@ class Results:
         The state.
     start : callable
         Starts a job in the place of a run.
+
+    Attributes
+    ----------
+    kept_changed : Signal
+        Tells that accepted objects, or their pixels or classes, have changed.
     """
+
+    kept_changed = Signal()
 
     def __init__(self, model: SessionModel, start: Callable[[Job], Job]) -> None:
         self._model = model
@@ -222,6 +231,7 @@ class Results:
         if rows:
             self._kept[layer] = with_volumes(tuple(rows), gone)
         self._list_again()
+        self.kept_changed.emit()
 
     def forget_file_backed(self, image: str, label: str | None = None) -> None:
         """Take the objects of an image's scans out of the table, or of the one with a label."""

@@ -11,6 +11,7 @@ from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
 from napari_sam3_assistant.core.results import list_candidates, replace_object
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.accepted_tracks import AcceptedTracks
 from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.annotating import FolderAnnotation
 from napari_sam3_assistant.session.availability import resolve
@@ -132,6 +133,8 @@ class Session:
         Follows objects through a stack.
     journaling : Journaling
         Writes down what changes, for the case of a crash.
+    accepted_tracks : AcceptedTracks
+        The tracks of accepted objects.
     tracks : TrackTables
         What it found as tracks in the viewer, and as a file.
     annotation : FolderAnnotation
@@ -181,6 +184,7 @@ class Session:
         self.thumbnails = Thumbnails(adapter, deliver)
         self.filtering = Filtering(services, self.results, self.propagation, self.run)
         self.tracks = TrackTables(services, self.propagation)
+        self.accepted_tracks = AcceptedTracks(services, self.results, deliver)
         self.annotation = FolderAnnotation(services, self.accept, self.prefetch, deliver, settings)
         found = (self.propagation, self.filtering, self.results, self.annotation)
         storing = Storing(services, *found, deliver)
@@ -490,6 +494,7 @@ class Session:
         self.storing.close()
         self.thumbnails.close()
         self.measuring.close()
+        self.accepted_tracks.close()
         self.annotation.close()
 
     # -- undo -------------------------------------------------------------------------------

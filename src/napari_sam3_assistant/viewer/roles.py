@@ -44,6 +44,7 @@ class Role(StrEnum):
     PROPAGATED = "propagated_labels"
     SAVED_PROPAGATED = "saved_propagated_labels"
     TRACKS = "propagated_tracks"
+    ACCEPTED_TRACKS = "accepted_tracks"
     SCAN = "scan_labels"
     MERGED = "merged_labels"
     ACCEPTED_OBJECT = "accepted_object"
@@ -67,6 +68,7 @@ NAMES = {
     Role.PROPAGATED: "SAM3 propagated preview labels",
     Role.SAVED_PROPAGATED: "SAM3 saved propagated labels",
     Role.TRACKS: "SAM3 propagated tracks",
+    Role.ACCEPTED_TRACKS: "SAM3 accepted tracks",
     Role.SCAN: "SAM3 scan labels",
     Role.MERGED: "SAM3 merged ROI labels",
 }
@@ -78,6 +80,7 @@ _KINDS = dict.fromkeys(Role, Labels) | {
     Role.ACTIVE_ROI: Shapes,
     Role.SPLIT_LINE: Shapes,
     Role.TRACKS: Tracks,
+    Role.ACCEPTED_TRACKS: Tracks,
 }
 """napari's Convert to Image and Convert to Labels make another kind of layer with our metadata."""
 PROMPT_ROLES = frozenset({Role.POINTS, Role.BOXES, Role.MASK})
@@ -92,6 +95,7 @@ _WRITTEN = PROMPT_ROLES | {
     Role.ACCEPTED,
     Role.PROPAGATED,
     Role.TRACKS,
+    Role.ACCEPTED_TRACKS,
     Role.SCAN,
     Role.MERGED,
 }

@@ -47,6 +47,7 @@ DERIVED = frozenset(
         Role.ACTIVE_ROI,
         Role.SPLIT_LINE,
         Role.TRACKS,
+        Role.ACCEPTED_TRACKS,
         Role.SCAN,
         Role.MERGED,
     }

@@ -639,7 +639,7 @@ _LONGEST_TAIL = 300
 
 
 class TracksAdapter:
-    """The Tracks layer of a viewer."""
+    """The Tracks layers of a viewer: of what is propagated, and of accepted objects."""
 
     def __init__(self, adapter: ViewerPrompts) -> None:
         self._adapter = adapter
@@ -654,25 +654,23 @@ class TracksAdapter:
                 f"A Tracks layer has up to {_MOST_AXES} axes, “{image.name}” has more.",
                 "Export the tracks as CSV, or propagate through a part of the image.",
             )
-        data = make_track_data(table, stack)
-        there = set(data[:, 0].astype(int).tolist())
-        links = table.links().items()
-        graph = {child: [parent] for child, parent in links if {child, parent} <= there}
-        layer = topmost(self._viewer.layers, Role.TRACKS, key_of(image))
-        with self._adapter.mark_changes():
-            if len(data) == 0:
-                self._remove()
-            elif isinstance(layer, Tracks) and layer.ndim == data.shape[1] - 1:
-                layer.data = data  # which empties the graph
-                layer.graph = graph
-            else:
-                self._remove()
-                self._add(image, stack, data, graph)
+        found = table.tracks(stack.target.plane.leading, axes.leading.index(stack.axis), least=2)
+        self._show(Role.TRACKS, stack, found, table.links())
 
-    def remove(self) -> None:
-        """Remove the layer."""
+    def show_accepted(
+        self, stack: StackTarget, tracks: npt.NDArray[np.float64], parents: Mapping[int, int]
+    ) -> None:
+        """Show the tracks of accepted objects, shape (N, 3 + leading axes): see ``join_slices``.
+
+        An image with more axes than a Tracks layer can have gets none.
+        """
+        if len(result_axes(stack.target.axes)) <= _MOST_AXES:
+            self._show(Role.ACCEPTED_TRACKS, stack, tracks, parents)
+
+    def remove(self, *, accepted: bool = False) -> None:
+        """Remove the layer of a propagation, or that of accepted objects."""
         with self._adapter.mark_changes():
-            self._remove()
+            self._remove(Role.ACCEPTED_TRACKS if accepted else Role.TRACKS)
 
     def scale(self, stack: StackTarget) -> TrackScale:
         """Return the size of a pixel of the image."""
@@ -683,12 +681,35 @@ class TracksAdapter:
             abs(frames.scale), pixel.height, pixel.width, frames.unit, pixel.unit, pixel.sine
         )
 
-    def _remove(self) -> None:
-        for layer in list(with_role(self._viewer.layers, Role.TRACKS)):
+    def _show(
+        self,
+        role: Role,
+        stack: StackTarget,
+        tracks: npt.NDArray[np.float64],
+        parents: Mapping[int, int],
+    ) -> None:
+        image = self._adapter.image_of(stack.target)
+        data = _place(tracks, stack.target.axes)
+        there = set(data[:, 0].astype(int).tolist())
+        graph = {child: [one] for child, one in parents.items() if {child, one} <= there}
+        layer = topmost(self._viewer.layers, role, key_of(image))
+        with self._adapter.mark_changes():
+            if len(data) == 0:
+                self._remove(role)
+            elif isinstance(layer, Tracks) and layer.ndim == data.shape[1] - 1:
+                layer.data = data  # which empties the graph
+                layer.graph = graph
+            else:
+                self._remove(role)
+                self._add(role, image, stack, data, graph)
+
+    def _remove(self, role: Role) -> None:
+        for layer in list(with_role(self._viewer.layers, role)):
             self._viewer.layers.remove(layer)
 
     def _add(
         self,
+        role: Role,
         image: Image,
         stack: StackTarget,
         data: npt.NDArray[np.float64],
@@ -701,28 +722,22 @@ class TracksAdapter:
         layer = Tracks(
             data,
             graph=graph,
-            name=NAMES[Role.TRACKS],
-            metadata=role_metadata(Role.TRACKS, key_of(image)),
+            name=NAMES[role],
+            metadata=role_metadata(role, key_of(image)),
             tail_length=_LONGEST_TAIL if fades else 1,
             **layer_transform(image, axes, World.of(self._viewer)),
         )
         add_below_prompts(self._viewer, layer)
 
 
-def make_track_data(table: TrackTable, stack: StackTarget) -> npt.NDArray[np.float64]:
-    """Return the tracks of objects on two frames or more, with the axes of the image's labels.
+def _place(tracks: npt.NDArray[np.float64], axes: ImageAxes) -> npt.NDArray[np.float64]:
+    """Return tracks with the axes of the image's labels, shape (N, 1 + D); 0 on the channel's.
 
-    Returns
-    -------
-    ndarray, shape (N, 1 + D), dtype float64
-        Object id, and the position in pixels along each axis; 0 on the channel's, if there is one.
+    Their columns are the object's id, the leading axes, y and x.
     """
-    axes = stack.target.axes
-    found = table.tracks(stack.target.plane.leading, axes.leading.index(stack.axis), least=2)
     kept = result_axes(axes)
-    # Column by column from leading axes, y, x to the order in which the layer has them.
     order = [kept.index(axis) for axis in (*axes.leading, axes.y, axes.x)]
-    placed = np.zeros((len(found), 1 + len(kept)))
-    placed[:, 0] = found[:, 0]
-    placed[:, [1 + place for place in order]] = found[:, 1:]
+    placed = np.zeros((len(tracks), 1 + len(kept)))
+    placed[:, 0] = tracks[:, 0]
+    placed[:, [1 + place for place in order]] = tracks[:, 1:]
     return placed

@@ -367,7 +367,7 @@ class TracksField(QWidget):
             "tracks_layer",
             "Tracks layer",
             "Show the way of each object through its centroids, for time series. It is brought up "
-            "to date at the end of each propagation.",
+            "to date at the end of each propagation. Accepted objects have a layer of their own.",
         )
         export = push_button(
             model,
