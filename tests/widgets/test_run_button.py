@@ -48,3 +48,20 @@ def test_it_stands_out_in_both_themes(open_window, discs):
         accent = get_theme(theme).current.as_hex()
         assert colour(user.button("run_preview")) == accent
         assert colour(user.button("mask_ops")) != accent
+
+
+def test_mask_ops_is_the_left_half_at_any_width_and_stays_there(open_window, discs):
+    user = open_window(discs)
+    run, mask_ops = user.button("run_preview"), user.button("mask_ops")
+    for width in (900, 500, 320):
+        user.window.resizeDocks([user.dock], [width], Qt.Orientation.Horizontal)
+        user.settle()
+        assert mask_ops.x() == 0
+        # "One object a click" takes a little more than half of a narrow one.
+        assert abs(2 * mask_ops.width() - run.width()) <= run.width() // 10, f"no half at {width}"
+    user.look_at_all()
+    user.click_at(user.viewer.layers["image"], (30, 40))
+    user.wait(lambda: user.preview is not None and not user.is_running)
+    user.settle()
+    assert mask_ops.x() == 0
+    assert user.button("clear_preview").x() > mask_ops.width()

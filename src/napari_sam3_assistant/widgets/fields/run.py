@@ -149,9 +149,6 @@ class RunControls(QWidget):
         layout.addWidget(line, 0, 0, 1, 2)
         for column in (0, 1):
             layout.setColumnStretch(column, 1)
-        for box in (self._live, self._each_click, at_accept):
-            # As wide as its words: a click beside them does nothing.
-            box.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         # What 3D/video needs most stands first: it fits a screen of 1366 x 768. What comes with
         # the first result stands below what is there from the start, which stays where it is.
         pairs: tuple[tuple[QWidget, ...], ...] = (
@@ -164,13 +161,13 @@ class RunControls(QWidget):
             (self._followed,),
             (undo, redo),
             (save, to_file),
-            (clear, mask_ops),
+            (mask_ops, clear),
         )
         for row, pair in enumerate(pairs, 1):
             for column, widget in enumerate(pair):
-                layout.addWidget(widget, row, column, 1, 2 // len(pair))
+                self._place(widget, row, column, 2 // len(pair))
         row = layout.getItemPosition(layout.indexOf(self._accept_all))[0]
-        layout.addWidget(self._accept_all, row, 0)  # half: a box stands beside it
+        self._place(self._accept_all, row, 0)  # half: a box stands beside it
         # They take what was found or done; nine grey buttons are no start.
         self._later = (undo, redo, save_now, at_accept, save, to_file, clear)
         for button in (undo, redo, accept, self._accept_all, refine, self._follow, save):
@@ -185,6 +182,14 @@ class RunControls(QWidget):
             model,
         )
         follow(self, self._read_line, lambda read: line.set_enabled(*read), model)
+
+    def _place(self, widget: QWidget, row: int, column: int, span: int = 1) -> None:
+        """Put a button or a box into the grid; a box is as wide as its words.
+
+        So a click beside them does nothing, and the columns are of one width.
+        """
+        side = Qt.AlignmentFlag.AlignLeft if isinstance(widget, QCheckBox) else Qt.AlignmentFlag(0)
+        self._grid.addWidget(widget, row, column, 1, span, side)
 
     def _save_file(self) -> None:
         session, saving = self._session, self._session.saving
@@ -208,7 +213,7 @@ class RunControls(QWidget):
         # Nothing is live in 3D/video: it stands beside the button that accepts what it made.
         beside = self._accept_all if video else self._live
         row = self._grid.getItemPosition(self._grid.indexOf(beside))[0]
-        self._grid.addWidget(self._each_click, row, 1)
+        self._place(self._each_click, row, 1)
         self._each_click.setVisible(tool is Tool.POINTS)
 
     def _has_begun(self) -> bool:
