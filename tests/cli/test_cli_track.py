@@ -232,7 +232,7 @@ def test_the_note_of_one_plane_of_a_movie_and_its_axes(stack, tmp_path, capsys):
     ("arguments", "said"),
     [
         (["--point", "20,30", "-o", "labels.png"], "can't be saved as '.png'"),
-        (["--point", "20", "-o", "labels.tif"], "1 numbers, but 2 or 3 or 4 are needed"),
+        (["--point", "20", "-o", "labels.tif"], "1 number, but 2 or 3 or 4 are needed"),
         (["--point", "+,20,30", "-o", "labels.tif"], "stands behind the 2 coordinates"),
         (["--point", "20,30", "--frame", "9", "-o", "labels.tif"], "no frame 9 in a stack of 7"),
         (["-o", "labels.tif"], "No prompts found"),
