@@ -755,8 +755,9 @@ class Binding(RefCounted):
             self.session.note_prompts()
 
     def _on_drag(self, layer: Layer, event: Event) -> Iterator[None]:
-        # In 3-D display nothing is drawn in any case, which the panel says.
-        draws = event.button == 1 and self.viewer.dims.ndisplay == 2
+        # In 3-D display nothing is drawn in any case, which the panel says; a click with a key held
+        # is no prompt, such as Ctrl+click, which deletes an object.
+        draws = event.button == 1 and self.viewer.dims.ndisplay == 2 and not event.modifiers
         idle = prompts.explain_idle(layer) if draws else ""
         start = np.asarray(event.pos)
         self.drawing = True
