@@ -67,7 +67,7 @@ class SegmentRun:
         self._engine, self._jobs, self._undo = services.engine, services.jobs, services.undo
         self._roi = roi
         self._prefetch = prefetch
-        self._pace = Pace()
+        self._run_times = RunTimes()
 
     def run(self, *, live: bool) -> Job:
         """Segment the plane on show with the prompts of the chosen task and tool.
@@ -167,7 +167,7 @@ class SegmentRun:
 
         def show(result: Segmentation) -> None:
             seconds = timed.elapsed
-            self._pace.note(self._engine.choice, snapshot.view, timed.ready, seconds)
+            self._run_times.note(self._engine.choice, snapshot.view, timed.ready, seconds)
             result = complete(result)
             provenance = make_provenance(snapshot, request, result, folder)
             ids = frozenset(one.id for one in result.objects)
@@ -200,7 +200,7 @@ class SegmentRun:
         if any(self._is_lost(one, kind) for one in model.previews):
             return "Press Run Preview: it takes the place of the preview on show."
         view = self._adapter.take_view(model.image)
-        known, engine = self._pace.expect(self._engine.choice, view), self._engine
+        known, engine = self._run_times.expect(self._engine.choice, view), self._engine
         if known is None:
             loaded = not engine.spec.needs_weights or engine.loaded is not None
             return "" if loaded else "Press Run Preview: it loads the model."
@@ -433,7 +433,7 @@ def _size_class(view: ImageView) -> int:
     return math.prod(view.shape).bit_length() // 2
 
 
-class Pace:
+class RunTimes:
     """How long an engine takes from prompts to a mask: as long as the quickest of its latest runs.
 
     So a machine that is busy for a moment does not make an engine slow; one that is slow is known
