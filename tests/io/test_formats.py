@@ -434,6 +434,23 @@ def test_a_file_that_can_t_be_opened_is_let_go_at_once(folder, name):
         gc.enable()
 
 
+def test_a_file_whose_pixels_can_t_be_read_is_let_go_at_once(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, DEEP, photometric="minisblack", tile=(16, 16), compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        start, length = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+    content = bytearray(path.read_bytes())
+    content[start : start + length] = bytes(length)
+    path.write_bytes(content)
+    gc.disable()
+    try:
+        with pytest.raises(ImageError, match="could not be read"):
+            first_view(read_image(path, lazy_bytes=0)).channels[0].source.read(PlaneRef((0,)))
+        assert str(path) not in [one.path for one in psutil.Process().open_files()]
+    finally:
+        gc.enable()
+
+
 HUGE = 60_000
 
 

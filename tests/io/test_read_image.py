@@ -92,6 +92,36 @@ def test_pictures_of_other_colour_models(tmp_path, mode, colour, suffix, expecte
     np.testing.assert_allclose(data[2, 3].astype(int), expected, atol=2)
 
 
+STEPS = np.add.outer(np.arange(24) * 2, np.arange(32) * 6).astype(np.uint8)
+COLOURS = np.stack([STEPS, STEPS[::-1], STEPS[:, ::-1]], -1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "pixels"),
+    [
+        ("1", STEPS > 90), ("L", STEPS), ("I;16", STEPS * np.uint16(200)), ("RGB", COLOURS),
+        ("P", COLOURS // 64 * 64), ("RGBA", np.dstack([COLOURS, STEPS])),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".tif", "frames.png"])
+def test_a_picture_has_the_pixels_that_napari_shows(tmp_path, mode, pixels, suffix):
+    builtins = pytest.importorskip("napari_builtins.io")
+    path = tmp_path / f"a{suffix}"
+    picture = Image.fromarray(pixels).convert(mode)
+    try:
+        more = [picture.rotate(180)] if "frames" in suffix else []
+        picture.save(path, **({"save_all": True, "append_images": more} if more else {}))
+    except (OSError, ValueError):
+        pytest.skip("the format has no such pictures")
+
+    loaded = read_image(path)
+
+    ((shown, *_),) = builtins.napari_get_reader(str(path))(str(path))
+    np.testing.assert_array_equal(loaded.data[...], shown)
+    assert loaded.data.dtype == shown.dtype
+    assert loaded.rgb == (shown.shape[-1] in (3, 4))
+
+
 @pytest.mark.parametrize(
     ("file", "name"),
     [

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -391,9 +392,11 @@ def map_read_errors(said: str, hint: str) -> Iterator[None]:
     """
     try:
         yield
-    except Sam3AssistantError:
-        raise
     except Exception as exc:
+        # dask and zarr keep frames in circles, and these would keep the file open.
+        clear_frames(exc.__traceback__)
+        if isinstance(exc, Sam3AssistantError):
+            raise
         why = hide_secrets(" ".join(str(exc).split()).rstrip(".")) or type(exc).__name__
         if isinstance(exc, MemoryError):
             why = f"the memory is full ({why})"

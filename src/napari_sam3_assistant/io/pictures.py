@@ -26,6 +26,11 @@ JPEG_2000 = (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 """How the files and the bare streams of JPEG 2000 begin."""
 _KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")
 _PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "F")
+_KEPT_MODES = {
+    "1": np.dtype("?"), "L": np.dtype("u1"), "I;16": np.dtype("u2"),
+    "RGB": np.dtype("3u1"), "RGBA": np.dtype("4u1"),
+}  # fmt: skip
+"""Kinds of frames that stay what they are, and a pixel of each."""
 
 
 def read_picture(
@@ -49,7 +54,9 @@ def read_picture(
     """
     kind, mode, size, count = _look_at(path)
     if count > 1 and kind != "MPO":  # a photograph with its own smaller copies
-        return _animation(path, series, (count, *size, 3), lazy_bytes)
+        # Frames of GIF and WebP may each be of another kind; those of PNG are of the file's.
+        kept = mode if kind == "PNG" and mode in _KEPT_MODES else "RGB"
+        return _animation(path, series, (count, *size), lazy_bytes, mode=kept)
     pixels = _decode(path, mode)
     if pixels.ndim == 3 and pixels.shape[-1] == 2:
         pixels = pixels[..., 0]  # grey with alpha
@@ -100,17 +107,23 @@ def read_movie(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
         stream = file.streams.video[0]
         # The packets are counted where the file does not say how many frames there are.
         count = stream.frames or sum(packet.size > 0 for packet in file.demux(stream))
-        shape = (count, stream.height, stream.width, 3)
+        shape = (count, stream.height, stream.width)
         rate = stream.average_rate
     scale = 1.0 if not rate else float(1 / rate)
     return _animation(path, series, shape, lazy_bytes, scale)
 
 
 def _animation(
-    path: Path, series: int | None, shape: tuple[int, ...], lazy_bytes: int, seconds: float = 0.0
+    path: Path,
+    series: int | None,
+    size: tuple[int, ...],
+    lazy_bytes: int,
+    seconds: float = 0.0,
+    mode: str = "RGB",
 ) -> LoadedImage:
     """Return the frames of a movie, whose frames have a length in seconds, or of pictures."""
-    options = {"constant_framerate": False} if seconds else {"mode": "RGB"}
+    shape = (*size, *_KEPT_MODES[mode].shape)
+    options = {"constant_framerate": False} if seconds else {"mode": mode}
     # One open file goes forward frame by frame, and begins again to go back.
     file: PluginV3 = (
         iio.imopen(path, "r", plugin="pyav") if seconds else iio.imopen(path, "r", plugin="pillow")
@@ -126,11 +139,11 @@ def _animation(
             ) from exc
 
     weakref.finalize(read, file.close)
-    data = frames_of(read, shape[0], shape[1:], np.uint8, lazy_bytes)
+    data = frames_of(read, shape[0], shape[1:], _KEPT_MODES[mode].base, lazy_bytes)
     axes = make_axes(
         shape,
-        names=("t", "y", "x", "s"),
-        scale=(seconds or 1.0, 1.0, 1.0, 1.0),
-        units=("second" if seconds else "", "", "", ""),
+        names=("t", "y", "x", "s")[: len(shape)],
+        scale=(seconds or 1.0, 1.0, 1.0, 1.0)[: len(shape)],
+        units=("second" if seconds else "", "", "", "")[: len(shape)],
     )
-    return only_image(data, axes, series, rgb=True)
+    return only_image(data, axes, series, rgb=len(shape) == 4)
