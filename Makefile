@@ -21,8 +21,8 @@ test: setup ## Run all tests; more arguments for pytest in ARGS="..."
 test-thorough: ## Run all tests with many random examples each, others in every run
 	@HYPOTHESIS_PROFILE=thorough $(MAKE) test
 
-test-chaos: ## Run all tests as if the machine were slow at random moments; SEED="7" for the same naps again
-	@NAPARI_SAM3_CHAOS=$${SEED:-$$(date +%s)} $(MAKE) test
+test-chaos: ## Run all tests slowly at random moments and in random order; SEED="7" for the same again
+	@seed=$${SEED:-$$(date +%s)} && NAPARI_SAM3_CHAOS=$$seed PYTHONHASHSEED=$$seed $(MAKE) test
 
 test-oldest: ## Run the tests on the oldest napari that is supported, without torch
 	@sh tools/setup.sh .venv-oldest constraints-oldest.txt pyqt6 test

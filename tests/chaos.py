@@ -1,17 +1,22 @@
-"""Chaos: a machine that is slow at random moments, wherever the order of events is not promised.
+"""Chaos: a machine that is slow at random moments, and has everything in another order.
 
-Nothing is replaced but time: threads of ours nap before and after all that they hand over, our
-timers fire late, and the window looks and acts late. What fails under it has counted on speed.
+Nothing is replaced but time and what has no order: threads of ours nap before and after all that
+they hand over, our timers fire late, the window looks and acts late; sets of layers, listings of
+folders and the tests of a file come in any order, and garbage is collected at any moment. What
+fails under it has counted on speed or on order.
 """
 
 # ruff: noqa: SLF001 - it gets in between where nobody else does
 
+import gc
+import os
 import random
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import wraps
 from weakref import WeakKeyDictionary
 
@@ -22,12 +27,12 @@ BUDGET_S = 4.0
 
 
 class Chaos:
-    """A plugin for pytest that slows everything down by chance.
+    """A plugin for pytest that slows everything down, and shuffles it, by chance.
 
     Parameters
     ----------
     seed : str
-        What the naps follow from, together with the name of the test.
+        What the naps and the order follow from, together with the name of the test.
     """
 
     def __init__(self, seed):
@@ -36,9 +41,18 @@ class Chaos:
         self._slow_down_threads()
         self._slow_down_sessions()
         self._slow_down_qt()
+        self._shuffle_folders()
+        self._shuffle_sets_of_layers()
 
     def pytest_report_header(self):
         return f"chaos: seed {self._seed}"
+
+    def pytest_collection_modifyitems(self, items):
+        """Let files stay together, as what their tests share is made once for each."""
+        files = defaultdict(list)
+        for item in items:
+            files[item.path].append(item)
+        items[:] = [item for path in self._shuffled(files) for item in self._shuffled(files[path])]
 
     def pytest_runtest_setup(self, item):
         self._begin(item.nodeid)
@@ -47,8 +61,15 @@ class Chaos:
         self._random = random.Random(f"{self._seed}/{name}")
         self._spent = Counter()  # seconds, by thread
 
+    def _shuffled(self, things):
+        things = list(things)
+        self._random.shuffle(things)
+        return things
+
     def _nap(self, longest=0.06):
-        """Sleep: mostly hardly at all, now and then for long."""
+        """Sleep: mostly hardly at all, now and then for long; and throw away what nobody holds."""
+        if self._random.random() < 0.01:
+            gc.collect()
         thread = threading.get_ident()
         if self._spent[thread] < BUDGET_S:
             seconds = longest * self._random.random() ** 3
@@ -139,3 +160,31 @@ class Chaos:
             return start(timer, intervals[timer][1])
 
         QtBot.waitUntil, QTimer.start = wait_until_late, start_late
+
+    def _shuffle_folders(self):
+        """What `Path.iterdir`, `glob`, `os.walk` and `shutil` go through, too."""
+        list_folder, scan_folder = os.listdir, os.scandir
+        os.listdir = lambda path=".": self._shuffled(list_folder(path))
+        os.scandir = lambda path=".": _Entries(self._shuffled(scan_folder(path)))
+
+    def _shuffle_sets_of_layers(self):
+        """Of layers the hash is the address, by which Python orders a set."""
+        from napari.layers import Layer
+
+        Layer.__hash__ = lambda layer: vars(layer).setdefault(
+            "_chaos_hash", self._random.getrandbits(32)
+        )
+
+
+class _Entries(ExitStack):
+    """What `os.scandir` returns: entries to go through, and nothing to close any more."""
+
+    def __init__(self, entries):
+        super().__init__()
+        self._entries = iter(entries)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._entries)
