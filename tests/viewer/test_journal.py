@@ -1,5 +1,6 @@
 """What is written as one works: small, complete up to a kill, and bounded."""
 
+import os
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ scripted = import_module("scripted_session")
 
 from faulty_disks import small_disk  # noqa: E402
 from napari_sam3_assistant.core.prompts import Task  # noqa: E402
-from napari_sam3_assistant.io.session_folder import is_session, read_session  # noqa: E402
+from napari_sam3_assistant.io.session_folder import FORMAT, is_session, read_session  # noqa: E402
 from napari_sam3_assistant.session import journaling  # noqa: E402
 
 
@@ -157,6 +158,18 @@ def test_what_is_saved_leaves_no_journal_and_what_is_not_stays(binding, tmp_path
     again = go_on(tmp_path / "journals")
     assert len(again.viewer.layers["SAM3 points"].data) == 1
     again.close()
+
+
+def test_of_journals_of_the_same_time_the_latest_by_name_come_first(tmp_path):
+    made = [tmp_path / f"2026-11-26-1200{second:02}-a.sam3session" for second in (3, 7, 1, 5, 4, 9)]
+    for folder in made:
+        folder.mkdir()
+        (folder / "session.json").write_text(FORMAT)
+        for path in (folder / "session.json", folder):
+            os.utime(path, (1e9, 1e9))
+
+    assert journaling.find_left(tmp_path) == sorted(made, reverse=True)[:5]
+    assert not made[2].exists()
 
 
 def test_a_journal_that_can_not_be_opened_whole_stays(binding, tmp_path):

@@ -166,7 +166,7 @@ def read_object_classes(path: Path, listed: ClassList) -> dict[int, int]:
         If it can't be read, or names a class that the list has not.
     """
     named = read_object_names(path)
-    values = {name: listed.value(name) for name in set(named.values())}
+    values = {name: listed.value(name) for name in dict.fromkeys(named.values())}
     return {label: values[name] for label, name in named.items()}
 
 

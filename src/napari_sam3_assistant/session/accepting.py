@@ -193,7 +193,7 @@ class Accepting:
     def _step(self, begun: Sequence[Acceptance]) -> None:
         """Make room for what comes next: a step without the previews and their prompts."""
         before = self._undo.current
-        for image in {shown.target.image for shown in self._model.previews}:
+        for image in dict.fromkeys(shown.target.image for shown in self._model.previews):
             self._adapter.clear_prompts(image)
         self._model.previews = ()
         accepted = (*before.accepted, *(one.accepted for one in begun))

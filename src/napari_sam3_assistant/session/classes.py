@@ -259,7 +259,7 @@ class ObjectClasses:
         """Give propagated objects their classes, unless they are others than those of the step."""
         tracks = self._propagation.tracks
         same = [id_ for id_ in before if tracks.classes.get(id_, "") == before[id_]]
-        for name in {after[id_] for id_ in same}:
+        for name in dict.fromkeys(after[id_] for id_ in same):
             mine = {id_ for id_ in same if after[id_] == name}
             self._propagation.set_class(mine & tracks.ids, name)
 

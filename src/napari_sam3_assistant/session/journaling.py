@@ -84,7 +84,9 @@ def find_left(root: Path) -> list[Path]:
         found = [one for one in root.iterdir() if one.name.endswith(ENDING) and is_session(one)]
     except OSError:
         return []
-    left = sorted((one for one in found if not is_taken(one)), key=time_of, reverse=True)
+    # Their names tell the second; a disk may tell the time of several as the same.
+    free = sorted((one for one in found if not is_taken(one)), reverse=True)
+    left = sorted(free, key=time_of, reverse=True)
     for old in left[_MOST_KEPT:]:
         remove_session(old)
     return left[:_MOST_KEPT]

@@ -441,7 +441,7 @@ class SaveAndClean:
         written: list[tuple[Path, Axes | None]] = [(one.path, one.axes) for one in requests]
         written += [(one.path, one.axes) for one in stacks]
         written += [(one.path, one.axes) for one in accepted]
-        notes = {_explain_lost_place(path, axes) for path, axes in written}
+        notes = dict.fromkeys(_explain_lost_place(path, axes) for path, axes in written)
 
         def work(reporter: Reporter) -> Iterator[Path]:
             yield from save_results(requests, reporter)

@@ -295,7 +295,7 @@ class Session:
         if nothing:
             return
         self.note_edits()
-        for image in {model.image, *(shown.target.image for shown in model.previews)}:
+        for image in dict.fromkeys((model.image, *(one.target.image for one in model.previews))):
             self._adapter.clear_prompts(image)
         model.previews = ()
         prompts = self._adapter.prompt_state()
