@@ -177,7 +177,7 @@ class Gate:
 
 
 class GatedEngine:
-    """The built-in engine, which waits at a gate before it answers. It can't be interrupted."""
+    """An engine that waits at a gate before it answers. It can't be interrupted."""
 
     def __init__(self, engine, gate):
         self._engine = engine
@@ -193,16 +193,17 @@ class GatedEngine:
 
 
 @pytest.fixture
-def gate(monkeypatch):
-    """Put a gate into the built-in engine, so that a test says when a run goes on."""
+def gate(monkeypatch, request):
+    """Put a gate into an engine, the built-in one or that named: a test says when a run goes on."""
     from napari_sam3_assistant.engines import registry
     from napari_sam3_assistant.engines.base import EngineEntry
 
-    real = registry.find_entry("builtin")
+    name = getattr(request, "param", "builtin")
+    real = registry.find_entry(name)
     gate = Gate()
     gated = EngineEntry(
         real.spec, real.status, lambda *choice: GatedEngine(real.create(*choice), gate)
     )
-    monkeypatch.setitem(registry.entries(), "builtin", gated)
+    monkeypatch.setitem(registry.entries(), name, gated)
     yield gate
     gate.opened.set()

@@ -103,17 +103,18 @@ def test_a_sam_is_asked_at_a_grid_and_what_it_found_is_filtered_without_a_run(wi
     assert len(user.viewer.layers[PREVIEW].features) == found - 2
 
 
-def test_cancel_keeps_what_was_found(with_sam, monkeypatch):
+@pytest.mark.parametrize("gate", ["sam-transformers"], indirect=True)
+def test_cancel_keeps_what_was_found(gate, with_sam, monkeypatch):
     user = with_sam
-    monkeypatch.setattr(everything, "_PARTIAL_S", 0.5)
+    monkeypatch.setattr(everything, "_PARTIAL_S", -1.0)
     monkeypatch.setattr(everything, "_POINTS", 1)
     # One object, whose masks come one after the other.
     user.find(QDoubleSpinBox, "box_nms_thresh").setValue(0.7)
-    user.find(QSpinBox, "points_per_side").setValue(40)
     user.click("run_preview")
-    user.wait(lambda: user.has(PREVIEW) and " of 1600 points, " in user.status)
-    assert user.is_running
+    gate.passes.release(8)
+    user.wait(lambda: user.has(PREVIEW) and "8 of 16 points, " in user.status)
     user.click("cancel")
+    gate.opened.set()
     user.wait_for_end()
     assert user.preview.any()
     assert len(user.viewer.layers[PREVIEW].features) > 0
