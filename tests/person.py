@@ -32,8 +32,9 @@ class Person:
         if button is None:
             self.pick(name)
             return
-        assert button.isEnabled(), f"{name} is greyed out"
-        QTest.mouseClick(button, LEFT)
+        # Everybody waits until a button can be pressed.
+        self.qtbot.waitUntil(lambda: self.button(name).isEnabled(), timeout=240_000)
+        QTest.mouseClick(self.button(name), LEFT)
 
     def pick(self, name, menu_button="engine_menu"):
         """Click on an entry of a button's menu."""
@@ -43,7 +44,7 @@ class Person:
             self.qtbot.wait(10)
         entry = next((one for one in menu.actions() if one.objectName() == name), None)
         assert entry is not None, f"there is no {name}"
-        assert entry.isEnabled(), f"{name} is greyed out"
+        self.qtbot.waitUntil(entry.isEnabled, timeout=240_000)
         QTest.mouseClick(menu, LEFT, pos=menu.actionGeometry(entry).center())
 
     # -- the canvas -----------------------------------------------------------------------
