@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam3_assistant.session.runs import RunTimes
+from napari_sam3_assistant.session.engine import RunTimes
 
 LIMIT = 1.5
 quick, slow = st.floats(0, LIMIT), st.floats(LIMIT, 600, exclude_min=True)

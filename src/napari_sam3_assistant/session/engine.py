@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+import math
+import time
+from collections import defaultdict, deque
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from psygnal import Signal
 
@@ -21,7 +23,7 @@ from napari_sam3_assistant.engines.registry import EngineLease, acquire, lend
 from napari_sam3_assistant.errors import EngineError, ImageError
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.model import DeviceInUse, EncodeAhead, Level, Message
-from napari_sam3_assistant.workflows.segment import load, prefetch
+from napari_sam3_assistant.workflows.segment import SEGMENTING, load, prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.jobs import JobRunner
+    from napari_sam3_assistant.jobs import JobProgress, JobRunner
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.track import Tracking
@@ -372,3 +374,71 @@ class EmbeddingPrefetch:
                 self._tried.pop()
             else:
                 self.start_upcoming()
+
+
+class _Run(NamedTuple):
+    """The key of what a run saw, and how many seconds its encoding and its answer took."""
+
+    view: object
+    ready: float
+    answer: float
+
+
+def _size_class(view: ImageView) -> int:
+    """Return how large a plane is: those of one class are alike within a factor of four."""
+    return math.prod(view.shape).bit_length() // 2
+
+
+class RunTimes:
+    """How long an engine takes from prompts to a mask: as long as the quickest of its latest runs.
+
+    So a machine that is busy for a moment does not make an engine slow; one that is slow is known
+    by its first run. Planes of about the same size count, and all where none is known.
+
+    Parameters
+    ----------
+    latest : int
+        Of each engine and size of plane, how many runs count.
+    """
+
+    def __init__(self, latest: int = 3) -> None:
+        def make() -> deque[_Run]:
+            return deque(maxlen=latest)
+
+        self._runs: defaultdict[tuple[object, int], deque[_Run]] = defaultdict(make)
+
+    def note(self, engine: object, view: ImageView, ready: float, seconds: float) -> None:
+        """Take note of a run: when it had encoded the view, and how long it took in all."""
+        runs = self._runs[engine, _size_class(view)]
+        # An encoding that was there already says nothing of the next one.
+        known = next((one.ready for one in runs if one.view == view.key), ready)
+        runs.append(_Run(view.key, known, seconds - ready))
+
+    def expect(self, engine: object, view: ImageView) -> float | None:
+        """Return how many seconds the next run will take; None where that is not known."""
+        alike = self._runs.get((engine, _size_class(view)))
+        runs = alike or [
+            one for (known, _), others in self._runs.items() if known == engine for one in others
+        ]
+        if not runs:
+            return None
+        encoded = any(one.view == view.key for one in runs)
+        return min(one.answer + (0 if encoded else one.ready) for one in runs)
+
+
+class Stopwatch:
+    """Times a run, and when it had encoded the image, in seconds."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.ready = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """How long it has taken until now."""
+        return time.monotonic() - self._began
+
+    def note(self, progress: JobProgress) -> None:
+        """Take note of a step."""
+        if progress.step.message == SEGMENTING:
+            self.ready = self.elapsed

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 from psygnal import Signal
 
 from napari_sam3_assistant.core.lineage import Lineage
-from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import (
@@ -24,7 +23,6 @@ from napari_sam3_assistant.core.prompts import (
     prompt_kind,
 )
 from napari_sam3_assistant.core.tracks import (
-    COLUMNS,
     Direction,
     FrameResult,
     Span,
@@ -38,7 +36,6 @@ from napari_sam3_assistant.session.model import FramePlace, Level, Message
 from napari_sam3_assistant.session.results import as_object
 from napari_sam3_assistant.session.snapshots import StackSnapshot, TrackingState
 from napari_sam3_assistant.workflows.provenance import StackProvenance
-from napari_sam3_assistant.workflows.save import export_table, export_tracks
 from napari_sam3_assistant.workflows.track import Tracking
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
@@ -53,7 +50,6 @@ if TYPE_CHECKING:
         Mapping,
         Sequence,
     )
-    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
@@ -993,100 +989,3 @@ def _join_prompts(first: PromptSet, second: PromptSet) -> PromptSet:
         text=first.text,
         everything=first.everything,
     )
-
-
-CSV = ".csv"
-TRACK_ENDINGS: dict[str, ExportFormat | None] = {
-    CSV: None,
-    **{one.suffix: one for one in ExportFormat if one.has_tracks},
-}
-"""What tracks are written as, by the ending of their file or folder; None for the table."""
-
-
-class TrackTables:
-    """The verbs about tracks. All are called on the GUI thread.
-
-    The tracks are brought up to date at the end of each run and not with each frame: napari builds
-    the whole layer anew each time.
-    """
-
-    def __init__(self, services: Services, propagation: Propagation) -> None:
-        self._model, self._adapter = services.model, services.adapter
-        self._start = services.jobs.start
-        self._table, self._edited = propagation.tracks, propagation.edited
-        self._on_show = False
-        services.jobs.idle.connect(self._update)
-        self._edited.done.connect(self._update)
-        propagation.filtered.connect(self._update)
-        for event in (self._model.events.tracks_layer, self._model.events.lineage):
-            event.connect(self._update, max_args=0)
-        self._model.events.propagated.connect(self._on_propagated)
-
-    def export(self, path: Path, ending: str = CSV) -> Job:
-        """Write the tracks of the propagation as they are on show, in the format of an ending.
-
-        Parameters
-        ----------
-        path : Path
-            A CSV file with one row for each frame and object, which is replaced if it exists; or a
-            folder of the Cell Tracking Challenge or GEFF, which must not exist.
-        ending : str
-            Of :data:`TRACK_ENDINGS`: what a path without one of these is written as. Folders of
-            the Cell Tracking Challenge, such as ``01_RES``, need none; others get it.
-
-        Raises
-        ------
-        PromptError
-            If nothing was propagated.
-        ImageError
-            If the image, or its labels, are gone.
-        """
-        stack = self._model.propagated
-        if stack is None or len(self._table) == 0:
-            raise PromptError("There is nothing propagated yet.", "Press Start 3D Propagation.")
-        self._edited.check_done()
-        own = path.suffix.lower()
-        chosen = own if own in TRACK_ENDINGS else ending
-        format_ = TRACK_ENDINGS[chosen]
-        named = format_ is ExportFormat.CTC or (format_ is None and own)
-        if own != chosen and not named:
-            path = path.with_name(f"{path.name}{chosen}")
-        if format_ is None:
-            scale, table = self._adapter.tracks.scale(stack), self._table.copy()
-            rows = sum(1 for _ in table.rows())
-            said = f"Exported {pluralize(rows, 'row')} of tracks to {path}."
-            job = Job(
-                "The export",
-                lambda reporter: export_table(COLUMNS, table.cells(scale), path, reporter),
-            )
-        else:
-            pixels = self._adapter.stacks.pixels(stack)
-            count = len(self._table.ids - self._table.hidden)
-            said = f"Exported the tracks of {pluralize(count, 'object')} to {path}."
-            write = partial(export_tracks, parents=self._table.links())
-            job = Job("The export", partial(write, pixels, path, format_, pixels.axes))
-        job.yielded.connect(lambda _: setattr(self._model, "message", Message(said, Level.SUCCESS)))
-        return self._start(job)
-
-    def _on_propagated(self, stack: StackTarget | None) -> None:
-        if stack is None:
-            self._remove()
-
-    def _update(self) -> None:
-        stack = self._model.propagated
-        if not self._model.tracks_layer or stack is None:
-            self._remove()
-            return
-        if self._model.running:
-            # The end of the run brings them.
-            return
-        try:
-            self._adapter.tracks.show(stack, self._table)
-            self._on_show = True
-        except ImageError as error:
-            self._model.message = Message(str(error), Level.WARNING)
-
-    def _remove(self) -> None:
-        if self._on_show:
-            self._adapter.tracks.remove()
-            self._on_show = False

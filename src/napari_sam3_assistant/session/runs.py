@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections import defaultdict, deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
@@ -30,22 +29,21 @@ from napari_sam3_assistant.core.tiling import (
 )
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import Job, JobState
+from napari_sam3_assistant.session.engine import RunTimes, Stopwatch
 from napari_sam3_assistant.session.messages import format_outcome, format_prompts
 from napari_sam3_assistant.session.model import ActiveRoi, Level, Message, Preview
 from napari_sam3_assistant.session.undo import make_seed
 from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch
 from napari_sam3_assistant.workflows.provenance import RunProvenance
-from napari_sam3_assistant.workflows.segment import SEGMENTING, SegmentRequest, segment
+from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-    from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.images import PlaneRef
     from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
     from napari_sam3_assistant.core.results import Segmentation
-    from napari_sam3_assistant.jobs import JobProgress
     from napari_sam3_assistant.session.engine import EmbeddingPrefetch
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
@@ -57,6 +55,10 @@ if TYPE_CHECKING:
 
 _PROMPTS_GONE = "The prompts of the result before are gone with it; Undo brings both back."
 _EDITS_GONE = "It takes the place of the preview that you changed by hand; Undo brings that back."
+_BOXED = frozenset({PromptKind.BOXES, PromptKind.EXEMPLARS})
+"""Kinds whose prompts are drawn in one layer."""
+QUICK_S = 1.5
+"""An engine that answers a click within so many seconds answers it by itself."""
 
 
 class SegmentRun:
@@ -161,7 +163,7 @@ class SegmentRun:
         request = SegmentRequest(
             snapshot.view, snapshot.prompts, PredictOptions(model.threshold), region, in_steps=True
         )
-        timed = _Stopwatch()
+        timed = Stopwatch()
         shown: list[Preview] = []
         known = self._undo.current.prompts
 
@@ -412,80 +414,6 @@ def _explain_added(preview: Preview, kind: PromptKind, seed: RefineSeed | None) 
         return f"Object {seed.record.id} is corrected."
     others = len(preview.ids - preview.made_by(kind))
     return f"{pluralize(others, 'object')} found before stay{'s' * (others == 1)}."
-
-
-_BOXED = frozenset({PromptKind.BOXES, PromptKind.EXEMPLARS})
-"""Kinds whose prompts are drawn in one layer."""
-QUICK_S = 1.5
-"""An engine that answers a click within so many seconds answers it by itself."""
-
-
-class _Run(NamedTuple):
-    """The key of what a run saw, and how many seconds its encoding and its answer took."""
-
-    view: object
-    ready: float
-    answer: float
-
-
-def _size_class(view: ImageView) -> int:
-    """Return how large a plane is: those of one class are alike within a factor of four."""
-    return math.prod(view.shape).bit_length() // 2
-
-
-class RunTimes:
-    """How long an engine takes from prompts to a mask: as long as the quickest of its latest runs.
-
-    So a machine that is busy for a moment does not make an engine slow; one that is slow is known
-    by its first run. Planes of about the same size count, and all where none is known.
-
-    Parameters
-    ----------
-    latest : int
-        Of each engine and size of plane, how many runs count.
-    """
-
-    def __init__(self, latest: int = 3) -> None:
-        def make() -> deque[_Run]:
-            return deque(maxlen=latest)
-
-        self._runs: defaultdict[tuple[object, int], deque[_Run]] = defaultdict(make)
-
-    def note(self, engine: object, view: ImageView, ready: float, seconds: float) -> None:
-        """Take note of a run: when it had encoded the view, and how long it took in all."""
-        runs = self._runs[engine, _size_class(view)]
-        # An encoding that was there already says nothing of the next one.
-        known = next((one.ready for one in runs if one.view == view.key), ready)
-        runs.append(_Run(view.key, known, seconds - ready))
-
-    def expect(self, engine: object, view: ImageView) -> float | None:
-        """Return how many seconds the next run will take; None where that is not known."""
-        alike = self._runs.get((engine, _size_class(view)))
-        runs = alike or [
-            one for (known, _), others in self._runs.items() if known == engine for one in others
-        ]
-        if not runs:
-            return None
-        encoded = any(one.view == view.key for one in runs)
-        return min(one.answer + (0 if encoded else one.ready) for one in runs)
-
-
-class _Stopwatch:
-    """Times a run, and when it had encoded the image, in seconds."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self.ready = 0.0
-
-    @property
-    def elapsed(self) -> float:
-        """How long it has taken until now."""
-        return time.monotonic() - self._began
-
-    def note(self, progress: JobProgress) -> None:
-        """Take note of a step."""
-        if progress.step.message == SEGMENTING:
-            self.ready = self.elapsed
 
 
 def number_points(points: tuple[PointPrompt, ...], *, each: bool) -> tuple[PointPrompt, ...]:

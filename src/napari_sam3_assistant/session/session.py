@@ -11,17 +11,16 @@ from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
 from napari_sam3_assistant.core.results import list_candidates, replace_object
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.session.accepted_tracks import AcceptedTracks
 from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.annotating import FolderAnnotation
 from napari_sam3_assistant.session.availability import resolve
 from napari_sam3_assistant.session.classes import ObjectClasses
-from napari_sam3_assistant.session.computing import Computing
 from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
 from napari_sam3_assistant.session.filtering import Filtering
 from napari_sam3_assistant.session.jobs import Running, Services
 from napari_sam3_assistant.session.journaling import Journaling
+from napari_sam3_assistant.session.measuring import Measuring
 from napari_sam3_assistant.session.model import (
     ONLY_TOLD,
     REMEMBERED_OF_SCANS,
@@ -30,18 +29,18 @@ from napari_sam3_assistant.session.model import (
     Message,
     ScanModel,
 )
-from napari_sam3_assistant.session.model_setup import ModelSetup
+from napari_sam3_assistant.session.model_setup import Computing, ModelSetup
 from napari_sam3_assistant.session.opening import Opening
 from napari_sam3_assistant.session.other_labels import UseLabels
-from napari_sam3_assistant.session.propagation import Propagation, TrackTables
-from napari_sam3_assistant.session.results import Measuring, Results, SoftMasks
+from napari_sam3_assistant.session.propagation import Propagation
+from napari_sam3_assistant.session.results import Results, SoftMasks
 from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun
 from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Saving
 from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.storing import Storing
 from napari_sam3_assistant.session.thumbnails import Thumbnails
-from napari_sam3_assistant.session.track_corrections import TrackCorrections
+from napari_sam3_assistant.session.tracks import AcceptedTracks, TrackCorrections, TrackTables
 from napari_sam3_assistant.session.undo import Undo, make_seed
 from napari_sam3_assistant.workflows.figure import LabelsOnShow
 
