@@ -42,7 +42,7 @@ from napari_sam3_assistant.session.layer_files import saved_features
 from napari_sam3_assistant.session.model import KeptPlace, Level, Preview
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
-from napari_sam3_assistant.viewer.edits import is_locked
+from napari_sam3_assistant.viewer.label_pixels import is_locked
 from napari_sam3_assistant.viewer.roles import key_of
 from napari_sam3_assistant.workflows.edit_masks import accept as accept_objects
 from napari_sam3_assistant.workflows.edit_masks import write_accepted

@@ -8,7 +8,7 @@ from napari.layers import Labels, Points, Shapes
 from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, Task, Tool
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.viewer.geometry import DataMap
-from napari_sam3_assistant.viewer.points import is_positive
+from napari_sam3_assistant.viewer.prompt_layers import is_positive
 from napari_sam3_assistant.viewer.roles import Role, topmost
 
 

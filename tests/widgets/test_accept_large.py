@@ -7,7 +7,7 @@ import zarr
 from qtpy.QtCore import Qt
 
 from napari_sam3_assistant.viewer.binding import binding_for
-from napari_sam3_assistant.viewer.edits import is_locked
+from napari_sam3_assistant.viewer.label_pixels import is_locked
 
 ACCEPTED = "SAM3 live accepted labels"
 FIRST, SECOND = (30, 40), (85, 110)

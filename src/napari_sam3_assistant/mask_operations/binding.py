@@ -13,8 +13,8 @@ from napari_sam3_assistant.mask_operations.model import MaskModel, RightClick
 from napari_sam3_assistant.mask_operations.session import MaskSession
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.viewer.classes import share_classes
-from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.geometry import World, array_of
+from napari_sam3_assistant.viewer.label_pixels import edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.roles import key_of
 

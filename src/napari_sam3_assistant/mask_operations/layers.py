@@ -27,7 +27,6 @@ from napari_sam3_assistant.mask_operations.model import (
 )
 from napari_sam3_assistant.viewer.accepted import read_parents
 from napari_sam3_assistant.viewer.classes import class_names
-from napari_sam3_assistant.viewer.edits import edits_of, is_locked, lock
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
     World,
@@ -39,16 +38,15 @@ from napari_sam3_assistant.viewer.geometry import (
     transform_of,
 )
 from napari_sam3_assistant.viewer.images import image_layers, shape_of
-from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw_in_parts
-from napari_sam3_assistant.viewer.label_places import SOURCE, image_of, locate_labels
-from napari_sam3_assistant.viewer.roles import (
-    IMAGE,
-    ROLE,
-    Role,
-    key_of,
-    preserve_choices,
-    role_of,
+from napari_sam3_assistant.viewer.label_pixels import (
+    default_colours,
+    edits_of,
+    is_locked,
+    lock,
+    redraw_in_parts,
 )
+from napari_sam3_assistant.viewer.label_places import SOURCE, image_of, locate_labels
+from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, preserve_choices, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -45,7 +45,6 @@ from napari_sam3_assistant.session.messages import (
 from napari_sam3_assistant.session.model import KeptPlace
 from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels
 from napari_sam3_assistant.viewer.classes import class_names
-from napari_sam3_assistant.viewer.edits import edits_of, is_locked, lock
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,
@@ -57,7 +56,13 @@ from napari_sam3_assistant.viewer.geometry import (
     to_layer_axes,
 )
 from napari_sam3_assistant.viewer.images import shape_of
-from napari_sam3_assistant.viewer.label_pixels import kept_colours, redraw
+from napari_sam3_assistant.viewer.label_pixels import (
+    edits_of,
+    is_locked,
+    kept_colours,
+    lock,
+    redraw,
+)
 from napari_sam3_assistant.viewer.label_places import locate_labels
 from napari_sam3_assistant.viewer.roles import (
     NAMES,

@@ -28,8 +28,7 @@ from napari_sam3_assistant.session.model import (
     SessionModel,
 )
 from napari_sam3_assistant.session.session import Session
-from napari_sam3_assistant.viewer import points as point_features
-from napari_sam3_assistant.viewer import prompts
+from napari_sam3_assistant.viewer import prompt_layers
 from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 from napari_sam3_assistant.viewer.classes import (
     class_names,
@@ -38,11 +37,11 @@ from napari_sam3_assistant.viewer.classes import (
     share_classes,
 )
 from napari_sam3_assistant.viewer.correcting import Corrections
-from napari_sam3_assistant.viewer.edits import Strokes, edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
 from napari_sam3_assistant.viewer.geometry import array_of
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, file_of, image_layers
 from napari_sam3_assistant.viewer.keys import ON_RESULTS, Keys
+from napari_sam3_assistant.viewer.label_pixels import Strokes, edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.picking import (
     box_under,
@@ -545,7 +544,7 @@ class Binding(RefCounted):
             self.adapter.sources.note_drawn(self.viewer, layer)
             return
         if role_of(layer) is None and self.model.image:
-            prompts.adopt(layer, self._image_key())
+            prompt_layers.adopt(layer, self._image_key())
         if role_of(layer) in _EDITED:
             layer.events.paint.connect(self._on_painted)
             layer.events.data.connect(self._on_replaced)
@@ -758,7 +757,7 @@ class Binding(RefCounted):
         # In 3-D display nothing is drawn in any case, which the panel says; a click with a key held
         # is no prompt, such as Ctrl+click, which deletes an object.
         draws = event.button == 1 and self.viewer.dims.ndisplay == 2 and not event.modifiers
-        idle = prompts.explain_idle(layer) if draws else ""
+        idle = prompt_layers.explain_idle(layer) if draws else ""
         start = np.asarray(event.pos)
         self.drawing = True
         try:
@@ -861,7 +860,7 @@ class Binding(RefCounted):
             self.model.soft_masks = event.source.visible
 
     def _on_next_polarity(self, event: Event) -> None:
-        self.model.next_positive = point_features.next_positive(event.source)
+        self.model.next_positive = prompt_layers.next_positive(event.source)
         self._stack.on_next_object(event.source)
 
     def _begin_positive(self) -> None:

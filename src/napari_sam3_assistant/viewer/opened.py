@@ -22,7 +22,7 @@ from napari_sam3_assistant.viewer.geometry import array_of, transform_of
 from napari_sam3_assistant.viewer.images import find_image
 from napari_sam3_assistant.viewer.label_places import locate_labels
 from napari_sam3_assistant.viewer.previews import empty_shapes
-from napari_sam3_assistant.viewer.prompts import (
+from napari_sam3_assistant.viewer.prompt_layers import (
     ensure,
     read_states,
     restore_states,

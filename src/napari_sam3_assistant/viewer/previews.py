@@ -15,7 +15,6 @@ from napari_sam3_assistant.core.results import apply_edit, has_soft_masks
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.messages import object_features
 from napari_sam3_assistant.session.snapshots import Pixels
-from napari_sam3_assistant.viewer.edits import edits_of
 from napari_sam3_assistant.viewer.geometry import (
     World,
     file_axes,
@@ -30,6 +29,7 @@ from napari_sam3_assistant.viewer.label_pixels import (
     LeanColormap,
     current_colours,
     default_colours,
+    edits_of,
     kept_colours,
     redraw,
 )

@@ -1,4 +1,4 @@
-"""Prompt layers: how they are made, what of them counts, and what they hold, for undo."""
+"""What of the prompt layers counts: the prompts on a plane or through a stack."""
 
 from __future__ import annotations
 
@@ -25,19 +25,12 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
     Tool,
 )
-from napari_sam3_assistant.core.regions import Region, bounds_of
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.model import LayerChoice, PromptCounts
-from napari_sam3_assistant.session.saved import read_value, write_value
 from napari_sam3_assistant.session.snapshots import ImageSnapshot
-from napari_sam3_assistant.viewer import points as point_features
-from napari_sam3_assistant.viewer.geometry import (
-    DataMap,
-    array_of,
-    layer_transform,
-    result_transform,
-    to_layer_axes,
-)
+from napari_sam3_assistant.viewer import prompt_layers
+from napari_sam3_assistant.viewer.geometry import DataMap, array_of
 from napari_sam3_assistant.viewer.images import (
     ALL_IMAGES,
     DisplayedPlane,
@@ -47,26 +40,22 @@ from napari_sam3_assistant.viewer.images import (
     plane_position,
     shape_of,
 )
-from napari_sam3_assistant.viewer.label_pixels import note_written
-from napari_sam3_assistant.viewer.points import (
-    COLOURS,
-    OBJECT_ID,
-    POLARITY,
+from napari_sam3_assistant.viewer.prompt_layers import (
+    LAYER_TYPES,
+    State,
+    ensure,
+    get_ready,
     is_positive,
     read_ids,
     read_polarity,
-    set_features,
+    read_states,
+    restore_states,
 )
 from napari_sam3_assistant.viewer.roles import (
     IMAGE,
-    NAMES,
     Role,
-    clear_shapes,
-    find_spare,
     key_of,
-    move_to,
     preserve_choices,
-    role_metadata,
     role_of,
     topmost,
     with_role,
@@ -77,7 +66,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from napari.components import ViewerModel
-    from napari.utils.events import Event
 
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.session.model import PlaneTarget
@@ -94,126 +82,9 @@ ROLE_OF_KIND = {
     PromptKind.EXEMPLARS: Role.BOXES,
     PromptKind.MASK: Role.MASK,
 }
-LAYER_TYPES: dict[Role, type[Layer]] = {
-    Role.POINTS: Points,
-    Role.BOXES: Shapes,
-    Role.MASK: Labels,
-}
-_MODES = {Role.POINTS: "add", Role.BOXES: "add_rectangle", Role.MASK: "paint"}
-GO_ON = "Press Create Prompt Layer to go on with prompts."
-BOX_EDGE, BOX_FACE = "#2f9e44", "#2f9e4433"
-_POINT_SIZE = 12
 _HALF = 0.5 + 1e-3
 _LARGE = 1 << 27
 """From this many pixels on, painted layers are not looked through at each brush stroke."""
-
-
-def ensure(viewer: ViewerModel, displayed: DisplayedPlane, role: Role) -> Layer:
-    """Return the image's prompt layer of a role, made if it is not there, shown, open and armed.
-
-    A layer of the usual name and type that has no role yet is taken over.
-    """
-    image = key_of(displayed.layer)
-    layer = topmost(viewer.layers, role, image)
-    if layer is not None and role is Role.MASK and not _on_plane(layer, displayed):
-        layer = None
-    if layer is None:
-        layer = _take_spare(viewer, displayed, role)
-    if layer is None:
-        layer = _make(displayed, role)
-        viewer.add_layer(layer)
-    layer._reset_editable()  # noqa: SLF001 - napari's own rule of what can be edited, and where
-    get_ready(layer, role)
-    return layer
-
-
-def _take_spare(viewer: ViewerModel, displayed: DisplayedPlane, role: Role) -> Layer | None:
-    """Return a layer of points or boxes of an image that was closed, for this one."""
-    transform = layer_transform(displayed.layer, displayed.axes, displayed.world)
-    spare = find_spare(viewer.layers, role, len(transform["scale"]))
-    if spare is not None:
-        move_to(spare, transform)
-        spare.metadata.update(role_metadata(role, key_of(displayed.layer)))
-        viewer.layers.selection.active = spare
-    return spare
-
-
-def get_ready(layer: Layer, role: Role) -> None:
-    """Let the next click on a layer be a prompt."""
-    layer.visible = True
-    layer.mode = _MODES[role]
-
-
-def explain_idle(layer: Layer) -> str:
-    """Return why a click on a prompt layer draws nothing, and what to do; empty where it does."""
-    if layer.mode not in ("pan_zoom", "transform"):
-        return ""
-    state = "only moves the view now"
-    if not layer.visible:
-        state = "is hidden"
-    elif not layer.editable:
-        state = "is locked"
-    return f"“{layer.name}” {state}. {GO_ON}"
-
-
-def adopt(layer: Layer, image: str) -> None:
-    """Give a layer that has the name and type of a prompt layer its role."""
-    for role, kind in LAYER_TYPES.items():
-        if layer.name == NAMES[role] and isinstance(layer, kind):
-            layer.metadata.update(role_metadata(role, image))
-
-
-def _make(displayed: DisplayedPlane, role: Role) -> Layer:
-    transform = layer_transform(displayed.layer, displayed.axes, displayed.world)
-    common = {"name": NAMES[role], "metadata": role_metadata(role, key_of(displayed.layer))}
-    ndim = len(transform["scale"])
-    if role is Role.POINTS:
-        return make_points(ndim, {**common, **transform})
-    if role is Role.BOXES:
-        return make_boxes(ndim, {**common, **transform})
-    empty = to_layer_axes(np.zeros(displayed.shape, np.uint8), displayed.axes)
-    region = Region.whole(displayed.shape)
-    whole = result_transform(
-        displayed.layer, displayed.axes, displayed.world, displayed.plane, region
-    )
-    return Labels(empty, **common, **whole)
-
-
-def make_points(ndim: int, common: Mapping[str, Any]) -> Points:
-    """Return an empty layer for clicks, given its name, metadata and place."""
-    points = Points(
-        np.empty((0, ndim)),
-        ndim=ndim,
-        size=_POINT_SIZE,
-        canvas_size_limits=(0, _POINT_SIZE),
-        symbol="disc",
-        features={POLARITY: np.empty(0, object)},
-        feature_defaults={POLARITY: "positive"},
-        face_color=POLARITY,
-        face_color_cycle=COLOURS,
-        **common,
-    )
-    points.events.set_data.connect(_keep_size_on_screen)
-    return points
-
-
-def make_boxes(ndim: int, common: Mapping[str, Any]) -> Shapes:
-    """Return an empty layer for boxes, given its name, metadata and place."""
-    return Shapes(ndim=ndim, edge_color=BOX_EDGE, face_color=BOX_FACE, edge_width=2, **common)
-
-
-def _keep_size_on_screen(event: Event) -> None:
-    """Show points as large at any zoom; where there are none napari draws one, of size 0."""
-    points = event.source
-    on_show = len(points._view_data)  # noqa: SLF001 - an attribute that napari documents
-    points.canvas_size_limits = (_POINT_SIZE if on_show else 0, _POINT_SIZE)
-
-
-def _on_plane(layer: Layer, displayed: DisplayedPlane) -> bool:
-    """Return whether a painted layer lies on the plane on show."""
-    way = DataMap.between(displayed.layer, layer, displayed.world)
-    middle = way(plane_position(displayed, displayed.shape[0] / 2, displayed.shape[1] / 2))[0]
-    return bool(np.all(np.round(middle) >= 0) and np.all(np.round(middle) < array_of(layer).shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -561,82 +432,6 @@ def _iter_first_pixels(
     yield from zip(frames[inside].tolist(), firsts[inside], strict=True)
 
 
-if TYPE_CHECKING:
-    State = tuple[Any, ...]
-
-
-def read_states(layers: Iterable[Layer]) -> dict[str, State]:
-    """Return what each prompt layer holds, by layer; equal states compare equal."""
-    readers = {Role.POINTS: _points_state, Role.BOXES: _boxes_state, Role.MASK: _mask_state}
-    return {
-        key_of(layer): readers[role](layer)
-        for layer in layers
-        if (role := role_of(layer)) in readers
-    }
-
-
-def restore_states(layers: Iterable[Layer], kept: dict[str, State]) -> None:
-    """Put prompt layers back as they were; those that had no state are emptied."""
-    writers = {Role.POINTS: _put_points, Role.BOXES: _put_boxes, Role.MASK: _put_mask}
-    for layer in layers:
-        role = role_of(layer)
-        if role in writers:
-            writers[role](layer, kept.get(key_of(layer), ()))
-
-
-_OUTLINES = {"rectangle", "ellipse", "line", "path", "polygon"}
-
-
-def state_to_json(state: State) -> Any:  # noqa: ANN401 (JSON)
-    """Return what a prompt layer held as JSON."""
-    if not state:
-        return {}
-    if isinstance(state[0][0], slice):
-        bounds, kind, pixels = state
-        shape = [side.stop - side.start for side in bounds]
-        values = np.frombuffer(pixels, kind).reshape(shape)
-        return {"first": [int(side.start) for side in bounds], "pixels": write_value(values)}
-    if isinstance(state[0][0], str):
-        return {"boxes": [[kind, write_value(np.array(rows, float))] for kind, rows in state]}
-    rows, words, ids = zip(*state, strict=True)
-    numbers = [None if one is None else int(one) for one in ids]
-    return {"points": write_value(np.array(rows, float)), "polarity": words, "ids": numbers}
-
-
-def state_from_json(layer: Layer, value: object) -> State:
-    """Return what a prompt layer held.
-
-    Raises
-    ------
-    ValueError, KeyError, TypeError, IndexError
-        If it is damaged, or of another layer.
-    """
-    told, role, ndim = read_value(dict[str, Any], value), role_of(layer), layer.ndim
-    if role is Role.MASK and "pixels" in told:
-        pixels = read_value(np.ndarray, told["pixels"])
-        first = read_value(tuple[int, ...], told["first"])
-        if len(first) != ndim:
-            raise ValueError("a painted mask is of another layer")
-        sides = zip(first, pixels.shape, strict=True)
-        bounds = tuple(slice(start, start + side) for start, side in sides)
-        return (bounds, str(pixels.dtype), pixels.tobytes())
-    if role is Role.BOXES and "boxes" in told:
-        boxes = read_value(tuple[tuple[str, Any], ...], told["boxes"])
-        kinds = [kind for kind, _ in boxes]
-        if not set(kinds) <= _OUTLINES:
-            raise ValueError("an outline is of an unknown kind")
-        outlines = [read_value(np.ndarray, one).reshape(-1, ndim).tolist() for _, one in boxes]
-        return tuple(zip(kinds, (tuple(map(tuple, one)) for one in outlines), strict=True))
-    if role is Role.POINTS and "points" in told:
-        places = read_value(np.ndarray, told["points"]).reshape(-1, ndim).tolist()
-        words = read_value(tuple[str, ...], told["polarity"])
-        ids = read_value(tuple[int | None, ...], told["ids"])
-        return tuple(zip(map(tuple, places), words, ids, strict=True))
-    if told:
-        raise ValueError("prompts are those of another layer")
-    return ()
-
-
 def _leave_out(
     layer: Layer,
     displayed: DisplayedPlane,
@@ -667,61 +462,6 @@ def _is_on(prompt: Prompt | None, record: ObjectRecord) -> bool:
         return False
     shared = prompt.region.intersect(box)
     return 2 * shared.area > prompt.region.union(box).area
-
-
-def _points_state(layer: Points) -> State:
-    words = map(str, read_polarity(layer))
-    rows = zip(layer.data.tolist(), words, read_ids(layer), strict=True)
-    return tuple((tuple(row), word, object_id) for row, word, object_id in rows)
-
-
-def _put_points(layer: Points, state: State) -> None:
-    layer.selected_data = set()
-    layer.data = np.array([row for row, _, _ in state], float).reshape(-1, layer.ndim)
-    if state:
-        features = layer.features.copy()
-        features[POLARITY] = [word for _, word, _ in state]
-        if OBJECT_ID in features:
-            features[OBJECT_ID] = [object_id or 1 for _, _, object_id in state]
-        set_features(layer, features)
-
-
-def _boxes_state(layer: Shapes) -> State:
-    rows = (tuple(map(tuple, outline.tolist())) for outline in layer.data)
-    return tuple(zip(map(str, layer.shape_type), rows, strict=True))
-
-
-def _put_boxes(layer: Shapes, state: State) -> None:
-    clear_shapes(layer)
-    if state:
-        add_boxes(layer, [np.array(rows) for _, rows in state], [kind for kind, _ in state])
-
-
-def add_boxes(
-    layer: Shapes, outlines: Sequence[npt.NDArray[np.floating[Any]]], kinds: Sequence[str]
-) -> None:
-    """Add outlines of some kinds to a layer of boxes."""
-    layer.add(outlines, shape_type=list(kinds), edge_color=BOX_EDGE, face_color=BOX_FACE)
-
-
-def _mask_state(layer: Labels) -> State:
-    data = np.asarray(layer.data)
-    bounds = bounds_of(data)
-    crop = data[bounds]
-    return (bounds, str(crop.dtype), crop.tobytes()) if crop.size else ()
-
-
-def _put_mask(layer: Labels, state: State) -> None:
-    layer.data[...] = 0
-    if state:
-        bounds, dtype, pixels = state
-        painted = np.frombuffer(pixels, dtype).reshape([one.stop - one.start for one in bounds])
-        crop = layer.data[bounds]
-        # The user may have given the layer other pixels, of another type and shape.
-        if crop.shape == painted.shape:
-            crop[...] = painted
-    note_written(layer)
-    layer.refresh()
 
 
 _ROLE_OF_TOOL = {Tool.POINTS: Role.POINTS, Tool.BOX: Role.BOXES, Tool.MASK: Role.MASK}
@@ -870,12 +610,12 @@ class ViewerPrompts(ViewerImages):
         """Choose the polarity of the next click."""
         layer = self.points_layer(image)
         if layer is not None:
-            point_features.set_next_polarity(layer, positive=positive)
+            prompt_layers.set_next_polarity(layer, positive=positive)
 
     def flip_points(self, image: str) -> int:
         """Flip the selected points, or the latest one; returns how many."""
         layer = self.points_layer(image)
-        return 0 if layer is None else point_features.flip(layer)
+        return 0 if layer is None else prompt_layers.flip(layer)
 
     def mark_points(self, image: str, *, positive: bool) -> int:
         """Give the selected points a polarity; returns how many.
@@ -888,13 +628,13 @@ class ViewerPrompts(ViewerImages):
         layer = self.points_layer(image)
         if layer is None:
             raise PromptError("There is no points layer.", "Press Create Prompt Layer first.")
-        chosen = point_features.selected(layer)
+        chosen = prompt_layers.selected(layer)
         if not chosen:
             raise PromptError(
                 "Select one or more points before applying the positive/negative type.",
                 "Use the arrow tool of the points layer.",
             )
-        point_features.set_polarity(layer, dict.fromkeys(chosen, positive))
+        prompt_layers.set_polarity(layer, dict.fromkeys(chosen, positive))
         return len(chosen)
 
     def prompt_state(self) -> object:

@@ -14,11 +14,17 @@ from napari.utils.colormaps import (
 )
 
 from napari_sam3_assistant.session.saved import Entry, LayerPixels, read_value, write_value
-from napari_sam3_assistant.viewer import prompts as prompt_layers
 from napari_sam3_assistant.viewer.geometry import transform_of
 from napari_sam3_assistant.viewer.label_pixels import count_written, default_colours, kept_colours
-from napari_sam3_assistant.viewer.points import OBJECT_ID, POLARITY, set_features
-from napari_sam3_assistant.viewer.points import ensure as ensure_numbers
+from napari_sam3_assistant.viewer.prompt_layers import (
+    OBJECT_ID,
+    POLARITY,
+    add_boxes,
+    ensure_ids,
+    make_boxes,
+    make_points,
+    set_features,
+)
 from napari_sam3_assistant.viewer.roles import (
     IMAGE,
     LABEL,
@@ -382,13 +388,13 @@ def _make_vectors(
     each = {name: _each_from_json(one) for name, one in entry["each"].items() if name != "graph"}
     ndim = int(entry["ndim"])
     if role is Role.POINTS:
-        points = prompt_layers.make_points(ndim, common)
+        points = make_points(ndim, common)
         points.data = data[0].reshape(-1, ndim)
         return points
     if role is Role.BOXES:
-        shapes = prompt_layers.make_boxes(ndim, common)
+        shapes = make_boxes(ndim, common)
         if data:
-            prompt_layers.add_boxes(shapes, data, each["shape_type"])
+            add_boxes(shapes, data, each["shape_type"])
         return shapes
     if kind == "points":
         return Points(data[0].reshape(-1, ndim), ndim=ndim, **_given(each, "points"), **common)
@@ -412,7 +418,7 @@ def _put_features(layer: Layer, columns: dict[str, Any]) -> None:
     if role_of(layer) is Role.POINTS and not len(layer.data):
         # Without a point napari has no polarity for the next one.
         if OBJECT_ID in columns:
-            ensure_numbers(layer, 1)
+            ensure_ids(layer, 1)
     elif role_of(layer) is Role.POINTS and POLARITY in columns:
         features = layer.features.copy()
         for name, values in columns.items():

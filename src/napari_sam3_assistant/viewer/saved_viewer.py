@@ -23,11 +23,15 @@ from napari_sam3_assistant.session.saved import (
     write_value,
 )
 from napari_sam3_assistant.viewer import accepted as accepted_layer
-from napari_sam3_assistant.viewer.edits import edits_of
 from napari_sam3_assistant.viewer.geometry import array_of
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, shape_of
-from napari_sam3_assistant.viewer.label_pixels import forget_written, take_written, watch_written
-from napari_sam3_assistant.viewer.prompts import state_from_json, state_to_json
+from napari_sam3_assistant.viewer.label_pixels import (
+    edits_of,
+    forget_written,
+    take_written,
+    watch_written,
+)
+from napari_sam3_assistant.viewer.prompt_layers import state_from_json, state_to_json
 from napari_sam3_assistant.viewer.roles import Role, key_of, role_of
 from napari_sam3_assistant.viewer.saved_layers import (
     DERIVED,

@@ -14,7 +14,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.session.model import FramePlace, KeptPlace, Message, StackSeed
-from napari_sam3_assistant.viewer import points as point_features
+from napari_sam3_assistant.viewer import prompt_layers
 from napari_sam3_assistant.viewer.images import view_state
 from napari_sam3_assistant.viewer.picking import pick_once
 from napari_sam3_assistant.viewer.roles import Role, in_slot, key_of, role_of, slot_of
@@ -171,13 +171,13 @@ class StackBinding:
         under: list[int | None] = [0] * len(chosen)
         if stack is not None:
             under = self._adapter.stacks.objects_under(stack, layer, chosen)
-        words, ids = point_features.read_polarity(layer), point_features.read_ids(layer)
+        words, ids = prompt_layers.read_polarity(layer), prompt_layers.read_ids(layer)
         others = [one for point, one in enumerate(ids) if one and point not in chosen]
         objects: dict[int, int] = {}
         for point, here in zip(chosen, under, strict=True):
             if here is None:
                 continue
-            positive = point_features.is_positive(words[point])
+            positive = prompt_layers.is_positive(words[point])
             starts = wants_new and positive
             on_new = positive and model.each_click and not starts
             latest = objects[max(objects)] if objects else model.object_id
@@ -191,12 +191,12 @@ class StackBinding:
             model.message = Message(f"{said}{hint}")
         if objects:
             with self._adapter.mark_changes():
-                point_features.set_ids(layer, objects)
+                prompt_layers.set_ids(layer, objects)
             model.object_id = objects[max(objects)]
 
     def on_next_object(self, layer: Points) -> None:
         """Take note of the object of the next click."""
-        next_id = point_features.next_id(layer)
+        next_id = prompt_layers.next_id(layer)
         if next_id is not None and self._model.task is Task.VIDEO:
             self._model.object_id = next_id
 

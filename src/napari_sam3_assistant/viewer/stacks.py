@@ -27,7 +27,7 @@ from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.label_storage import delete_with, empty_labels
 from napari_sam3_assistant.session.model import StackTarget
 from napari_sam3_assistant.session.snapshots import StackCopy, StackPixels, StackSnapshot
-from napari_sam3_assistant.viewer import points as point_features
+from napari_sam3_assistant.viewer import prompt_layers
 from napari_sam3_assistant.viewer.accepted import AcceptedResult
 from napari_sam3_assistant.viewer.geometry import (
     World,
@@ -291,21 +291,19 @@ class StacksAdapter:
         layer = self._own_points(image)
         if layer is not None:
             with self._adapter.mark_changes():
-                point_features.ensure(layer, object_id)
-                point_features.show_numbers(layer, shown=True)
+                prompt_layers.ensure_ids(layer, object_id)
+                prompt_layers.show_numbers(layer, shown=True)
 
     def clicked_objects(self, image: str) -> set[int]:
         """Return the objects that clicks of an image are on."""
         layer = self._adapter.points_layer(image)
-        return (
-            {one for one in point_features.read_ids(layer) if one} if layer is not None else set()
-        )
+        return {one for one in prompt_layers.read_ids(layer) if one} if layer is not None else set()
 
     def hide_numbers(self, image: str) -> None:
         """Do not write beside each click which object it is on."""
         layer = self._own_points(image)
         if layer is not None:
-            point_features.show_numbers(layer, shown=False)
+            prompt_layers.show_numbers(layer, shown=False)
 
     def _own_points(self, image: str) -> Points | None:
         """Return an image's points layer, if it is not one of the user's: these are only read."""

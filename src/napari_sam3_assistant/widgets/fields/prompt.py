@@ -32,7 +32,7 @@ from napari_sam3_assistant.qt.controls import (
 )
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, Message
 from napari_sam3_assistant.viewer.keys import first_key, with_key
-from napari_sam3_assistant.viewer.prompts import GO_ON
+from napari_sam3_assistant.viewer.prompt_layers import GO_ON
 from napari_sam3_assistant.widgets.fields.stack import ObjectField
 
 if TYPE_CHECKING:

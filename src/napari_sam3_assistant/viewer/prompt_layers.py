@@ -1,0 +1,453 @@
+"""Prompt layers: how they are made, the features of points, and what they hold, for undo."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels, Layer, Points, Shapes
+
+from napari_sam3_assistant.core.regions import Region, bounds_of
+from napari_sam3_assistant.session.saved import read_value, write_value
+from napari_sam3_assistant.viewer.geometry import (
+    DataMap,
+    array_of,
+    layer_transform,
+    result_transform,
+    to_layer_axes,
+)
+from napari_sam3_assistant.viewer.images import DisplayedPlane, plane_position
+from napari_sam3_assistant.viewer.label_pixels import note_written
+from napari_sam3_assistant.viewer.roles import (
+    NAMES,
+    Role,
+    clear_shapes,
+    find_spare,
+    key_of,
+    move_to,
+    role_metadata,
+    role_of,
+    topmost,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+    from napari.utils.events import Event
+
+    from napari_sam3_assistant.core.images import Untyped
+
+
+POLARITY = "polarity"
+COLOURS = {"positive": "#2fb344", "negative": "#e03131"}
+
+_NAMES = (POLARITY, "prompt", "label", "class", "kind")
+_NEGATIVE = {"negative", "neg", "background", "bg", "0", "false", "exclude"}
+LAYER_TYPES: dict[Role, type[Layer]] = {
+    Role.POINTS: Points,
+    Role.BOXES: Shapes,
+    Role.MASK: Labels,
+}
+_MODES = {Role.POINTS: "add", Role.BOXES: "add_rectangle", Role.MASK: "paint"}
+GO_ON = "Press Create Prompt Layer to go on with prompts."
+BOX_EDGE, BOX_FACE = "#2f9e44", "#2f9e4433"
+_POINT_SIZE = 12
+_OUTLINES = {"rectangle", "ellipse", "line", "path", "polygon"}
+
+
+def is_positive(word: object) -> bool:
+    """Return whether a word says positive; what is not known to say negative does."""
+    text = str(word).strip().lower()
+    return text.removesuffix(".0") not in _NEGATIVE
+
+
+def feature_name(layer: Points) -> str | None:
+    """Return the name of the feature that holds the polarity, or None."""
+    return next((name for name in _NAMES if name in layer.features), None)
+
+
+def read_polarity(layer: Points) -> list[object]:
+    """Return each point's word; points without one are positive."""
+    name = feature_name(layer)
+    if name is None:
+        return ["positive"] * len(layer.data)
+    return list(layer.features[name])
+
+
+def set_next_polarity(layer: Points, *, positive: bool) -> None:
+    """Choose the polarity of the points that are added next."""
+    word = "positive" if positive else "negative"
+    if POLARITY in layer.features and layer.feature_defaults[POLARITY].iloc[0] != word:
+        defaults = layer.feature_defaults.copy()
+        defaults[POLARITY] = word
+        layer.feature_defaults = defaults
+
+
+def next_positive(layer: Points) -> bool:
+    """Return the polarity of the points that are added next."""
+    name = feature_name(layer)
+    return name is None or is_positive(layer.feature_defaults[name].iloc[0])
+
+
+def selected(layer: Points) -> set[int]:
+    """Return the selected points; napari leaves some selected that a script has taken away."""
+    return {at for at in layer.selected_data if at < len(layer.data)}
+
+
+def flip(layer: Points) -> int:
+    """Flip the selected points, or the latest one if none is; returns how many."""
+    chosen = selected(layer) or set(range(len(layer.data))[-1:])
+    words = read_polarity(layer)
+    set_polarity(layer, {at: not is_positive(words[at]) for at in chosen})
+    return len(chosen)
+
+
+def set_polarity(layer: Points, positive: Mapping[int, bool]) -> None:
+    """Set the polarity of single points.
+
+    Parameters
+    ----------
+    layer : Points
+        The layer.
+    positive : mapping of int to bool
+        By point, what it becomes.
+    """
+    if not positive:
+        return  # an empty column would be one of numbers, and its colours none that napari finds
+    features = layer.features.copy()
+    words = [str(word) for word in read_polarity(layer)]
+    for at, says in positive.items():
+        words[at] = "positive" if says else "negative"
+    features[feature_name(layer) or POLARITY] = words
+    set_features(layer, features)
+
+
+def set_features(layer: Points, features: Untyped) -> None:
+    """Set the features of the points that are there, and leave those of the next one.
+
+    napari takes the last point's for the next one, and none where there is no point.
+    """
+    defaults = layer.feature_defaults.copy()
+    layer.features = features
+    for name in features.columns.difference(defaults.columns):
+        defaults[name] = layer.feature_defaults[name]
+    layer.feature_defaults = defaults[list(features.columns)]
+
+
+OBJECT_ID = "object_id"
+
+
+def ensure_ids(layer: Points, next_id: int) -> None:
+    """Give a layer the feature, if it has none; the points that it has are on object 1.
+
+    Parameters
+    ----------
+    layer : Points
+        The layer.
+    next_id : int
+        The object that the next point is on.
+    """
+    if OBJECT_ID not in layer.features:
+        features = layer.features.copy()
+        features[OBJECT_ID] = np.ones(len(layer.data), int)
+        set_features(layer, features)
+    set_next_object(layer, next_id)
+
+
+def set_next_object(layer: Points, object_id: int) -> None:
+    """Choose the object of the points that are added next."""
+    if OBJECT_ID in layer.features and next_id(layer) != object_id:
+        defaults = layer.feature_defaults.copy()
+        defaults[OBJECT_ID] = object_id
+        layer.feature_defaults = defaults
+
+
+def next_id(layer: Points) -> int | None:
+    """Return the object of the points that are added next, or None."""
+    known = OBJECT_ID in layer.features
+    return _parse_id(layer.feature_defaults[OBJECT_ID].iloc[0]) if known else None
+
+
+def read_ids(layer: Points) -> list[int | None]:
+    """Return the object of each point; None where none is given."""
+    if OBJECT_ID not in layer.features:
+        return [None] * len(layer.data)
+    return [_parse_id(value) for value in layer.features[OBJECT_ID]]
+
+
+def set_ids(layer: Points, objects: Mapping[int, int]) -> None:
+    """Put points on other objects.
+
+    Parameters
+    ----------
+    layer : Points
+        The layer.
+    objects : mapping of int to int
+        By point, the object.
+    """
+    if not objects:
+        return  # as in set_polarity
+    features = layer.features.copy()
+    ids = [object_id or 1 for object_id in read_ids(layer)]
+    for point, object_id in objects.items():
+        ids[point] = object_id
+    features[OBJECT_ID] = ids
+    set_features(layer, features)
+
+
+def show_numbers(layer: Points, *, shown: bool) -> None:
+    """Write beside each point which object it is on, or write nothing."""
+    if shown and OBJECT_ID in layer.features:
+        layer.text = {
+            "string": f"{{{OBJECT_ID}}}",
+            "color": "white",
+            "size": 12,
+            "anchor": "upper_left",
+        }
+    layer.text.visible = shown
+
+
+def _parse_id(value: object) -> int | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return int(number) if math.isfinite(number) and number >= 1 else None
+
+
+def ensure(viewer: ViewerModel, displayed: DisplayedPlane, role: Role) -> Layer:
+    """Return the image's prompt layer of a role, made if it is not there, shown, open and armed.
+
+    A layer of the usual name and type that has no role yet is taken over.
+    """
+    image = key_of(displayed.layer)
+    layer = topmost(viewer.layers, role, image)
+    if layer is not None and role is Role.MASK and not _on_plane(layer, displayed):
+        layer = None
+    if layer is None:
+        layer = _take_spare(viewer, displayed, role)
+    if layer is None:
+        layer = _make(displayed, role)
+        viewer.add_layer(layer)
+    layer._reset_editable()  # noqa: SLF001 - napari's own rule of what can be edited, and where
+    get_ready(layer, role)
+    return layer
+
+
+def _take_spare(viewer: ViewerModel, displayed: DisplayedPlane, role: Role) -> Layer | None:
+    """Return a layer of points or boxes of an image that was closed, for this one."""
+    transform = layer_transform(displayed.layer, displayed.axes, displayed.world)
+    spare = find_spare(viewer.layers, role, len(transform["scale"]))
+    if spare is not None:
+        move_to(spare, transform)
+        spare.metadata.update(role_metadata(role, key_of(displayed.layer)))
+        viewer.layers.selection.active = spare
+    return spare
+
+
+def get_ready(layer: Layer, role: Role) -> None:
+    """Let the next click on a layer be a prompt."""
+    layer.visible = True
+    layer.mode = _MODES[role]
+
+
+def explain_idle(layer: Layer) -> str:
+    """Return why a click on a prompt layer draws nothing, and what to do; empty where it does."""
+    if layer.mode not in ("pan_zoom", "transform"):
+        return ""
+    state = "only moves the view now"
+    if not layer.visible:
+        state = "is hidden"
+    elif not layer.editable:
+        state = "is locked"
+    return f"“{layer.name}” {state}. {GO_ON}"
+
+
+def adopt(layer: Layer, image: str) -> None:
+    """Give a layer that has the name and type of a prompt layer its role."""
+    for role, kind in LAYER_TYPES.items():
+        if layer.name == NAMES[role] and isinstance(layer, kind):
+            layer.metadata.update(role_metadata(role, image))
+
+
+def _make(displayed: DisplayedPlane, role: Role) -> Layer:
+    transform = layer_transform(displayed.layer, displayed.axes, displayed.world)
+    common = {"name": NAMES[role], "metadata": role_metadata(role, key_of(displayed.layer))}
+    ndim = len(transform["scale"])
+    if role is Role.POINTS:
+        return make_points(ndim, {**common, **transform})
+    if role is Role.BOXES:
+        return make_boxes(ndim, {**common, **transform})
+    empty = to_layer_axes(np.zeros(displayed.shape, np.uint8), displayed.axes)
+    region = Region.whole(displayed.shape)
+    whole = result_transform(
+        displayed.layer, displayed.axes, displayed.world, displayed.plane, region
+    )
+    return Labels(empty, **common, **whole)
+
+
+def make_points(ndim: int, common: Mapping[str, Any]) -> Points:
+    """Return an empty layer for clicks, given its name, metadata and place."""
+    points = Points(
+        np.empty((0, ndim)),
+        ndim=ndim,
+        size=_POINT_SIZE,
+        canvas_size_limits=(0, _POINT_SIZE),
+        symbol="disc",
+        features={POLARITY: np.empty(0, object)},
+        feature_defaults={POLARITY: "positive"},
+        face_color=POLARITY,
+        face_color_cycle=COLOURS,
+        **common,
+    )
+    points.events.set_data.connect(_keep_size_on_screen)
+    return points
+
+
+def make_boxes(ndim: int, common: Mapping[str, Any]) -> Shapes:
+    """Return an empty layer for boxes, given its name, metadata and place."""
+    return Shapes(ndim=ndim, edge_color=BOX_EDGE, face_color=BOX_FACE, edge_width=2, **common)
+
+
+def _keep_size_on_screen(event: Event) -> None:
+    """Show points as large at any zoom; where there are none napari draws one, of size 0."""
+    points = event.source
+    on_show = len(points._view_data)  # noqa: SLF001 - an attribute that napari documents
+    points.canvas_size_limits = (_POINT_SIZE if on_show else 0, _POINT_SIZE)
+
+
+def _on_plane(layer: Layer, displayed: DisplayedPlane) -> bool:
+    """Return whether a painted layer lies on the plane on show."""
+    way = DataMap.between(displayed.layer, layer, displayed.world)
+    middle = way(plane_position(displayed, displayed.shape[0] / 2, displayed.shape[1] / 2))[0]
+    return bool(np.all(np.round(middle) >= 0) and np.all(np.round(middle) < array_of(layer).shape))
+
+
+State = tuple[Any, ...]
+
+
+def read_states(layers: Iterable[Layer]) -> dict[str, State]:
+    """Return what each prompt layer holds, by layer; equal states compare equal."""
+    readers = {Role.POINTS: _points_state, Role.BOXES: _boxes_state, Role.MASK: _mask_state}
+    return {
+        key_of(layer): readers[role](layer)
+        for layer in layers
+        if (role := role_of(layer)) in readers
+    }
+
+
+def restore_states(layers: Iterable[Layer], kept: dict[str, State]) -> None:
+    """Put prompt layers back as they were; those that had no state are emptied."""
+    writers = {Role.POINTS: _put_points, Role.BOXES: _put_boxes, Role.MASK: _put_mask}
+    for layer in layers:
+        role = role_of(layer)
+        if role in writers:
+            writers[role](layer, kept.get(key_of(layer), ()))
+
+
+def state_to_json(state: State) -> Any:  # noqa: ANN401 (JSON)
+    """Return what a prompt layer held as JSON."""
+    if not state:
+        return {}
+    if isinstance(state[0][0], slice):
+        bounds, kind, pixels = state
+        shape = [side.stop - side.start for side in bounds]
+        values = np.frombuffer(pixels, kind).reshape(shape)
+        return {"first": [int(side.start) for side in bounds], "pixels": write_value(values)}
+    if isinstance(state[0][0], str):
+        return {"boxes": [[kind, write_value(np.array(rows, float))] for kind, rows in state]}
+    rows, words, ids = zip(*state, strict=True)
+    numbers = [None if one is None else int(one) for one in ids]
+    return {"points": write_value(np.array(rows, float)), "polarity": words, "ids": numbers}
+
+
+def state_from_json(layer: Layer, value: object) -> State:
+    """Return what a prompt layer held.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, IndexError
+        If it is damaged, or of another layer.
+    """
+    told, role, ndim = read_value(dict[str, Any], value), role_of(layer), layer.ndim
+    if role is Role.MASK and "pixels" in told:
+        pixels = read_value(np.ndarray, told["pixels"])
+        first = read_value(tuple[int, ...], told["first"])
+        if len(first) != ndim:
+            raise ValueError("a painted mask is of another layer")
+        sides = zip(first, pixels.shape, strict=True)
+        bounds = tuple(slice(start, start + side) for start, side in sides)
+        return (bounds, str(pixels.dtype), pixels.tobytes())
+    if role is Role.BOXES and "boxes" in told:
+        boxes = read_value(tuple[tuple[str, Any], ...], told["boxes"])
+        kinds = [kind for kind, _ in boxes]
+        if not set(kinds) <= _OUTLINES:
+            raise ValueError("an outline is of an unknown kind")
+        outlines = [read_value(np.ndarray, one).reshape(-1, ndim).tolist() for _, one in boxes]
+        return tuple(zip(kinds, (tuple(map(tuple, one)) for one in outlines), strict=True))
+    if role is Role.POINTS and "points" in told:
+        places = read_value(np.ndarray, told["points"]).reshape(-1, ndim).tolist()
+        words = read_value(tuple[str, ...], told["polarity"])
+        ids = read_value(tuple[int | None, ...], told["ids"])
+        return tuple(zip(map(tuple, places), words, ids, strict=True))
+    if told:
+        raise ValueError("prompts are those of another layer")
+    return ()
+
+
+def _points_state(layer: Points) -> State:
+    words = map(str, read_polarity(layer))
+    rows = zip(layer.data.tolist(), words, read_ids(layer), strict=True)
+    return tuple((tuple(row), word, object_id) for row, word, object_id in rows)
+
+
+def _put_points(layer: Points, state: State) -> None:
+    layer.selected_data = set()
+    layer.data = np.array([row for row, _, _ in state], float).reshape(-1, layer.ndim)
+    if state:
+        features = layer.features.copy()
+        features[POLARITY] = [word for _, word, _ in state]
+        if OBJECT_ID in features:
+            features[OBJECT_ID] = [object_id or 1 for _, _, object_id in state]
+        set_features(layer, features)
+
+
+def _boxes_state(layer: Shapes) -> State:
+    rows = (tuple(map(tuple, outline.tolist())) for outline in layer.data)
+    return tuple(zip(map(str, layer.shape_type), rows, strict=True))
+
+
+def _put_boxes(layer: Shapes, state: State) -> None:
+    clear_shapes(layer)
+    if state:
+        add_boxes(layer, [np.array(rows) for _, rows in state], [kind for kind, _ in state])
+
+
+def add_boxes(
+    layer: Shapes, outlines: Sequence[npt.NDArray[np.floating[Any]]], kinds: Sequence[str]
+) -> None:
+    """Add outlines of some kinds to a layer of boxes."""
+    layer.add(outlines, shape_type=list(kinds), edge_color=BOX_EDGE, face_color=BOX_FACE)
+
+
+def _mask_state(layer: Labels) -> State:
+    data = np.asarray(layer.data)
+    bounds = bounds_of(data)
+    crop = data[bounds]
+    return (bounds, str(crop.dtype), crop.tobytes()) if crop.size else ()
+
+
+def _put_mask(layer: Labels, state: State) -> None:
+    layer.data[...] = 0
+    if state:
+        bounds, dtype, pixels = state
+        painted = np.frombuffer(pixels, dtype).reshape([one.stop - one.start for one in bounds])
+        crop = layer.data[bounds]
+        # The user may have given the layer other pixels, of another type and shape.
+        if crop.shape == painted.shape:
+            crop[...] = painted
+    note_written(layer)
+    layer.refresh()
