@@ -134,13 +134,13 @@ def settings_file(monkeypatch, tmp_path, journals):
     import napari.settings
     from qtpy.QtCore import QSettings
 
-    from napari_sam3_assistant.qt import settings_store
+    from napari_sam3_assistant.qt import dock
 
     # napari 0.9 keeps those of plugins in memory, like its own.
     getattr(napari.settings, "_clear_plugin_settings_cache", lambda: None)()
     file = tmp_path / "settings.ini"
     ini = QSettings.Format.IniFormat
-    monkeypatch.setattr(settings_store, "QSettings", lambda *_: QSettings(str(file), ini))
+    monkeypatch.setattr(dock, "QSettings", lambda *_: QSettings(str(file), ini))
     return file
 
 

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QListView, 
 from skimage.data import coins
 from superqt import QDoubleRangeSlider
 
-from napari_sam3_assistant.widgets.fields.figure import draw_figure
+from napari_sam3_assistant.widgets.fields.results import draw_figure
 
 _SETTLED = 30
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication
 
-from napari_sam3_assistant.widgets.live_points import live_points_of
-from napari_sam3_assistant.widgets.main_widget import MainWidget
+from napari_sam3_assistant.widgets.main_widget import MainWidget, live_points_of
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from scipy import ndimage
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
-from napari_sam3_assistant.widgets.fields.figure import draw_figure
+from napari_sam3_assistant.widgets.fields.results import draw_figure
 
 SHAPE, SCALE = (240, 300), 4  # a figure has 1200 pixels at least
 # Beside the legend and the scale bar.

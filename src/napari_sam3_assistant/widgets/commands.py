@@ -1,21 +1,29 @@
-"""The keys' commands for napari's command palette: one function each, by the table of keys."""
+"""What the manifest names: commands of the keys and of sessions, and File > Open of a session."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
+from qtpy.QtCore import QTimer
 
+from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.dock import chosen_viewer
+from napari_sam3_assistant.session.opening import is_stored
 from napari_sam3_assistant.viewer.binding import find_binding
 from napari_sam3_assistant.viewer.keys import HELD, SHORTCUTS
+from napari_sam3_assistant.widgets.fields.session import menu_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_sam3_assistant.widgets.fields.session import SessionMenu
+
 
 COMMANDS = tuple(one for one in SHORTCUTS if one.name != HELD)
 """Those that make sense without a key that is held."""
+_PLUGIN, _TITLE = "napari-sam3-assistant", "SAM3 Assistant"
 
 
 def __getattr__(name: str) -> Callable[[], None]:
@@ -32,3 +40,56 @@ def __getattr__(name: str) -> Callable[[], None]:
             binding.call(name)
 
     return command
+
+
+def save_session() -> None:
+    """Save the session."""
+    _call("save")
+
+
+def save_session_as() -> None:
+    """Save the session under another name."""
+    _call("save_as")
+
+
+def open_session() -> None:
+    """Open a session."""
+    _call("open_chosen")
+
+
+def portable_copy() -> None:
+    """Save everything into one folder."""
+    _call("save_copy")
+
+
+def _call(name: str) -> None:
+    menu = _menu()
+    show_errors(menu.model, getattr(menu, name))()
+
+
+def _menu() -> SessionMenu:
+    """Return the menu of the dock widget, which is opened if it is not."""
+    _, widget = chosen_viewer().window.add_plugin_dock_widget(_PLUGIN, _TITLE)
+    return menu_of(widget)
+
+
+def get_reader(path: str | list[str]) -> Callable[[str], list[tuple[Any, ...]]] | None:
+    """Return what opens a session; None for what is none.
+
+    Parameters
+    ----------
+    path : str or list of str
+        A folder ``*.sam3session``, or a workspace of version 4.5, ``*.sam3.json``.
+    """
+    return _open if isinstance(path, str) and is_stored(Path(path)) else None
+
+
+def _open(path: str) -> list[tuple[Any, ...]]:
+    """Open a session once napari is done with opening; there are no layers to add before."""
+
+    def later() -> None:
+        menu = _menu()
+        show_errors(menu.model, lambda: menu.open(Path(path)))()
+
+    QTimer.singleShot(0, later)
+    return [(None,)]  # as napari's readers say that there is nothing to add

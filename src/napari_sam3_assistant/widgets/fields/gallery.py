@@ -1,11 +1,14 @@
-"""Fields: the objects as pictures, in the order of a value."""
+"""Fields: the objects of the results as pictures, and the rows that all views of them take."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+import operator
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtGui import QKeyEvent
+import numpy as np
+from qtpy.QtCore import QAbstractTableModel, QEvent, QModelIndex, QObject, QSize, Qt
+from qtpy.QtGui import QIcon, QImage, QKeyEvent, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -19,18 +22,38 @@ from superqt.utils import signals_blocked
 
 from napari_sam3_assistant.qt.bind import show_errors, watch
 from napari_sam3_assistant.qt.controls import ElidedCombo
+from napari_sam3_assistant.session.messages import (
+    COLUMNS,
+    SAID,
+    SCORE,
+    UNIT,
+    column_titles,
+    column_values,
+    value_of,
+)
+from napari_sam3_assistant.session.model import FramePlace
+from napari_sam3_assistant.session.results import describe_row, format_row
 from napari_sam3_assistant.session.thumbnails import SIDE
-from napari_sam3_assistant.widgets.fields.result_rows import ResultRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from qtpy.QtCore import QModelIndex
+    import numpy.typing as npt
     from qtpy.QtWidgets import QStyleOptionViewItem
 
     from napari_sam3_assistant.session.model import ResultRow
+    from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
+
 _HEIGHT = 220
+_ROLE = Qt.ItemDataRole
+_NOWHERE = QModelIndex()
+_IN_ROW: dict[int, Callable[[ResultRow], object]] = {
+    1: lambda row: row.record.text,
+    2: lambda row: row.preview.target.plane.leading,
+    4: lambda row: row.record.score is not None,
+}
+"""What has to be there for a row to have something in a column; in the others each has."""
 
 
 def drop_by_key(view: QAbstractItemView, binding: Binding, rows: ResultRows) -> None:
@@ -175,3 +198,192 @@ class Gallery(QWidget):
             self._view.clearSelection()
         elif place != self._view.currentIndex().row() or not self._view.selectedIndexes():
             self._view.setCurrentIndex(self._rows.index(place, 0))
+
+
+def _make_icon(picture: npt.NDArray[np.uint8] | None) -> QIcon:
+    """Return a picture as Qt shows it; an empty one while it is being made."""
+    pixmap = QPixmap(SIDE, SIDE)
+    if picture is None:
+        pixmap.fill(Qt.GlobalColor.transparent)
+    else:
+        rows, columns, _ = picture.shape
+        data = np.ascontiguousarray(picture).tobytes()
+        shown = QImage(data, columns, rows, 3 * columns, QImage.Format.Format_RGB888)
+        pixmap = QPixmap.fromImage(shown)
+    return QIcon(pixmap)
+
+
+def _score_key(row: ResultRow) -> float:
+    return -math.inf if row.record.score is None else row.record.score
+
+
+_KEYS: tuple[Callable[[ResultRow], Any], ...] = (
+    lambda row: row.preview.target.name,
+    lambda row: row.record.text,
+    lambda row: row.parts[0].preview.target.plane.leading,
+    lambda row: row.record.id,
+    _score_key,
+    lambda row: row.area,
+)
+
+
+"""What has to be there for a row to have something in a column; in the others each has."""
+
+
+class ResultRows(QAbstractTableModel):
+    """Rows in the order and with the filter that the user has chosen."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._pictures = session.thumbnails
+        self._all: tuple[ResultRow, ...] = ()
+        self._shown: list[ResultRow] = []
+        self._places: dict[int, int] = {}
+        self._wanted = ""
+        self._order: tuple[int, bool] | None = None
+        self._model = session.model
+        self._titles: tuple[str, ...] = COLUMNS
+        self._empty: set[int] = set()
+        self._pictures.made.connect(self._on_picture)
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return self._titles
+
+    @property
+    def order(self) -> tuple[int, bool] | None:
+        """The column that the rows are sorted by, and whether the largest comes first."""
+        return self._order
+
+    @property
+    def shown(self) -> Sequence[ResultRow]:
+        """The rows that are shown, from the top."""
+        return self._shown
+
+    def show(self, rows: tuple[ResultRow, ...]) -> None:
+        """Show other rows; where they only go on, the view stays where it is."""
+        before, self._all = self._all, rows
+        plain = before and not self._wanted and self._order is None
+        # The same rows, and not only equal ones: these may have been measured.
+        if plain and len(rows) > len(before) and all(map(operator.is_, before, rows)):
+            self._empty = self._find_empty(self._empty, rows[len(before) :])
+            self._append(rows[len(before) :])
+            return
+        self._empty = self._find_empty(_IN_ROW, rows) if rows else set()
+        self._titles = (*COLUMNS, *column_titles(rows, self._model.columns.split(", ")))
+        if self._order is not None and self._order[0] >= len(self._titles):
+            self._order = None
+        self._arrange()
+
+    def filter(self, text: str) -> None:
+        """Show only rows of which a cell holds the text; areas are not looked at."""
+        self._wanted = text.strip().lower()
+        self._arrange()
+
+    @staticmethod
+    def _find_empty(columns: Iterable[int], rows: Sequence[ResultRow]) -> set[int]:
+        return {column for column in columns if not any(map(_IN_ROW[column], rows))}
+
+    def is_empty(self, column: int) -> bool:
+        """Return whether no row has anything in a column."""
+        return column in self._empty
+
+    def place_of(self, row: ResultRow | None) -> int:
+        """Return where a row is shown, or -1."""
+        if row is None:
+            return -1
+        # Those of frames are made anew.
+        found = self._places.get(id(row.record), -1)
+        if found < 0 and isinstance(row.preview, FramePlace) and row in self._shown:
+            return self._shown.index(row)
+        return found
+
+    def _append(self, rows: tuple[ResultRow, ...]) -> None:
+        if rows:
+            first = len(self._shown)
+            self.beginInsertRows(_NOWHERE, first, first + len(rows) - 1)
+            self._shown.extend(rows)
+            self._places.update((id(row.record), first + at) for at, row in enumerate(rows))
+            self.endInsertRows()
+
+    def _arrange(self) -> None:
+        self.beginResetModel()
+        self._shown = [row for row in self._all if not self._wanted or self._matches(row)]
+        if self._order is not None:
+            column, backwards = self._order
+            self._shown.sort(key=self._sort_key(column), reverse=backwards)
+        self._places = {id(row.record): place for place, row in enumerate(self._shown)}
+        self.endResetModel()
+
+    def caption(self, place: int) -> str:
+        """Return what stands under the picture of a row: its number, and what it is sorted by."""
+        row = self._shown[place]
+        title = SCORE if self._order is None else self._titles[self._order[0]]
+        value = value_of(row, title) if title != "Object ID" else None
+        return str(row.record.id) if value is None else f"{row.record.id}: {value:.3g}"
+
+    def _on_picture(self, row: ResultRow) -> None:
+        place = self._places.get(id(row.record))
+        if place is not None:
+            cell = self.index(place, 0)
+            self.dataChanged.emit(cell, cell, [_ROLE.DecorationRole])
+
+    def _sort_key(self, column: int) -> Callable[[ResultRow], Any]:
+        if column < len(COLUMNS):
+            return _KEYS[column]
+        title = self._titles[column]
+        if title in SAID:
+            return SAID[title]
+        # What is missing comes first, of numbers and of text.
+        nothing: float | str = "" if title == UNIT else -math.inf
+
+        def key(row: ResultRow) -> float | str:
+            (value,) = column_values(row.measured, [title])
+            return nothing if value is None else value
+
+        return key
+
+    def _matches(self, row: ResultRow) -> bool:
+        cells = (*describe_row(row), *(said(row) for said in SAID.values()))
+        return any(self._wanted in cell.lower() for cell in cells)
+
+    # -- what Qt asks for -------------------------------------------------------------------
+
+    def rowCount(self, parent: QModelIndex = _NOWHERE) -> int:
+        """Return how many rows are shown."""
+        return 0 if parent.isValid() else len(self._shown)
+
+    def columnCount(self, parent: QModelIndex = _NOWHERE) -> int:
+        """Return how many columns there are."""
+        return 0 if parent.isValid() else len(self._titles)
+
+    def data(self, index: QModelIndex, role: int = _ROLE.DisplayRole) -> object:
+        """Return what a cell shows."""
+        # The tooltip has the whole of what a narrow column cuts.
+        if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole):
+            titles = self._titles[len(COLUMNS) :]
+            return format_row(self._shown[index.row()], titles)[index.column()]
+        if role == _ROLE.DecorationRole and index.column() == 0:
+            return _make_icon(self._pictures.find(self._shown[index.row()]))
+        return Qt.AlignmentFlag.AlignCenter if role == _ROLE.TextAlignmentRole else None
+
+    def headerData(
+        self,
+        section: int,
+        orientation: Qt.Orientation,
+        role: int = _ROLE.DisplayRole,
+    ) -> object:
+        """Return the name of a column."""
+        if (
+            role in (_ROLE.DisplayRole, _ROLE.ToolTipRole)
+            and orientation == Qt.Orientation.Horizontal
+        ):
+            return self._titles[section]
+        return None
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column; -1 for the order in which the rows came."""
+        backwards = order == Qt.SortOrder.DescendingOrder
+        self._order = None if column < 0 else (column, backwards)
+        self._arrange()
