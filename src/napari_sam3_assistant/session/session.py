@@ -525,8 +525,9 @@ class Session:
         if mine:
             kept = self.saving.keep_left(mine)
             self.model.previews = tuple(one for one in found if one not in mine)
-            stay = f": what was found on it stays as layer {kept}" if kept else ""
-            self._say(f"“{name}” was removed{stay}.", Level.WARNING)
+            if kept:
+                stays = f"what was found on it stays as layer {kept}"
+                self._say(f"“{name}” was removed: {stays}.", Level.WARNING)
 
     def undo(self) -> None:
         """Take the last step back: a prompt, a run, or an acceptance.

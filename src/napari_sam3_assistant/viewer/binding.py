@@ -56,6 +56,7 @@ from napari_sam3_assistant.viewer.roles import (
     Role,
     disown,
     follow_units,
+    in_slot,
     is_ours,
     key_of,
     role_of,
@@ -642,12 +643,17 @@ class Binding(RefCounted):
             self.session.results.list_kept(key_of(layer))
         if role_of(layer) is Role.SCAN and not self.adapter.busy:
             self.session.results.forget_file_backed(*slot_of(layer))
+        # Later: napari may be removing several, by a list that it has made before, and can't go on
+        # when another of them is gone with this one.
         if role_of(layer) is Role.PREVIEW_LABELS and not self.adapter.busy:
-            left = [one for one in self.model.previews if one.slot != slot_of(layer)]
-            self.model.previews = tuple(left)
+            self._deliver(partial(self._drop_preview, slot_of(layer)))
         if not self.adapter.busy and isinstance(layer, Image):
-            # Later: napari may be removing several, by a list that it has made before.
             self._deliver(partial(self.session.part_from_image, key_of(layer), layer.name))
+
+    def _drop_preview(self, slot: tuple[str, str]) -> None:
+        """Forget the preview whose labels the user removed, unless there is a newer one."""
+        if in_slot(self.viewer.layers, Role.PREVIEW_LABELS, slot) is None:
+            self.model.previews = tuple(one for one in self.model.previews if one.slot != slot)
 
     def _take_back_hint(self, gone: Layer) -> None:
         """Say no more what to do with a layer that is gone, or what was done with the last one."""
