@@ -81,12 +81,12 @@ def test_what_is_changed_in_mask_operations_or_painted(open_advanced, on_disk):
     assert 2 not in np.array(layer.data)
     follows()
     user.wait(lambda: user.results == "Propagated labels: 1 object. Video session ready.")
-    assert set(user.viewer.layers["SAM3 propagated tracks"].data[:, 0]) == {1}
+    user.wait(lambda: set(user.viewer.layers["SAM3 propagated tracks"].data[:, 0]) == {1})
     press("mask_undo")
     follows()
     assert np.array_equal(layer.data, before)
     user.wait(lambda: user.results == "Propagated labels: 2 objects. Video session ready.")
-    assert set(user.viewer.layers["SAM3 propagated tracks"].data[:, 0]) == {1, 2}
+    user.wait(lambda: set(user.viewer.layers["SAM3 propagated tracks"].data[:, 0]) == {1, 2})
 
     # A stroke on a slice that had nothing, and back, by napari's brush.
     user.viewer.layers.selection.active = layer
