@@ -49,10 +49,15 @@ class Chaos:
 
     def pytest_collection_modifyitems(self, items):
         """Let files stay together, as what their tests share is made once for each."""
+        order = random.Random(self._seed)  # the same in all processes of one run
         files = defaultdict(list)
-        for item in items:
+        for item in sorted(items, key=lambda item: item.nodeid):
             files[item.path].append(item)
-        items[:] = [item for path in self._shuffled(files) for item in self._shuffled(files[path])]
+        for tests in files.values():
+            order.shuffle(tests)
+        paths = list(files)
+        order.shuffle(paths)
+        items[:] = [item for path in paths for item in files[path]]
 
     def pytest_runtest_setup(self, item):
         self._begin(item.nodeid)

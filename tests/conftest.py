@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import tempfile
+import time
 from collections import Counter
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -109,6 +110,19 @@ def _no_machine_is_too_slow():
         patched.setattr(batch, "_SECONDS", math.inf)
         patched.setattr(connection, "_CONNECT_SECONDS", 240)
         yield
+
+
+@pytest.fixture(scope="session")
+def when_collected():
+    """Wait for what comes of garbage collection: workers let go when they have told the end."""
+
+    def wait(is_so):
+        until = time.monotonic() + 240
+        while not is_so():
+            assert time.monotonic() < until
+            gc.collect()
+
+    return wait
 
 
 @pytest.fixture

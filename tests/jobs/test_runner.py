@@ -1,10 +1,8 @@
 """One thread, one job at a time."""
 
-import gc
 import subprocess
 import sys
 import threading
-import time
 import weakref
 
 from napari_sam3_assistant.core.progress import deliver_inline
@@ -58,7 +56,7 @@ def test_a_new_job_cancels_the_running_one_and_waits_for_it():
     assert results == ["result"]
 
 
-def test_a_job_that_is_over_is_not_kept():
+def test_a_job_that_is_over_is_not_kept(when_collected):
     class Pixels:
         """What a job works on."""
 
@@ -72,11 +70,8 @@ def test_a_job_that_is_over_is_not_kept():
     runner.start(job)
     assert job.wait(240)
     del job, work, pixels
-    deadline = time.monotonic() + 240  # the worker lets go a moment after it has told the end
-    while kept() is not None and time.monotonic() < deadline:
-        gc.collect()
 
-    assert kept() is None
+    when_collected(lambda: kept() is None)
     runner.close()
 
 

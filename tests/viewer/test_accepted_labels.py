@@ -7,7 +7,6 @@ import queue
 import stat
 import sys
 import threading
-import time
 from functools import partial
 from itertools import zip_longest
 
@@ -59,14 +58,17 @@ class Calls:
     def __init__(self):
         self._calls = queue.SimpleQueue()
         self._passes = None
+        self._held = threading.Event()
 
     def __call__(self, call):
         self._calls.put(call)
-        if self._passes is not None:
+        if self._passes is not None and not self._passes.acquire(blocking=False):
+            self._held.set()
             assert self._passes.acquire(timeout=240)
 
     def hold(self, after):
         """Have the worker wait when it has told something so many times more."""
+        self._held.clear()
         self._passes = threading.Semaphore(after)
 
     def let_go(self):
@@ -79,11 +81,11 @@ class Calls:
             self._calls.get(timeout=240)()
         return binding.model.message.text
 
-    def settle_held(self):
-        """Do what has come so far."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._calls.get(timeout=0.2)()
+    def settle_held(self, binding):
+        """Do what comes until the worker waits, or has nothing more to tell."""
+        while not self._calls.empty() or (binding.model.running and not self._held.is_set()):
+            with contextlib.suppress(queue.Empty):
+                self._calls.get(timeout=0.05)()
 
 
 @pytest.fixture
@@ -170,7 +172,7 @@ def test_many_objects_are_counted_and_not_listed(viewer, binding):
     assert accept(binding, (8, 8, 10, 10)) == "Accepted: object 2026. Ready for the next object."
 
 
-def test_a_stack_beyond_two_gigabytes(viewer, binding):
+def test_a_stack_beyond_two_gigabytes(viewer, binding, when_collected):
     image = da.zeros((40, 4000, 4000), np.uint8, chunks=(1, 1000, 1000))
     viewer.add_image(image, name="movie", contrast_limits=(0, 255))
     viewer.dims.set_point(0, 7)
@@ -189,8 +191,7 @@ def test_a_stack_beyond_two_gigabytes(viewer, binding):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     viewer.layers.remove(layer)
     del layer
-    gc.collect()
-    assert not folder.exists()
+    when_collected(lambda: not folder.exists())
 
 
 def step(binding, *verbs):
@@ -318,17 +319,14 @@ def test_beside_the_file_of_their_image_they_stay(viewer, binding, opened, tmp_p
     assert [path.name for path in (tmp_path / "cells_accepted.ome.zarr").iterdir()] == ["mine"]
 
 
-def test_an_empty_folder_goes_with_its_layer(viewer, binding, opened, tmp_path):
+def test_an_empty_folder_goes_with_its_layer(viewer, binding, opened, tmp_path, when_collected):
     opened()
     accept(binding, (10, 20, 30, 50))
     folder = tmp_path / "cells_accepted.ome.zarr"
     step(binding, "undo")
     assert folder.is_dir()
     viewer.layers.clear()
-    until = time.monotonic() + 240  # the worker lets go of what it has done
-    while folder.exists() and time.monotonic() < until:
-        gc.collect()
-    assert not folder.exists()
+    when_collected(lambda: not folder.exists())
 
 
 def find(binding, disc):
@@ -352,7 +350,7 @@ def test_cancelled_at_any_moment_nothing_or_all_is_there(
     preview = find(binding, disc)
     calls.hold(after)
     binding.session.accept()
-    calls.settle_held()
+    calls.settle_held(binding)
     binding.session.cancel()
     calls.let_go()
     said = binding.settle()
@@ -377,7 +375,7 @@ def test_what_comes_meanwhile_waits_or_says_so(viewer, binding, opened, calls, d
     show(binding, [Region(0, 0, 6, 6)])
     calls.hold(2)
     binding.session.accept()
-    calls.settle_held()
+    calls.settle_held(binding)
     layer = viewer.layers[ACCEPTED]
     assert binding.model.running
     assert not layer.editable
@@ -408,7 +406,7 @@ def test_closing_the_widget_waits_for_what_is_written(viewer, binding, opened, c
     show(binding, [Region(10, 20, 30, 50)])
     calls.hold(2)
     binding.session.accept()
-    calls.settle_held()
+    calls.settle_held(binding)
     binding.close()
     calls.let_go()
     binding.settle()

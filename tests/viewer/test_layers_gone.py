@@ -1,7 +1,5 @@
 """What stays behind when a layer or the session goes: nothing."""
 
-import gc
-import time
 import weakref
 from contextlib import suppress
 
@@ -14,7 +12,9 @@ from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import NothingNew
 
 
-def test_a_removed_image_is_freed_with_what_was_found_on_it(viewer, binding, run, disc):
+def test_a_removed_image_is_freed_with_what_was_found_on_it(
+    viewer, binding, run, disc, when_collected
+):
     image = viewer.add_image(disc.copy(), name="cells")
     pixels = weakref.ref(image.data)
     binding.arm()
@@ -24,13 +24,12 @@ def test_a_removed_image_is_freed_with_what_was_found_on_it(viewer, binding, run
     viewer.layers.remove(image)
     del image
     binding.session.undo()
-    gc.collect()
 
-    assert pixels() is None
+    when_collected(lambda: pixels() is None)
     assert binding.model.previews == ()
 
 
-def test_a_removed_stack_is_freed_with_what_was_propagated(viewer, binding, disc):
+def test_a_removed_stack_is_freed_with_what_was_propagated(viewer, binding, disc, when_collected):
     image = viewer.add_image(np.stack([disc, disc]), name="cells")
     pixels = weakref.ref(image.data)
     propagate(viewer, binding)
@@ -38,11 +37,8 @@ def test_a_removed_stack_is_freed_with_what_was_propagated(viewer, binding, disc
     viewer.layers.remove("SAM3 propagated preview labels")
     viewer.layers.remove(image)
     del image
-    deadline = time.monotonic() + 240  # the worker lets go of the stack
-    while pixels() is not None and time.monotonic() < deadline:
-        gc.collect()
 
-    assert pixels() is None
+    when_collected(lambda: pixels() is None)
 
 
 def propagate(viewer, binding):
@@ -100,18 +96,18 @@ def test_a_saved_propagation_picks_no_row_of_a_preview(viewer, binding, run, dis
 class TestEncodings:
     """What an engine keeps of an image goes with the image, and with its pixels."""
 
-    def test_of_a_removed_image_go(self, viewer, binding, run, disc):
+    def test_of_a_removed_image_go(self, viewer, binding, run, disc, when_collected):
         image = viewer.add_image(disc.copy(), name="cells")
         store = self.encoded(viewer, binding, run)
         viewer.layers.remove(image)
         del image
-        self.wait_until_empty(store)
+        when_collected(lambda: not len(store))
 
-    def test_of_replaced_pixels_go(self, viewer, binding, run, disc):
+    def test_of_replaced_pixels_go(self, viewer, binding, run, disc, when_collected):
         image = viewer.add_image(disc.copy(), name="cells")
         store = self.encoded(viewer, binding, run)
         image.data = disc[::-1].copy()
-        self.wait_until_empty(store)
+        when_collected(lambda: not len(store))
 
     def encoded(self, viewer, binding, run):
         binding.arm()
@@ -120,12 +116,6 @@ class TestEncodings:
         store = binding.session.engine.loaded._store  # noqa: SLF001 - nobody else tells what is kept
         assert len(store) == 1
         return store
-
-    def wait_until_empty(self, store):
-        deadline = time.monotonic() + 240  # the worker lets go of what it has done
-        while len(store) and time.monotonic() < deadline:
-            gc.collect()
-        assert len(store) == 0
 
 
 @pytest.mark.parametrize(
