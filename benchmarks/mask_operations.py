@@ -20,8 +20,7 @@ import zarr
 
 from napari_sam3_assistant.core.masks.cleanup import delete_components, remove_small
 from napari_sam3_assistant.core.masks.components import find_components
-from napari_sam3_assistant.core.masks.holes import fill_holes
-from napari_sam3_assistant.core.masks.morphology import smooth
+from napari_sam3_assistant.core.masks.morphology import fill_holes, smooth
 
 SIDE, PITCH = 4096, 40
 HUGE, CHUNK = 60_000, 1000

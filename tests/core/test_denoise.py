@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import disk
 
-from napari_sam3_assistant.core.denoise import average_alike
+from napari_sam3_assistant.core.display import average_alike
 
 SHAPE = (80, 90)
 

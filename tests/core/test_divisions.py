@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import disk
 
-from napari_sam3_assistant.core.divisions import Division, find_divisions, split_parts
+from napari_sam3_assistant.core.lineage import Division, find_divisions, split_parts
 
 SHAPE = (90, 120)
 

@@ -13,8 +13,8 @@ from pycocotools.coco import COCO
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.core.masks.labels import ImagePlace
 from napari_sam3_assistant.core.masks.objects import Classes
-from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
 from napari_sam3_assistant.io.exports import save_coco
 

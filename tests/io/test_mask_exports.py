@@ -17,8 +17,8 @@ from shapely.geometry import shape as shapely_shape
 from skimage.draw import disk, polygon2mask
 
 from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.masks.labels import ImagePlace
 from napari_sam3_assistant.core.masks.objects import Classes
-from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.exports import save_coco, save_geojson, save_rois, save_yolo
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr

@@ -21,7 +21,7 @@ from napari.layers import Image
 from napari.layers._source import layer_source
 
 from napari_sam3_assistant.core.images import PlaneRef
-from napari_sam3_assistant.core.masks.accept import AcceptRequest
+from napari_sam3_assistant.core.masks.merge import AcceptRequest
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.regions import Region
@@ -445,7 +445,7 @@ KILLED = """
 import os, signal, sys
 import numpy as np
 from napari_sam3_assistant.core.axes import make_axes
-from napari_sam3_assistant.core.masks.accept import AcceptRequest
+from napari_sam3_assistant.core.masks.merge import AcceptRequest
 from napari_sam3_assistant.io.ome_zarr_labels import create_ome_zarr
 from napari_sam3_assistant.workflows.edit_masks import accept
 

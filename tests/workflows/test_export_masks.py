@@ -6,8 +6,8 @@ import pytest
 import tifffile
 
 from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.masks.labels import ImagePlace
 from napari_sam3_assistant.core.masks.objects import ExportFormat, with_suffix
-from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.workflows.save import MaskExport, export_masks
 

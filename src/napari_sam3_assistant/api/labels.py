@@ -11,10 +11,16 @@ import numpy as np
 from napari_sam3_assistant.api.segment import read_input
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.classes import ClassList
-from napari_sam3_assistant.core.masks.labels import Connectivity, check_labels, read, whole_box
+from napari_sam3_assistant.core.masks.labels import (
+    Connectivity,
+    ImagePlace,
+    check_labels,
+    plane_names,
+    read,
+    whole_box,
+)
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.masks.operations import LabelsPart
-from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
 from napari_sam3_assistant.core.measurements import MORE, VOLUME_MORE
 from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.progress import NullReporter

@@ -14,7 +14,7 @@ from napari_sam3_assistant.api.engines import engine_for, open_engine
 from napari_sam3_assistant.core.axes import axis_kind, make_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import AnyArray, Untyped, level_zero
-from napari_sam3_assistant.core.masks.place import plane_names
+from napari_sam3_assistant.core.masks.labels import plane_names
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.progress import NullReporter, Reporter

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.labels import ImagePlace
     from napari_sam3_assistant.core.masks.objects import Classes, PlaneObject
-    from napari_sam3_assistant.core.masks.place import ImagePlace
 
 
 def save_coco(

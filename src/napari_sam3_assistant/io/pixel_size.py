@@ -13,11 +13,13 @@ from tifffile.tifffile import svs_description_metadata
 from napari_sam3_assistant.core.axes import (
     Axis,
     axis_kind,
+    convert_unit,
     ends_in_channels,
     explain_place,
     make_axes,
+    ome_symbol,
+    parse_unit,
 )
-from napari_sam3_assistant.core.units import convert_unit, ome_symbol, parse_unit
 from napari_sam3_assistant.errors import ExportError
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ import numpy as np
 from napari_sam3_assistant.core.axes import Axis, ImageAxes, axis_kind
 from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef
-from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
+from napari_sam3_assistant.core.masks.labels import ImagePlace, plane_names
 from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,

@@ -13,9 +13,13 @@ from napari.layers import Labels, Shapes
 from napari.utils import DirectLabelColormap
 
 from napari_sam3_assistant.core.axes import axis_kind
-from napari_sam3_assistant.core.masks.labels import check_labels, is_writable
+from napari_sam3_assistant.core.masks.labels import (
+    ImagePlace,
+    check_labels,
+    is_writable,
+    plane_names,
+)
 from napari_sam3_assistant.core.masks.objects import Classes
-from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.model import (
     LabelsChoice,

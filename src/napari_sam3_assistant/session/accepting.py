@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam3_assistant.core.lineage import Lineage
-    from napari_sam3_assistant.core.masks.accept import AcceptedObjects
     from napari_sam3_assistant.core.masks.edits import LabelEdit
+    from napari_sam3_assistant.core.masks.merge import AcceptedObjects
     from napari_sam3_assistant.core.tracks import TrackTable
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import PlaneTarget, Preview, StackTarget

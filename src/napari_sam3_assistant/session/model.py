@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import ImageAxes
-    from napari_sam3_assistant.core.divisions import Division
     from napari_sam3_assistant.core.images import LazyArray, PlaneRef
+    from napari_sam3_assistant.core.lineage import Division
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region

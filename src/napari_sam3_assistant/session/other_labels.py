@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.axes import make_axes
-from napari_sam3_assistant.core.masks.accept import LabelMask
 from napari_sam3_assistant.core.masks.labels import Box, find_boxes
+from napari_sam3_assistant.core.masks.merge import LabelMask
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import MaskPrompt, Task
 from napari_sam3_assistant.errors import ImageError, MaskError, PromptError, Sam3AssistantError

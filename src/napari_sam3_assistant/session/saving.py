@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam3_assistant.core.masks.accept import find_new
+from napari_sam3_assistant.core.masks.merge import find_new
 from napari_sam3_assistant.core.masks.objects import explain_lost, explain_lost_place, format_of
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress

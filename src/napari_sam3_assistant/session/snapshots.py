@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.display import FrameSource, ImageView
     from napari_sam3_assistant.core.images import AnyArray
-    from napari_sam3_assistant.core.masks.accept import ObjectMask
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.masks.merge import ObjectMask
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.stitching import Known
     from napari_sam3_assistant.session.model import PlaneTarget, StackTarget

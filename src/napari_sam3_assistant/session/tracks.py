@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from napari_sam3_assistant.core.divisions import find_divisions, split_parts
-from napari_sam3_assistant.core.lineage import Lineage, Relabel, valid_links
+from napari_sam3_assistant.core.lineage import (
+    Lineage,
+    Relabel,
+    find_divisions,
+    split_parts,
+    valid_links,
+)
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.divisions import Division
+    from napari_sam3_assistant.core.lineage import Division
     from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.regions import Region

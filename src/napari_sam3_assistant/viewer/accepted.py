@@ -14,7 +14,6 @@ from scipy import ndimage
 from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.core.axes import axis_kind
-from napari_sam3_assistant.core.masks.accept import AcceptRequest
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import (
     box_shape,
@@ -24,6 +23,7 @@ from napari_sam3_assistant.core.masks.labels import (
     whole_box,
     write_smaller,
 )
+from napari_sam3_assistant.core.masks.merge import AcceptRequest
 from napari_sam3_assistant.core.stitching import Known, ObjectsBySlice
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.session.label_storage import (
@@ -85,8 +85,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes, ImageAxes
     from napari_sam3_assistant.core.images import AnyArray
-    from napari_sam3_assistant.core.masks.accept import AcceptedObjects, ObjectMask
     from napari_sam3_assistant.core.masks.labels import Box, PlaneOfLabels
+    from napari_sam3_assistant.core.masks.merge import AcceptedObjects, ObjectMask
     from napari_sam3_assistant.core.prompts import MaskPrompt
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.session.model import PlaneTarget, Preview

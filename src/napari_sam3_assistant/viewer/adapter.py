@@ -11,7 +11,7 @@ from napari.layers import Labels
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.display import ImageView
-from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
+from napari_sam3_assistant.core.masks.labels import ImagePlace, plane_names
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, MaskError
 from napari_sam3_assistant.session.label_storage import IN_MEMORY
@@ -55,9 +55,9 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import LazyArray, RawPlane, Untyped
-    from napari_sam3_assistant.core.masks.accept import AcceptRequest
     from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
     from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
+    from napari_sam3_assistant.core.masks.merge import AcceptRequest
     from napari_sam3_assistant.core.prompts import MaskPrompt
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.stitching import StitchedObject

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam3_assistant.core.axes import axis_kind
-from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
+from napari_sam3_assistant.core.masks.labels import ImagePlace, plane_names
 from napari_sam3_assistant.viewer.geometry import DataMap, World, array_of, file_axes, unit_name
 from napari_sam3_assistant.viewer.images import image_layers, shape_of
 from napari_sam3_assistant.viewer.roles import IMAGE, key_of

@@ -11,7 +11,6 @@ from napari.layers import Labels, Tracks
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.display import FrameSource
-from napari_sam3_assistant.core.masks.accept import LabelMask
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import (
     FilteredLabels,
@@ -20,6 +19,7 @@ from napari_sam3_assistant.core.masks.labels import (
     unfiltered,
     union_box,
 )
+from napari_sam3_assistant.core.masks.merge import LabelMask
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.stitching import Known
 from napari_sam3_assistant.core.tracks import TrackScale

@@ -21,8 +21,8 @@ import numpy as np
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.axes import make_axes, order_as
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
+from napari_sam3_assistant.core.masks.labels import ImagePlace
 from napari_sam3_assistant.core.masks.objects import ANY_CLASS, Classes
-from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.results import Provenance

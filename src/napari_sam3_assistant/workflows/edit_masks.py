@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.masks.accept import find_free
 from napari_sam3_assistant.core.masks.components import Components, find_components
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between, classify_pixels
 from napari_sam3_assistant.core.masks.labels import (
@@ -18,6 +17,7 @@ from napari_sam3_assistant.core.masks.labels import (
     whole_box,
     write_smaller,
 )
+from napari_sam3_assistant.core.masks.merge import find_free
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import (
     ExportError,
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.images import AnyArray
-    from napari_sam3_assistant.core.masks.accept import AcceptedObjects, AcceptRequest
     from napari_sam3_assistant.core.masks.labels import Box, Connectivity, LabelArray
+    from napari_sam3_assistant.core.masks.merge import AcceptedObjects, AcceptRequest
     from napari_sam3_assistant.core.masks.operations import LabelsPart, MaskOperation
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.io.edit_journal import JournaledEdit

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.denoise import average_alike
+from napari_sam3_assistant.core.display import average_alike
 from napari_sam3_assistant.core.linking import (
     Followed,
     LinkedFrame,

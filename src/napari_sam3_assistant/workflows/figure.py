@@ -11,11 +11,11 @@ import numpy as np
 from scipy import ndimage
 from skimage.measure import find_contours
 
+from napari_sam3_assistant.core.axes import ome_symbol
 from napari_sam3_assistant.core.display import Figure
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.results import ObjectRecord
-from napari_sam3_assistant.core.units import ome_symbol
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.atomic import atomic_write
 from napari_sam3_assistant.io.outputs import make_folder

@@ -11,9 +11,8 @@ import numpy as np
 
 from napari_sam3_assistant.core.axes import axis_kind, guess_axes
 from napari_sam3_assistant.core.images import ImageSource, PixelSize, RawPlane
-from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
+from napari_sam3_assistant.core.masks.labels import PlaneOfLabels, plane_names
 from napari_sam3_assistant.core.masks.objects import Classes, iter_objects, iter_planes
-from napari_sam3_assistant.core.masks.place import plane_names
 from napari_sam3_assistant.core.measurements import (
     INTENSITIES,
     VOLUME,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray, LazyArray
-    from napari_sam3_assistant.core.masks.place import ImagePlace
+    from napari_sam3_assistant.core.masks.labels import ImagePlace
     from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.io.loaded import LoadedImage

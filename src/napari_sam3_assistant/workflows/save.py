@@ -47,9 +47,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray, Untyped
-    from napari_sam3_assistant.core.masks.accept import ObjectMask
-    from napari_sam3_assistant.core.masks.labels import Box
-    from napari_sam3_assistant.core.masks.place import ImagePlace
+    from napari_sam3_assistant.core.masks.labels import Box, ImagePlace
+    from napari_sam3_assistant.core.masks.merge import ObjectMask
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import Segmentation

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from mask_cases import applied, small_labels
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.masks.holes import fill_holes
+from napari_sam3_assistant.core.masks.morphology import fill_holes
 
 
 def slow(labels, maximum):

@@ -14,9 +14,8 @@ from napari_sam3_assistant.core.masks.cleanup import (
     remove_small,
     renumber,
 )
-from napari_sam3_assistant.core.masks.holes import fill_holes
 from napari_sam3_assistant.core.masks.labels import Connectivity, read, split_blocks, whole_box
-from napari_sam3_assistant.core.masks.morphology import expand, shrink, smooth
+from napari_sam3_assistant.core.masks.morphology import expand, fill_holes, shrink, smooth
 from napari_sam3_assistant.core.masks.splitting import split_touching
 from napari_sam3_assistant.core.progress import Progress
 

@@ -33,7 +33,7 @@ from napari_sam3_assistant.session.model import FramePlace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam3_assistant.core.divisions import Division
+    from napari_sam3_assistant.core.lineage import Division
     from napari_sam3_assistant.session.model import FrameAxis, SessionModel
     from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
