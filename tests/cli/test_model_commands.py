@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.cli import download, main
+from napari_sam3_assistant.cli import main, setup
 
 
 def test_only_a_cpu(tiny_checkpoint, capsys, monkeypatch):
@@ -89,7 +89,7 @@ def test_a_model_that_is_not_known_is_not_taken_for_a_folder(hub, typed, capsys)
 
 def test_download_with_a_token_that_is_typed_in(filled, tmp_path, monkeypatch):
     # Nobody sits at the terminal of a test.
-    monkeypatch.setattr(download, "getpass", lambda _: "hf_typed")
+    monkeypatch.setattr(setup, "getpass", lambda _: "hf_typed")
     assert main(["download", str(tmp_path / "sam3"), "--ask-token"]) == 0
     assert filled.tokens == {"hf_typed"}
 

@@ -29,8 +29,7 @@ from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, 
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
-from napari_sam3_assistant.workflows.folder_work import FolderImages
-from napari_sam3_assistant.workflows.shared_view import SharedView
+from napari_sam3_assistant.workflows.folder_work import FolderImages, SharedView
 
 distributed = pytest.importorskip("distributed")
 hosting = pytest.importorskip("napari_sam3_assistant.compute.host")

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.engines import precision as module
-from napari_sam3_assistant.engines.precision import choose_precision, read_processor_units
+from napari_sam3_assistant.engines.device import (
+    PRECISION_VARIABLE,
+    choose_precision,
+    read_processor_units,
+)
 from napari_sam3_assistant.errors import EngineError
 
 torch = pytest.importorskip("torch")
@@ -46,9 +49,9 @@ def test_auto_follows_the_gpu(monkeypatch, capability, expected):
 
 
 def test_what_is_asked_for_comes_before_the_environment():
-    preset = {module.VARIABLE: " BFloat16 "}
+    preset = {PRECISION_VARIABLE: " BFloat16 "}
     assert choose_precision("auto", "cpu", preset).precision == "bfloat16"
-    assert module.VARIABLE in choose_precision("auto", "cpu", preset).reason
+    assert PRECISION_VARIABLE in choose_precision("auto", "cpu", preset).reason
     assert choose_precision("int8", "cpu", preset).precision == "int8"
 
 
@@ -56,7 +59,7 @@ def test_what_is_asked_for_comes_before_the_environment():
     ("asked", "device", "environment", "said"),
     [
         ("fp8", "cpu", {}, "no precision 'fp8'"),
-        ("auto", "cpu", {module.VARIABLE: "half"}, "no precision 'half'"),
+        ("auto", "cpu", {PRECISION_VARIABLE: "half"}, "no precision 'half'"),
         ("int8", "cuda:0", {}, "int8 is for the CPU"),
     ],
 )

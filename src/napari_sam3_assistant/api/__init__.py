@@ -14,7 +14,7 @@ from napari_sam3_assistant.api.engines import (
     measure_precision,
     open_engine,
 )
-from napari_sam3_assistant.api.folder import Rerun, export_series, rerun, segment_folder
+from napari_sam3_assistant.api.folder import Rerun, export_series, precompute, rerun, segment_folder
 from napari_sam3_assistant.api.labels import (
     clean,
     export,
@@ -26,9 +26,7 @@ from napari_sam3_assistant.api.labels import (
     take_back_edits,
     unfinished_edits,
 )
-from napari_sam3_assistant.api.precompute import precompute
-from napari_sam3_assistant.api.scan import scan
-from napari_sam3_assistant.api.segment import add_example, imread, segment
+from napari_sam3_assistant.api.segment import add_example, imread, scan, segment
 from napari_sam3_assistant.api.track import save_tracks, track, track_folder
 from napari_sam3_assistant.compute.connection import Connection
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass

@@ -16,10 +16,9 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
-from napari_sam3_assistant.engines.device import choose_device
+from napari_sam3_assistant.engines.device import AUTO, choose_device, choose_precision
 from napari_sam3_assistant.engines.download import REPOSITORY
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder
-from napari_sam3_assistant.engines.precision import AUTO, choose_precision
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 from napari_sam3_assistant.workflows.model_setup import WeightsRequest, check_folder, get_weights
 from napari_sam3_assistant.workflows.model_setup import compare_devices as _compare_devices

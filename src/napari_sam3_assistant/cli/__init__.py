@@ -1,7 +1,4 @@
-"""The command line, ``napari-sam3``: reads arguments, calls the API, writes files.
-
-One module a command.
-"""
+"""The command line, ``napari-sam3``: reads arguments, calls the API, writes files."""
 
 from __future__ import annotations
 
@@ -93,40 +90,27 @@ def _join_negative(arguments: Sequence[str]) -> list[str]:
 
 def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands; what they need takes a second to import, which the version need not."""
-    from napari_sam3_assistant.cli import (
-        batch,
-        demo,
-        doctor,
-        download,
-        info,
-        labels,
-        precompute,
-        rerun,
-        scan,
-        segment,
-        serve,
-        track,
-    )
+    from napari_sam3_assistant.cli import folder, labels, segment, setup, track
 
-    for command in (
-        segment,
-        scan,
-        batch,
-        precompute,
-        rerun,
-        track,
-        info,
-        serve,
-        demo,
-        doctor,
-        download,
+    for add in (
+        segment.add_segment,
+        segment.add_scan,
+        folder.add_batch,
+        folder.add_precompute,
+        folder.add_rerun,
+        track.add_track,
+        segment.add_info,
+        setup.add_serve,
+        segment.add_demo,
+        setup.add_doctor,
+        setup.add_download,
+        labels.add_clean,
+        labels.add_measure,
+        labels.add_export,
+        labels.add_export_series,
+        labels.add_import,
     ):
-        command.add(commands)
-    labels.add_clean(commands)
-    labels.add_measure(commands)
-    labels.add_export(commands)
-    labels.add_export_series(commands)
-    labels.add_import(commands)
+        add(commands)
 
 
 def _print_error(sentence: str, status: int) -> int:

@@ -15,7 +15,7 @@ from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.plurals import plural_of, pluralize
 from napari_sam3_assistant.core.progress import format_duration
-from napari_sam3_assistant.engines.precision import AUTO, PRECISIONS
+from napari_sam3_assistant.engines.device import AUTO, PRECISIONS
 from napari_sam3_assistant.errors import (
     ExportError,
     ImageError,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.api.track_arguments import frame_source
+from napari_sam3_assistant.api.track import frame_source
 from napari_sam3_assistant.cli.arguments import (
     Answer,
     TerminalReporter,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "track",

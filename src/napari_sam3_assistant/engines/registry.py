@@ -17,8 +17,7 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
-from napari_sam3_assistant.engines.device import check_device_name, choose_device
-from napari_sam3_assistant.engines.precision import AUTO
+from napari_sam3_assistant.engines.device import AUTO, check_device_name, choose_device
 from napari_sam3_assistant.errors import DeviceUnavailable, EngineError, EngineNotInstalled
 
 if TYPE_CHECKING:

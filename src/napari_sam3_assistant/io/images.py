@@ -16,20 +16,30 @@ from typing import TYPE_CHECKING, Any
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.core.paths import hide_secrets, is_address
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.arrays import list_npz, read_hdf5, read_npy, read_npz
-from napari_sam3_assistant.io.bio import read_bio
 from napari_sam3_assistant.io.loaded import LAZY_BYTES
-from napari_sam3_assistant.io.pictures import JPEG_2000, list_picture, read_movie, read_picture
+from napari_sam3_assistant.io.readers import (
+    GZIP,
+    JPEG_2000,
+    list_npz,
+    list_picture,
+    read_bio,
+    read_dicom,
+    read_hdf5,
+    read_movie,
+    read_mrc,
+    read_nifti,
+    read_npy,
+    read_npz,
+    read_picture,
+)
 from napari_sam3_assistant.io.tiff import list_tiff, read_tiff
 from napari_sam3_assistant.io.untrusted import open_regular
-from napari_sam3_assistant.io.volumes import GZIP, read_dicom, read_mrc, read_nifti
 from napari_sam3_assistant.io.zarr_images import read_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from napari_sam3_assistant.io.loaded import LoadedImage
-    from napari_sam3_assistant.io.series import Series
+    from napari_sam3_assistant.io.loaded import LoadedImage, Series
 
 
 @dataclass(frozen=True, slots=True)

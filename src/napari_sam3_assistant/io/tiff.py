@@ -17,9 +17,8 @@ from PIL import Image
 
 from napari_sam3_assistant.core.images import as_lazy, map_read_errors
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage
+from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage, Series, choose_series
 from napari_sam3_assistant.io.pixel_size import axes_of_series
-from napari_sam3_assistant.io.series import Series, choose_series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,7 @@ from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.core.paths import hide_secrets
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage
-from napari_sam3_assistant.io.series import Series, choose_series
+from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage, Series, choose_series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

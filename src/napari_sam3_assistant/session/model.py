@@ -25,7 +25,7 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.engines.base import Traffic
-from napari_sam3_assistant.engines.precision import Precision
+from napari_sam3_assistant.engines.device import Precision
 from napari_sam3_assistant.io.outputs import typed_folder
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from napari_sam3_assistant.compute import open_remote_engine
 from napari_sam3_assistant.compute.connection import find_connection, require_distributed
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.engines.base import Traffic
-from napari_sam3_assistant.engines.device import is_override_enabled
+from napari_sam3_assistant.engines.device import Precision, is_override_enabled
 from napari_sam3_assistant.engines.download import HUB_MODELS
-from napari_sam3_assistant.engines.precision import Precision
 from napari_sam3_assistant.errors import DownloadError
 from napari_sam3_assistant.io.outputs import typed_folder
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState

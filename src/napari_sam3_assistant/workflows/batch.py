@@ -30,9 +30,9 @@ from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.image_folder import find_images, finished_outputs, first_files
 from napari_sam3_assistant.io.images import list_series
 from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.loaded import own_series
 from napari_sam3_assistant.io.outputs import safe_name, save_under_free_name
 from napari_sam3_assistant.io.provenance import prompts_to_json, write_provenance
-from napari_sam3_assistant.io.series import own_series
 from napari_sam3_assistant.workflows.folder_work import FolderPiece, PhraseAnswer, PhraseWork
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
 from napari_sam3_assistant.workflows.segment import (
@@ -56,10 +56,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.base import Outcome
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.io.image_folder import FolderImage
-    from napari_sam3_assistant.io.loaded import LoadedImage
+    from napari_sam3_assistant.io.loaded import LoadedImage, Series
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
     from napari_sam3_assistant.io.scan_folder import TileResult
-    from napari_sam3_assistant.io.series import Series
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,13 +22,16 @@ from napari_sam3_assistant.engines.checkpoints import (
     inspect_folder,
 )
 from napari_sam3_assistant.engines.device import (
+    AUTO,
+    FLOAT32,
+    PRECISIONS,
+    choose_precision,
     device_options,
     pick_device,
     read_devices,
     working_devices,
 )
 from napari_sam3_assistant.engines.download import REPOSITORY, download_model
-from napari_sam3_assistant.engines.precision import AUTO, FLOAT32, PRECISIONS, choose_precision
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
@@ -39,8 +42,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.engines.checkpoints import FolderReport
-    from napari_sam3_assistant.engines.device import DeviceChoice
-    from napari_sam3_assistant.engines.precision import PrecisionChoice
+    from napari_sam3_assistant.engines.device import DeviceChoice, PrecisionChoice
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ from napari_sam3_assistant.io.outputs import check_apart, free_name, split_endin
 from napari_sam3_assistant.io.provenance import prompts_to_json
 from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult, is_folder_of, output_path
 from napari_sam3_assistant.workflows.everything import predict
+from napari_sam3_assistant.workflows.folder_work import SharedView, view_checksum
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
-from napari_sam3_assistant.workflows.shared_view import SharedView, view_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence

@@ -4,8 +4,8 @@ from mask_cases import applied
 from scipy import ndimage as ndi
 from skimage.draw import disk
 
+from napari_sam3_assistant.core.masks.cleanup import split_touching
 from napari_sam3_assistant.core.masks.labels import Connectivity
-from napari_sam3_assistant.core.masks.splitting import split_touching
 from napari_sam3_assistant.errors import MaskError
 
 

@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.checkpoints import inspect_folder, peek_sam
-from napari_sam3_assistant.engines.checkpoints.sam_models import sam_model
+from napari_sam3_assistant.engines.checkpoints.report import sam_model
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder
 from napari_sam3_assistant.engines.sam_transformers import ENTRY, loading
 from napari_sam3_assistant.errors import (

@@ -13,10 +13,10 @@ from napari_sam3_assistant.core.masks.cleanup import (
     merge_values,
     remove_small,
     renumber,
+    split_touching,
 )
 from napari_sam3_assistant.core.masks.labels import Connectivity, read, split_blocks, whole_box
 from napari_sam3_assistant.core.masks.morphology import expand, fill_holes, shrink, smooth
-from napari_sam3_assistant.core.masks.splitting import split_touching
 from napari_sam3_assistant.core.progress import Progress
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from napari_sam3_assistant.engines.checkpoints.files import inspect_folder, peek_sam
 from napari_sam3_assistant.engines.checkpoints.report import (
+    SAM_MODELS,
     EngineChoice,
     Finding,
     FolderReport,
@@ -9,7 +10,6 @@ from napari_sam3_assistant.engines.checkpoints.report import (
     WeightsFile,
     choose_engine,
 )
-from napari_sam3_assistant.engines.checkpoints.sam_models import SAM_MODELS
 
 __all__ = [
     "SAM_MODELS",

@@ -33,8 +33,6 @@ from napari_sam3_assistant.engines.checkpoints.report import (
     FolderReport,
     Layout,
     WeightsFile,
-)
-from napari_sam3_assistant.engines.checkpoints.sam_models import (
     foreign_backbone,
     sam_model,
 )
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from napari_sam3_assistant.engines.checkpoints.sam_models import SamModel
+    from napari_sam3_assistant.engines.checkpoints.report import SamModel
 
 CONFIG_FILES = ("config.json", "processor_config.json")
 WEIGHT_FILES = ("model.safetensors", "sam3.pt", "sam3.1_multiplex.pt")

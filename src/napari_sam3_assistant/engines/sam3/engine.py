@@ -11,8 +11,7 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import Prediction, encoding_id, portable_id
-from napari_sam3_assistant.engines.device import choose_device, free_cache
-from napari_sam3_assistant.engines.precision import AUTO, choose_precision
+from napari_sam3_assistant.engines.device import AUTO, choose_device, choose_precision, free_cache
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, SearchableEncoding
 from napari_sam3_assistant.engines.sam3.mask_decoder import (
     Decoded,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
-from napari_sam3_assistant.engines.precision import AUTO, PRECISIONS
+from napari_sam3_assistant.engines.device import AUTO, PRECISIONS
 from napari_sam3_assistant.engines.sam3_meta.loading import is_multiplex
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.engines.precision import BFLOAT16, FLOAT32
+from napari_sam3_assistant.engines.device import BFLOAT16, FLOAT32
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 
 if TYPE_CHECKING:

@@ -32,10 +32,9 @@ from napari_sam3_assistant.engines.checkpoints.files import (
     read_strings,
     read_tensor_names,
 )
-from napari_sam3_assistant.engines.device import choose_device
+from napari_sam3_assistant.engines.device import choose_device, choose_precision, convert
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.errors import reading_files
-from napari_sam3_assistant.engines.precision import choose_precision, convert
 from napari_sam3_assistant.engines.sam3_meta import compat, compat_video
 from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound, DeviceUnavailable
 

@@ -24,9 +24,8 @@ from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.checkpoints.files import FileIdentity
-from napari_sam3_assistant.engines.device import free_cache, supports_bfloat16
+from napari_sam3_assistant.engines.device import BFLOAT16, FLOAT32, free_cache, supports_bfloat16
 from napari_sam3_assistant.engines.errors import reading_files
-from napari_sam3_assistant.engines.precision import BFLOAT16, FLOAT32
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.track import Sam3Track, TrackContext, check_says_where

@@ -11,10 +11,11 @@ from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watch_layers
 from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam3_transformers.image import (
     Grounder,
+    LoadedSam3,
     Sam3Embedding,
     click_features,
+    load_model,
 )
-from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedSam3, load_model
 from napari_sam3_assistant.engines.sam3_transformers.video import TransformersTrack
 from napari_sam3_assistant.engines.sam_transformers.image import (
     decode_objects,

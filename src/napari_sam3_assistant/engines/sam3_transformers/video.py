@@ -28,8 +28,7 @@ from napari_sam3_assistant.engines.device import memory_device
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
-from napari_sam3_assistant.engines.sam3_transformers.image import MAX_TOKENS
-from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedSam3
+from napari_sam3_assistant.engines.sam3_transformers.image import MAX_TOKENS, LoadedSam3
 from napari_sam3_assistant.engines.sam_transformers.image import to_pixels
 from napari_sam3_assistant.engines.sam_transformers.loading import read_processor
 from napari_sam3_assistant.engines.sam_transformers.video import TrackerTrack, as_features

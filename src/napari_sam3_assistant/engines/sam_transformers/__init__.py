@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
 from napari_sam3_assistant.engines.checkpoints import peek_sam
-from napari_sam3_assistant.engines.precision import AUTO, PRECISIONS
+from napari_sam3_assistant.engines.device import AUTO, PRECISIONS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.checkpoints import SAM_MODELS, inspect_folder
 from napari_sam3_assistant.engines.checkpoints.files import FileIdentity, read_header, read_settings
+from napari_sam3_assistant.engines.device import convert
 from napari_sam3_assistant.engines.errors import reading_files
-from napari_sam3_assistant.engines.precision import convert
 from napari_sam3_assistant.errors import CheckpointInvalid, EngineNotInstalled
 
 if TYPE_CHECKING:

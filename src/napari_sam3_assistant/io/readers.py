@@ -1,0 +1,548 @@
+"""Read arrays that programs have stored: NumPy's .npy and .npz, and HDF5."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import json
+import math
+import warnings
+import weakref
+import zipfile
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import imageio.v3 as iio
+import numpy as np
+from imagecodecs import jpeg2k_decode, png_decode
+from PIL import Image
+
+from napari_sam3_assistant.core.axes import axis_kind, make_axes
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.loaded import (
+    LAZY_BYTES,
+    LoadedImage,
+    Series,
+    check_length,
+    check_memory,
+    choose_series,
+    frames_of,
+    only_image,
+)
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_number, as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import h5py
+    import numpy.typing as npt
+    from imageio.core.v3_plugin_api import PluginV3
+
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import Untyped
+
+_REAL = "buif"
+_HEADER_2 = np.lib.format.read_array_header_2_0
+
+
+def read_npy(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
+    """Map an array of NumPy; reads no pixels."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else _HEADER_2
+        _, _, dtype = header(file)  # type: ignore[no-untyped-call]
+    if dtype.hasobject:
+        raise ImageError(
+            f"{path} can't be read: it holds pickled Python objects, and these could run any "
+            "program.",
+            "Of a _seg.npy of Cellpose, save the masks as TIFF or PNG in Cellpose, and open that.",
+        )
+    data = np.load(path, mmap_mode="r", allow_pickle=False)
+    return only_image(data, ("",) * data.ndim, series, rgb=None)
+
+
+def read_npz(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
+    """Read one of the arrays of an ``.npz`` file; the others stay where they are.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    series : int, optional
+        Which of its arrays of numbers with rows and columns; by default the largest.
+    lazy_bytes : int
+        Not used: compressed arrays can only be read whole.
+
+    Raises
+    ------
+    ImageError
+        If there is none, no such one, or more than fits into memory.
+    """
+    with zipfile.ZipFile(path) as file:
+        found = list(_members(file))
+        choices = tuple(Series(name.removesuffix(".npy"), shape) for name, shape, _ in found)
+        number, notes = choose_series(choices, series)
+        name, shape, dtype = found[number]
+        check_memory(shape, dtype)
+        with file.open(name) as member:
+            data = np.lib.format.read_array(member, allow_pickle=False)  # type: ignore[no-untyped-call]
+    axes = make_axes(shape, names=("",) * len(shape))
+    return LoadedImage(data, axes, notes=notes, series=number, choices=choices)
+
+
+def list_npz(path: Path) -> tuple[Series, ...]:
+    """Return the images of an ``.npz`` file; reads no pixels."""
+    with zipfile.ZipFile(path) as file:
+        return tuple(Series(name.removesuffix(".npy"), shape) for name, shape, _ in _members(file))
+
+
+def _members(file: zipfile.ZipFile) -> Iterator[tuple[str, tuple[int, ...], np.dtype[Any]]]:
+    """Yield name, shape and type of each array of numbers that has rows and columns."""
+    for info in file.infolist():
+        if not info.filename.endswith(".npy"):
+            continue
+        with file.open(info) as member:
+            version = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
+            old = version == (1, 0)  # the two that hold arrays of numbers
+            read = np.lib.format.read_array_header_1_0 if old else _HEADER_2
+            shape, _, dtype = read(member)  # type: ignore[no-untyped-call]
+        # A few bytes may say of themselves that they are any number of pixels.
+        fits = math.prod(shape) * dtype.itemsize <= info.file_size
+        if len(shape) >= 2 and dtype.kind in _REAL and fits:
+            yield info.filename, shape, dtype
+
+
+def read_hdf5(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
+    """Open one of the datasets of an HDF5 file; reads no pixels.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which stays open until the image is let go.
+    series : int, optional
+        Which of its datasets of numbers with rows and columns; by default the largest.
+    lazy_bytes : int
+        Not used: pixels are read where they are indexed.
+
+    Raises
+    ------
+    ImageError
+        If there is none, or no such one.
+    """
+    import h5py
+
+    file = h5py.File(path, "r")
+    found: list[h5py.Dataset] = []
+
+    def look_at(name: str, node: h5py.Dataset | h5py.Group) -> None:
+        # Pixels in another file would be read from wherever this one says.
+        if not isinstance(node, h5py.Dataset) or node.external or node.is_virtual:
+            return
+        if node.ndim >= 2 and node.dtype.kind in _REAL:
+            found.append(node)
+
+    file.visititems(look_at)
+    choices = tuple(Series(node.name.strip("/"), node.shape) for node in found)
+    number, notes = choose_series(choices, series)
+    data = found[number]
+    return LoadedImage(data, _hdf5_axes(data), notes=notes, series=number, choices=choices)
+
+
+def _hdf5_axes(data: h5py.Dataset) -> Axes:
+    """Return axes by the labels of HDF5, by ilastik's tags, and by Fiji's sizes of pixels."""
+    names = [dimension.label for dimension in data.dims]
+    scale = [1.0] * data.ndim
+    units = [""] * data.ndim
+    try:
+        if "axistags" in data.attrs:
+            tags = as_list(as_dict(json.loads(data.attrs["axistags"]))["axes"], data.ndim)
+            names = [as_text(as_dict(tag)["key"]) for tag in tags]
+        if "element_size_um" in data.attrs:
+            sizes = [as_number(float(size)) for size in data.attrs["element_size_um"]]
+            kinds = [axis_kind(name) for name in names]
+            if not any(names) and len(sizes) == data.ndim:
+                kinds = names = list("zyx"[-data.ndim :])
+            for kind, size in zip("zyx"[-len(sizes) :], sizes, strict=True):
+                if kind in kinds and size > 0:
+                    scale[kinds.index(kind)], units[kinds.index(kind)] = size, "micrometer"
+    except (ValueError, TypeError, KeyError):
+        pass  # what a stranger wrote there says nothing of axes
+    return make_axes(data.shape, names=names, scale=scale, units=units)
+
+
+JPEG_2000 = (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
+"""How the files and the bare streams of JPEG 2000 begin."""
+_KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")
+_PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "F")
+_KEPT_MODES = {
+    "1": np.dtype("?"), "L": np.dtype("u1"), "I;16": np.dtype("u2"),
+    "RGB": np.dtype("3u1"), "RGBA": np.dtype("4u1"),
+}  # fmt: skip
+"""Kinds of frames that stay what they are, and a pixel of each."""
+
+
+def read_picture(
+    path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES
+) -> LoadedImage:
+    """Read a PNG, JPEG, BMP, GIF, WebP or JPEG 2000 file; of an animation all frames.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    series : int, optional
+        0, as there is one image.
+    lazy_bytes : int
+        Animations of more bytes are read frame by frame, where they are indexed.
+
+    Raises
+    ------
+    ImageError
+        If there is no such image.
+    """
+    kind, mode, size, count = _look_at(path)
+    if count > 1 and kind != "MPO":  # a photograph with its own smaller copies
+        # Frames of GIF and WebP may each be of another kind; those of PNG are of the file's.
+        kept = mode if kind == "PNG" and mode in _KEPT_MODES else "RGB"
+        return _animation(path, series, (count, *size), lazy_bytes, mode=kept)
+    pixels = _decode(path, mode)
+    if pixels.ndim == 3 and pixels.shape[-1] == 2:
+        pixels = pixels[..., 0]  # grey with alpha
+    return only_image(pixels, "yxs"[: pixels.ndim], series, rgb=pixels.ndim == 3)
+
+
+def _look_at(path: Path) -> tuple[str, str, tuple[int, int], int]:
+    """Return format, colours, height and width, and number of frames; reads no pixels.
+
+    Pillow does not open pictures of an absurd size; of its other formats some run programs.
+    """
+    with Image.open(path, formats=_KINDS) as picture:
+        count = getattr(picture, "n_frames", 1)
+        return str(picture.format), picture.mode, picture.size[::-1], count
+
+
+def _decode(path: Path, mode: str) -> npt.NDArray[np.generic]:
+    content = path.read_bytes()
+    if content.startswith(b"\x89PNG") and content[24] == 16 and content[25] != 0:
+        # Pillow cuts colours, and grey with alpha, of 16 bits to 8.
+        return np.asarray(png_decode(content))
+    if content.startswith(JPEG_2000) and mode in ("RGB", "RGBA", "LA"):
+        return np.asarray(jpeg2k_decode(content))  # the same of JPEG 2000
+    # CMYK and YCbCr have three or four channels that are no RGB.
+    plain = mode in _PLAIN_MODES or mode.startswith("I;16")
+    pixels: npt.NDArray[np.generic] = iio.imread(
+        content, index=0, plugin="pillow", mode=None if plain else "RGB"
+    )
+    return pixels
+
+
+def list_picture(path: Path) -> tuple[Series, ...]:
+    """Return the image of a picture; reads no pixels."""
+    kind, _, size, count = _look_at(path)
+    return (Series("", (count, *size) if count > 1 and kind != "MPO" else size),)
+
+
+def read_movie(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
+    """Read a movie, such as AVI or MP4: axes t, y, x and colours.
+
+    Parameters, results and errors are those of :func:`read_picture`.
+    """
+    import av
+
+    with av.open(str(path)) as file:
+        if not file.streams.video:
+            raise ImageError(f"There is no picture in {path}.", "Choose a movie that shows some.")
+        stream = file.streams.video[0]
+        # The packets are counted where the file does not say how many frames there are.
+        count = stream.frames or sum(packet.size > 0 for packet in file.demux(stream))
+        shape = (count, stream.height, stream.width)
+        rate = stream.average_rate
+    scale = 1.0 if not rate else float(1 / rate)
+    return _animation(path, series, shape, lazy_bytes, scale)
+
+
+def _animation(
+    path: Path,
+    series: int | None,
+    size: tuple[int, ...],
+    lazy_bytes: int,
+    seconds: float = 0.0,
+    mode: str = "RGB",
+) -> LoadedImage:
+    """Return the frames of a movie, whose frames have a length in seconds, or of pictures."""
+    shape = (*size, *_KEPT_MODES[mode].shape)
+    options = {"constant_framerate": False} if seconds else {"mode": mode}
+    # One open file goes forward frame by frame, and begins again to go back.
+    file: PluginV3 = (
+        iio.imopen(path, "r", plugin="pyav") if seconds else iio.imopen(path, "r", plugin="pillow")
+    )
+
+    def read(number: int) -> npt.NDArray[np.generic]:
+        try:
+            return np.asarray(file.read(index=number, **options))
+        except (StopIteration, EOFError) as exc:
+            raise ImageError(
+                f"{path} ends before frame {number}, and says that it has {shape[0]} frames.",
+                "Check that it plays elsewhere, or save it again.",
+            ) from exc
+
+    weakref.finalize(read, file.close)
+    data = frames_of(read, shape[0], shape[1:], _KEPT_MODES[mode].base, lazy_bytes)
+    axes = make_axes(
+        shape,
+        names=("t", "y", "x", "s")[: len(shape)],
+        scale=(seconds or 1.0, 1.0, 1.0, 1.0)[: len(shape)],
+        units=("second" if seconds else "", "", "", "")[: len(shape)],
+    )
+    return only_image(data, axes, series, rgb=len(shape) == 4)
+
+
+GZIP = b"\x1f\x8b"
+
+
+def read_nifti(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
+    """Read a NIfTI file, version 1 or 2, also with gzip: axes c, t, z, y, x.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    series : int, optional
+        0, as there is one image.
+    lazy_bytes : int
+        Images of more bytes than this are read plane by plane.
+
+    Raises
+    ------
+    ImageError
+        If there is no such image, or it does not fit into memory.
+    """
+    import nibabel
+
+    packed = _begins(path, GZIP)
+    with ExitStack() as opened:
+        file = opened.enter_context(gzip.open(path) if packed else path.open("rb"))  # noqa: SIM115
+        version = nibabel.Nifti2Image if file.read(4) in _NIFTI_2 else nibabel.Nifti1Image
+        file.seek(0)
+        holder = nibabel.FileHolder(fileobj=file)
+        image = version.from_file_map({"header": holder, "image": holder})
+        pixels = image.dataobj
+        weakref.finalize(pixels, opened.pop_all().close)
+    size = math.prod(pixels.shape) * pixels.dtype.itemsize
+    check_length(path, size, packed=packed)
+    ndim = len(pixels.shape)
+    zooms = [float(zoom) for zoom in image.header.get_zooms()]
+    space, time = (unit.replace("unknown", "") for unit in image.header.get_xyzt_units())
+    # The file has its axes the other way round: x is the quickest.
+    names = list(reversed("xyztc"[:ndim]))
+    known = [math.isfinite(zoom) and zoom > 0 for zoom in zooms]
+    scale = [zoom if good else 1.0 for zoom, good in zip(zooms, known, strict=True)]
+    units = [{"t": time, "c": ""}.get(name, space) for name in reversed(names)]
+    data: Any
+    if pixels.dtype.names:  # colours
+        check_memory(pixels.shape, pixels.dtype)
+        colours = np.asanyarray(pixels)
+        data = np.stack([colours[name].T for name in pixels.dtype.names], -1)
+        names, scale, units = [*names, "s"], [1.0, *scale], ["", *units]
+    elif size <= lazy_bytes:
+        data = np.asanyarray(pixels).T
+    else:
+        # Its scaling, where it has one, makes other numbers of those that are stored.
+        dtype = pixels[(slice(0, 1),) * ndim].dtype
+        import dask.array as da
+
+        chunks = (*pixels.shape[:2], *(1,) * (ndim - 2))
+        data = da.from_array(pixels, chunks=chunks, meta=np.empty(0, dtype)).T
+    axes = make_axes(data.shape, names=names, scale=scale[::-1], units=units[::-1])
+    return only_image(data, axes, series, rgb=names[-1] == "s")
+
+
+_NIFTI_2 = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # 540, the length of its header
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def read_mrc(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
+    """Map an MRC file (``.mrc``, ``.map``, ``.rec``, ``.st``); with gzip it is read whole.
+
+    Parameters, results and errors are those of :func:`read_nifti`.
+    """
+    import mrcfile
+
+    with warnings.catch_warnings():
+        # What many programs write there is not quite as it should be, and is read all the same.
+        warnings.simplefilter("ignore")
+        if _begins(path, GZIP):
+            with mrcfile.open(path, permissive=True, header_only=True) as head:
+                size = (int(head.header.nz), int(head.header.ny), int(head.header.nx))
+            check_length(path, math.prod(size), packed=True)  # a byte a pixel at least
+            check_memory(size, np.complex64)
+            file = mrcfile.open(path, permissive=True)
+        else:
+            file = mrcfile.mmap(path, permissive=True)
+    data = file.data
+    if data is None or data.ndim < 2:
+        raise ImageError(f"{path} is shorter than it says.", "Copy it again from where it is from.")
+    volume = data.ndim == 4 or (data.ndim == 3 and file.is_volume())
+    names = ("", "z", "y", "x")[-data.ndim :] if volume else ("", "y", "x")[-data.ndim :]
+    sizes = {name: float(file.voxel_size[name]) for name in "zyx"}
+    known = [math.isfinite(sizes.get(name, 0.0)) and sizes.get(name, 0.0) > 0 for name in names]
+    axes = make_axes(
+        data.shape,
+        names=names,
+        scale=[sizes[name] if good else 1.0 for name, good in zip(names, known, strict=True)],
+        units=["angstrom" if good else "" for good in known],
+    )
+    return only_image(data, axes, series, rgb=False)
+
+
+def read_dicom(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
+    """Read the image of a DICOM file, of one frame or several, as it is stored.
+
+    Parameters, results and errors are those of :func:`read_nifti`.
+    """
+    import pydicom
+    from pydicom.pixels import pixel_array
+
+    head = pydicom.dcmread(path, stop_before_pixels=True)
+    if "Rows" not in head or "Columns" not in head:
+        raise ImageError(f"There is no image in {path}.", "Choose a file that holds an image.")
+    count = int(head.get("NumberOfFrames") or 1)
+    samples = int(head.get("SamplesPerPixel") or 1)
+    shape = (int(head.Rows), int(head.Columns), *([samples] if samples > 1 else []))
+    if not head.file_meta.TransferSyntaxUID.is_compressed:
+        check_length(path, count * math.prod(shape) * int(head.BitsAllocated) // 8)
+    check_memory(shape, np.uint16)
+    first = pixel_array(path, index=0)
+    data = first
+    if count > 1:
+        data = frames_of(
+            lambda number: np.asarray(pixel_array(path, index=number)),
+            count, shape, first.dtype, lazy_bytes,
+        )  # fmt: skip
+    leading, along, unit = _frame_axis(head) if count > 1 else ("", 0.0, "")
+    sizes = _dicom_spacing(head)
+    axes = make_axes(
+        data.shape,
+        names=[leading, "y", "x", "s"][count == 1 :][: data.ndim],
+        scale=[along or 1.0, *(sizes or (1.0, 1.0)), 1.0][count == 1 :][: data.ndim],
+        units=[unit, *["millimeter" if sizes else ""] * 2, ""][count == 1 :][: data.ndim],
+    )
+    return only_image(data, axes, series, rgb=samples > 1)
+
+
+def _dicom_spacing(head: Untyped) -> Sequence[float] | None:
+    """Return height and width of a pixel in mm; None where the file does not say."""
+    for place in (_measures(head), head):
+        for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+            told = place.get(name) if place is not None else None
+            if told and len(told) == 2 and all(float(size) > 0 for size in told):
+                return [float(size) for size in told]
+    return None
+
+
+def _measures(head: Untyped) -> Untyped:
+    """Return what files of several frames say of all of them; None where they don't."""
+    shared = head.get("SharedFunctionalGroupsSequence")
+    found = shared[0].get("PixelMeasuresSequence") if shared else None
+    return found[0] if found else None
+
+
+def _frame_axis(head: Untyped) -> tuple[str, float, str]:
+    """Return name, distance and unit of what the frames of a file lie along."""
+    if head.get("FrameTime"):
+        return ("t", float(head.FrameTime), "millisecond")
+    for place in (_measures(head), head):
+        for name in ("SpacingBetweenSlices", "SliceThickness"):
+            told = place.get(name) if place is not None else None
+            if told and float(told) > 0:
+                return ("z", float(told), "millimeter")
+    return ("", 0.0, "")
+
+
+def read_bio(
+    path: Path, reader: str, series: int | None = None, lazy_bytes: int = LAZY_BYTES
+) -> LoadedImage:
+    """Open a scene of a file; reads no pixels.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    reader : str
+        The package that reads it, such as ``bioio_czi``.
+    series : int, optional
+        Which of its scenes, from 0; by default the largest.
+    lazy_bytes : int
+        Not used: pixels are read where they are indexed.
+
+    Raises
+    ------
+    ImageError
+        If there is no such scene.
+    """
+    import bioio
+
+    if reader == "bioio_czi":
+        _check_planes(path)
+    image = bioio.BioImage(path, reader=importlib.import_module(reader).Reader)
+    choices = []
+    for number, name in enumerate(image.scenes):
+        image.set_scene(number)
+        shape = tuple(image.shape[at] for at in _kept(image))
+        choices.append(Series(str(name), shape))
+    number, notes = choose_series(choices, series)
+    image.set_scene(number)
+    kept = _kept(image)
+    sizes = image.physical_pixel_sizes
+    told = {"z": sizes.Z, "y": sizes.Y, "x": sizes.X, "t": _seconds(image.time_interval)}
+    known = {name: abs(size) for name, size in told.items() if size and math.isfinite(size)}
+    levels = []
+    for level in image.resolution_levels:
+        image.set_resolution_level(level)
+        data = image.dask_data
+        levels.append(data[tuple(slice(None) if at in kept else 0 for at in range(data.ndim))])
+    names = [image.dims.order[at].lower() for at in kept]
+    return LoadedImage(
+        levels[0],
+        make_axes(
+            levels[0].shape,
+            names=names,
+            scale=[known.get(name, 1.0) for name in names],
+            units=[
+                "" if name not in known else "second" if name == "t" else "micrometer"
+                for name in names
+            ],
+        ),
+        "s" in names,
+        notes=notes,
+        series=number,
+        choices=tuple(choices),
+        smaller=tuple(levels[1:]),
+    )
+
+
+def _check_planes(path: Path) -> None:
+    """Raise unless a CZI is long enough for its planes, for each of which bioio makes an object."""
+    from aicspylibczi import CziFile
+
+    with path.open("rb") as file:
+        scenes = CziFile(file).get_dims_shape()
+    for scene in scenes:
+        lengths = (last - first for name, (first, last) in scene.items() if name not in "YXA")
+        check_length(path, math.prod(lengths))
+
+
+def _kept(image: Untyped) -> list[int]:
+    """Return the axes that the file has: bioio gives all of T, C, Z, Y, X."""
+    lengths = enumerate(zip(image.dims.order, image.shape, strict=True))
+    return [at for at, (name, length) in lengths if name in "YXS" or length > 1]
+
+
+def _seconds(interval: Untyped) -> float | None:
+    return interval.total_seconds() if isinstance(interval, timedelta) else interval
