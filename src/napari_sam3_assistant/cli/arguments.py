@@ -118,13 +118,7 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 
 def check_replaceable(chosen: argparse.Namespace, *paths: Path | None) -> None:
-    """Ask whether what exists may be replaced, where somebody can answer.
-
-    Raises
-    ------
-    NameTaken
-        If there is something of that name, and nobody said that it may go.
-    """
+    """Ask whether what exists may be replaced, where somebody can answer."""
     there = [str(path) for path in paths if path is not None and os.path.lexists(path)]
     if not there or chosen.overwrite:
         return
@@ -140,13 +134,7 @@ def check_replaceable(chosen: argparse.Namespace, *paths: Path | None) -> None:
 
 
 def print_line(line: str) -> None:
-    """Print a line at once; the work goes on where nobody reads it any more (``| head``).
-
-    Raises
-    ------
-    ExportError
-        If it can't be printed, such as into a file on a full disk.
-    """
+    """Print a line at once; the work goes on where nobody reads it any more (``| head``)."""
     TerminalReporter.wipe()
     try:
         sys.stdout.write(f"{make_printable(line)}\n")
@@ -162,46 +150,19 @@ def print_line(line: str) -> None:
 
 
 def parse_path(text: str) -> Path:
-    """Return a path; ``~`` is the user's folder, also where the shell leaves it as it is.
-
-    Raises
-    ------
-    Sam3AssistantError
-        If there is no such user, or no path is written like this.
-    """
+    """Return a path; ``~`` is the user's folder, also where the shell leaves it as it is."""
     if not text or "\0" in text:
         raise Sam3AssistantError(f"'{text}' is no path.", "Give the name of a file or a folder.")
     return expand_user(text)
 
 
 def parse_image(text: str) -> Path | str:
-    """Return a path, or the address of an image on a server as it is.
-
-    Raises
-    ------
-    Sam3AssistantError
-        If no path is written like this.
-    """
+    """Return a path, or the address of an image on a server as it is."""
     return text if is_address(text) else parse_path(text)
 
 
 def parse_numbers(text: str, lengths: tuple[int, ...], option: str) -> list[float]:
-    """Read numbers with commas between them.
-
-    Parameters
-    ----------
-    text : str
-        What was typed.
-    lengths : tuple of int
-        How many there may be; empty for any number.
-    option : str
-        The option's name, for the error.
-
-    Raises
-    ------
-    PromptError
-        If it can't be read so.
-    """
+    """Read numbers with commas between them."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError as error:
@@ -219,13 +180,7 @@ def parse_numbers(text: str, lengths: tuple[int, ...], option: str) -> list[floa
 
 
 def parse_whole_numbers(text: str, lengths: tuple[int, ...], option: str) -> list[int]:
-    """Read whole numbers with commas between them, as :func:`parse_numbers` does.
-
-    Raises
-    ------
-    PromptError
-        If it can't be read so.
-    """
+    """Read whole numbers with commas between them, as :func:`parse_numbers` does."""
     values = parse_numbers(text, lengths, option)
     if not all(value.is_integer() for value in values):
         raise PromptError(f"{option} {text}: these are not whole numbers.", "Count from 0.")
@@ -298,15 +253,7 @@ def add_precision(
 
 @contextmanager
 def chosen_engine(chosen: argparse.Namespace, *, video: bool = False) -> Iterator[dict[str, Any]]:
-    """Give the engine that was chosen, and the threshold, as the functions of the API take it.
-
-    Parameters
-    ----------
-    chosen : Namespace
-        What was typed.
-    video : bool
-        Whether weights for 3D and video only will do.
-    """
+    """Give the engine that was chosen, and the threshold, as the functions of the API take it."""
     about = {
         "model_folder": chosen.model_folder,
         "device": chosen.device,
@@ -391,15 +338,7 @@ def add_everything(parser: argparse.ArgumentParser) -> None:
 
 
 def everything_argument(chosen: argparse.Namespace) -> bool | api.Everything:
-    """Return how everything is to be found, as the functions of the API take it.
-
-    Raises
-    ------
-    PromptError
-        If a number can't be used.
-    ImageError
-        If the file of labels can't be read, or holds more than one plane.
-    """
+    """Return how everything is to be found, as the functions of the API take it."""
     if not chosen.everything:
         return False
     named, points = chosen.seeds in set(api.Seeds), None
@@ -419,15 +358,7 @@ def everything_argument(chosen: argparse.Namespace) -> bool | api.Everything:
 
 
 def add_plane(parser: argparse.ArgumentParser, leading: str = "each leading axis") -> None:
-    """Add what chooses the plane and its contrast.
-
-    Parameters
-    ----------
-    parser : ArgumentParser
-        The command.
-    leading : str
-        Which axes need an index.
-    """
+    """Add what chooses the plane and its contrast."""
     plane = parser.add_argument_group("what to look at")
     plane.add_argument("--plane", metavar="I,J,...", help=f"index along {leading}")
     add_series(plane)
@@ -453,13 +384,7 @@ def _parse_contrast(chosen: argparse.Namespace) -> tuple[float, float] | None:
 
 
 def look_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Return what :func:`add_look` asked for, as the functions of the API take it.
-
-    Raises
-    ------
-    PromptError
-        If numbers can't be read.
-    """
+    """Return what :func:`add_look` asked for, as the functions of the API take it."""
     return {
         "contrast": _parse_contrast(chosen),
         "channel_axis": chosen.channel_axis,
@@ -479,13 +404,7 @@ def add_series(group: argparse._ArgumentGroup) -> None:
 
 
 def plane_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Return the plane that was chosen, as the functions of the API take it.
-
-    Raises
-    ------
-    PromptError
-        If numbers can't be read.
-    """
+    """Return the plane that was chosen, as the functions of the API take it."""
     plane = None if chosen.plane is None else parse_whole_numbers(chosen.plane, (), "--plane")
     return {
         "plane": plane,

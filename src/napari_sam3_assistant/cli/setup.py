@@ -124,13 +124,7 @@ def run_download(chosen: argparse.Namespace) -> int:
 
 
 def _choose(name: str | None, folder: Path | None) -> tuple[str, Path]:
-    """Return the repository and the folder that are meant; a folder alone is for SAM 3.
-
-    Raises
-    ------
-    DownloadError
-        If no model is of that name.
-    """
+    """Return the repository and the folder that are meant; a folder alone is for SAM 3."""
     known = {model.name: model for model in api.HUB_MODELS}
     if name in known:
         return known[name].repository, folder or known[name].folder
@@ -140,13 +134,7 @@ def _choose(name: str | None, folder: Path | None) -> tuple[str, Path]:
 
 
 def _ask_token() -> str:
-    """Return the token that the user types.
-
-    Raises
-    ------
-    DownloadError
-        If there is nobody to ask, as in a job of a cluster.
-    """
+    """Return the token that the user types."""
     try:
         return getpass("Token of your account on huggingface.co: ")
     except EOFError as error:

@@ -12,18 +12,7 @@ if TYPE_CHECKING:
 
 
 def open_remote_engine(compute: Compute) -> RemoteEngine:
-    """Return the engine of a server; it is reached when it is loaded.
-
-    Parameters
-    ----------
-    compute : str, Path or Client
-        A connection file, ``tcp://`` on this machine, or a client that is connected.
-
-    Raises
-    ------
-    EngineNotInstalled
-        If Dask distributed is missing.
-    """
+    """Return the engine of a server; it is reached when it is loaded."""
     require_distributed()
     from napari_sam3_assistant.compute.remote_engine import RemoteEngine
 

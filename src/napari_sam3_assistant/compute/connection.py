@@ -168,13 +168,7 @@ class Connection:
 
 
 def find_connection(compute: str | Path) -> Connection:
-    """Return the connection that a file or an address stands for.
-
-    Raises
-    ------
-    EngineError
-        If it is no connection file, or an address beyond this machine without keys.
-    """
+    """Return the connection that a file or an address stands for."""
     text = os.fspath(compute).strip()
     if _HOST_AND_PORT.fullmatch(text):
         text = f"tcp://{text}"
@@ -206,24 +200,7 @@ def is_loopback(host: str) -> bool:
 
 
 def connect(compute: Compute, reporter: Reporter | None = None) -> Client:
-    """Return a client of a server.
-
-    Parameters
-    ----------
-    compute : str, Path or Client
-        A connection file, ``tcp://`` on this machine, or a client that is connected.
-    reporter : Reporter, optional
-        Stops the waiting.
-
-    Raises
-    ------
-    EngineError
-        If nobody answers there, or does not let this client in.
-    EngineNotInstalled
-        If Dask distributed is missing.
-    JobCancelled
-        If the user stopped the work.
-    """
+    """Return a client of a server."""
     require_distributed()
     from distributed import Client
 
@@ -279,13 +256,7 @@ def _refused(connection: Connection, reason: str, remedy: str) -> EngineError:
 
 
 def _knock(connection: Connection) -> None:
-    """Find out at once why nobody lets us in; Dask tries for seconds, and does not say.
-
-    Raises
-    ------
-    EngineError
-        If nobody does.
-    """
+    """Find out at once why nobody lets us in; Dask tries for seconds, and does not say."""
     scheme = connection.address.partition("://")[0]
     if scheme not in {"tcp", "tls"}:  # one that a scheduler of others may have
         return

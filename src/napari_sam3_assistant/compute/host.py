@@ -590,11 +590,6 @@ def ask_worker(
 
     For whoever waits: a task goes through the scheduler's queue, and its answer is fetched by
     messages of its own, which takes several times as long.
-
-    Returns
-    -------
-    concurrent.futures.Future
-        The answer, packed; an OSError where the worker or the way to it is gone.
     """
 
     async def ask() -> bytes:

@@ -151,13 +151,7 @@ class RemoteEngine:
         return Traffic(self.bytes_sent, self.bytes_received)
 
     def load(self, reporter: Reporter) -> None:
-        """Connect, and see that the server's engine is loaded.
-
-        Raises
-        ------
-        EngineError
-            If it can't be reached, runs another release of this package, or can't load.
-        """
+        """Connect, and see that the server's engine is loaded."""
         client = self._client
         if client is not None and client is self._described and client.status == "running":
             # What the server runs changes with the connection only.
@@ -437,13 +431,7 @@ class RemoteTrack:
         self._calls.append(_TrackCall(what, arguments))
 
     def _open(self, reporter: Reporter) -> None:
-        """Begin the track on the server, and do again what was done before it was lost.
-
-        Raises
-        ------
-        EngineError
-            If the server runs another engine now: one track is of one model.
-        """
+        """Begin the track on the server, and do again what was done before it was lost."""
         engine, frames = self._engine, self._frames
         if self._calls:
             engine.load(reporter)

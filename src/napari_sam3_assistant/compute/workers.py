@@ -73,30 +73,7 @@ def spread(
     pieces: Iterable[Any],
     reporter: Reporter,
 ) -> Generator[Outcome]:
-    """Yield the outcome of each piece, in their order, from all workers of a server.
-
-    Parameters
-    ----------
-    client : Client
-        A client of it.
-    session : str
-        What the workers know this client by.
-    card : HostCard
-        What the engine must be on each worker.
-    work : Piecework
-        The steps.
-    pieces : iterable
-        What to do; taken when there is room for more.
-    reporter : Reporter
-        Stops the work.
-
-    Raises
-    ------
-    EngineError
-        If no worker can do it.
-    OSError, TimeoutError, CancelledError
-        If the scheduler can't be reached any more.
-    """
+    """Yield the outcome of each piece, in their order, from all workers of a server."""
     crew = _Crew(client, session, card, work, reporter)
     try:
         yield from crew.do(iter(pieces))

@@ -111,18 +111,6 @@ def is_architecture_supported(capability: tuple[int, int], architectures: Sequen
     PTX (``compute_80``) on every equal or higher capability. Architecture-specific code
     (``sm_90a``) runs on that very capability only, family-specific code (``sm_100f``) as plain
     machine code. (CUDA C++ Programming Guide, "Binary compatibility" and "PTX compatibility".)
-
-    Parameters
-    ----------
-    capability : tuple of int
-        Major and minor, such as ``(8, 9)``.
-    architectures : sequence of str
-        As ``torch.cuda.get_arch_list`` names them.
-
-    Returns
-    -------
-    bool
-        True also where no architecture is of CUDA, as in a ROCm build.
     """
     parsed = [re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name) for name in architectures]
     known = [match.groups() for match in parsed if match]
@@ -183,18 +171,7 @@ def _try_device(device: str) -> str:
 
 
 def choose_device(requested: str = "auto") -> DeviceChoice:
-    """Choose the device to run on.
-
-    Parameters
-    ----------
-    requested : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-
-    Raises
-    ------
-    DeviceUnavailable
-        If the requested device is not there or does not work.
-    """
+    """Choose the device to run on: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
     return pick_device(requested, read_devices(requested))
 
 
@@ -418,22 +395,7 @@ class PrecisionChoice:
 def choose_precision(
     requested: str, device: str, environment: Mapping[str, str] = os.environ
 ) -> PrecisionChoice:
-    """Choose the number format of an image encoder on a device.
-
-    Parameters
-    ----------
-    requested : str
-        ``auto``, ``float32``, ``bfloat16`` or ``int8``.
-    device : str
-        ``cpu``, ``cuda:N`` or ``mps``.
-    environment : mapping
-        Where :data:`PRECISION_VARIABLE` is looked for.
-
-    Raises
-    ------
-    EngineError
-        If there is no such number format, or not on that device.
-    """
+    """Choose the number format of an image encoder on a device, or see that one can be used."""
     wanted = requested.strip().lower()
     preset = environment.get(PRECISION_VARIABLE, "").strip().lower()
     if wanted == AUTO and preset in {"", AUTO}:
@@ -485,23 +447,6 @@ def convert(encoder: torch.nn.Module, precision: str) -> str:
     """Let an image encoder on the CPU work in a number format; it takes and returns float32.
 
     Of its parts only the weights change: positions and running means stay in float32.
-
-    Parameters
-    ----------
-    encoder : torch.nn.Module
-        In float32, not yet moved to its device; changed in place.
-    precision : str
-        ``float32``, ``bfloat16`` or ``int8``.
-
-    Returns
-    -------
-    str
-        What it works in now: of convolutions alone, none can be in int8.
-
-    Raises
-    ------
-    EngineNotInstalled
-        If this PyTorch can't quantise.
     """
     if precision == BFLOAT16:
         _to_bfloat16(encoder)

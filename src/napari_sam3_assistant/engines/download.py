@@ -140,30 +140,7 @@ def download_model(
     meta: bool = False,
     token: str | None = None,
 ) -> None:
-    """Fetch the files that an engine needs; what is there already is not fetched again.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to; made if it is not there.
-    reporter : Reporter
-        Is told of the progress in megabytes, and stops the work between two chunks.
-    repository : str
-        Owner and name on the hub, or the name of one of :data:`HUB_MODELS`.
-    meta : bool
-        Whether to fetch the weights for Meta's package in place of those for transformers.
-    token : str or None
-        The user's token; by default HF_TOKEN or the one that ``hf auth login`` saved.
-
-    Raises
-    ------
-    EngineNotInstalled
-        If huggingface_hub is not installed.
-    DownloadError
-        If it could not be done; what has arrived stays, and the next call goes on there.
-    JobCancelled
-        If the user stopped the work; as above.
-    """
+    """Fetch the files that an engine needs; what has arrived is not fetched again."""
     _refuse_offline()
     if find_spec("huggingface_hub") is None:
         raise EngineNotInstalled(
@@ -368,17 +345,7 @@ def is_refusal(exc: Exception) -> bool:
 
 @contextmanager
 def map_hub_errors(repository: str, endpoint: str, *, given: bool) -> Iterator[None]:
-    """Raise our error, with a remedy, in place of those of the hub, the network and the disk.
-
-    Parameters
-    ----------
-    repository : str
-        Owner and name on the hub.
-    endpoint : str
-        Address of the hub.
-    given : bool
-        Whether the user gave a token by hand.
-    """
+    """Raise our error, with a remedy, in place of those of the hub, the network and the disk."""
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
     try:

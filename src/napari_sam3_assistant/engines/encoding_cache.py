@@ -77,19 +77,7 @@ class EmbeddingStore:
         device: str,
         images: Iterable[int] = (),
     ) -> Encoding:
-        """Return the encoding of a key on the device; it is made if it is not there.
-
-        Parameters
-        ----------
-        key : hashable
-            Identity of the pixels, the region and the weights.
-        make : callable
-            Makes the encoding.
-        device : str
-            Where the engine works.
-        images : iterable of int
-            The tokens of the images that the key is of; see :meth:`forget`.
-        """
+        """Return the encoding of a key on the device; it is made if it is not there."""
         with self._working():
             if key not in self:
                 self._near[key] = make()
@@ -114,15 +102,7 @@ class EmbeddingStore:
         return self._near[key]
 
     def free(self, device: str, keep: Encoding = None) -> bool:
-        """Let go of the memory of a device that ran full; returns whether there was any.
-
-        Parameters
-        ----------
-        device : str
-            The device. Of ``cpu``, all encodings are forgotten; of a GPU they move to RAM.
-        keep : object, optional
-            An encoding that is in use.
-        """
+        """Let go of the memory of a device that ran full; returns whether there was any."""
         with self._working():
             freed = [key for key, embedding in self._near.items() if embedding is not keep]
             if device == "cpu":
@@ -275,17 +255,7 @@ class EmbeddingFolder:
         return None
 
     def save(self, key: str, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> None:
-        """Write an encoding, and remove what is beyond the limit.
-
-        Parameters
-        ----------
-        key : str
-            What :meth:`key` returned.
-        shape : tuple of int
-            Height and width of the encoded image in pixels.
-        tensors : mapping
-            The encoding.
-        """
+        """Write an encoding, and remove what is beyond the limit."""
         if sum(tensor.nbytes for tensor in tensors.values()) > self._limit:
             return
         try:
@@ -309,13 +279,7 @@ class EmbeddingFolder:
         return self._file(key).is_file()
 
     def write(self, key: str, content: bytes) -> None:
-        """Write the file of an encoding, as :func:`pack_encoding` made it.
-
-        Raises
-        ------
-        OSError
-            If it can't be written.
-        """
+        """Write the file of an encoding, as :func:`pack_encoding` made it."""
         draft = self.path / f"{key}.{uuid.uuid4().hex}.draft"
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -351,15 +315,7 @@ class EmbeddingFolder:
 
 
 def pack_encoding(shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Return the content of an encoding's file.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width of the encoded image in pixels.
-    tensors : mapping
-        The encoding.
-    """
+    """Return the content of an encoding's file."""
     from safetensors.torch import save
 
     here = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}

@@ -110,18 +110,7 @@ _TEXTS: tuple[tuple[tuple[str, ...], type[EngineError], str, str], ...] = (
 
 
 def engine_error(exc: BaseException) -> EngineError | None:
-    """Return our error for one of PyTorch, CUDA or the file formats.
-
-    Parameters
-    ----------
-    exc : BaseException
-        What was raised.
-
-    Returns
-    -------
-    EngineError or None
-        None where the error is not of a known kind: then it is a fault, and shall be seen.
-    """
+    """Return our error for one of PyTorch, CUDA or the file formats; None for an unknown fault."""
     if isinstance(exc, EngineError):
         return None
     return _by_type(exc) or _by_text(exc)

@@ -36,13 +36,7 @@ class Piecework(Protocol[P_contra, R, V_co]):
         """Return whether :meth:`read` finds the same pixels on this machine; costs little."""
 
     def read(self, piece: P_contra, /) -> R:
-        """Read what the engine shall see of a piece.
-
-        Raises
-        ------
-        ImageError
-            If it can't be read here.
-        """
+        """Read what the engine shall see of a piece."""
 
     def run(self, engine: CachingEngine, piece: P_contra, pixels: R, reporter: Reporter, /) -> V_co:
         """Return what an engine makes of a piece."""
@@ -54,26 +48,7 @@ def work_through(
     pieces: Iterable[Piece],
     reporter: Reporter,
 ) -> Generator[Outcome]:
-    """Yield the outcome of each piece, in their order; one that fails does not stop the others.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine, loaded. One that stands for many workers has all of them work.
-    work : Piecework
-        The steps.
-    pieces : iterable
-        What to do; taken when there is room for more.
-    reporter : Reporter
-        Stops the work.
-
-    Raises
-    ------
-    JobCancelled
-        If the user stopped the work.
-    EngineError
-        If a server can't be reached any more.
-    """
+    """Yield the outcome of each piece, in their order; one that fails does not stop the others."""
     if engine.many is not None:
         yield from engine.many.spread(work, pieces, reporter)
         return

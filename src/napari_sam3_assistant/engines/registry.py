@@ -102,29 +102,7 @@ def spec_for(name: str, model_folder: Path | str | None = None) -> EngineSpec:
 def create(
     name: str, model_folder: Path | None = None, device: str = "auto", precision: str = AUTO
 ) -> ImageEngine:
-    """Make an engine; nothing is loaded yet.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    model_folder : Path or None
-        The folder of the weights, for engines that need them.
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    precision : str
-        ``auto``, ``float32``, ``bfloat16`` or ``int8``; without a meaning for engines whose card
-        names none.
-
-    Raises
-    ------
-    EngineError
-        If there is no engine of that name.
-    EngineNotInstalled
-        If it can't run on this machine.
-    DeviceUnavailable
-        If no device is called so; engines that know no devices take any that is.
-    """
+    """Make an engine; nothing is loaded yet."""
     check_device_name(device)
     chosen = find_entry(name)
     status = chosen.status()
@@ -217,24 +195,6 @@ def acquire(
     A loaded one serves all who would get its device: where ``auto`` is ``cuda:0``, both are the
     same. Engines without weights are not shared: there is nothing to save, and each of two
     viewers would wait for the other.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    model_folder : Path or None
-        The folder of the weights, for engines that need them.
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    precision : str
-        ``auto``, ``float32``, ``bfloat16`` or ``int8``, each with an engine of its own.
-
-    Raises
-    ------
-    EngineError
-        If there is no such engine.
-    EngineNotInstalled
-        If it can't run on this machine.
     """
     found = find_entry(name)
     folder = None if model_folder is None else expand_user(model_folder).resolve()

@@ -282,11 +282,6 @@ def _prepare_image(image: Path, axes: Axes) -> tuple[Literal[2, 3], int]:
     """Make the group of an image's labels; returns the image's zarr format and count of levels.
 
     Labels must have as many levels as their image.
-
-    Raises
-    ------
-    ExportError
-        If it is no image, or of another height or width.
     """
     try:
         found = read_zarr(image)
@@ -604,17 +599,7 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
 def _find_chunks(
     level: int, y: int, x: int, shape: tuple[int, ...]
 ) -> Iterator[tuple[ChunkName, tuple[slice, slice], tuple[slice, slice]]]:
-    """Yield each chunk that a piece touches: its name, and its part of the piece and of the chunk.
-
-    Parameters
-    ----------
-    level : int
-        The level of the piece.
-    y, x : int
-        Where the piece begins there.
-    shape : tuple of int
-        Height and width of the piece.
-    """
+    """Yield each chunk that a piece touches: its name, its part of the piece and of the chunk."""
     sides: list[list[tuple[int, slice, slice]]] = []
     for start, size in zip((y, x), shape, strict=True):
         side = []

@@ -204,13 +204,7 @@ def _list_image_files(file: tifffile.TiffFile, own: str) -> frozenset[str]:
 def _explain_missing(
     path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
 ) -> tuple[str, ...]:
-    """Return what the user should know of planes that are told of and not there.
-
-    Raises
-    ------
-    ImageError
-        If they are in files that are missing: tifffile takes them for black.
-    """
+    """Return what the user should know of planes that are told of and not there."""
     if not file.is_ome:
         return ()
     if "BinaryOnly" in (file.ome_metadata or "")[:10_000]:

@@ -260,13 +260,7 @@ class AnnotatedFolder:
         return Counter(one.state for one in self.images)
 
     def set_state(self, name: str, state: ImageState) -> None:
-        """Take note of the state of an image, on the disk.
-
-        Raises
-        ------
-        ExportError
-            If it can't be written; the state is as it was then.
-        """
+        """Take note of the state of an image, on the disk."""
         self._note(replace(self.get(name), state=state))
 
     def prompts_of(self, name: str) -> list[Any]:
@@ -275,35 +269,12 @@ class AnnotatedFolder:
             return self._prompts.get(name, [])
 
     def keep_prompts(self, name: str, prompts: list[Any]) -> None:
-        """Take note of the prompts on an image that were not run, on the disk.
-
-        Parameters
-        ----------
-        name : str
-            The image.
-        prompts : list of JSON
-            The prompts; empty for none.
-
-        Raises
-        ------
-        ExportError
-            If it can't be written.
-        """
+        """Take note of the prompts on an image that were not run, on the disk."""
         if prompts != self.prompts_of(name):
             self._append({"image": name, "prompts": prompts})
 
     def find_next(self, name: str, step: int, *, skip_done: bool) -> str:
-        """Return the next image, or the one before; empty where there is none.
-
-        Parameters
-        ----------
-        name : str
-            The image to go on from.
-        step : int
-            1 or -1.
-        skip_done : bool
-            Whether images that are done are passed over.
-        """
+        """Return the next image, or the one before; empty where there is none."""
         with self._lock:
             place = self.place_of(name) + step
             while 0 <= place < len(self._images):
@@ -320,13 +291,7 @@ class AnnotatedFolder:
         return next(left, images[0].name)
 
     def refresh(self) -> None:
-        """Take in what other processes have noted since.
-
-        Raises
-        ------
-        ExportError
-            If the file can't be read.
-        """
+        """Take in what other processes have noted since."""
         with self._lock:
             try:
                 with open_regular(self._file) as file:
@@ -430,18 +395,6 @@ class AnnotatedFolder:
 
         Of an OME-TIFF that is spread over several files the others are no images of their own from
         then on.
-
-        Parameters
-        ----------
-        name : str
-            The image.
-        series : int, optional
-            Which image of a file that holds several; by default the largest.
-
-        Raises
-        ------
-        ImageError
-            If it can't be read.
         """
         self.refresh()
         name = self._find_set(name)
@@ -482,22 +435,6 @@ class AnnotatedFolder:
 
         Before anything is written it is noted where the labels will be, so that whoever is killed
         finds them. Labels that somebody else has written meanwhile stay; these get another name.
-
-        Parameters
-        ----------
-        name : str
-            The image.
-        state : ImageState
-            Its state from then on.
-        to_save : LabelsToSave or None
-            The labels; None for those that there are, or none.
-        reporter : Reporter
-            Is told of the progress.
-
-        Raises
-        ------
-        ExportError
-            If something can't be written. The labels from before are whole then.
         """
         self.refresh()
         one = self.get(name)
@@ -533,13 +470,7 @@ class AnnotatedFolder:
         return SavedImage(written, count, beside, stamp)
 
     def save_classes(self, classes: ClassList) -> None:
-        """Keep the classes of all images beside their labels.
-
-        Raises
-        ------
-        ExportError
-            If they can't be written.
-        """
+        """Keep the classes of all images beside their labels."""
         if classes and classes != self.classes:
             write_classes(classes, self.output / CLASSES_FILE)
         self.classes = classes or self.classes
@@ -550,18 +481,6 @@ class AnnotatedFolder:
         """Write a table of all objects and a COCO file of all images; both replace earlier ones.
 
         Images are read one by one. Those that were not begun have no part in either.
-
-        Parameters
-        ----------
-        reporter : Reporter
-            Is told of the progress, and stops the work.
-        more : tuple of str
-            What to measure besides the basic numbers.
-
-        Raises
-        ------
-        ExportError
-            If one can't be written.
         """
         self.refresh()
         classes = _SeenClasses(self.classes)

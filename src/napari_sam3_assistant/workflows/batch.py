@@ -250,29 +250,6 @@ def segment_folder(
 
     What an earlier start has finished with the same prompts on the same file is skipped. A file
     that exists is never overwritten, but for the summary, ``sam3_summary.csv``.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine to run; it is loaded if it is not.
-    request : FolderRequest
-        What to do.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Yields
-    ------
-    FolderRow
-        For each image, for each phrase; at the end one for each file that is left out.
-
-    Raises
-    ------
-    ImageError
-        If there is no image in the folder.
-    PromptError
-        If there is no prompt.
-    ExportError
-        If the output folder can't be made or is the source.
     """
     if not (request.phrases or request.prompts.kinds):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")

@@ -87,26 +87,7 @@ def overlay(
     replace: bool,
     action: str = "",
 ) -> Iterator[LabelEdit]:
-    """Yield the edit that writes the labels of one layer into another.
-
-    Parameters
-    ----------
-    source, target : array-like of int
-        Of the same shape.
-    label : int
-        The one label to take; 0 for all.
-    reporter : Reporter
-        Is told of the progress.
-    replace : bool
-        Whether the target's own labels go.
-    action : str
-        What to call it; by default what it is for accepted objects.
-
-    Raises
-    ------
-    MaskError
-        If the shapes differ or a label does not fit the target's type.
-    """
+    """Yield the edit that writes the labels of one layer into another."""
     if source.shape != target.shape:
         raise MaskError(
             f"Shape mismatch: source {tuple(source.shape)}, target {tuple(target.shape)}.",
@@ -169,19 +150,6 @@ def write_edit(
 
     Where the disk fails, what was written by then is taken back. Labels in a zarr folder have a
     note of the edit beside them meanwhile, so that it is known also after the process was killed.
-
-    Parameters
-    ----------
-    edit : LabelEdit
-        What to write.
-    labels : array-like of int
-        Where to.
-    smaller : sequence of array-like of int
-        Smaller levels of the same labels, which follow.
-    reporter : Reporter
-        Is told of the progress.
-    forward : bool
-        Whether to do it or to take it back.
     """
     journal = _make_journal(edit, labels, smaller, forward=forward)
     try:
@@ -198,24 +166,7 @@ def write_edit(
 
 
 def end_edit(journal: JournaledEdit, reporter: Reporter, *, forward: bool) -> Iterator[WriteResult]:
-    """Write an edit to its end that was stopped half-way, or take it back.
-
-    Parameters
-    ----------
-    journal : JournaledEdit
-        What was begun.
-    reporter : Reporter
-        Is told of the progress.
-    forward : bool
-        Whether to do what was being done, or to take it back.
-
-    Raises
-    ------
-    MaskError
-        If the labels are others now, or somebody is at it.
-    ExportError
-        If nothing can be written there.
-    """
+    """Write an edit to its end that was stopped half-way, or take it back."""
     if not journal.is_stopped and not journal.is_ours:
         raise MaskError(*explain_unfinished(journal))
     largest, smaller = journal.open()
@@ -282,27 +233,7 @@ class _UncancellableReporter:
 def accept(
     requests: Sequence[AcceptRequest], reporter: Reporter
 ) -> Iterator[tuple[AcceptedObjects, ...]]:
-    """Add objects to labels as the next ids, on empty pixels only, and yield what was added.
-
-    Parameters
-    ----------
-    requests : sequence of AcceptRequest
-        The objects.
-    reporter : Reporter
-        Is told of the progress. Stopped, or where anything fails, what was written is taken back.
-
-    Yields
-    ------
-    tuple of AcceptedObjects
-        One for each request.
-
-    Raises
-    ------
-    PromptError
-        If there is no empty pixel under the objects of a request.
-    ExportError
-        If labels can't be written.
-    """
+    """Add objects to labels as the next ids, on empty pixels only, and yield what was added."""
     done: list[tuple[AcceptRequest, AcceptedObjects]] = []
     try:
         for request in requests:
@@ -323,11 +254,6 @@ def write_accepted(
     """Write edits of labels, or take them back; yield what was really done, when all of it is.
 
     Pixels that hold something else by now are left alone. It is not stopped half-way.
-
-    Raises
-    ------
-    ExportError
-        If labels can't be written.
     """
     yield tuple(
         _write_accepted(request, edit, reporter, forward=forward) for request, edit in steps

@@ -80,32 +80,8 @@ def find_everything(
 ) -> Iterator[Prediction]:
     """Yield all objects of a picture, now and then those so far; the last answer is complete.
 
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine; it is loaded.
-    read : callable
-        Returns the pixels of a part of the picture, RGB.
-    embedding : object
-        The engine's encoding of the whole picture.
-    asked : Everything
-        How to look; points in pixels of the picture.
-    shape : tuple of int
-        Height and width of the picture in pixels.
-    options : PredictOptions
-        The choices of the run; the detection threshold is for engines that propose.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Yields
-    ------
-    Prediction
-        Objects from the lowest score to the highest, the order in which they are painted.
-
-    Raises
-    ------
-    JobCancelled
-        If the work was stopped; its ``partial`` is the prediction so far.
+    They go from the lowest score to the highest, the order in which they are painted. Of work that
+    was stopped, JobCancelled has the prediction so far as ``partial``.
     """
     if engine.spec.proposes:
         found = engine.predict(embedding, PromptSet(everything=asked), options, reporter)

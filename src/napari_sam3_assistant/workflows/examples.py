@@ -86,22 +86,7 @@ class Example:
 def cut_example(
     view: ImageView, region: Region, *, positive: bool = True, class_name: str = "", image: str = ""
 ) -> Example:
-    """Return an object of a plane as an example, with its surroundings.
-
-    Parameters
-    ----------
-    view : ImageView
-        The plane.
-    region : Region
-        A box round the object, cut to the plane.
-    positive, class_name, image
-        As :class:`Example` has them.
-
-    Raises
-    ------
-    PromptError
-        If the box lies outside the plane.
-    """
+    """Return an object of a plane as an example, with its surroundings."""
     cut = region.intersect(Region.whole(view.shape))
     if cut.is_empty:
         raise PromptError("The example lies outside the image.", "Give a box within it.")
@@ -189,26 +174,7 @@ def propose(
     options: PredictOptions,
     reporter: Reporter,
 ) -> Iterator[Segmentation]:
-    """Yield what looks like the examples on a plane, class by class.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine to run; it is loaded if it is not.
-    view : ImageView
-        The plane.
-    examples : sequence of Example
-        The library.
-    options : PredictOptions
-        The choices of the run.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Raises
-    ------
-    PromptError
-        If there is no positive example, the engine takes none, or the plane is too large.
-    """
+    """Yield what looks like the examples on a plane, class by class."""
     positive = [one for one in examples if one.positive]
     if not positive:
         raise PromptError(

@@ -38,15 +38,7 @@ _NICE = (1, 2, 5)
 
 
 def choose_bar(width: int, pixel: PixelSize) -> tuple[float, str]:
-    """Return a scale bar of a round length for a figure so many pixels wide.
-
-    Returns
-    -------
-    float
-        Its length in pixels.
-    str
-        What it stands for.
-    """
+    """Return a scale bar of a round length for a figure so many pixels wide."""
     most = width * _BAR_SHARE * pixel.width
     power = 10.0 ** math.floor(math.log10(most))
     length = max(nice * power for nice in _NICE if nice * power <= most * (1 + 1e-9))
@@ -115,13 +107,7 @@ class FigureRequest:
 
 
 def make_figure(request: FigureRequest, reporter: Reporter) -> Figure:
-    """Return the figure of a plane with the objects on show.
-
-    Raises
-    ------
-    ImageError
-        If it is too large for a picture, or can't be read.
-    """
+    """Return the figure of a plane with the objects on show."""
     region, pixel = request.region, request.pixel
     if region.height * region.width > _MOST_PIXELS:
         raise ImageError(
@@ -158,26 +144,7 @@ def save_figure(
     draw: Callable[[Figure, str], bytes],
     reporter: Reporter,
 ) -> Iterator[Path]:
-    """Write the figure of a plane and yield its path.
-
-    Parameters
-    ----------
-    request : FigureRequest
-        What is on it.
-    path : Path
-        The file; replaced if it exists.
-    draw : callable
-        Returns a figure as a file with an ending, ``.png`` or ``.svg``; on this thread.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Raises
-    ------
-    ImageError
-        If it is too large for a picture, or can't be read.
-    ExportError
-        If the file can't be written; nothing is left behind then.
-    """
+    """Write the figure of a plane and yield its path."""
     reporter.report(Progress(0, 1, f"Drawing {path.name}"))
     drawn = draw(make_figure(request, reporter), path.suffix.lower())
     make_folder(path)

@@ -112,13 +112,7 @@ class FolderImages:
             return False
 
     def open(self, image: FolderImage) -> tuple[LoadedImage, ImageView]:
-        """Open an image, and return how its first plane is seen; reads pixels as needed.
-
-        Raises
-        ------
-        ImageError
-            If it can't be read.
-        """
+        """Open an image, and return how its first plane is seen; reads pixels as needed."""
         with self._opening:
             return self._opened.get_or_make(image, lambda: self._open(image))
 
@@ -186,13 +180,7 @@ class PhraseWork(FolderPlanes):
         pixels: npt.NDArray[np.uint8],
         reporter: Reporter,
     ) -> tuple[PhraseAnswer, ...]:
-        """Look for each phrase on a plane, which is encoded once.
-
-        Raises
-        ------
-        Sam3AssistantError
-            If all of them fail for the same reason, which is not the prompts'.
-        """
+        """Look for each phrase on a plane, which is encoded once."""
         view = view_of_array(pixels, rgb=True)
         answers = []
         for phrase in piece.phrases:

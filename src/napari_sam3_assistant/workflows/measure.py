@@ -65,27 +65,7 @@ class MeasureRequest:
 def measure(
     requests: Sequence[MeasureRequest], reporter: Reporter, side: int = 2048
 ) -> Iterator[tuple[Measurement | None, ...]]:
-    """Measure objects, and yield the answers to each request, in the order of its objects.
-
-    Parameters
-    ----------
-    requests : sequence of MeasureRequest
-        What to measure.
-    reporter : Reporter
-        Is told of the progress, and stops the work between groups of objects.
-    side : int, pixels
-        Of larger objects that are in labels so many rows and columns are read at once.
-
-    Yields
-    ------
-    tuple of Measurement or None
-        One for each object; None for one of which no pixel is left in the labels.
-
-    Raises
-    ------
-    ImageError
-        If an image can't be read.
-    """
+    """Measure objects, and yield the answers to each request, in the order of its objects."""
     total = sum(len(request.objects) for request in requests)
     done = 0
     for request in requests:
@@ -207,24 +187,7 @@ def measure_label_volumes(
     more: tuple[str, ...],
     reporter: Reporter,
 ) -> Iterator[dict[str, Any]]:
-    """Measure each label on all of its slices along z together, and yield a row for it.
-
-    Parameters
-    ----------
-    labels, source, place, pixel, reporter
-        As of :func:`measure_labels`; one of the leading axes is z.
-    depth : float
-        How far slices lie apart, in the unit of the pixel.
-    more : tuple of str
-        What to measure besides, of :data:`.measurements.VOLUME_MORE`.
-
-    Yields
-    ------
-    dict
-        ``id``, the index on each other leading axis by its name, ``slices`` (how many it is on),
-        the volume, its centroid and mean intensity, what else was asked for, and ``unit``. A time
-        after the other.
-    """
+    """Measure each label on all of its slices along z together, and yield a row for it."""
     z = place.names.index("z")
     rows, columns = len(place.names), len(place.names) + 1
     found: dict[tuple[tuple[int, ...], int], dict[int, tuple[Measurable, Measurement]]] = {}

@@ -253,22 +253,7 @@ class DeviceComparison:
 def compare_devices(
     folder: Path, reporter: Reporter, devices: Sequence[str] | None = None
 ) -> Iterator[DeviceComparison]:
-    """Yield how the results of the devices differ, for a click, a box and a phrase.
-
-    Parameters
-    ----------
-    folder : Path
-        The model folder.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-    devices : sequence of str, optional
-        The reference and the others; by default the CPU and every other device that works.
-
-    Raises
-    ------
-    EngineError
-        If no engine can load the folder, or the reference device does not work.
-    """
+    """Yield how the results of the devices differ, for a click, a box and a phrase."""
     engine, title = _engine_of(folder, reporter)
     reference, *others = devices or working_devices(read_devices())
     if not others:
@@ -359,22 +344,7 @@ class PrecisionMeasurement:
 def measure_precision(
     folder: Path, reporter: Reporter, device: str = "auto"
 ) -> Iterator[PrecisionMeasurement]:
-    """Yield how long the image encoder takes in each number format, and what that changes.
-
-    Parameters
-    ----------
-    folder : Path
-        The model folder.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-    device : str
-        Where to run.
-
-    Raises
-    ------
-    EngineError
-        If no engine can load the folder, its engine has no choice, or the device does not work.
-    """
+    """Yield how long the image encoder takes in each number format, and what that changes."""
     engine, title = _engine_of(folder, reporter)
     if not registry.spec_for(engine, folder).precisions:
         raise EngineError(f"{title} has no choice of the precision.", "Measure another model.")

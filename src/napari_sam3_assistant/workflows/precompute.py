@@ -129,29 +129,6 @@ def precompute(
     """Encode every plane of the images of a folder; one that fails is reported, the rest goes on.
 
     What an earlier start has encoded with the same engine is skipped.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine to run; it is loaded if it is not.
-    request : PrecomputeRequest
-        What to do.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Yields
-    ------
-    PrecomputedRow
-        For each image; at the end for each file that is left out.
-
-    Raises
-    ------
-    EngineError
-        If the engine makes no encodings that can be kept.
-    ImageError
-        If there is no image in the folder.
-    ExportError
-        If the encodings can't be written.
     """
     reporter.report(Progress(0, 0, f"Loading {engine.spec.title}"))
     engine.load(reporter)

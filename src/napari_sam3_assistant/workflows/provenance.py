@@ -84,24 +84,7 @@ def make_record(
     objects: Iterable[Mapping[str, Any]] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> ProvenanceRecord:
-    """Return the note for labels in a folder; reads the weights once to know their checksum.
-
-    Parameters
-    ----------
-    run : RunProvenance
-        What made the labels.
-    folder : Path
-        Where they will lie.
-    objects : iterable of mapping
-        What is said of each object, see :func:`described`.
-    extra : mapping, optional
-        What the caller keeps with it.
-
-    Raises
-    ------
-    EngineError
-        If the weights can't be read.
-    """
+    """Return the note for labels in a folder; reads the weights once to know their checksum."""
     weights = run.engine.weights
     has_file = run.model_folder is not None and bool(weights)
     return ProvenanceRecord(
@@ -178,19 +161,7 @@ class StackProvenance:
         stop_after_lost: int | None,
         goes_on: bool,
     ) -> None:
-        """Take note that a run begins.
-
-        Parameters
-        ----------
-        prompts : mapping of int to PromptSet
-            Its prompts by frame.
-        shown : mapping of int to ndarray
-            The labels on show on the frames that are corrected.
-        stop_after_lost : int or None
-            A pass ends when all objects are gone for so many frames.
-        goes_on : bool
-            Whether it does what an earlier one has left.
-        """
+        """Take note that a run begins."""
         self.steps.append(
             {
                 "prompts": {str(frame): prompts_to_json(own) for frame, own in prompts.items()},

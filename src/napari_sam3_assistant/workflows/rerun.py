@@ -60,24 +60,7 @@ class RerunRequest:
 def rerun(
     engine: CachingEngine, request: RerunRequest, reporter: Reporter
 ) -> Iterator[Segmentation | StackResult | ScanResult | PropagatedStack]:
-    """Yield the one result: of a plane, of all planes, of a scan, or of a propagation.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine that the note names.
-    request : RerunRequest
-        What to do.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Raises
-    ------
-    ImageError
-        If the image is gone or another one.
-    ExportError
-        If the note is damaged, or has a step that can't be made again.
-    """
+    """Yield the one result: of a plane, of all planes, of a scan, or of a propagation."""
     record = request.record
     try:
         view = view_from_json(record.channels, request.folder, request.image)
@@ -229,13 +212,7 @@ def _read_step(entry: Mapping[str, Any]) -> int | Relabel | _PropagationRun:
 def _read_steps(
     record: ProvenanceRecord, view: ImageView
 ) -> tuple[FrameSource, list[int | Relabel | _PropagationRun]]:
-    """Return the stack, and the steps of its propagation.
-
-    Raises
-    ------
-    ExportError
-        If the note does not say them completely.
-    """
+    """Return the stack, and the steps of its propagation."""
     try:
         told = as_dict(record.extra["propagation"])
         name = as_text(told.get("axis_name", ""))

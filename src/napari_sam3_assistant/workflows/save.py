@@ -109,15 +109,7 @@ def save_segmentation(
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> None:
-    """Write the labels of a run to a file, and the note beside it.
-
-    Raises
-    ------
-    ExportError
-        If one of them can't be written, or exists and shall not be replaced.
-    EngineError
-        If the weights can't be read, of which the note holds the checksum.
-    """
+    """Write the labels of a run to a file, and the note beside it."""
     check_provenance_path(path)
     record = make_record(run, path.parent, [object_entry(one) for one in result.objects])
     save_labels(result.labels, path, run.axes, overwrite=overwrite, reporter=reporter)
@@ -173,25 +165,6 @@ def save_stack(
     """Save a stack of labels, and yield its path when it and its note are written.
 
     Labels in memory are compressed; those on disk are copied frame by frame.
-
-    Parameters
-    ----------
-    request : StackSaveRequest
-        What to save.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-    overwrite : bool
-        Whether a file of that name is replaced; if not, ``name_02``, ``name_03``, ... is taken.
-
-    Yields
-    ------
-    Path
-        The file that was written.
-
-    Raises
-    ------
-    ExportError
-        If it can't be written.
     """
     path = request.path
     reporter.report(Progress(0, 1, f"Saving {path.name}"))

@@ -63,28 +63,6 @@ def scan(
     """Scan a plane; tiles that an earlier start of the same scan has finished are not repeated.
 
     Beside the labels lies a note from which they can be made again.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine to run; it is loaded if it is not.
-    request : ScanRequest
-        What to do.
-    reporter : Reporter
-        Is told of the progress, and stops the work. What is done then stays in the folder
-        beside the output, and the same request goes on from there.
-
-    Yields
-    ------
-    ScanStep or ScanResult
-        A step for each tile, the result at the end.
-
-    Raises
-    ------
-    PromptError
-        If the prompts can't be used.
-    ExportError
-        If the output exists, is the image itself or can't be written.
     """
     _check(engine, request)
     grid = TileGrid.cover(request.view.shape, request.tiles)
@@ -464,23 +442,7 @@ class ScanResult:
 
 
 def place_output(engine: CachingEngine, request: ScanRequest, reporter: Reporter) -> ScanRequest:
-    """Return a request whose output is free, or belongs to the same scan on its way.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine of the scan; it is loaded if it is not.
-    request : ScanRequest
-        Its output is the name that is wanted; ``name_02``, ``name_03``, ... are others. The
-        folder that it lies in is made.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Raises
-    ------
-    ExportError
-        If the folder can't be made.
-    """
+    """Return a request whose output is free, or belongs to the same scan on its way."""
     reporter.report(Progress(0, 0, f"Loading {engine.spec.title}"))
     engine.load(reporter)
     identity = scan_identity(engine, request)

@@ -70,29 +70,7 @@ class SegmentRequest:
 def segment(
     engine: CachingEngine, request: SegmentRequest, reporter: Reporter
 ) -> Iterator[Segmentation]:
-    """Yield the result of a request; with ``in_steps`` first what of it was found so far.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine to run; it is loaded if it is not.
-    request : SegmentRequest
-        What to do.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Yields
-    ------
-    Segmentation
-        Objects in plane coordinates, labels of the region.
-
-    Raises
-    ------
-    PromptError
-        If the prompts can't be used on the plane or by the engine.
-    JobCancelled
-        If the work was stopped; of everything, ``partial`` is what was found so far.
-    """
+    """Yield the result of a request; with ``in_steps`` first what of it was found so far."""
     shape = request.view.shape
     request.prompts.check(shape)
     engine.spec.check_kinds(request.prompts.kinds)
@@ -299,15 +277,7 @@ def check_labels_fit(view: ImageView) -> None:
 def join_planes(
     view: ImageView, planes: Sequence[tuple[tuple[int, ...], TileResult]]
 ) -> StackResult:
-    """Return the labels of all planes of an image, with ids that are used in one plane each.
-
-    Parameters
-    ----------
-    view : ImageView
-        One of the planes.
-    planes : sequence of (tuple of int, TileResult)
-        What was found on each; taken in this order.
-    """
+    """Return the labels of all planes of an image, with ids that are used in one plane each."""
     labels = np.zeros((*leading_shape(view), *view.shape), np.uint32)
     objects: list[tuple[tuple[int, ...], ObjectRecord]] = []
     notes: dict[str, None] = {}
@@ -323,25 +293,7 @@ def join_planes(
 
 
 def load(engine: CachingEngine, reporter: Reporter) -> Iterator[str]:
-    """Load an engine and yield the device that it runs on.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Yields
-    ------
-    str
-        ``cpu``, ``cuda:0``, ``mps``.
-
-    Raises
-    ------
-    EngineError
-        If it can't be loaded.
-    """
+    """Load an engine and yield the device that it runs on."""
     reporter.report(Progress(0, 1, f"Loading {engine.spec.title}"))
     engine.load(reporter)
     yield engine.device

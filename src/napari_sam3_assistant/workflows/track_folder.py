@@ -149,13 +149,7 @@ class FollowWork(FolderImages):
         self._span, self._options = request.span, request.options
 
     def frames(self, image: FolderImage) -> FrameSource:
-        """Return the frames of a stack.
-
-        Raises
-        ------
-        ImageError
-            If it has no such axis, or several that may be meant.
-        """
+        """Return the frames of a stack."""
         loaded, view = self.open(image)
         axes = view.channels[0].source.axes
         axis = self._axis
@@ -213,29 +207,6 @@ def track_folder(
     """Follow the objects of each stack of a folder; one that fails is reported, the rest goes on.
 
     What an earlier start has finished with the same prompts on the same file is skipped.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine to run; it is loaded if it is not. Of a server, each worker follows a stack.
-    request : TrackFolderRequest
-        What to do.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Yields
-    ------
-    FolderRow
-        For each stack; at the end one for each file that is left out.
-
-    Raises
-    ------
-    ImageError
-        If there is no image in the folder.
-    PromptError
-        If there is no prompt.
-    ExportError
-        If the output folder can't be made or is the source.
     """
     if not any(own.kinds for own in request.prompts.values()):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")

@@ -351,16 +351,6 @@ def read_strings(path: Path) -> tuple[str, ...]:
     """Return the text strings in the archive's pickle, among them the names of the tensors.
 
     The pickle is taken apart into its opcodes, none of which is carried out.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.pt`` file.
-
-    Raises
-    ------
-    CheckpointInvalid
-        If it is not such an archive, or incomplete.
     """
     try:
         with zipfile.ZipFile(path) as archive:

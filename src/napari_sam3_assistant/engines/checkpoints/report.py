@@ -174,13 +174,7 @@ class FolderReport:
         return f"{wrong[0].text} {wrong[0].remedy}".strip()
 
     def problems(self, engine: str) -> tuple[Finding, ...]:
-        """Return what keeps an engine from loading the folder for 2D tasks.
-
-        Parameters
-        ----------
-        engine : str
-            ``sam3-transformers``, ``sam3-meta`` or ``sam-transformers``.
-        """
+        """Return what keeps an engine from loading the folder for 2D tasks."""
         wrong = [item for item in self.findings if not item.ok and engine in item.concerns]
         if any(weights.layout.engine == engine for weights in self.weights):
             return tuple(wrong)
@@ -233,20 +227,6 @@ def choose_engine(report: FolderReport, statuses: Mapping[str, EngineStatus]) ->
     """Choose the engine that can load a folder: an installed one first.
 
     Weights for 2D tasks, which do for 3D/video, too, come before those for 3D/video only.
-
-    Parameters
-    ----------
-    report : FolderReport
-        What is in the folder.
-    statuses : mapping of str to EngineStatus
-        The known engines by name, and whether each can run here.
-
-    Raises
-    ------
-    CheckpointNotFound
-        If the folder or its weights are not there.
-    CheckpointInvalid
-        If no engine can load it.
     """
     usable = [
         weights

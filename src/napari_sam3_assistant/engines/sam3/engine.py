@@ -168,24 +168,7 @@ class SamEngine(ABC, Generic[M, E]):
         options: PredictOptions,
         reporter: Reporter,
     ) -> Prediction:
-        """Segment an embedded image.
-
-        Parameters
-        ----------
-        embedding : object
-            The answer of :meth:`embed`.
-        prompts : PromptSet
-            Prompts in the pixels of the embedded image.
-        options : PredictOptions
-            The choices of the run.
-        reporter : Reporter
-            Is told of the progress, and stops the work.
-
-        Raises
-        ------
-        PromptError
-            If a prompt lies outside the image or the phrase is too long.
-        """
+        """Segment an embedded image."""
         self.spec.check_kinds(prompts.kinds)
         prompts.check(embedding.shape)
         with self._working(prompts.kinds) as model:

@@ -234,15 +234,7 @@ class Decoded:
     def best_of(
         cls, scores: Sequence[float], record_of: Callable[[int], Iterable[ObjectRecord]]
     ) -> Decoded:
-        """Return the best of some masks as the object, and all of them as candidates.
-
-        Parameters
-        ----------
-        scores : sequence of float
-            Of the masks; of equal ones the first is the best.
-        record_of : callable
-            Makes the record of a mask with a given number; none of an empty one.
-        """
+        """Return the best of some masks as the object, and all of them as candidates."""
         made = [list(record_of(number)) for number in range(len(scores))]
         every = sorted((one for records in made for one in records), key=lambda one: one.area)
         return cls(made[int(np.argmax(scores))], renumber(every, first=1))
@@ -259,13 +251,6 @@ def decoder_prompts(prompts: PromptSet, shape: tuple[int, int]) -> Iterator[Deco
 
     The clicks are of one object; the first box and the first mask, where there are any, are of
     that object too. Without clicks each box and each mask is an object of its own.
-
-    Parameters
-    ----------
-    prompts : PromptSet
-        Its points, boxes and masks are used.
-    shape : tuple of int
-        Height and width of the image; boxes are cut to it.
     """
     plane = Region.whole(shape)
     boxes = iter([prompt.cut(plane) for prompt in prompts.boxes])
@@ -287,17 +272,6 @@ def segment_prompts(
     """Return one object for each thing that is named, numbered from 1.
 
     Of a click and nothing else, also what it may mean.
-
-    Parameters
-    ----------
-    prompts : PromptSet
-        Its points, boxes and masks are used.
-    shape : tuple of int
-        Height and width of the image.
-    segment : callable
-        Runs one call of the decoder.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
     """
     records: list[ObjectRecord] = []
     candidates: Sequence[ObjectRecord] = ()
@@ -331,17 +305,6 @@ def objects_at_points(
 
     As SAM 1's automatic mask generator, before it compares the masks with each other. Their scores
     are the model's guesses as they are, which may be a little more than 1.
-
-    Parameters
-    ----------
-    asked : Everything
-        The points and the filters.
-    shape : tuple of int
-        Height and width of the image in pixels.
-    decode : callable
-        Asks the mask decoder.
-    reporter : Reporter
-        Stops the work before each mask.
     """
     points = asked.points_on(shape)
     records: list[ObjectRecord] = []

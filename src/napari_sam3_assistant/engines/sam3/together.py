@@ -93,15 +93,7 @@ class _Call(Exception):
 
 
 def run_together(steps: Sequence[Callable[[], T]], networks: Sequence[Network]) -> list[T]:
-    """Return what some steps give, each network run once for all that call it alike.
-
-    Parameters
-    ----------
-    steps : sequence of callable
-        Each may be called again from its beginning until it comes to its end.
-    networks : sequence of Network
-        What they call. They belong to the caller meanwhile.
-    """
+    """Return what some steps give, each network run once for all that call it alike."""
     if len(steps) == 1:
         return [steps[0]()]
     answers: list[list[Any]] = [[] for _ in steps]

@@ -263,21 +263,7 @@ class HeldFrames(Generic[H]):
         finish: Callable[[int, H], TrackedFrame],
         reporter: Reporter,
     ) -> Iterator[TrackedFrame]:
-        """Yield what is on each frame of an order, and keep ``delay`` frames back until its end.
-
-        Parameters
-        ----------
-        order : range
-            The frames, step 1 or -1.
-        delay : int
-            With so many frames the first of them is known; 1 or less holds nothing back.
-        search : callable
-            Returns what is found on a frame.
-        finish : callable
-            Returns what is on a frame by what was found on it, when that is known.
-        reporter : Reporter
-            Stops the work before a frame is yielded.
-        """
+        """Yield what is on each frame of an order, and keep ``delay`` frames back until its end."""
         for frame in order:
             if frame not in self._frames:
                 self._frames[frame] = search(frame)

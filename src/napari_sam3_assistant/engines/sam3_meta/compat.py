@@ -230,23 +230,7 @@ def call_context(device: str, precision: str = FLOAT32) -> Iterator[None]:
 
 
 def build_image_model(builder: Untyped, bpe_path: Path, device: str) -> Untyped:
-    """Build the image model with the click head, without weights, on the CPU.
-
-    Parameters
-    ----------
-    builder : module
-        ``sam3.model_builder``.
-    bpe_path : Path
-        The tokenizer's vocabulary; the builder's own default is not in the wheel.
-    device : str
-        The device that the model will run on. ``model_builder.py:549`` knows "cuda" only, so
-        the caller moves the model; what is not a parameter is made on the device here.
-
-    Raises
-    ------
-    EngineError
-        If the installed sam3 can't be built without CUDA.
-    """
+    """Build the image model with the click head, without weights, on the CPU."""
     try:
         with silence_warnings(), redirect_cuda(device):
             model = builder.build_sam3_image_model(
@@ -367,15 +351,6 @@ def choose_patches(
 
     ``SAM3_FORCE_SDPA_FALLBACK``, ``SAM3_FORCE_SLOW_EDT`` (1 takes the measure, 0 leaves it) and
     ``USE_PERFLIB`` (0 leaves the kernels out, 1 keeps them) decide where they are set.
-
-    Parameters
-    ----------
-    environment : mapping
-        The environment variables.
-    windows : bool
-        Whether this is Windows, where PyTorch is often built without flash attention.
-    triton : bool or None
-        Whether Triton is installed; looked up if None.
     """
     has_triton = find_spec("triton") is not None if triton is None else triton
     return Patches(

@@ -150,21 +150,7 @@ def new_tracker_state(
     *,
     on_cpu: bool,
 ) -> dict[str, Any]:
-    """Return an empty state of the tracker.
-
-    Parameters
-    ----------
-    tracker : Sam3TrackerPredictor
-        The tracker.
-    features : dict
-        Where it finds the features of the frame that it is asked for.
-    shape : tuple of int
-        Height and width of a frame.
-    count : int
-        Number of frames.
-    on_cpu : bool
-        Whether its memories lie in the computer's memory.
-    """
+    """Return an empty state of the tracker."""
     state: dict[str, Any] = tracker.init_state(
         video_height=shape[0],
         video_width=shape[1],

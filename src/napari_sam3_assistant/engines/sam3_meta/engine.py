@@ -44,15 +44,7 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
         return sam3_version()
 
     def unpack(self, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> MetaEncoding:
-        """Return the encoding that :meth:`MetaEncoding.tensors` was asked of.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            Height and width of the image in pixels.
-        tensors : mapping
-            Its tensors by name.
-        """
+        """Return the encoding that :meth:`MetaEncoding.tensors` was asked of."""
         model = self.model
         # As many for clicks as for the detector.
         numbers = range(len(tensors) // 2)

@@ -54,11 +54,6 @@ class MetaEncoding:
         """Return the package's inference state, a copy that a call may add to.
 
         The copy is shallow: the calls add entries and leave the image's features as they are.
-
-        Parameters
-        ----------
-        extra : mapping, optional
-            Entries to add to ``backbone_out``, such as an encoded phrase.
         """
         return {
             "original_height": self.shape[0],

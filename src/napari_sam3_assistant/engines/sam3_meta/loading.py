@@ -116,18 +116,7 @@ def sam3_version() -> str:
 
 
 def choose_cpu_or_cuda(requested: str) -> str:
-    """Return the device for Meta's package, which is written for CUDA and runs on the CPU.
-
-    Parameters
-    ----------
-    requested : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises
-    ------
-    DeviceUnavailable
-        If the device is not there, or is the Apple GPU.
-    """
+    """Return the device for Meta's package, which is written for CUDA and runs on the CPU."""
     device = choose_device(requested).device
     if device != "mps":
         return device
@@ -223,23 +212,7 @@ def _sort_safetensors(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read a weights file; no code in it is run.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.pt`` archive or a safetensors file.
-
-    Returns
-    -------
-    dict
-        Tensors by their names in the file, mapped from it rather than copied.
-
-    Raises
-    ------
-    CheckpointInvalid
-        If it can't be read, or holds something else than tensors.
-    """
+    """Read a weights file; no code in it is run."""
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 

@@ -603,17 +603,6 @@ def propagate(
     What ``propagate_in_video`` does depends on the history of the session (:2514): it is written
     anew, so that a pass can be repeated and continued. It leaves out the first frame of a backward
     pass (:293), and answers only for frames that have an answer already (:1244).
-
-    Parameters
-    ----------
-    model : Sam3MultiplexTrackingWithInteractivity
-        The model.
-    state : dict
-        The session.
-    order : range
-        The frames, step 1 or -1.
-    object_ids : list of int or None
-        The objects to follow; None to look for the phrase and follow what is found.
     """
     history = state["action_history"]
     history.clear()

@@ -47,15 +47,7 @@ class Sam3TransformersEngine(Sam3Engine[LoadedSam3, Sam3Embedding]):
         return package_version("transformers")
 
     def unpack(self, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> Sam3Embedding:
-        """Return the encoding that :meth:`Sam3Embedding.tensors` was asked of.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            Height and width of the image in pixels.
-        tensors : mapping
-            Its tensors by name.
-        """
+        """Return the encoding that :meth:`Sam3Embedding.tensors` was asked of."""
         model = self.model
         with self._call_context(model, "encode"):
             return Sam3Embedding.from_tensors(model, shape, tensors)

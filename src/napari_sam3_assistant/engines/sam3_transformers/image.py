@@ -90,17 +90,7 @@ class Sam3Embedding:
     def from_tensors(
         cls, model: LoadedSam3, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]
     ) -> Sam3Embedding:
-        """Return the encoding that :meth:`tensors` was asked of.
-
-        Parameters
-        ----------
-        model : LoadedSam3
-            The model that made it.
-        shape : tuple of int
-            Height and width of the image in pixels.
-        tensors : mapping
-            Its tensors by name.
-        """
+        """Return the encoding that :meth:`tensors` was asked of."""
         from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
         # All but the hidden states.
@@ -128,18 +118,6 @@ def click_features(model: LoadedSam3, embedding: Sam3Embedding) -> list[torch.Te
     ``SAM3InteractiveImagePredictor.set_image`` and ``Sam3TrackerVideoModel`` do.
     ``Sam3TrackerModel.get_image_embeddings`` (transformers 5.23) adds it to a fourth, coarser
     map and then drops that one.
-
-    Parameters
-    ----------
-    model : LoadedSam3
-        The model that made the embedding.
-    embedding : Sam3Embedding
-        The encoding of one image.
-
-    Returns
-    -------
-    list of torch.Tensor
-        Shapes ``(1, C, h, w)``, fine to coarse.
     """
     if embedding.clicks is None:
         maps, _ = model.video.get_vision_features_for_tracker(embedding.vision)
@@ -248,36 +226,7 @@ class LoadedSam3(LoadedModel):
 
 
 def load_model(folder: Path, device: str, precision: str, reporter: Reporter) -> LoadedSam3:
-    """Load the folder of ``facebook/sam3``, offline.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds ``config.json``, ``processor_config.json``, ``model.safetensors`` and the files
-        of the tokenizer.
-    device : str
-        ``cpu``, ``cuda:N`` or ``mps``.
-    precision : str
-        The number format of the image encoder.
-    reporter : Reporter
-        Is told of each stage; the work stops before the next one.
-
-    Returns
-    -------
-    LoadedSam3
-        Ready to work.
-
-    Raises
-    ------
-    CheckpointNotFound
-        If the folder or its weights are not there.
-    CheckpointInvalid
-        If the weights are of another model or incomplete.
-    EngineNotInstalled
-        If the packages are there but do not work together.
-    OutOfDeviceMemory
-        If they do not fit.
-    """
+    """Load the folder of ``facebook/sam3``, offline."""
     reporter.report(Progress(0, STAGES, "Checking the model folder"))
     inspect_folder(folder).require("sam3-transformers")
     video, (find, click), precision = read_folder(

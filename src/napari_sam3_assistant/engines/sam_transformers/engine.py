@@ -43,15 +43,7 @@ class SamTransformersEngine(SamEngine[LoadedModel, SamEmbedding]):
         return package_version("transformers")
 
     def unpack(self, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> SamEmbedding:
-        """Return the encoding that :meth:`SamEmbedding.tensors` was asked of.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            Height and width of the image in pixels.
-        tensors : mapping
-            Its tensors by name.
-        """
+        """Return the encoding that :meth:`SamEmbedding.tensors` was asked of."""
         device = self.model.device
         maps = tuple(tensors[f"map{number}"].to(device) for number in range(len(tensors)))
         return SamEmbedding(shape, maps)

@@ -150,21 +150,7 @@ def decode_objects(
     reporter: Reporter,
     target: DecoderPrompt,
 ) -> Decoded:
-    """Run one call of the mask decoder.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        The weights.
-    features : torch.Tensor or list of torch.Tensor
-        The feature maps as the mask decoder takes them.
-    shape : tuple of int
-        Height and width of the image in pixels.
-    reporter : Reporter
-        Stops the work between two objects.
-    target : DecoderPrompt
-        What names the objects.
-    """
+    """Run one call of the mask decoder."""
     answer = model.clicks(
         image_embeddings=features,
         multimask_output=target.is_ambiguous,
@@ -198,21 +184,7 @@ def decode_points(
     points: Sequence[tuple[float, float]],
     least: float,
 ) -> Iterator[tuple[torch.Tensor, float]]:
-    """Yield the masks at points that may be good enough, see :data:`.mask_decoder.PointDecoder`.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        The weights.
-    features : torch.Tensor or list of torch.Tensor
-        The feature maps as the mask decoder takes them.
-    shape : tuple of int
-        Height and width of the image in pixels.
-    points : sequence of (y, x)
-        In pixels; one call.
-    least : float
-        The predicted IoU that a mask must exceed.
-    """
+    """Yield the masks at points that may be good enough, see :data:`.mask_decoder.PointDecoder`."""
     prompts = {
         "input_points": [[[[float(x), float(y)]] for y, x in points]],
         "input_labels": [[[1] for _ in points]],

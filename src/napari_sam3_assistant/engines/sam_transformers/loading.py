@@ -92,30 +92,7 @@ class LoadedModel:
 def load_sam(
     folder: Path, name: str, device: str, precision: str, reporter: Reporter
 ) -> LoadedModel:
-    """Load the folder of a SAM 2, SAM 1 or EdgeTAM, offline.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds ``config.json``, ``model.safetensors`` and the settings of the processor.
-    name : str
-        The model's name for the user.
-    device : str
-        ``cpu``, ``cuda:N`` or ``mps``.
-    precision : str
-        The number format of the image encoder.
-    reporter : Reporter
-        Is told of each stage; the work stops before the next one.
-
-    Raises
-    ------
-    CheckpointNotFound
-        If the folder or its weights are not there.
-    CheckpointInvalid
-        If the weights are of another model or incomplete.
-    EngineNotInstalled
-        If the packages are there but do not work together.
-    """
+    """Load the folder of a SAM 2, SAM 1 or EdgeTAM, offline."""
     reporter.report(Progress(0, STAGES, "Checking the model folder"))
     inspect_folder(folder).require("sam-transformers")
     kind = SAM_MODELS[read_settings(folder / "config.json")["model_type"]]
@@ -143,32 +120,7 @@ def read_folder(
     precision: str,
     reporter: Reporter,
 ) -> tuple[Any, list[Any], str]:
-    """Return the network of a model folder on a device, its processors, and its precision.
-
-    Parameters
-    ----------
-    folder : Path
-        A folder that was looked into.
-    name : str
-        The model's name for the user.
-    kind : str
-        The network's class in transformers.
-    processors : sequence of str
-        Classes of processors; images are prepared by the first.
-    device : str
-        ``cpu``, ``cuda:N`` or ``mps``.
-    precision : str
-        The number format of the image encoder.
-    reporter : Reporter
-        Is told of each stage; the work stops before the next one.
-
-    Raises
-    ------
-    CheckpointInvalid
-        If the weights are of another model or incomplete.
-    EngineNotInstalled
-        If the packages are there but do not work together.
-    """
+    """Return the network of a model folder on a device, its processors, and its precision."""
     reporter.report(Progress(1, STAGES, "Starting PyTorch and transformers"))
     try:
         import torch
@@ -220,20 +172,7 @@ def find_backbone(network: Untyped) -> Untyped:
 
 
 def read_processor(kind: Untyped, folder: Path) -> Untyped:
-    """Return a processor of a model folder; nothing is fetched, and no code in the folder is run.
-
-    Parameters
-    ----------
-    kind : type
-        Its class, such as ``Sam3Processor``.
-    folder : Path
-        The model folder.
-
-    Raises
-    ------
-    CheckpointInvalid
-        If its files can't be used.
-    """
+    """Return a processor of a model folder; nothing is fetched, and no code there is run."""
     with reading_files(
         f"The processor or the tokenizer in {folder} can't be read.",
         "Download all small files of the model again.",

@@ -187,15 +187,7 @@ class Frames(dict[int, Any]):
 
 
 def partner(model: Untyped, part: str) -> Callable[..., Any]:
-    """Return the library's class of a part that goes with a model of videos.
-
-    Parameters
-    ----------
-    model : Sam2VideoModel, EdgeTamVideoModel, Sam3TrackerVideoModel or Sam3VideoModel
-        The model.
-    part : str
-        ``InferenceSession`` or ``InferenceCache``.
-    """
+    """Return the library's class of a part that goes with a model of videos."""
     kind = type(model)
     name = f"{kind.__name__.removesuffix('Model')}{part}"
     made: Callable[..., Any] = getattr(sys.modules[kind.__module__], name)
@@ -209,21 +201,7 @@ def open_session(
     count: int,
     state_device: str,
 ) -> Untyped:
-    """Return a session of the library that keeps no frames.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        The weights.
-    network : Sam2VideoModel, EdgeTamVideoModel, Sam3TrackerVideoModel or Sam3VideoModel
-        The part of it that the session is of.
-    shape : tuple of int
-        Height and width of a frame.
-    count : int
-        Number of frames of the stack.
-    state_device : str
-        Where its memory lies.
-    """
+    """Return a session of the library that keeps no frames."""
     import torch
 
     session = partner(network, "InferenceSession")(
