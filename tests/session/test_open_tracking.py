@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import Direction, Span
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.session.propagation import OpenTracking
+from napari_sam3_assistant.session.open_tracking import OpenTracking
 
 CLICK = PointPrompt(5, 5, object_id=1)
 FORWARD, BACKWARD, BOTH = Direction.FORWARD, Direction.BACKWARD, Direction.BOTH

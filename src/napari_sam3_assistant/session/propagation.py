@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
@@ -22,17 +20,17 @@ from napari_sam3_assistant.core.prompts import (
     Task,
     prompt_kind,
 )
-from napari_sam3_assistant.core.tracks import (
-    Direction,
-    FrameResult,
-    Span,
-    TrackTable,
-    measure_frame,
-)
+from napari_sam3_assistant.core.tracks import FrameResult, Span, TrackTable, measure_frame
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.jobs import Backpressure, Job, JobRunner, JobState
 from napari_sam3_assistant.session.messages import describe_place
 from napari_sam3_assistant.session.model import FramePlace, Level, Message
+from napari_sam3_assistant.session.open_tracking import (
+    OpenTracking,
+    assign_clicks,
+    join_prompts,
+    rename_prompts,
+)
 from napari_sam3_assistant.session.results import as_object
 from napari_sam3_assistant.session.snapshots import StackSnapshot, TrackingState
 from napari_sam3_assistant.workflows.provenance import StackProvenance
@@ -40,22 +38,12 @@ from napari_sam3_assistant.workflows.track import Tracking
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-        Collection,
-        Container,
-        Hashable,
-        Iterable,
-        Iterator,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Deliver, Reporter
-    from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.core.tracks import TrackRow
     from napari_sam3_assistant.session.jobs import Services
@@ -63,8 +51,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.snapshots import OtherLabels
 
-
-T = TypeVar("T", "PointPrompt", "BoxPrompt", "MaskPrompt")
 
 _ON_THE_WAY = 2
 """How many frames may wait for the viewer: it shows one while the next is made."""
@@ -113,10 +99,7 @@ class Propagation:
     def start(self) -> Job:
         """Follow what the prompts name through the stack; earlier results are removed.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         if self._model.why_not.run:
             raise PromptError(self._model.why_not.run)
@@ -125,10 +108,7 @@ class Propagation:
     def follow(self, seed: StackSeed) -> Job:
         """Follow an object of one slice through the stack on show, by its mask, as :meth:`start`.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         stack = self._take(self._model.frame_axis)
         if stack.target.at(stack.frame) != seed.target:
@@ -141,10 +121,7 @@ class Propagation:
     def follow_labels(self, other_labels: OtherLabels, masks: tuple[MaskPrompt, ...]) -> Job:
         """Follow objects of labels from the slice on show, with their numbers and classes.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         stack = self._take(self._model.frame_axis)
         job = self._begin(replace(stack, prompts={stack.frame: PromptSet(masks=masks)}))
@@ -175,10 +152,7 @@ class Propagation:
         their slice, away from where the propagation began, and the frames on the other side
         stay. Without any it goes on where it was stopped, or else from the frame on show.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't; nothing has changed then.
+        Raises Sam3AssistantError if it can't; nothing has changed then.
         """
         model, opened, spec = self._model, self._open, self._engine.spec
         why_not = model.why_not.go_on
@@ -213,7 +187,7 @@ class Propagation:
             self._keep_open(opened)
             frames = sorted({*told, *new})
             none = PromptSet()
-            new = {at: _join_prompts(told.get(at, none), new.get(at, none)) for at in frames}
+            new = {at: join_prompts(told.get(at, none), new.get(at, none)) for at in frames}
         new = rename_prompts(new, lineage)
         shown = {frame: lineage.plane_as_found(one, frame) for frame, one in shown.items()}
         return self._run(opened, new, shown, spans, taken)
@@ -222,13 +196,6 @@ class Propagation:
         self, opened: OpenTracking, shown: int
     ) -> tuple[dict[int, PromptSet], dict[int, tuple[MaskPrompt, ...]]]:
         """Return what an engine is told that knows nothing of a propagation, to go on with it.
-
-        Parameters
-        ----------
-        opened : OpenTracking
-            The propagation.
-        shown : int
-            The frame on show.
 
         Returns
         -------
@@ -280,10 +247,7 @@ class Propagation:
     def remove(self, object_id: int) -> Job:
         """Forget an object, and take it out of the labels and the table.
 
-        Raises
-        ------
-        PromptError
-            If there is no such object.
+        Raises PromptError if there is no such object.
         """
         opened = self._open
         if opened is None or object_id not in self._model.tracked:
@@ -683,14 +647,8 @@ class Propagation:
 class EditedFrames:
     """Measures frames again of which the user has changed pixels, on a worker of its own.
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    deliver : callable
-        Runs what it is given on the thread that the session lives on.
-    put : callable
-        Takes a frame and the objects that its labels show.
+    ``deliver``: runs what it is given on the thread that the session lives on.
+    ``put``: takes a frame and the objects that its labels show.
 
     Attributes
     ----------
@@ -757,235 +715,3 @@ class EditedFrames:
     def close(self) -> None:
         """Stop the work."""
         self._runner.close()
-
-
-_LOOKS_FOR = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
-
-
-@dataclass(slots=True, eq=False)
-class OpenTracking:
-    """What the GUI thread knows of a propagation; the objects themselves are the worker's.
-
-    Parameters
-    ----------
-    tracking : Tracking or None
-        The objects. Only the worker thread calls it. None where a session was opened and the
-        engine is not told of them yet.
-    stack : StackSnapshot
-        The stack and the prompts that it began with.
-    choice : tuple of str
-        The engine, model folder, device and precision that it runs with.
-    options : PredictOptions
-        The choices of the run.
-    left : tuple of range
-        The passes that the latest run has not done yet.
-    done : set of int
-        The frames that have a result.
-    followed : set of int
-        The objects that were looked for, by the numbers that the engine knows.
-    given : list of mapping of int to PromptSet
-        The prompts that it was given, run by run.
-    """
-
-    tracking: Tracking | None
-    stack: StackSnapshot
-    choice: tuple[str, ...]
-    options: PredictOptions = field(default_factory=PredictOptions)
-    left: tuple[range, ...] = ()
-    done: set[int] = field(default_factory=set)
-    followed: set[int] = field(default_factory=set)
-    given: list[Mapping[int, PromptSet]] = field(default_factory=list)
-    _origin: tuple[int, ...] = ()
-    _known_prompts: set[Hashable] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.note_prompts(self.stack.prompts)
-
-    def note_prompts(self, prompts: Mapping[int, PromptSet]) -> None:
-        """Take note that prompts are given now."""
-        self._origin = self._origin or tuple(sorted(prompts))
-        new = {key for key, _, _ in _split_objects(prompts)} - self._known_prompts
-        if new:
-            self.given.append(prompts)
-            self._known_prompts |= new
-
-    def next_from(self, shown: int) -> int:
-        """Return the frame that the next one follows; without any left, the frame on show."""
-        return next((order[0] - order.step for order in self.left if order), shown)
-
-    def anchors(self, shown: int) -> set[int]:
-        """Return the frames whose labels an engine needs to go on that knows nothing of them.
-
-        Those that were prompted, and those before what is left; without any, the frame on show.
-        """
-        last = {order[0] - order.step for order in self.left if order} or {shown}
-        return ({frame for given in self.given for frame in given} | last) & self.done
-
-    @property
-    def looked_for(self) -> PromptSet:
-        """What is looked for on each frame: a phrase, or everything on each slice by itself."""
-        for prompts in (one for given in self.given for one in given.values()):
-            if prompts.joins_slices:
-                return PromptSet(everything=prompts.everything)
-            if prompts.text.strip() and not prompts.exemplars:
-                return PromptSet(text=prompts.text.strip())
-        return PromptSet()
-
-    def find_new_prompts(self, prompts: Mapping[int, PromptSet]) -> dict[int, PromptSet]:
-        """Return those prompts that were not given yet: the corrections.
-
-        Raises
-        ------
-        PromptError
-            If they look for objects, which a propagation does when it begins.
-        """
-        found: dict[int, PromptSet] = {}
-        for key, frame, part in _split_objects(prompts):
-            if key in self._known_prompts:
-                continue
-            if part.kinds & _LOOKS_FOR:
-                raise PromptError(
-                    "Phrases and examples look for objects when a propagation begins.",
-                    "Press Start 3D Propagation, or correct with points, boxes or a mask.",
-                )
-            found[frame] = _join_prompts(found.get(frame, PromptSet()), part)
-        return found
-
-    def advance(self, result: FrameResult) -> None:
-        """Take note that a frame is done: it is the next of a pass."""
-        frame = result.frame
-        self.done.add(frame)
-        for place, order in enumerate(self.left):
-            if order and order[0] == frame:
-                # A pass before that is not done has stopped early.
-                rest = (order[1:],) if len(order) > 1 else ()
-                self.left = (*rest, *self.left[place + 1 :])
-                return
-
-    def spans(
-        self, span: Span, new: Mapping[int, PromptSet], tracked: Container[int]
-    ) -> list[Span]:
-        """Return which ways new prompts spread.
-
-        Parameters
-        ----------
-        span : Span
-            The frames and the direction that the user chose.
-        new : mapping of int to PromptSet
-            The prompts by frame.
-        tracked : container of int
-            The objects that are known.
-
-        Returns
-        -------
-        list of Span
-            With the direction ``both`` a new object spreads both ways. Corrections of known ones
-            spread away from the slices that the propagation began on: what lies on the other side
-            of them stays as it is.
-        """
-        first, last = min(new), max(new)
-        # What a stopped propagation has not reached yet comes first.
-        up = [order[0] for order in self.left if order.step > 0]
-        down = [order[0] for order in self.left if order.step < 0]
-        forward = replace(span, direction=Direction.FORWARD, start=min([first, *up]))
-        backward = replace(span, direction=Direction.BACKWARD, start=max([last, *down]))
-        if span.direction is not Direction.BOTH:
-            return [forward if span.direction is Direction.FORWARD else backward]
-        if not any(map(partial(_is_new, tracked=tracked), new.values())):
-            if first > self._origin[0]:
-                return [forward]
-            if last < self._origin[-1]:
-                return [backward]
-        # Forward has been on the last frame already.
-        before = max([last - 1, *down])
-        ends = before < (span.first or 0)
-        return [forward] if ends else [forward, replace(backward, start=before)]
-
-    def find_remaining(self, passes: Iterable[range]) -> tuple[range, ...]:
-        """Return what an earlier, stopped propagation left to do in other directions."""
-        ways = {order.step for order in passes}
-        return tuple(order for order in self.left if order.step not in ways)
-
-
-def assign_clicks(
-    prompts: Mapping[int, PromptSet], shown: Mapping[int, npt.NDArray[np.uint32]]
-) -> dict[int, PromptSet]:
-    """Return prompts with each click that has no number on the object that is on show under it.
-
-    Parameters
-    ----------
-    prompts : mapping of int to PromptSet
-        By frame; all clicks lie on the frame.
-    shown : mapping of int to ndarray, shape (H, W)
-        The labels of these frames.
-    """
-
-    def placed(point: PointPrompt, labels: npt.NDArray[np.uint32]) -> PointPrompt:
-        under = int(labels[math.floor(point.y + 0.5), math.floor(point.x + 0.5)])
-        free = point.object_id is None and under
-        return replace(point, object_id=under) if free else point
-
-    return {
-        frame: replace(found, points=tuple(placed(one, shown[frame]) for one in found.points))
-        for frame, found in prompts.items()
-    }
-
-
-def rename_prompts(prompts: Mapping[int, PromptSet], lineage: Lineage) -> dict[int, PromptSet]:
-    """Return prompts by frame with the numbers of objects that the engine knows."""
-
-    def rename(prompt: T, frame: int) -> T:
-        known = prompt.object_id
-        return (
-            prompt if known is None else replace(prompt, object_id=lineage.found_as(known, frame))
-        )
-
-    return {
-        frame: replace(
-            found,
-            points=tuple(rename(one, frame) for one in found.points),
-            boxes=tuple(rename(one, frame) for one in found.boxes),
-            masks=tuple(rename(one, frame) for one in found.masks),
-        )
-        for frame, found in prompts.items()
-    }
-
-
-def _is_new(prompts: PromptSet, tracked: Container[int]) -> bool:
-    """Return whether prompts name an object that is not known."""
-    named = {point.object_id for point in prompts.points}
-    named |= {mask.object_id for mask in prompts.masks}
-    return bool(prompts.boxes) or any(id_ not in tracked for id_ in named if id_ is not None)
-
-
-def _split_objects(prompts: Mapping[int, PromptSet]) -> Iterator[tuple[Hashable, int, PromptSet]]:
-    """Yield the prompts object by object, each with a key that tells whether it has changed."""
-    for frame, found in prompts.items():
-        clicked: dict[int | None, PromptSet] = {}
-        for point in found.points:
-            known = clicked.get(point.object_id, PromptSet())
-            clicked[point.object_id] = replace(known, points=(*known.points, point))
-        for part in clicked.values():
-            yield (frame, part.points), frame, part
-        for box in found.boxes:
-            yield (frame, box), frame, PromptSet(boxes=(box,))
-        for mask in found.masks:
-            pixels = (mask.object_id, mask.region, mask.mask.tobytes())
-            yield (frame, pixels), frame, PromptSet(masks=(mask,))
-        if found.exemplars:
-            yield (frame, found.exemplars), frame, PromptSet(exemplars=found.exemplars)
-        if found.text.strip():
-            # On whichever slice: a phrase is looked for on all of them.
-            yield found.text.strip(), frame, PromptSet(text=found.text)
-        if found.everything is not None:
-            yield found.everything, frame, PromptSet(everything=found.everything)
-
-
-def _join_prompts(first: PromptSet, second: PromptSet) -> PromptSet:
-    return PromptSet(
-        points=first.points + second.points,
-        boxes=first.boxes + second.boxes,
-        masks=first.masks + second.masks,
-        text=first.text,
-        everything=first.everything,
-    )
