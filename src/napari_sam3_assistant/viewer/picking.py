@@ -64,12 +64,7 @@ def select_on_click(layer: Labels, event: Event) -> None:
 
 def box_under(layer: Shapes, event: Event) -> int:
     """Return the object of the box that was clicked; 0 for none."""
-    value = layer.get_value(
-        event.position,
-        view_direction=event.view_direction,
-        dims_displayed=event.dims_displayed,
-        world=True,
-    )
+    value = _value_under(layer, event)
     place = value[0] if isinstance(value, tuple) else None
     return 0 if place is None else int(layer.features["object_id"].iloc[place])
 
@@ -104,14 +99,18 @@ def first_pixel(image: Layer, target: PlaneTarget) -> npt.NDArray[np.float64]:
 
 def read_value(layer: Labels, event: Event) -> int:
     """Return the value of labels under the pointer; 0 for none."""
-    value = layer.get_value(
+    value = _value_under(layer, event)
+    # Of labels in several sizes napari tells the level, too.
+    return int((value[1] if isinstance(value, tuple) else value) or 0)
+
+
+def _value_under(layer: Layer, event: Event) -> Untyped:
+    return layer.get_value(
         event.position,
         view_direction=event.view_direction,
         dims_displayed=event.dims_displayed,
         world=True,
     )
-    # Of labels in several sizes napari tells the level, too.
-    return int((value[1] if isinstance(value, tuple) else value) or 0)
 
 
 class _Pick:

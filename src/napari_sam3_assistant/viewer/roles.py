@@ -86,19 +86,21 @@ _KINDS = dict.fromkeys(Role, Labels) | {
 PROMPT_ROLES = frozenset({Role.POINTS, Role.BOXES, Role.MASK})
 RESULT_ROLES = frozenset({Role.PREVIEW_LABELS, Role.ACCEPTED, Role.PROPAGATED, Role.SCAN})
 """Labels whose objects the results table lists."""
-_WRITTEN = PROMPT_ROLES | {
-    Role.PREVIEW_LABELS,
-    Role.PREVIEW_BOXES,
-    Role.PREVIEW_MASKS,
-    Role.ACTIVE_ROI,
-    Role.SPLIT_LINE,
-    Role.ACCEPTED,
-    Role.PROPAGATED,
-    Role.TRACKS,
-    Role.ACCEPTED_TRACKS,
-    Role.SCAN,
-    Role.MERGED,
-}
+DERIVED = frozenset(
+    {
+        Role.PREVIEW_LABELS,
+        Role.PREVIEW_BOXES,
+        Role.PREVIEW_MASKS,
+        Role.ACTIVE_ROI,
+        Role.SPLIT_LINE,
+        Role.TRACKS,
+        Role.ACCEPTED_TRACKS,
+        Role.SCAN,
+        Role.MERGED,
+    }
+)
+"""Layers that follow from results, and are made again from them."""
+_WRITTEN = PROMPT_ROLES | DERIVED | {Role.ACCEPTED, Role.PROPAGATED}
 """Later runs write into such layers, empty or remove them."""
 
 

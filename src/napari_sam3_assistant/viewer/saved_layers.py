@@ -26,6 +26,7 @@ from napari_sam3_assistant.viewer.prompt_layers import (
     set_features,
 )
 from napari_sam3_assistant.viewer.roles import (
+    DERIVED,
     IMAGE,
     LABEL,
     PROMPT_ROLES,
@@ -44,21 +45,6 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.images import AnyArray
 
-
-DERIVED = frozenset(
-    {
-        Role.PREVIEW_LABELS,
-        Role.PREVIEW_BOXES,
-        Role.PREVIEW_MASKS,
-        Role.ACTIVE_ROI,
-        Role.SPLIT_LINE,
-        Role.TRACKS,
-        Role.ACCEPTED_TRACKS,
-        Role.SCAN,
-        Role.MERGED,
-    }
-)
-"""Layers that follow from results, and are made again from them."""
 
 _TYPES: dict[str, type[Layer]] = {
     "image": Image,

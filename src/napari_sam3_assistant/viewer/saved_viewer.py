@@ -32,9 +32,8 @@ from napari_sam3_assistant.viewer.label_pixels import (
     watch_written,
 )
 from napari_sam3_assistant.viewer.prompt_layers import state_from_json, state_to_json
-from napari_sam3_assistant.viewer.roles import Role, key_of, role_of
+from napari_sam3_assistant.viewer.roles import DERIVED, Role, key_of, role_of
 from napari_sam3_assistant.viewer.saved_layers import (
-    DERIVED,
     layer_entries,
     layer_pixels,
     make_layer,
