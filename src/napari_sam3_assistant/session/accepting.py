@@ -73,11 +73,8 @@ class Accepting:
     def accept(self) -> None:
         """Add the previewed objects to the accepted labels and clear the prompts.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If that can't be done; nothing has changed then. Of labels on the disk that may turn
-            out later: then it is said, and the preview comes back.
+        Raises Sam3AssistantError if that can't be done; nothing has changed then. Of labels on the
+        disk that may turn out later: then it is said, and the preview comes back.
         """
         self.check_idle()
         previews = [one for one in self._model.previews if one.segmentation.objects]
@@ -98,10 +95,7 @@ class Accepting:
 
         The propagated labels stay.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If that can't be done; nothing has changed then.
+        Raises Sam3AssistantError if that can't be done; nothing has changed then.
         """
         self.check_idle()
         begun = [self._adapter.begin_accept_stack(stack, table, self._place(stack.target))]
@@ -115,10 +109,7 @@ class Accepting:
     def accept_other(self, other_labels: OtherLabels, objects: Sequence[PlacedObject]) -> None:
         """Add objects of labels of another tool to the accepted labels; prompts stay.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If that can't be done; nothing has changed then.
+        Raises Sam3AssistantError if that can't be done; nothing has changed then.
         """
         self.check_idle()
         begun = [
@@ -146,21 +137,10 @@ class Accepting:
     ) -> None:
         """Write edits of accepted labels, or of propagated ones: a step that can be taken back.
 
-        Parameters
-        ----------
-        changes : sequence of Accepted
-            What to write.
-        said : str
-            What to say then; empty for what has been said.
-        previews : tuple of Preview, optional
-            The results on show then; by default what they were.
-        lineage : Lineage, optional
-            What is known of tracks then; by default what it was.
-
-        Raises
-        ------
-        PromptError
-            While labels are being written.
+        ``said``: what to say then; empty for what has been said.
+        ``previews``: the results on show then; by default what they were.
+        ``lineage``: what is known of tracks then; by default what it was.
+        Raises PromptError while labels are being written.
         """
         self.check_idle()
         before = self._undo.current

@@ -120,18 +120,7 @@ class LeftFolder:
 class FolderAnnotation:
     """The verbs for a folder that is annotated. All are called on the GUI thread.
 
-    Parameters
-    ----------
-    services : Services
-        The state, the viewer and the job that is going.
-    accept : callable
-        Accepts what is on show.
-    prefetch : EmbeddingPrefetch
-        Encodes the image that was opened.
-    deliver : callable
-        Runs what it is given on the GUI thread.
-    settings : SettingsStore
-        Remembers choices.
+    ``services``: the state, the viewer and the job that is going.
 
     Attributes
     ----------
@@ -168,17 +157,9 @@ class FolderAnnotation:
     def start(self, source: str = "", output: str = "") -> None:
         """Open a folder, and the first image of it that is not done.
 
-        Parameters
-        ----------
-        source : str
-            Folder of the images; by default the one that was chosen for a folder batch.
-        output : str
-            Folder of the labels; by default one in that of the images.
-
-        Raises
-        ------
-        PromptError
-            If no folder is chosen, or a run is going on.
+        ``source``: folder of the images; by default the one that was chosen for a folder batch.
+        ``output``: folder of the labels; by default one in that of the images.
+        Raises PromptError if no folder is chosen, or a run is going on.
         """
         scan_model = self._scan_model
         if not source:
@@ -217,10 +198,7 @@ class FolderAnnotation:
 
         Going on marks the image as done, unless it is flagged.
 
-        Parameters
-        ----------
-        step : int
-            1 or -1.
+        ``step``: 1 or -1.
         """
         folder, annotation = self._require_folder(), self._annotation
         name = folder.find_next(annotation.name, step, skip_done=annotation.skip_done)

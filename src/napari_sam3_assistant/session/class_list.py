@@ -55,13 +55,6 @@ MOST_CHANGES = 100
 class ClassFile:
     """The verbs about the class list of a project. All are called on the GUI thread.
 
-    Parameters
-    ----------
-    model : SessionModel or MaskModel
-        The state.
-    say : callable
-        Shows a message to the user.
-
     Attributes
     ----------
     tell_renamed : callable
@@ -91,19 +84,9 @@ class ClassFile:
     def change(self, classes: ClassList, path: Path | None, renamed: Mapping[str, str]) -> None:
         """Take a class list that the user has changed, and write it to a file, if there is one.
 
-        Parameters
-        ----------
-        classes : ClassList
-            The list.
-        path : Path or None
-            The file; without one the list lasts as long as the window.
-        renamed : mapping of str to str
-            The new names of classes, by those of before: their objects follow.
-
-        Raises
-        ------
-        ExportError
-            If it can't be written; the list is as it was then.
+        ``path``: the file; without one the list lasts as long as the window.
+        ``renamed``: the new names of classes, by those of before: their objects follow.
+        Raises ExportError if it can't be written; the list is as it was then.
         """
         if path is None:
             self._change_to(classes, "", renamed=renamed)
@@ -129,12 +112,8 @@ class ClassFile:
     def take_back(self) -> None:
         """Take the latest change of the list back, in its file and in the objects, too.
 
-        Raises
-        ------
-        MaskError
-            If there is none, or the list was changed elsewhere since.
-        ExportError
-            If its file can't be written; the list is as it was then.
+        Raises MaskError if there is none, or the list was changed elsewhere since; ExportError if
+        its file can't be written; the list is as it was then.
         """
         if not self.can_take_back:
             raise MaskError(

@@ -70,22 +70,9 @@ class ObjectClasses:
     def press(self, number: int, rows: Sequence[ResultRow] = ()) -> bool:
         """Choose the class of a key, from 1, for some objects, or else the next objects.
 
-        Parameters
-        ----------
-        number : int
-            The key.
-        rows : sequence of ResultRow
-            The objects; by default the marked one.
-
-        Returns
-        -------
-        bool
-            Whether there is a class list: without one the key is none of ours.
-
-        Raises
-        ------
-        PromptError
-            If the list has no such class, or the marked object can't be changed now.
+        ``rows``: the objects; by default the marked one.
+        Returns whether there is a class list: without one the key is none of ours.
+        Raises PromptError if the list has no such class, or the marked object can't be changed now.
         """
         listed = list(self._model.class_list)
         if not listed:
@@ -106,10 +93,7 @@ class ObjectClasses:
     def choose(self, name: str) -> None:
         """Choose the class of the next objects, and of the one that is worked on.
 
-        Raises
-        ------
-        PromptError
-            If the list has no such class.
+        Raises PromptError if the list has no such class.
         """
         self._check(name)
         self._model.object_class = name
@@ -125,10 +109,7 @@ class ObjectClasses:
 
         Of an object of accepted labels, or of a propagation, it is the class on all slices.
 
-        Raises
-        ------
-        PromptError
-            If the list has no such class, or labels are being written.
+        Raises PromptError if the list has no such class, or labels are being written.
         """
         self._check(name)
         rows = tuple(rows)
@@ -142,13 +123,7 @@ class ObjectClasses:
         self._say(f"{what} {f'“{name}”' if name else 'of no class'} now.")
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Let objects of classes whose names have changed in the list follow, as steps of undo.
-
-        Parameters
-        ----------
-        names : mapping of str to str
-            The new names, by those of before.
-        """
+        """Let objects of classes whose names have changed in the list follow, as steps of undo."""
         rows = (*self._results.everything, *self._results.kept)
         classes = dict(self._propagation.tracks.classes)
         self._undo.note_edits(self._adapter.edits())

@@ -71,10 +71,7 @@ class Correcting:
     def delete(self, row: ResultRow) -> None:
         """Take an object out of what it is in.
 
-        Raises
-        ------
-        PromptError
-            If it can't be changed here, or now.
+        Raises PromptError if it can't be changed here, or now.
         """
         id_, many = row.record.id, len(row.slices)
         where = f" of {pluralize(many, 'slice')}" if many else ""
@@ -88,10 +85,7 @@ class Correcting:
     def merge(self, row: ResultRow, other: ResultRow) -> None:
         """Give an object the pixels of another one.
 
-        Raises
-        ------
-        PromptError
-            If they are not of the same labels, or can't be changed now.
+        Raises PromptError if they are not of the same labels, or can't be changed now.
         """
         id_, gone = row.record.id, other.record.id
         place, giver = self._current(row.preview), self._current(other.preview)
@@ -111,16 +105,9 @@ class Correcting:
     def split(self, places: Iterable[tuple[Preview | FramePlace | KeptPlace, Line]]) -> None:
         """Cut the objects apart that a line divides.
 
-        Parameters
-        ----------
-        places : iterable of (Preview, FramePlace or KeptPlace, ndarray of shape (n, 2))
-            What lies on the plane on show, the topmost first, and rows and columns of the line.
-            The first one that has objects to cut is changed.
-
-        Raises
-        ------
-        PromptError
-            If nothing is divided, or can't be changed now.
+        ``places`` (shape (n, 2)): what lies on the plane on show, the topmost first, and rows and
+        columns of the line. The first one that has objects to cut is changed.
+        Raises PromptError if nothing is divided, or can't be changed now.
         """
         for given, line in places:
             place = self._current(given)
@@ -136,10 +123,7 @@ class Correcting:
     def read_accepted(self, place: KeptPlace, object_id: int) -> ObjectRecord:
         """Return an accepted object with its mask.
 
-        Raises
-        ------
-        PromptError
-            If it is not there any more.
+        Raises PromptError if it is not there any more.
         """
         now = self._adapter.kept_objects(place).get(object_id)
         one = None
@@ -165,10 +149,7 @@ class Correcting:
 
         It is on show, beside what was found; the object stays as it is until then.
 
-        Raises
-        ------
-        PromptError
-            If it is not there any more.
+        Raises PromptError if it is not there any more.
         """
         one, target = self.read_accepted(place, object_id), place.target
         region = Region.whole((target.shape[target.axes.y], target.shape[target.axes.x]))

@@ -97,11 +97,8 @@ class EngineInUse:
 
         While it is not, another session may have loaded one that does as well.
 
-        Raises
-        ------
-        EngineError
-            If it can't run on this machine, or the folder of encodings is gone; nothing has
-            changed then.
+        Raises EngineError if it can't run on this machine, or the folder of encodings is gone;
+        nothing has changed then.
         """
         encodings = self._find_encodings()
         key, lease = self.choice, self._lease
@@ -141,16 +138,9 @@ class EngineInUse:
     ) -> Job:
         """Return a job of the engine that was taken; the model is told where the engine runs.
 
-        Parameters
-        ----------
-        title : str
-            What the user reads.
-        engine : CachingEngine
-            The engine; it is loaded when the first result is there.
-        work : callable
-            Takes a Reporter and returns the results; it runs on the worker thread.
-        show : callable
-            Takes each result on the GUI thread.
+        ``engine``: the engine; it is loaded when the first result is there.
+        ``work``: takes a Reporter and returns the results; it runs on the worker thread.
+        ``show``: takes each result on the GUI thread.
         """
         choice, asked, known = self.choice, self._model.device, self._model.device_in_use
 
@@ -204,17 +194,7 @@ _NEXT_VIDEO = "Next: go to a slice or frame, add prompts, then start the propaga
 
 
 class ModelLoading:
-    """The verbs that load and unload the model. All are called on the GUI thread.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    engine : EngineInUse
-        The engine.
-    start : callable
-        Starts a job in the place of a run.
-    """
+    """The verbs that load and unload the model. All are called on the GUI thread."""
 
     def __init__(
         self, model: SessionModel, engine: EngineInUse, start: Callable[[Job], Job]
@@ -226,10 +206,7 @@ class ModelLoading:
     def load(self) -> Job:
         """Load the chosen engine, so that the first run need not.
 
-        Raises
-        ------
-        EngineError
-            If it can't run on this machine.
+        Raises EngineError if it can't run on this machine.
         """
         engine = self._engine.take()
 
@@ -245,10 +222,7 @@ class ModelLoading:
     def unload(self, message: str = "The model is unloaded.") -> Job:
         """Let go of the engine and its memory; previews and prompts stay.
 
-        Parameters
-        ----------
-        message : str
-            What the status line says then.
+        ``message``: what the status line says then.
         """
         self._engine.release()
         self._model.device_in_use = None
@@ -395,10 +369,7 @@ class RunTimes:
     So a machine that is busy for a moment does not make an engine slow; one that is slow is known
     by its first run. Planes of about the same size count, and all where none is known.
 
-    Parameters
-    ----------
-    latest : int
-        Of each engine and size of plane, how many runs count.
+    ``latest``: of each engine and size of plane, how many runs count.
     """
 
     def __init__(self, latest: int = 3) -> None:

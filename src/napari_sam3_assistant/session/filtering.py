@@ -36,14 +36,10 @@ def filter_preview(
     The others are kept aside. One that comes back keeps its number, unless the user has painted
     with it meanwhile: then it gets the next free one.
 
-    Parameters
-    ----------
-    preview : Preview
-        The result; returned as it is where nothing changes.
-    ranges : tuple of ColumnRange
-        One a column.
-    value_of : callable
-        Returns the value of an object in a column; None for none, which lies in every range.
+    ``preview``: the result; returned as it is where nothing changes.
+    ``ranges``: one a column.
+    ``value_of``: returns the value of an object in a column; None for none, which lies in every
+    range.
     """
     shown: list[ObjectRecord] = []
     hidden: list[ObjectRecord] = []

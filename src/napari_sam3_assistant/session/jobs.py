@@ -33,14 +33,7 @@ _CANCELLED = Message("Cancelled.")
 class Running:
     """Starts jobs, and tells the model how they go. All methods are called on the GUI thread.
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    deliver : callable
-        Runs what it is given on the thread that the session lives on.
-    clock : callable
-        Returns the time in seconds.
+    ``clock``: returns the time in seconds.
 
     Attributes
     ----------
@@ -72,12 +65,7 @@ class Running:
     def start(self, job: Job, behind: Job | None = None) -> Job:
         """Start a job in the place of the one that is going, which is cancelled unless it writes.
 
-        Parameters
-        ----------
-        job : Job
-            The job.
-        behind : Job, optional
-            A job that nobody has asked for, and that this one waits for.
+        ``behind``: a job that nobody has asked for, and that this one waits for.
         """
         # Of the one that it waits for, too: its progress is progress of this one.
         for told in (job, behind):
@@ -105,10 +93,7 @@ class Running:
     def close(self, farewell: Callable[[], None]) -> None:
         """Stop the job and end the worker.
 
-        Parameters
-        ----------
-        farewell : callable
-            Called last, on the worker thread if there is one.
+        ``farewell``: called last, on the worker thread if there is one.
         """
         self.cancel()
         self.runner.close(farewell)

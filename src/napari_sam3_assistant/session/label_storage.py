@@ -41,23 +41,11 @@ _HIGHEST: dict[Path, dict[tuple[int, ...], tuple[object, int]]] = {}
 def empty_labels(shape: Sequence[int], in_memory: int = IN_MEMORY) -> AnyArray:
     """Return labels of zeros, dtype uint32, that take room only where they are written.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Length of each axis; of the last two, rows and columns, one chunk takes up to 1024.
-    in_memory : int, bytes
-        So many bytes are in memory.
-
-    Returns
-    -------
-    numpy.ndarray or zarr.Array
-        NumPy up to ``in_memory`` bytes: the system maps zeros when they are first written.
-        Beyond that zarr in a temporary folder, see :func:`delete_with`.
-
-    Raises
-    ------
-    ExportError
-        If there is no room for a temporary folder.
+    ``shape``: length of each axis; of the last two, rows and columns, one chunk takes up to 1024.
+    ``in_memory`` (bytes): so many bytes are in memory.
+    Returns NumPy up to ``in_memory`` bytes: the system maps zeros when they are first written.
+    Beyond that zarr in a temporary folder, see :func:`delete_with`.
+    Raises ExportError if there is no room for a temporary folder.
     """
     if 4 * np.prod(shape, dtype=float) <= in_memory:
         return np.zeros(tuple(shape), np.uint32)
@@ -73,27 +61,13 @@ def empty_levels(
 ) -> list[Any]:
     """Return labels as :func:`empty_labels`, of a large plane on disk in smaller sizes, too.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Length of each axis.
-    plane : tuple of int
-        Which axes are rows and columns.
-    lasting : tuple of Path and Axes, optional
-        Where to make an OME-Zarr that stays, and its axes; another name is taken if that one is.
-        By default, and where the format can't hold them, the folder is a temporary one.
-    in_memory : int, bytes
-        So many bytes are in memory.
-
-    Returns
-    -------
-    list of numpy.ndarray or zarr.Array
-        One array in memory, or zarr arrays, each of half the rows and columns of the one before.
-
-    Raises
-    ------
-    ExportError
-        If there is no room for a folder.
+    ``plane``: which axes are rows and columns.
+    ``lasting``: where to make an OME-Zarr that stays, and its axes; another name is taken if that
+    one is. By default, and where the format can't hold them, the folder is a temporary one.
+    ``in_memory`` (bytes): so many bytes are in memory.
+    Returns one array in memory, or zarr arrays, each of half the rows and columns of the one
+    before.
+    Raises ExportError if there is no room for a folder.
     """
     if 4 * np.prod(shape, dtype=float) <= in_memory:
         return [np.zeros(tuple(shape), np.uint32)]
@@ -179,13 +153,7 @@ def label_folder(labels: AnyArray) -> Path:
 
 
 def find_highest(labels: AnyArray) -> int:
-    """Return the highest label; of labels on disk only what was written since is read.
-
-    Parameters
-    ----------
-    labels : array-like of int
-        The labels.
-    """
+    """Return the highest label; of labels on disk only what was written since is read."""
     if isinstance(labels, np.ndarray):
         return int(labels.max())
     folder = label_folder(labels) if isinstance(labels, zarr.Array) else None

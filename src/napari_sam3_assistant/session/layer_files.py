@@ -33,10 +33,7 @@ _MOST_AT_ONCE = 1 << 22
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
     """Return what reads the labels of a note; None for what is no note of ours.
 
-    Parameters
-    ----------
-    path : str or list of str
-        The note, such as ``cells_labels.tif.json``; a list is a stack for napari.
+    ``path``: the note, such as ``cells_labels.tif.json``; a list is a stack for napari.
     """
     return read_note if isinstance(path, str) and is_provenance(Path(path)) else None
 
@@ -44,23 +41,10 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 def read_note(path: str) -> list[LayerData]:
     """Return the labels that a note lies beside, as a layer with all that the note says of it.
 
-    Parameters
-    ----------
-    path : str
-        The note.
-
-    Returns
-    -------
-    list of (data, keyword arguments, layer type)
-        One labels layer, with the name of the file, place and size in the world, and a row of
-        features for each object.
-
-    Raises
-    ------
-    ExportError
-        If the note is damaged, or beside it are no labels.
-    ImageError
-        If the labels can't be read.
+    Returns one labels layer, with the name of the file, place and size in the world, and a row of
+    features for each object.
+    Raises ExportError if the note is damaged, or beside it are no labels; ImageError if the labels
+    can't be read.
     """
     note = Path(path)
     file = note.with_suffix("")
@@ -97,10 +81,7 @@ def placed(axes: Axes) -> dict[str, Any]:
 def features_of(record: ProvenanceRecord) -> dict[str, list[Any]]:
     """Return what a note says of each object, as features of a labels layer.
 
-    Raises
-    ------
-    ExportError
-        If the note is damaged.
+    Raises ExportError if the note is damaged.
     """
     try:
         rows = [
@@ -158,24 +139,11 @@ def saved_features(labels: Path) -> dict[str, list[Any]]:
 def write_labels(path: str, data: Untyped, attributes: Mapping[str, Any]) -> list[str]:
     """Save a labels layer by napari's menu, with size, unit and place of its pixels.
 
-    Parameters
-    ----------
-    path : str
-        File that ends in .npy or .png, or a new folder that ends in .zarr (OME-Zarr).
-    data : array-like of integers, shape (..., H, W)
-        The pixels, or the levels of a pyramid.
-    attributes : mapping
-        What napari says of the layer.
-
-    Returns
-    -------
-    list of str
-        The file.
-
-    Raises
-    ------
-    ExportError
-        If it can't be written.
+    ``path``: file that ends in .npy or .png, or a new folder that ends in .zarr (OME-Zarr).
+    ``data`` (shape (..., H, W)): the pixels, or the levels of a pyramid.
+    ``attributes``: what napari says of the layer.
+    Returns the file.
+    Raises ExportError if it can't be written.
     """
     labels = data[0] if attributes.get("multiscale") else data
     names = tuple(attributes.get("axis_labels", ()))

@@ -73,17 +73,7 @@ class Slices:
 
 
 class Measuring:
-    """The verbs that measure. Called on the GUI thread.
-
-    Parameters
-    ----------
-    services : Services
-        The session's parts.
-    results : Results
-        The table.
-    deliver : callable
-        Runs what it is given on the GUI thread.
-    """
+    """The verbs that measure. Called on the GUI thread."""
 
     def __init__(self, services: Services, results: Results, deliver: Deliver) -> None:
         self._model, self._adapter = services.model, services.adapter
@@ -98,12 +88,7 @@ class Measuring:
     def measure(self) -> Job:
         """Measure every object of the results table, into the table and the layers' features.
 
-        Raises
-        ------
-        PromptError
-            If there are no results.
-        ImageError
-            If an image is gone.
+        Raises PromptError if there are no results; ImageError if an image is gone.
         """
         if why_not := why_not_measure(self._model):
             raise PromptError(f"{why_not}.", "Press Run Preview first.")

@@ -213,12 +213,7 @@ def column_titles(rows: Iterable[ResultRow], chosen: Collection[str]) -> tuple[s
     What was measured is left out where nothing was, the class where no object has one, the state
     where nothing is accepted and nothing divides.
 
-    Parameters
-    ----------
-    rows : iterable of ResultRow
-        The rows.
-    chosen : collection of str
-        Of ``COLUMN_CHOICES``.
+    ``chosen``: of ``COLUMN_CHOICES``.
     """
     rows = tuple(rows)
     classed = (OBJECT_CLASS,) if any(row.record.class_name for row in rows) else ()
@@ -318,12 +313,7 @@ def object_features(
 ) -> dict[str, list[Any]]:
     """Return one row an object, for its layer: what is known of it.
 
-    Parameters
-    ----------
-    objects : sequence of ObjectRecord or StitchedObject
-        The objects.
-    engine : str
-        Title of the engine that found them.
+    ``engine``: title of the engine that found them.
     """
     classes = [one.class_name or NOTHING for one in objects]
     return {

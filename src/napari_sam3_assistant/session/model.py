@@ -935,10 +935,7 @@ class ScanModel:
     def tiles(self) -> TileOptions:
         """Return how a scan cuts the plane.
 
-        Raises
-        ------
-        PromptError
-            If the choices can't be used.
+        Raises PromptError if the choices can't be used.
         """
         return TileOptions(self.scan_tile, self.scan_overlap / 100)
 

@@ -50,17 +50,7 @@ _REMEMBERED = 5
 
 
 class ModelSetup:
-    """The verbs about the model folder and the device. All are called on the GUI thread.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    start : callable
-        Starts a job in the place of a run.
-    deliver : callable
-        Runs what it is given on the thread that the session lives on.
-    """
+    """The verbs about the model folder and the device. All are called on the GUI thread."""
 
     def __init__(self, model: SessionModel, start: Callable[[Job], Job], deliver: Deliver) -> None:
         self._model = model
@@ -88,10 +78,7 @@ class ModelSetup:
     def validate(self, folder: str | None = None) -> Job:
         """Say all that can be found out about a folder without loading it.
 
-        Parameters
-        ----------
-        folder : str, optional
-            The folder; by default the one that is in use.
+        ``folder``: the folder; by default the one that is in use.
         """
         looked_at = self._model.model_folder if folder is None else folder
         job = Job("The check", lambda reporter: validate_folder(looked_at, reporter))
@@ -124,21 +111,11 @@ class ModelSetup:
 
         Runs go on meanwhile.
 
-        Parameters
-        ----------
-        folder : str
-            Where to; may begin with ``~``. Empty for the model's own.
-        model : HubModel
-            Which one; by default the smallest SAM 2.1, which is open.
-        token : str
-            The user's token; empty for the one that is set or saved on this machine.
-        meta : bool
-            Whether to fetch the weights for Meta's package.
-
-        Raises
-        ------
-        DownloadError
-            If one is going already.
+        ``folder``: where to; may begin with ``~``. Empty for the model's own.
+        ``model``: which one; by default the smallest SAM 2.1, which is open.
+        ``token``: the user's token; empty for the one that is set or saved on this machine.
+        ``meta``: whether to fetch the weights for Meta's package.
+        Raises DownloadError if one is going already.
         """
         if self._download is not None:
             raise DownloadError("A download is going on.", "Wait for it, or stop it first.")
@@ -213,17 +190,7 @@ class ModelSetup:
 
 
 class Computing:
-    """The verbs about the server that does the work. All are called on the GUI thread.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    loading : ModelLoading
-        Connects, and lets go.
-    deliver : callable
-        Runs what it is given on the thread that the session lives on.
-    """
+    """The verbs about the server that does the work. All are called on the GUI thread."""
 
     def __init__(self, model: SessionModel, loading: ModelLoading, deliver: Deliver) -> None:
         self._model = model
@@ -241,17 +208,9 @@ class Computing:
     def use_server(self, compute: str) -> Job:
         """Have a server do the work from now on, and connect to it.
 
-        Parameters
-        ----------
-        compute : str
-            Its connection file, or an address on this computer.
-
-        Raises
-        ------
-        EngineError
-            If it is neither; nothing has changed then.
-        EngineNotInstalled
-            If Dask distributed is missing.
+        ``compute``: its connection file, or an address on this computer.
+        Raises EngineError if it is neither; nothing has changed then; EngineNotInstalled if Dask
+        distributed is missing.
         """
         compute = _check(compute)
         self._model.servers = "\n".join(dict.fromkeys([compute, *self.recent][:_REMEMBERED]))
@@ -268,17 +227,9 @@ class Computing:
     def test(self, compute: str = "") -> Job:
         """Find out who answers at a server, with which engine, and how quick the way to it is.
 
-        Parameters
-        ----------
-        compute : str
-            The server; by default the one that is in use.
-
-        Raises
-        ------
-        EngineError
-            If it is neither a connection file nor an address on this computer.
-        EngineNotInstalled
-            If Dask distributed is missing.
+        ``compute``: the server; by default the one that is in use.
+        Raises EngineError if it is neither a connection file nor an address on this computer;
+        EngineNotInstalled if Dask distributed is missing.
         """
         compute = _check(compute or self._model.compute)
 

@@ -143,18 +143,10 @@ class Opening:
     def open(self, folder: Path, *, journal: bool = False) -> Job:
         """Open a session in the place of what is in the viewer.
 
-        Parameters
-        ----------
-        folder : Path
-            The folder; or a workspace file of version 4.5, ``*.sam3.json``.
-        journal : bool
-            Whether it is the journal of an earlier start, which goes on: the session is saved
-            where that was.
-
-        Raises
-        ------
-        PromptError
-            While accepted labels are being written.
+        ``folder``: the folder; or a workspace file of version 4.5, ``*.sam3.json``.
+        ``journal``: whether it is the journal of an earlier start, which goes on: the session is
+        saved where that was.
+        Raises PromptError while accepted labels are being written.
         """
         if self._model.running:
             raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")

@@ -58,10 +58,7 @@ class UseLabels:
         Annotations (COCO, GeoJSON of QuPath) are labels of that plane, with classes and what was
         measured as features; the class list gets those of their classes that it has not.
 
-        Raises
-        ------
-        PromptError
-            If there is no image. What is wrong with the file the job says.
+        Raises PromptError if there is no image. What is wrong with the file the job says.
         """
         if not self._model.image:
             raise PromptError("There is no image.", "Open the image of the labels first.")
@@ -105,10 +102,7 @@ class UseLabels:
     def read(self, layer: str) -> OtherLabels:
         """Return what a layer holds, given its key.
 
-        Raises
-        ------
-        ImageError
-            If it has nothing on the plane on show.
+        Raises ImageError if it has nothing on the plane on show.
         """
         return self._adapter.read_labels(self._model.image, layer)
 
@@ -117,10 +111,7 @@ class UseLabels:
 
         Where the layer does not lie on the image pixel on pixel, those of the plane on show.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If that can't be done; nothing has changed then.
+        Raises Sam3AssistantError if that can't be done; nothing has changed then.
         """
         self._accepting.check_idle()
         found = self.read(layer)
@@ -153,17 +144,8 @@ class UseLabels:
     def refine(self, layer: str, below: float | None = None) -> Job:
         """Ask for each object of a layer on the plane on show by its mask; the result is a preview.
 
-        Parameters
-        ----------
-        layer : str
-            Key of the layer.
-        below : float, optional
-            Only those with a lower score; the others stay as they are, in the preview, too.
-
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        ``below``: only those with a lower score; the others stay as they are, in the preview, too.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         found = self.read(layer)
         masks = MaskPrompt.of_labels(found.plane)
@@ -180,10 +162,7 @@ class UseLabels:
     def follow(self, layer: str) -> Job:
         """Follow the objects of a layer on the slice on show through the stack, with their numbers.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         found = self.read(layer)
         masks = MaskPrompt.of_labels(found.plane)

@@ -647,7 +647,6 @@ class Propagation:
 class EditedFrames:
     """Measures frames again of which the user has changed pixels, on a worker of its own.
 
-    ``deliver``: runs what it is given on the thread that the session lives on.
     ``put``: takes a frame and the objects that its labels show.
 
     Attributes

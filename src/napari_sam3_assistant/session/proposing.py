@@ -49,17 +49,7 @@ PROPOSALS = (
 
 
 class Proposals:
-    """Proposes objects on an image that was opened. All methods are called on the GUI thread.
-
-    Parameters
-    ----------
-    services : Services
-        The state, the viewer and the engine.
-    annotation : AnnotationModel
-        The state of the folder.
-    deliver : callable
-        Runs what it is given on the GUI thread.
-    """
+    """Proposes objects on an image that was opened. All methods are called on the GUI thread."""
 
     def __init__(self, services: Services, annotation: AnnotationModel, deliver: Deliver) -> None:
         self._model, self._adapter = services.model, services.adapter
@@ -91,15 +81,9 @@ class Proposals:
     def add_example(self, *, positive: bool = True) -> None:
         """Keep the example boxes on the image, or else the object that is marked, as examples.
 
-        Parameters
-        ----------
-        positive : bool
-            Whether a marked object is an example of what is looked for; boxes say it themselves.
-
-        Raises
-        ------
-        PromptError
-            If there is neither.
+        ``positive``: whether a marked object is an example of what is looked for; boxes say it
+        themselves.
+        Raises PromptError if there is neither.
         """
         model, name = self._model, self._annotation.name
         if not name:
@@ -137,10 +121,7 @@ class Proposals:
     def propose(self, image: str) -> None:
         """Show objects that the user may keep, correct or drop, as was chosen.
 
-        Parameters
-        ----------
-        image : str
-            Key of the image that was opened.
+        ``image``: key of the image that was opened.
         """
         self._key, chosen = image, self._annotation.propose
         try:

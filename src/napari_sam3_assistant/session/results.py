@@ -45,14 +45,8 @@ _SHOWN, _WRITTEN = 4, 8
 def format_row(row: ResultRow, titles: Sequence[str] = (), digits: int = _SHOWN) -> tuple[str, ...]:
     """Return a row as text, ``-`` where there is nothing to say.
 
-    Parameters
-    ----------
-    row : ResultRow
-        The row.
-    titles : sequence of str
-        The columns after ``COLUMNS``, see :func:`.messages.column_titles`.
-    digits : int
-        Significant digits of the measurements.
+    ``titles``: the columns after ``COLUMNS``, see :func:`.messages.column_titles`.
+    ``digits``: significant digits of the measurements.
     """
     measured = [title for title in titles if title not in SAID]
     values = format_values(row.measured, measured, digits)
@@ -98,13 +92,6 @@ def join_slices(rows: Iterable[ResultRow]) -> Iterator[ResultRow]:
 
 class Results:
     """The verbs about the results table. All are called on the GUI thread.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    start : callable
-        Starts a job in the place of a run.
 
     Attributes
     ----------
@@ -361,15 +348,7 @@ class Results:
     def copy_text(self, rows: Sequence[ResultRow]) -> str:
         """Return rows as tab-separated text with a header, and say so.
 
-        Parameters
-        ----------
-        rows : sequence of ResultRow
-            What the table shows.
-
-        Raises
-        ------
-        PromptError
-            If there are none.
+        Raises PromptError if there are none.
         """
         text = "\n".join("\t".join(map(_join_lines, row)) for row in self._format_all(rows))
         said = f"Copied {pluralize(len(rows), 'result row')} to the clipboard."
@@ -379,17 +358,7 @@ class Results:
     def export(self, rows: Sequence[ResultRow], path: Path) -> Job:
         """Write rows to a CSV file.
 
-        Parameters
-        ----------
-        rows : sequence of ResultRow
-            What the table shows.
-        path : Path
-            The file; replaced if it exists.
-
-        Raises
-        ------
-        PromptError
-            If there are none.
+        Raises PromptError if there are none.
         """
         header, *table = self._format_all(rows)
         said = f"Exported {pluralize(len(rows), 'result row')} to {path}."
@@ -528,13 +497,6 @@ class SoftMasks:
     """Keeps ``soft_images`` of the model what the user wants to see of the results on show.
 
     It has a worker of its own, so that a run waits for no picture.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    deliver : callable
-        Runs what it is given on the thread that the session lives on.
     """
 
     def __init__(self, model: SessionModel, deliver: Deliver) -> None:

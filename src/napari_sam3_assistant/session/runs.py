@@ -74,15 +74,8 @@ class SegmentRun:
     def run(self, *, live: bool) -> Job:
         """Segment the plane on show with the prompts of the chosen task and tool.
 
-        Parameters
-        ----------
-        live : bool
-            Whether the result is a part of the step that the last click made.
-
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        ``live``: whether the result is a part of the step that the last click made.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         model = self._model
         kind = prompt_kind(model.task, model.tool)
@@ -115,19 +108,9 @@ class SegmentRun:
     ) -> Job:
         """Ask for objects of labels by their masks, one by one.
 
-        Parameters
-        ----------
-        other_labels : OtherLabels
-            The labels.
-        asked : sequence of MaskPrompt
-            The objects to ask for.
-        kept : sequence of MaskPrompt
-            The others, which are in the result as they are.
-
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        ``asked``: the objects to ask for.
+        ``kept``: the others, which are in the result as they are.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         snapshot = self._adapter.take_snapshot(self._model.image, PromptKind.MASK)
         given = PromptSet(masks=tuple(asked))
@@ -188,10 +171,7 @@ class SegmentRun:
     def why_not_live(self) -> str:
         """Return why changed prompts don't run by themselves; empty where they do.
 
-        Raises
-        ------
-        ImageError
-            If the viewer shows no plane of the image.
+        Raises ImageError if the viewer shows no plane of the image.
         """
         model = self._model
         if model.task is Task.LIVE_POINTS:
@@ -432,16 +412,7 @@ def make_provenance(
 ) -> RunProvenance:
     """Return what made a result.
 
-    Parameters
-    ----------
-    snapshot : ImageSnapshot
-        What the run saw.
-    request : SegmentRequest
-        What it was asked.
-    result : Segmentation
-        What came out.
-    model_folder : Path or None
-        Folder of the weights on this computer.
+    ``model_folder``: folder of the weights on this computer.
     """
     return RunProvenance(
         request.view,
@@ -560,10 +531,7 @@ class Batch:
     def run(self) -> Job:
         """Run on each image, with each phrase; results come in one by one.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         model = self._model
         kind = prompt_kind(model.task, model.tool)

@@ -121,10 +121,7 @@ for _name in ("Mapping", "Sequence", "Callable", "Iterable"):
 def read_value(kind: Any, value: object) -> Any:  # noqa: ANN401 (any type)
     """Return a value of a type that a session holds.
 
-    Raises
-    ------
-    ValueError, KeyError, TypeError, IndexError, Sam3AssistantError
-        If it is of another one.
+    Raises ValueError, KeyError, TypeError, IndexError, Sam3AssistantError if it is of another one.
     """
     return from_json(kind, value, _NAMES)
 
@@ -132,10 +129,7 @@ def read_value(kind: Any, value: object) -> Any:  # noqa: ANN401 (any type)
 def write_value(value: object) -> Json:
     """Return a value as JSON, for :func:`read_value`.
 
-    Raises
-    ------
-    TypeError
-        If it is, or holds, what no session does.
+    Raises TypeError if it is, or holds, what no session does.
     """
     return to_json(value)
 
@@ -257,10 +251,7 @@ def _read_named(value: object, names: Iterable[str], hints: Mapping[str, Any]) -
 class PreviewEntries:
     """Results as entries; each object is an entry of its own, so that a change of one is small.
 
-    Parameters
-    ----------
-    tell_view : callable
-        Returns what a model was shown as JSON.
+    ``tell_view``: returns what a model was shown as JSON.
     """
 
     def __init__(self, tell_view: TellView) -> None:
@@ -279,14 +270,9 @@ class PreviewEntries:
     ) -> dict[str, Entry]:
         """Return results as entries.
 
-        Parameters
-        ----------
-        shown : sequence of Preview
-            The results on show, the latest last.
-        earlier : iterable of Preview
-            Those that undo and redo go to.
-        measured : mapping of int to Measurement
-            Measurements, by the identity of the objects' records.
+        ``shown``: the results on show, the latest last.
+        ``earlier``: those that undo and redo go to.
+        ``measured``: measurements, by the identity of the objects' records.
         """
         entries: dict[str, Entry] = {}
         made = {}
@@ -364,10 +350,7 @@ def read_previews(
 ) -> tuple[dict[int, Preview], dict[int, Measurement]]:
     """Return the results of images that are there by number, and what was measured of objects.
 
-    Raises
-    ------
-    ValueError, KeyError, TypeError, IndexError, Sam3AssistantError
-        If they are damaged.
+    Raises ValueError, KeyError, TypeError, IndexError, Sam3AssistantError if they are damaged.
     """
     found: dict[int, Preview] = {}
     measured: dict[int, Measurement] = {}
@@ -552,10 +535,7 @@ def tracking_to_json(state: TrackingState) -> Json:
 def read_tracking(value: Json, frames: int) -> TrackingState:
     """Return what is needed to go on with a propagation of so many frames.
 
-    Raises
-    ------
-    ValueError, KeyError, TypeError, IndexError, Sam3AssistantError
-        If it is damaged.
+    Raises ValueError, KeyError, TypeError, IndexError, Sam3AssistantError if it is damaged.
     """
     told = as_dict(value)
     given = tuple(
@@ -584,10 +564,7 @@ _LARGEST_EDIT = 1 << 28
 def check_edit(edit: LabelEdit) -> None:
     """Raise unless an edit from a file is whole, and takes no more room than it says.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If it isn't.
+    Raises ValueError, TypeError if it isn't.
     """
     shape, kind = check_shape(list(edit.shape)), check_kind(as_text(edit.dtype))
     sizes = [8, 4, kind.itemsize, kind.itemsize]

@@ -38,12 +38,7 @@ _MOST_OBJECTS = 20_000
 class UndoEntries:
     """The steps of undo as entries: what several steps share is written once.
 
-    Parameters
-    ----------
-    undo : Undo
-        The steps.
-    tell_prompts : callable
-        Returns the prompts of one layer, as steps hold them, as JSON.
+    ``tell_prompts``: returns the prompts of one layer, as steps hold them, as JSON.
     """
 
     def __init__(self, undo: Undo, tell_prompts: Callable[[object], Json]) -> None:
@@ -110,21 +105,10 @@ def read_steps(
 ) -> tuple[list[UndoStep], int]:
     """Return the steps of undo, and which of them holds now; none for a session without.
 
-    Parameters
-    ----------
-    entries : mapping of str to JSON
-        The session.
-    keys : mapping of str to str
-        The keys of layers now, by those that they had; what is of others is left out.
-    previews : mapping of int to Preview
-        The results by their numbers.
-    read_prompts : callable
-        Returns the prompts of a layer, given its key now and their JSON.
-
-    Raises
-    ------
-    ValueError, KeyError, TypeError, IndexError, Sam3AssistantError
-        If they are damaged.
+    ``keys``: the keys of layers now, by those that they had; what is of others is left out.
+    ``previews``: the results by their numbers.
+    ``read_prompts``: returns the prompts of a layer, given its key now and their JSON.
+    Raises ValueError, KeyError, TypeError, IndexError, Sam3AssistantError if they are damaged.
     """
     told = {
         int(name.partition("/")[2]): as_dict(one)
@@ -229,10 +213,7 @@ def _plain(value: object) -> Json:
 def rows_from_json(value: Json) -> dict[str, list[Any]]:
     """Return what is known of objects, by column.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If it is damaged.
+    Raises TypeError, ValueError if it is damaged.
     """
     rows: dict[str, list[Any]] = {}
     for name, column in as_dict(value).items():

@@ -77,14 +77,9 @@ class Saving:
 
         It is beside the file of the image, or in the folder that was used last.
 
-        Parameters
-        ----------
-        what : str
-            What it will hold, such as ``labels``; comes after the name of the image.
-        ending : str
-            Its ending.
-        image : str
-            Key of the image; by default the one of what would be saved.
+        ``what``: what it will hold, such as ``labels``; comes after the name of the image.
+        ``ending``: its ending.
+        ``image``: key of the image; by default the one of what would be saved.
         """
         target = None if image else self._target()
         key = image or (target.image if target else self._model.image)
@@ -164,10 +159,7 @@ class Saving:
 
         It is beside the file of the image, or in the folder that was used last.
 
-        Raises
-        ------
-        PromptError
-            If there is nothing to save.
+        Raises PromptError if there is nothing to save.
         """
         kept = self._find_kept(on_show=False)
         in_memory = kept is None or isinstance(kept.labels, np.ndarray)
@@ -177,10 +169,7 @@ class Saving:
     def keep(self) -> str:
         """Keep each preview as a saved labels layer; returns the name of the latest.
 
-        Raises
-        ------
-        PromptError
-            If there is no preview.
+        Raises PromptError if there is no preview.
         """
         names = [self._adapter.keep(preview) for preview in self._find_saved()]
         said = ", ".join(f"“{name}”" for name in names)
@@ -198,10 +187,7 @@ class Saving:
     def keep_all(self) -> None:
         """Keep each preview, and what was propagated, as saved layers.
 
-        Raises
-        ------
-        PromptError
-            If there is neither.
+        Raises PromptError if there is neither.
         """
         stack = self._model.propagated
         if self._find_saved(or_stack=stack is not None):
@@ -219,20 +205,10 @@ class Saving:
 
         For the task 3D/video, or where there is no other preview: what was propagated.
 
-        Parameters
-        ----------
-        path : Path
-            The file. A name without an ending of ours gets one, and then a number, if that
-            exists: nobody has been asked about it.
-        ending : str
-            The ending that it gets.
-
-        Raises
-        ------
-        PromptError
-            If there is no preview.
-        ImageError
-            If its layer is gone.
+        ``path``: the file. A name without an ending of ours gets one, and then a number, if that
+        exists: nobody has been asked about it.
+        ``ending``: the ending that it gets.
+        Raises PromptError if there is no preview; ImageError if its layer is gone.
         """
         if not split_ending(path.name)[1]:
             path = free_name(path.with_name(f"{path.name}{ending}"))
@@ -286,19 +262,10 @@ class Saving:
     ) -> Job:
         """Write a figure of the plane on show: image, outlines, scale bar and legend.
 
-        Parameters
-        ----------
-        path : Path
-            The file, ``.png`` or ``.svg``; replaced if it exists.
-        draw : callable
-            Returns a figure as a file with an ending; called on the worker.
-        scans : mapping of FileBackedLabels to LabelsOnShow
-            The labels in files, with what is known of them.
-
-        Raises
-        ------
-        ImageError
-            If the viewer shows no plane of the image.
+        ``path``: the file, ``.png`` or ``.svg``; replaced if it exists.
+        ``draw``: returns a figure as a file with an ending; called on the worker.
+        ``scans``: the labels in files, with what is known of them.
+        Raises ImageError if the viewer shows no plane of the image.
         """
         adapter = self._adapter
         target = adapter.displayed(self._model.image).target
@@ -422,10 +389,7 @@ class SaveAndClean:
 
         The previews stay until all of them are safe; the accepted labels stay.
 
-        Raises
-        ------
-        PromptError
-            If there is no preview, or no folder is chosen.
+        Raises PromptError if there is no preview, or no folder is chosen.
         """
         previews = [one for one in self._model.previews if one.segmentation.objects]
         stack = self._model.propagated
@@ -557,12 +521,8 @@ def copy_stack(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:
 def make_request(pixels: StackPixels, path: Path, propagation: Propagation) -> StackSaveRequest:
     """Return what is to be saved of a propagation, with its note if it is known what made it.
 
-    Raises
-    ------
-    ExportError
-        If the format holds no stack.
-    PromptError
-        While the objects are counted that the user has changed.
+    Raises ExportError if the format holds no stack; PromptError while the objects are counted that
+    the user has changed.
     """
     check_stack_format(path)
     propagation.edited.check_done()

@@ -110,22 +110,10 @@ class ScanNews:
 class ScanProgress:
     """One scan for the user. All methods are called on the GUI thread.
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    scan_model : ScanModel
-        Takes note of a scan that was stopped.
-    adapter : ViewerAdapter
-        Shows the labels.
-    results : Results
-        The results table, which takes the objects.
-    target : PlaneTarget
-        The image and the plane.
-    choices : tuple
-        What is scanned and how.
-    began : float
-        When, by the monotonic clock.
+    ``scan_model``: takes note of a scan that was stopped.
+    ``results``: the results table, which takes the objects.
+    ``choices``: what is scanned and how.
+    ``began``: when, by the monotonic clock.
     """
 
     def __init__(
@@ -220,10 +208,7 @@ class Merging:
 
         The previews stay.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         if self._model.why_not.merge_rois:
             raise PromptError(self._model.why_not.merge_rois)
@@ -325,10 +310,7 @@ class Scanning(FileRun):
 
         A scan with the same choices that was stopped, also by the end of the process, goes on.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         if self._model.why_not.scan:
             raise PromptError(self._model.why_not.scan)
@@ -403,10 +385,7 @@ class FolderBatch(FileRun):
     def run(self) -> Job:
         """Run the present phrases, or the prompts drawn on the image on show, on every image.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         if self._model.why_not.batch_folder:
             raise PromptError(self._model.why_not.batch_folder)
@@ -495,15 +474,6 @@ class SeriesChoice:
     """Looks at the first files of the folder whenever it changes.
 
     All methods are called on the GUI thread.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state, for the status line.
-    scan_model : ScanModel
-        The folders, the choice, and what was found.
-    deliver : callable
-        Runs what it is given on the thread that the session lives on.
     """
 
     def __init__(self, model: SessionModel, scan_model: ScanModel, deliver: Deliver) -> None:

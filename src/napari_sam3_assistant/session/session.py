@@ -67,17 +67,6 @@ if TYPE_CHECKING:
 class Session:
     """What a user can do. All methods are called on the GUI thread.
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    adapter : ViewerAdapter
-        Where images and prompts live.
-    deliver : callable
-        Runs what it is given on the thread that the session lives on.
-    settings : SettingsStore
-        Remembers choices.
-
     Attributes
     ----------
     engine : EngineInUse
@@ -229,10 +218,7 @@ class Session:
         In a batch: all images, or one after the other with several phrases. A run that is going
         is cancelled.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         if self.model.task is Task.VIDEO:
             return self.propagation.start()
@@ -311,17 +297,8 @@ class Session:
     def refine(self, object_id: int, preview: Preview | None = None) -> None:
         """Refine one object of a preview by clicks that start from its mask.
 
-        Parameters
-        ----------
-        object_id : int
-            Which object.
-        preview : Preview, optional
-            The preview; by default the latest.
-
-        Raises
-        ------
-        PromptError
-            If the preview has no such object.
+        ``preview``: the preview; by default the latest.
+        Raises PromptError if the preview has no such object.
         """
         self.note_edits()
         preview = preview or self.shown_preview()
@@ -332,10 +309,7 @@ class Session:
     def refine_accepted(self, place: KeptPlace, object_id: int) -> None:
         """Refine an accepted object by clicks; accepted again, it keeps its number.
 
-        Raises
-        ------
-        PromptError
-            If it is not there any more.
+        Raises PromptError if it is not there any more.
         """
         self.note_edits()
         preview = self.correcting.reopen(place, object_id)
@@ -358,15 +332,8 @@ class Session:
 
         It is a step that can be taken back; clicks that follow correct the mask that was chosen.
 
-        Parameters
-        ----------
-        step : int
-            1 for the next larger one, -1 for the next smaller one.
-
-        Raises
-        ------
-        PromptError
-            If there is no preview, or its prompts have one meaning only.
+        ``step``: 1 for the next larger one, -1 for the next smaller one.
+        Raises PromptError if there is no preview, or its prompts have one meaning only.
         """
         self.note_edits()
         preview, seed = self.shown_preview(), self._undo.current.seed
@@ -398,10 +365,7 @@ class Session:
 
         An object of a preview leaves it, and the prompts are cleared, in one step of undo.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't start; nothing has changed then.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         model = self.model
         if model.why_not.follow:
@@ -422,10 +386,7 @@ class Session:
 
         Of a propagation it goes from all frames, which is no such step.
 
-        Raises
-        ------
-        PromptError
-            If it is an object of a scan.
+        Raises PromptError if it is an object of a scan.
         """
         if isinstance(row.preview, FramePlace):
             self.propagation.remove(row.record.id)
@@ -435,10 +396,7 @@ class Session:
     def accept(self) -> None:
         """Add the previewed, or propagated, objects to the accepted labels; clear the prompts.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If there is no preview, or it can't be written.
+        Raises Sam3AssistantError if there is no preview, or it can't be written.
         """
         self.note_edits()
         stack = self.model.propagated
@@ -512,13 +470,6 @@ class Session:
         """Keep what was found on an image that the user removed as saved layers.
 
         Without its image it can't be accepted, corrected or saved as a result.
-
-        Parameters
-        ----------
-        image : str
-            Key of the image.
-        name : str
-            Its name.
         """
         found = self.model.previews
         mine = [one for one in found if one.target.image == image]
@@ -532,10 +483,7 @@ class Session:
     def undo(self) -> None:
         """Take the last step back: a prompt, a run, or an acceptance.
 
-        Raises
-        ------
-        PromptError
-            While accepted labels are being written.
+        Raises PromptError while accepted labels are being written.
         """
         self._accepting.check_idle()
         self._stop()
@@ -553,20 +501,14 @@ class Session:
     def note_edits(self, edits: Iterable[tuple[Preview, Preview]] | None = None) -> None:
         """Take note of what the user has changed in the pixels of previews.
 
-        Parameters
-        ----------
-        edits : iterable of (Preview, Preview), optional
-            Previews before and after; by default the adapter is asked.
+        ``edits``: previews before and after; by default the adapter is asked.
         """
         self._undo.note_edits(self._adapter.edits() if edits is None else edits)
 
     def redo(self) -> None:
         """Take the step again that was taken back.
 
-        Raises
-        ------
-        PromptError
-            While accepted labels are being written.
+        Raises PromptError while accepted labels are being written.
         """
         self._accepting.check_idle()
         self._stop()
@@ -602,10 +544,7 @@ class Session:
     def shown_preview(self) -> Preview:
         """Return the preview.
 
-        Raises
-        ------
-        PromptError
-            If there is none.
+        Raises PromptError if there is none.
         """
         if self.model.preview is None:
             raise PromptError("There is no preview yet.", "Press Run Preview first.")

@@ -105,10 +105,7 @@ def keep_pixels(
 
     Files, and arrays of zarr that stay, are referred to; everything else is written.
 
-    Raises
-    ------
-    ExportError, SessionError, ImageError
-        If they can't be read or written.
+    Raises ExportError, SessionError, ImageError if they can't be read or written.
     """
     if (own := _find_own(folder, key, pixels)) is not None:
         return own
@@ -349,17 +346,11 @@ class Storing:
     def save(self, folder: Path | None = None, *, portable: bool = False) -> Job:
         """Save the session: in the folder that is open, or in another one, which is then open.
 
-        Parameters
-        ----------
-        folder : Path, optional
-            The folder; gets its ending if it has none. One that holds a session is replaced.
-        portable : bool
-            Whether all pixels go into the folder, also those of files; another one stays open.
-
-        Raises
-        ------
-        Sam3AssistantError
-            If it can't begin.
+        ``folder``: the folder; gets its ending if it has none. One that holds a session is
+        replaced.
+        ``portable``: whether all pixels go into the folder, also those of files; another one stays
+        open.
+        Raises Sam3AssistantError if it can't begin.
         """
         place = folder or self.folder
         if place is None:

@@ -41,10 +41,7 @@ _EMPTY = np.zeros((SIDE, SIDE, 3), np.uint8)
 def draw_thumbnail(source: PictureSource) -> npt.NDArray[np.uint8]:
     """Return the picture of an object, shape (SIDE, SIDE, 3); black beside the image.
 
-    Raises
-    ------
-    ImageError
-        If the image can't be read.
+    Raises ImageError if the image can't be read.
     """
     box = source.region
     half = max(_LEAST, min(_LARGEST, round(max(box.shape) * (1 + 2 * _AROUND)))) // 2
@@ -67,13 +64,6 @@ def draw_thumbnail(source: PictureSource) -> npt.NDArray[np.uint8]:
 
 class Thumbnails:
     """The pictures of objects. Called on the GUI thread; a worker of its own reads and draws.
-
-    Parameters
-    ----------
-    adapter : ViewerAdapter
-        Where images and labels are.
-    deliver : callable
-        Runs what it is given on the GUI thread.
 
     Attributes
     ----------

@@ -62,10 +62,7 @@ class TrackCorrections:
     def join(self, track: int, other: int) -> None:
         """Make two tracks one: the later goes on the earlier, whose number both have then.
 
-        Raises
-        ------
-        PromptError
-            If they can't be joined, or not now.
+        Raises PromptError if they can't be joined, or not now.
         """
         stack = self._check(track, other)
         spans = sorted((self._tracks.frames_of(one), one) for one in (track, other))
@@ -82,12 +79,8 @@ class TrackCorrections:
     def split(self, track: int) -> None:
         """Let the rest of a track, from the frame on show on, be a track of its own.
 
-        Raises
-        ------
-        PromptError
-            If it does not begin before that frame and go on from there, or not now.
-        ImageError
-            If the image is gone, or elsewhere.
+        Raises PromptError if it does not begin before that frame and go on from there, or not now;
+        ImageError if the image is gone, or elsewhere.
         """
         stack = self._check(track)
         frame = self._adapter.stacks.frame_on_show(stack)
@@ -107,10 +100,7 @@ class TrackCorrections:
 
         Where the mother goes on beside her, the rest of it is the other daughter, a new track.
 
-        Raises
-        ------
-        PromptError
-            If both begin on the same frame, or not now.
+        Raises PromptError if both begin on the same frame, or not now.
         """
         stack = self._check(track, other)
         tracks = sorted((track, other), key=self._begin_of)
@@ -134,10 +124,7 @@ class TrackCorrections:
     def unlink(self, track: int, other: int = 0) -> None:
         """Forget what a track descends from and divides into; or the link to another one alone.
 
-        Raises
-        ------
-        PromptError
-            If there is no such link.
+        Raises PromptError if there is no such link.
         """
         self._check(track, *([other] if other else []))
         lineage = self._model.lineage
@@ -155,10 +142,7 @@ class TrackCorrections:
     def find_divisions(self) -> Job:
         """Look for divisions in the propagated labels; they are proposed when it is done.
 
-        Raises
-        ------
-        PromptError
-            If it can't be done now.
+        Raises PromptError if it can't be done now.
         """
         stack = self._check()
         read = self._adapter.stacks.pixels(stack).read
@@ -199,10 +183,7 @@ class TrackCorrections:
     def accept_division(self, division: Division) -> None:
         """Make a division that is proposed one; a step of undo.
 
-        Raises
-        ------
-        PromptError
-            If its tracks are not there any more, or not now.
+        Raises PromptError if its tracks are not there any more, or not now.
         """
         mother, daughters = division.mother, division.daughters
         own = daughters.count(mother)
@@ -314,16 +295,7 @@ class AcceptedTracks:
     They are measured slice by slice, on a worker of its own. Who changes the pixels of an object
     gives it another record, and only then is it measured again.
 
-    Parameters
-    ----------
-    services : Services
-        The session's parts.
-    results : Results
-        Says which accepted objects there are.
-    deliver : callable
-        Runs what it is given on the GUI thread.
-    pause : float
-        For how many seconds nothing changes before napari builds the layer anew.
+    ``pause``: for how many seconds nothing changes before napari builds the layer anew.
 
     Attributes
     ----------
@@ -480,21 +452,12 @@ class TrackTables:
     def export(self, path: Path, ending: str = CSV) -> Job:
         """Write the tracks of the propagation as they are on show, in the format of an ending.
 
-        Parameters
-        ----------
-        path : Path
-            A CSV file with one row for each frame and object, which is replaced if it exists; or a
-            folder of the Cell Tracking Challenge or GEFF, which must not exist.
-        ending : str
-            Of :data:`TRACK_ENDINGS`: what a path without one of these is written as. Folders of
-            the Cell Tracking Challenge, such as ``01_RES``, need none; others get it.
-
-        Raises
-        ------
-        PromptError
-            If nothing was propagated.
-        ImageError
-            If the image, or its labels, are gone.
+        ``path``: a CSV file with one row for each frame and object, which is replaced if it exists;
+        or a folder of the Cell Tracking Challenge or GEFF, which must not exist.
+        ``ending``: of :data:`TRACK_ENDINGS`: what a path without one of these is written as.
+        Folders of the Cell Tracking Challenge, such as ``01_RES``, need none; others get it.
+        Raises PromptError if nothing was propagated; ImageError if the image, or its labels, are
+        gone.
         """
         stack = self._model.propagated
         if stack is None or len(self._table) == 0:

@@ -65,12 +65,8 @@ class Undo:
     def begin_anew(self, steps: Sequence[UndoStep], at: int) -> None:
         """Go on with other steps.
 
-        Parameters
-        ----------
-        steps : sequence of UndoStep
-            The steps, at least one.
-        at : int
-            Which of them holds now.
+        ``steps``: the steps, at least one.
+        ``at``: which of them holds now.
         """
         self._history = History(*steps, at=at, fits=self._fits)
         self._tell()
@@ -78,12 +74,8 @@ class Undo:
     def latest(self, most_bytes: int, most_objects: int) -> tuple[dict[int, UndoStep], int]:
         """Return the latest steps that take little enough room, and which one holds now.
 
-        Parameters
-        ----------
-        most_bytes : int
-            What they may take of the memory.
-        most_objects : int
-            How many objects their results may have, counted in each of them.
+        ``most_bytes``: what they may take of the memory.
+        ``most_objects``: how many objects their results may have, counted in each of them.
 
         Returns
         -------
@@ -148,12 +140,7 @@ class Undo:
     def forget(self, image: str, layers: Iterable[str] = ()) -> None:
         """Drop what was found on an image that is gone, and its pixels with it.
 
-        Parameters
-        ----------
-        image : str
-            Key of the image.
-        layers : iterable of str
-            Keys of prompt layers that stay for the next image: no step fills them again.
+        ``layers``: keys of prompt layers that stay for the next image: no step fills them again.
         """
         empty: dict[str, object] = dict.fromkeys(layers, ())
 
@@ -169,10 +156,7 @@ class Undo:
     def note_edits(self, edits: Iterable[tuple[Preview, Preview]]) -> None:
         """Put results that the user has changed in the place of what they were, in all steps.
 
-        Parameters
-        ----------
-        edits : iterable of (Preview, Preview)
-            Results before and after.
+        ``edits``: results before and after.
         """
         changes = dict(edits)
         if not changes:
@@ -211,17 +195,9 @@ class Undo:
         Else the next click would make them anew. Prompts that can't be told from those of other
         objects stay, and so does what they made.
 
-        Parameters
-        ----------
-        before, after : Preview
-            The result as it was and as it is.
-        refined : collection of int
-            Objects whose clicks correct what is painted, and stay.
-
-        Returns
-        -------
-        Preview
-            The result as it is, with objects that no prompts make anew.
+        ``before``, ``after``: the result as it was and as it is.
+        ``refined``: objects whose clicks correct what is painted, and stay.
+        Returns the result as it is, with objects that no prompts make anew.
         """
         changed = before.changed_in(after.segmentation).difference(refined)
         parted, edited = set[int](), after.edited
@@ -417,10 +393,7 @@ def update_seed(seed: RefineSeed, preview: Preview) -> RefineSeed | None:
 def make_seed(preview: Preview, object_id: int) -> RefineSeed:
     """Return the seed for refining one object of a preview.
 
-    Raises
-    ------
-    PromptError
-        If the preview has no such object.
+    Raises PromptError if the preview has no such object.
     """
     objects = preview.segmentation.objects
     chosen = [record for record in objects if record.id == object_id]
@@ -476,16 +449,10 @@ _LEAST = 5
 class History(Generic[T]):
     """States in the order in which they came, with a place among them.
 
-    Parameters
-    ----------
-    states : T
-        The states to begin with.
-    at : int
-        Which of them holds now.
-    limit : int
-        How many states are kept; the oldest are dropped.
-    fits : callable, optional
-        Returns whether there is room for states; if not, the oldest are dropped.
+    ``states``: the states to begin with.
+    ``at``: which of them holds now.
+    ``limit``: how many states are kept; the oldest are dropped.
+    ``fits``: returns whether there is room for states; if not, the oldest are dropped.
     """
 
     def __init__(
