@@ -169,18 +169,9 @@ def of_preview(preview: Preview, shown: npt.NDArray[np.integer[Any]]) -> Accepte
 class Acceptance:
     """A result that is being accepted: what to write, and what to say of it in its layer then.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    image : Layer
-        The image layer.
-    result : AcceptedResult
-        The result.
-    lasting : Path or None
-        Where to put labels that don't fit into memory so that they stay, if there is such a place.
-    in_memory : int, bytes
-        So much fits.
+    ``lasting``: where to put labels that don't fit into memory so that they stay, if there is such
+    a place.
+    ``in_memory`` (bytes): so much fits.
 
     Attributes
     ----------
@@ -292,19 +283,8 @@ def find_kept(
 ) -> KeptPixels | None:
     """Return the accepted labels of an image, and the objects of previews that would join them.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    image : Layer
-        The image layer.
-    previews : sequence of (Preview, ndarray of int)
-        Results of the image, and their labels as they are on show.
-
-    Returns
-    -------
-    KeptPixels or None
-        None where nothing was accepted.
+    ``previews``: results of the image, and their labels as they are on show.
+    Returns None where nothing was accepted.
     """
     layer = topmost(viewer.layers, Role.ACCEPTED, key_of(image))
     if layer is None or count_kept(viewer, image) == 0:
@@ -336,12 +316,7 @@ def find_together(
     Of one plane that is the plane, of several the whole image, empty but for them. None where they
     lie in no common plane or image.
 
-    Parameters
-    ----------
-    image : Layer
-        The image layer.
-    previews : sequence of (Preview, ndarray of int)
-        Results of the image, and their labels as they are on show.
+    ``previews``: results of the image, and their labels as they are on show.
     """
     target = previews[0][0].target
     cuts = {(one.target.axes, one.target.shape) for one, _ in previews}
@@ -448,10 +423,7 @@ def put_back(
 ) -> None:
     """Write saved labels into the empty accepted labels of an image, with what is known of them.
 
-    Raises
-    ------
-    ImageError
-        If they don't fit the image.
+    Raises ImageError if they don't fit the image.
     """
     shape = result_shape(shape_of(image), target.axes)
     if tuple(length for length in edit.shape if length > 1) != tuple(
@@ -494,10 +466,7 @@ def restore_objects(
 ) -> None:
     """Take labels for accepted ones with these objects, as :func:`objects_of` has told them.
 
-    Raises
-    ------
-    ValueError
-        If they do not fit the labels.
+    Raises ValueError if they do not fit the labels.
     """
     shape, kept = array_of(layer).shape, result_axes(target.axes)
     plane = (kept.index(target.axes.y), kept.index(target.axes.x))
@@ -553,10 +522,7 @@ def list_kept(layer: Labels) -> Iterator[tuple[KeptPlace, StitchedObject]]:
 def plane_labels(viewer: ViewerModel, place: KeptPlace) -> PlaneOfLabels:
     """Return a plane of accepted labels.
 
-    Raises
-    ------
-    ImageError
-        If they are gone.
+    Raises ImageError if they are gone.
     """
     layer = find_layer(viewer, place)
     if layer is None:
@@ -576,10 +542,7 @@ def begin_change(viewer: ViewerModel, image: str, role: Role, edit: LabelEdit) -
     Objects whose pixels change lose what was measured of them; new ones are told what is known of
     those that gave them most of their pixels.
 
-    Raises
-    ------
-    PromptError
-        While something else is written to the labels.
+    Raises PromptError while something else is written to the labels.
     """
     layer = _find(viewer, image, edit.shape, role)
     if layer is None or is_locked(layer):
@@ -601,10 +564,7 @@ def begin_class_change(
 
     What was measured of them stays.
 
-    Raises
-    ------
-    PromptError
-        While something else is written to the labels.
+    Raises PromptError while something else is written to the labels.
     """
     layer = find_layer(viewer, place)
     if layer is None or is_locked(layer):
@@ -625,21 +585,9 @@ def begin_track_class_change(
 ) -> Accepted | None:
     """Return what is to be noted of propagated objects of another class: an edit of no pixel.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    image : str
-        Key of the image.
-    before : mapping of int to str
-        The class of each object; empty for none.
-    class_name : str
-        Their class from then on.
-
-    Returns
-    -------
-    Accepted or None
-        None where their labels are gone.
+    ``before``: the class of each object; empty for none.
+    ``class_name``: their class from then on.
+    Returns None where their labels are gone.
     """
     layer = topmost(viewer.layers, Role.PROPAGATED, image)
     if layer is None:
@@ -723,16 +671,8 @@ def note_written(
 ) -> None:
     """Show what was written to labels, or taken out, with what is known of the objects.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    accepted : Accepted
-        What was to be written.
-    written : LabelEdit
-        What really was.
-    listed : bool
-        Whether it was written, and not taken out.
+    ``written``: what really was.
+    ``listed``: whether it was written, and not taken out.
     """
     layer = _find_written(viewer, accepted)
     if layer is None:
@@ -776,16 +716,8 @@ def _follow(
 ) -> None:
     """Bring the objects of accepted labels, and their features, up to date with their pixels.
 
-    Parameters
-    ----------
-    layer : Labels
-        The layer.
-    changes : Changes
-        What was written.
-    rows : mapping of str to list
-        What is known of some objects, by column.
-    dropped : collection of int
-        The objects of which what was known does not hold any more.
+    ``rows``: what is known of some objects, by column.
+    ``dropped``: the objects of which what was known does not hold any more.
     """
     features = layer.features
     others = features[~features["index"].isin(dropped)] if "index" in features else features

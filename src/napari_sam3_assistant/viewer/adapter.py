@@ -125,10 +125,8 @@ class ViewerAdapter(ViewerPrompts):
     def show(self, previews: Sequence[Preview]) -> None:
         """Show previews and no others; of those for the same place, the later one.
 
-        Raises
-        ------
-        ImageError
-            If the image of one is gone or has another shape now; the others are shown.
+        Raises ImageError if the image of one is gone or has another shape now; the others are
+        shown.
         """
         on_show = set(_SHOWN.values())
         # One of which the user has erased everything stays: the eraser can be taken back. So does
@@ -166,13 +164,9 @@ class ViewerAdapter(ViewerPrompts):
     def show_soft(self, images: Sequence[SoftImage], *, shown: bool) -> None:
         """Show the soft masks of results.
 
-        Parameters
-        ----------
-        images : sequence of SoftImage
-            Those that are ready.
-        shown : bool
-            Whether the user wants to see any; else all are hidden. Of those that are not ready
-            yet, the earlier ones stay for the moment that it takes.
+        ``images``: those that are ready.
+        ``shown``: whether the user wants to see any; else all are hidden. Of those that are not
+        ready yet, the earlier ones stay for the moment that it takes.
         """
         with self.mark_changes():
             if not shown:
@@ -194,10 +188,7 @@ class ViewerAdapter(ViewerPrompts):
     def reveal(self, row: ResultRow) -> None:
         """Bring an object of a preview to the middle of the canvas, and select it.
 
-        Raises
-        ------
-        ImageError
-            If its image or its preview layer is gone.
+        Raises ImageError if its image or its preview layer is gone.
         """
         row = self.part_on_show(row)
         target = row.preview.target
@@ -250,6 +241,8 @@ class ViewerAdapter(ViewerPrompts):
     def named_plane(self, image: str) -> tuple[tuple[int, int], tuple[str, ...], dict[str, int]]:
         """Return the plane of an image that is on show as files of annotations tell of it.
 
+        Raises ImageError if no plane of it is on show.
+
         Returns
         -------
         shape : tuple of int
@@ -258,11 +251,6 @@ class ViewerAdapter(ViewerPrompts):
             What a file may call it, the likeliest first.
         plane : dict of str to int
             Its index along ``z`` and ``t``.
-
-        Raises
-        ------
-        ImageError
-            If no plane of it is on show.
         """
         shown, file = self.displayed(image), self.file_of(image)
         layer, axes, index = shown.layer, shown.axes, shown.plane.leading
@@ -284,10 +272,7 @@ class ViewerAdapter(ViewerPrompts):
 
         Their axes, as the file names them, get the order of the image's.
 
-        Raises
-        ------
-        ImageError
-            If they have another size.
+        Raises ImageError if they have another size.
         """
         with self.mark_changes():
             layer = add_labels(self.viewer, self.displayed(image), name, data, axes, features)
@@ -304,10 +289,7 @@ class ViewerAdapter(ViewerPrompts):
     def read_labels(self, image: str, layer: str) -> OtherLabels:
         """Return what a layer of labels, given its key, holds of an image.
 
-        Raises
-        ------
-        ImageError
-            If it is gone, or has nothing on the plane on show.
+        Raises ImageError if it is gone, or has nothing on the plane on show.
         """
         found = next((one for one in self.viewer.layers if key_of(one) == layer), None)
         if found is None:
@@ -410,10 +392,7 @@ class ViewerAdapter(ViewerPrompts):
     def begin_change(self, place: KeptPlace | FramePlace, edit: LabelEdit) -> Accepted:
         """Return what is to be written of an edit of accepted labels, or of propagated ones.
 
-        Raises
-        ------
-        PromptError
-            While something else is written to them.
+        Raises PromptError while something else is written to them.
         """
         role = Role.PROPAGATED if isinstance(place, FramePlace) else Role.ACCEPTED
         return accepted_layer.begin_change(self.viewer, place.target.image, role, edit)
@@ -421,10 +400,7 @@ class ViewerAdapter(ViewerPrompts):
     def begin_class_change(self, place: KeptPlace, ids: Sequence[int], class_name: str) -> Accepted:
         """Return what is to be noted of accepted objects that are of another class now.
 
-        Raises
-        ------
-        PromptError
-            While something else is written to their labels.
+        Raises PromptError while something else is written to their labels.
         """
         return accepted_layer.begin_class_change(self.viewer, place, ids, class_name)
 
@@ -437,10 +413,7 @@ class ViewerAdapter(ViewerPrompts):
     def plane_labels(self, place: KeptPlace | FramePlace) -> PlaneOfLabels:
         """Return a plane of accepted labels, or of propagated ones; pixels are read when asked for.
 
-        Raises
-        ------
-        ImageError
-            If they are gone.
+        Raises ImageError if they are gone.
         """
         if isinstance(place, FramePlace):
             return self.stacks.plane_labels(place.target)
@@ -460,12 +433,8 @@ class ViewerAdapter(ViewerPrompts):
     ) -> tuple[tuple[Preview, Preview], ...]:
         """Return the previews that the user has changed the pixels of, before and after.
 
-        Parameters
-        ----------
-        layer : Layer, optional
-            The only layer to look at.
-        box : sequence of slice, optional
-            The only part of it to look at.
+        ``layer``: the only layer to look at.
+        ``box``: the only part of it to look at.
         """
         changed = []
         for shown, before in list(_SHOWN.items()):
@@ -556,10 +525,7 @@ class ViewerAdapter(ViewerPrompts):
     def view_at(self, target: PlaneTarget) -> ImageView:
         """Return a plane of an image as the user sees it, also while another one is on show.
 
-        Raises
-        ------
-        ImageError
-            If the image is gone.
+        Raises ImageError if the image is gone.
         """
         image = self.image_of(target)
         source = self.sources.source(image, target.axes, target.plane)
@@ -568,10 +534,7 @@ class ViewerAdapter(ViewerPrompts):
     def picture_source(self, row: ResultRow) -> PictureSource:
         """Return where the picture of an object comes from: the plane as it is seen, and its mask.
 
-        Raises
-        ------
-        ImageError
-            If its image or its labels are gone.
+        Raises ImageError if its image or its labels are gone.
         """
         target, record = row.preview.target, row.record
         view = self.view_at(target)
@@ -588,10 +551,7 @@ class ViewerAdapter(ViewerPrompts):
     ) -> LazyArray | PlaneOfLabels | None:
         """Return the labels of a plane; None for a preview, whose objects have their masks.
 
-        Raises
-        ------
-        ImageError
-            If they are gone.
+        Raises ImageError if they are gone.
         """
         if isinstance(place, Preview):
             return None

@@ -113,14 +113,7 @@ _BINDINGS: Bindings[Binding] = WeakKeyDictionary()
 def binding_for(viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> Binding:
     """Return the binding of a viewer: the same one for all who ask while somebody holds it.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer, or the proxy of it that napari hands to dock widgets.
-    deliver : callable
-        Runs what it is given on the GUI thread.
-    settings : SettingsStore
-        Remembers choices.
+    ``viewer``: the viewer, or the proxy of it that napari hands to dock widgets.
     """
     return get_or_make_binding(viewer, _BINDINGS, lambda real: Binding(real, deliver, settings))
 
@@ -133,15 +126,6 @@ def find_binding(viewer: ViewerModel) -> Binding | None:
 
 class Binding(RefCounted):
     """A viewer, its session, and what keeps the two in step.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer itself.
-    deliver : callable
-        Runs what it is given on the GUI thread.
-    settings : SettingsStore
-        Remembers choices.
 
     Attributes
     ----------
@@ -206,10 +190,7 @@ class Binding(RefCounted):
     def arm(self) -> Message:
         """Make the prompt layer of the chosen tool ready to use; returns what to do next.
 
-        Raises
-        ------
-        ImageError
-            If there is no image.
+        Raises ImageError if there is no image.
         """
         tool = layer_tool(self.model.tool)
         if tool is Tool.EVERYTHING:
@@ -248,10 +229,7 @@ class Binding(RefCounted):
     def refine(self) -> None:
         """Let the user point at an object of the previews, then refine it by clicks.
 
-        Raises
-        ------
-        PromptError
-            If there is no preview.
+        Raises PromptError if there is no preview.
         """
         self.session.shown_preview()
         choose_object(self.viewer, self.model, self._refine)
@@ -259,10 +237,7 @@ class Binding(RefCounted):
     def refine_row(self, row: ResultRow) -> None:
         """Refine the object of a row of the results by clicks.
 
-        Raises
-        ------
-        PromptError
-            If it is not an object of a preview.
+        Raises PromptError if it is not an object of a preview.
         """
         if isinstance(row.preview, FramePlace | FileBackedLabels):
             raise PromptError(
@@ -342,10 +317,7 @@ class Binding(RefCounted):
     def follow(self) -> None:
         """Go through the stack with a found or accepted object.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If that can't be done.
+        Raises Sam3AssistantError if that can't be done.
         """
         self.session.note_edits()
         self._stack.choose_seed(self._follow)
@@ -477,10 +449,7 @@ class Binding(RefCounted):
     def mark_selected(self) -> None:
         """Give the selected points the polarity of the next click.
 
-        Raises
-        ------
-        PromptError
-            If there is no points layer, or no point is selected.
+        Raises PromptError if there is no points layer, or no point is selected.
         """
         positive = self.model.next_positive
         count = self.adapter.mark_points(self.model.image, positive=positive)
@@ -490,10 +459,7 @@ class Binding(RefCounted):
     def reveal(self, row: ResultRow) -> None:
         """Show the object of a row of the results in the middle of the canvas.
 
-        Raises
-        ------
-        ImageError
-            If its image or its preview layer is gone.
+        Raises ImageError if its image or its preview layer is gone.
         """
         self.model.picked = row
         self.adapter.reveal(row)

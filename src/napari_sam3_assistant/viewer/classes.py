@@ -54,21 +54,8 @@ def share_classes(
 ) -> Callable[[], None]:
     """Keep the class list of a model the same as in all others on a viewer.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    model : SessionModel or MaskModel
-        The model.
-    file : ClassFile
-        The verbs that change its list.
-    rename : callable, optional
-        Lets objects follow, whichever window has given their classes other names.
-
-    Returns
-    -------
-    callable
-        Ends that.
+    ``rename``: lets objects follow, whichever window has given their classes other names.
+    Returns what ends that.
     """
     shared = _SHARED.setdefault(viewer, _Shared())
     file.tell_renamed, file.changes = shared.renamed.emit, shared.changes
@@ -117,17 +104,7 @@ def class_names(layer: Labels) -> dict[int, str]:
 
 
 def colour_by_class(layer: Labels, listed: ClassList, names: Mapping[int, str]) -> None:
-    """Give objects the colours of their classes, and grey to those that have none.
-
-    Parameters
-    ----------
-    layer : Labels
-        The layer.
-    listed : ClassList
-        The classes.
-    names : mapping of int to str
-        The class of each object.
-    """
+    """Give objects the colours of their classes, and grey to those that have none."""
     known = {one.name: listed.colour(one.id + listed.first) for one in listed}
     wanted = {id_: known[name] for id_, name in names.items() if name in known}
     if _COLOURED.get(layer) == wanted:

@@ -56,12 +56,7 @@ _SPLIT = (
 class Corrections:
     """The mouse on objects of results, whichever layer is the active one.
 
-    Parameters
-    ----------
-    adapter : ViewerAdapter
-        The viewer as the session sees it.
-    session : Session
-        Whose objects are corrected.
+    ``session``: whose objects are corrected.
     """
 
     def __init__(self, adapter: ViewerAdapter, session: Session) -> None:
@@ -87,10 +82,7 @@ class Corrections:
     def arm_split(self) -> None:
         """Let the next drag be a line that cuts objects apart; asked for again, let it not.
 
-        Raises
-        ------
-        PromptError
-            If the canvas shows a volume.
+        Raises PromptError if the canvas shows a volume.
         """
         self._check_plane()
         self._splits = not self._splits

@@ -175,14 +175,8 @@ class LazyPlane:
 
     Only what is indexed is read, and nothing is kept: what changes in the file is seen.
 
-    Parameters
-    ----------
-    plane : array-like, shape (h, w)
-        The plane; NumPy can make arrays of its pieces.
-    ndim : int
-        Number of axes.
-    rows, columns : int
-        Which of them are the plane's.
+    ``plane`` (shape (h, w)): the plane; NumPy can make arrays of its pieces.
+    ``rows``, ``columns``: which of them are the plane's.
 
     Attributes
     ----------

@@ -86,18 +86,8 @@ class World:
     def slice_of(self, layer: Layer, count: int = 2) -> Vectors:
         """Return the position in a layer's data that napari slices it at, shape (D,).
 
-        Parameters
-        ----------
-        layer : Layer
-            The layer.
-        count : int
-            How many axes are shown.
-
-        Returns
-        -------
-        ndarray, shape (D,), dtype float64
-            NaN on the axes that are shown. Like napari, a rotation or shear between these and the
-            others is left out.
+        Returns (shape (D,)) NaN on the axes that are shown. Like napari, a rotation or shear
+        between these and the others is left out.
         """
         shown = self.shown_axes(layer, count)
         hidden = [axis for axis in range(layer.ndim) if axis not in shown]
@@ -117,12 +107,8 @@ class World:
     def drawn_at(self, layer: Layer, place_: npt.ArrayLike) -> Vectors:
         """Return the position in a layer's data, shape (D,), that napari draws at a place.
 
-        Parameters
-        ----------
-        layer : Layer
-            The layer, of which two axes are shown.
-        place_ : array-like
-            A place in the world on the slice on show, such as the mouse's.
+        ``layer``: the layer, of which two axes are shown.
+        ``place_``: a place in the world on the slice on show, such as the mouse's.
         """
         shown, matrix = self.shown_axes(layer), self.matrix(layer)
         position = self.slice_of(layer)
@@ -287,16 +273,8 @@ def layer_transform(
 
     What comes of it counts in the world's units, as napari takes the mouse for it.
 
-    Parameters
-    ----------
-    layer : Layer
-        The image layer.
-    axes : ImageAxes
-        Its axes.
-    world : World
-        The viewer's world.
-    first : array-like, shape (D,), or None
-        Where the new layer's data begin in the image's; None for its first pixel.
+    ``first`` (shape (D,)): where the new layer's data begin in the image's; None for its first
+    pixel.
     """
     kept = result_axes(axes)
     start = np.zeros(layer.ndim) if first is None else np.array(first, float)
@@ -385,17 +363,7 @@ def shift_transform(transform: dict[str, Any], first_pixel: npt.ArrayLike) -> di
 def pixel_size(layer: Layer, rows: int, columns: int) -> PixelSize:
     """Return how large a pixel of a plane of a layer is, by all of the layer's transform.
 
-    Parameters
-    ----------
-    layer : Layer
-        The layer.
-    rows, columns : int
-        Its axes of rows and columns.
-
-    Returns
-    -------
-    PixelSize
-        In the unit of the columns; 1 pixel where the units of the layer don't fit each other.
+    It is in the unit of the columns; 1 pixel where the units of the layer don't fit each other.
     """
     try:
         steps = _pixel_steps(layer, (rows, columns))
@@ -413,22 +381,9 @@ def pixel_size(layer: Layer, rows: int, columns: int) -> PixelSize:
 def spacing(layer: Layer, axes: Sequence[int]) -> tuple[float, ...]:
     """Return how far pixels lie apart along axes that stand upright on each other.
 
-    Parameters
-    ----------
-    layer : Layer
-        The layer.
-    axes : sequence of int
-        The axes that matter.
-
-    Returns
-    -------
-    tuple of float
-        For each axis of the layer, in the unit of the last one; 1 for those that don't matter.
-
-    Raises
-    ------
-    MaskError
-        If the layer is sheared, or the units don't fit each other.
+    ``axes``: the axes that matter.
+    Returns for each axis of the layer, in the unit of the last one; 1 for those that don't matter.
+    Raises MaskError if the layer is sheared, or the units don't fit each other.
     """
     remedy = "Untick Physical units, to count in pixels."
     try:
@@ -454,10 +409,7 @@ def spacing(layer: Layer, axes: Sequence[int]) -> tuple[float, ...]:
 def _pixel_steps(layer: Layer, axes: Sequence[int]) -> Vectors:
     """Return the step from pixel to pixel along axes, shape (D, n), in the unit of the last one.
 
-    Raises
-    ------
-    DimensionalityError
-        If the units of the layer don't fit each other.
+    Raises DimensionalityError if the units of the layer don't fit each other.
     """
     steps = _data_to_world(layer).linear_matrix[:, list(axes)]
     moves = np.abs(steps).max(axis=1) > 1e-9 * np.abs(steps).max()
@@ -469,10 +421,7 @@ def _pixel_steps(layer: Layer, axes: Sequence[int]) -> Vectors:
 def _convert_unit(unit: Untyped, other: Untyped) -> float:
     """Return how long one of a unit is in another.
 
-    Raises
-    ------
-    DimensionalityError
-        If they don't measure the same.
+    Raises DimensionalityError if they don't measure the same.
     """
     # Rounded: a micrometre is 999.9999999999999 nanometres.
     return 1.0 if unit == other else float(f"{(1 * unit).to(other).magnitude:.12g}")
@@ -492,22 +441,11 @@ def file_axes(
 ) -> Axes:
     """Return what a file can say of a layer's place in the world, by all of its transform.
 
-    Parameters
-    ----------
-    layer : Layer
-        The labels or the image.
-    axes : sequence of int
-        The layer's axes that the file will have.
-    names : sequence of str
-        What they are called.
-    units : sequence of pint.Unit, optional
-        What they count in in the file; by default the layer's own units.
-
-    Returns
-    -------
-    tuple of Axis
-        Size of a pixel and place of the first one; an axis that is turned, sheared or exchanged
-        with another is not aligned, and has neither.
+    ``axes``: the layer's axes that the file will have.
+    ``names``: what they are called.
+    ``units``: what they count in in the file; by default the layer's own units.
+    Returns size of a pixel and place of the first one; an axis that is turned, sheared or exchanged
+    with another is not aligned, and has neither.
     """
     placed = _data_to_world(layer)
     linear, first = placed.linear_matrix, placed.translate

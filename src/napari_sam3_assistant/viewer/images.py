@@ -50,10 +50,7 @@ def address_of(layer: Layer) -> str:
 def find_image(viewer: ViewerModel, key: str) -> Image:
     """Return the image layer of a key.
 
-    Raises
-    ------
-    ImageError
-        If it is gone.
+    Raises ImageError if it is gone.
     """
     for layer in image_layers(viewer):
         if key_of(layer) == key:
@@ -64,19 +61,8 @@ def find_image(viewer: ViewerModel, key: str) -> Image:
 def displayed_axes(viewer: ViewerModel, layer: Layer, channel_axis: int = FIND_OUT) -> ImageAxes:
     """Return the axes of an image, its plane being the one that the viewer displays.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    layer : Layer
-        The image layer.
-    channel_axis : int
-        Number of its channel axis; -1 to find it out.
-
-    Raises
-    ------
-    ImageError
-        If the viewer displays no plane of the image.
+    ``channel_axis``: number of its channel axis; -1 to find it out.
+    Raises ImageError if the viewer displays no plane of the image.
     """
     missing = viewer.dims.ndim - layer.ndim
     rows, columns = sorted(axis - missing for axis in viewer.dims.order[-2:])
@@ -102,10 +88,7 @@ def shape_of(layer: Image) -> tuple[int, ...]:
 def displayed_plane(viewer: ViewerModel, layer: Layer, axes: ImageAxes) -> PlaneRef:
     """Return the plane of an image that the viewer shows, by its point in the world.
 
-    Raises
-    ------
-    ImageError
-        If the sliders are where the image has no plane, and napari draws none.
+    Raises ImageError if the sliders are where the image has no plane, and napari draws none.
     """
     position = World.of(viewer).slice_of(layer)
     shape = shape_of(layer)
@@ -128,16 +111,7 @@ def view_channel(
 ) -> ViewChannel:
     """Return how a layer's plane is seen: as the user sees it.
 
-    Parameters
-    ----------
-    layer : Image
-        The layer.
-    source : ImageSource
-        Its image.
-    plane : PlaneRef
-        The plane.
-    coloured : bool
-        Whether its colormap counts: only where several images are added up.
+    ``coloured``: whether its colormap counts: only where several images are added up.
     """
     if source.axes.rgb:
         return ViewChannel(source, plane, Display())
@@ -269,10 +243,7 @@ class ViewerImages:
     def image(self, key: str) -> Image:
         """Return the layer of an image key: of several images the lowest.
 
-        Raises
-        ------
-        ImageError
-            If it is gone.
+        Raises ImageError if it is gone.
         """
         if key == ALL_IMAGES:
             return self._visible_images()[0]
@@ -288,10 +259,7 @@ class ViewerImages:
     def image_of(self, target: PlaneTarget) -> Image:
         """Return the layer of the image that a result is of.
 
-        Raises
-        ------
-        ImageError
-            If it is gone, or has another shape now.
+        Raises ImageError if it is gone, or has another shape now.
         """
         layer = find_image(self.viewer, target.image)
         if shape_of(layer) != target.shape:
@@ -312,10 +280,7 @@ class ViewerImages:
     def axes(self, layer: Image) -> ImageAxes:
         """Return the axes of an image, its plane being the one that the viewer displays.
 
-        Raises
-        ------
-        ImageError
-            If the viewer displays no plane of it.
+        Raises ImageError if the viewer displays no plane of it.
         """
         return displayed_axes(self.viewer, layer, self.channel_axis)
 
@@ -343,20 +308,14 @@ class ViewerImages:
     def displayed(self, key: str) -> DisplayedPlane:
         """Return the plane of an image that is on show.
 
-        Raises
-        ------
-        ImageError
-            If the image is gone, or the viewer shows no plane of it.
+        Raises ImageError if the image is gone, or the viewer shows no plane of it.
         """
         return self.displayed_of(self.image(key))
 
     def displayed_of(self, layer: Image) -> DisplayedPlane:
         """Return the plane of an image layer that is on show, or would be in the viewer.
 
-        Raises
-        ------
-        ImageError
-            If the viewer shows no plane of it.
+        Raises ImageError if the viewer shows no plane of it.
         """
         axes = self.axes(layer)
         shape = shape_of(layer)
@@ -469,10 +428,7 @@ class SourceCache:
     def source(self, layer: Image, axes: ImageAxes, plane: PlaneRef) -> ImageSource:
         """Return the source of a layer that is about to be asked for a plane.
 
-        Raises
-        ------
-        ImageError
-            If its pixels can't be segmented, or can't be read.
+        Raises ImageError if its pixels can't be segmented, or can't be read.
         """
         key = (key_of(layer), axes)
         known = self._known.get(key)

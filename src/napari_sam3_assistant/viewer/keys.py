@@ -112,16 +112,9 @@ def with_key(text: str, name: str) -> str:
 class Keys:
     """The keys on a viewer and, before napari's own, on our prompt layers.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer itself.
-    call : callable
-        Does what the shortcut of a name stands for.
-    choose_class : callable
-        Chooses the class of a key, from 1; returns whether there is a class list.
-    bare_image : callable
-        Shows the bare image for as long as its context lasts.
+    ``call``: does what the shortcut of a name stands for.
+    ``choose_class``: chooses the class of a key, from 1; returns whether there is a class list.
+    ``bare_image``: shows the bare image for as long as its context lasts.
     """
 
     def __init__(

@@ -110,12 +110,7 @@ def redraw(layer: Labels, box: Sequence[slice]) -> None:
     this does what ``data_setitem`` does at its end, by the same private parts, which are alike in
     napari 0.5.6 to 0.9.2.
 
-    Parameters
-    ----------
-    layer : Labels
-        The layer.
-    box : sequence of slice
-        The changed pixels, one slice with a start and a stop for each axis of the layer.
+    ``box``: the changed pixels, one slice with a start and a stop for each axis of the layer.
     """
     note_written(layer, box)
     slice_ = layer._slice  # noqa: SLF001 (see above)
@@ -232,14 +227,7 @@ PART_PIXELS = 1 << 18  # with more, drawing them without a graphics card takes o
 def redraw_in_parts(viewer: ViewerModel, layer: Labels, box: Box) -> Iterator[None]:
     """Draw a box of a layer again; yields where the event loop may have its turn.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer of the layer.
-    layer : Labels
-        The layer, its data changed already.
-    box : tuple of slice
-        What was changed.
+    ``layer``: the layer, its data changed already.
     """
     note_written(layer, box)
     data = layer.data
@@ -377,14 +365,9 @@ class Stroke:
 def edit_of_strokes(strokes: Sequence[Any], labels: AnyArray) -> LabelEdit:
     """Return the edit that napari's ``paint`` event tells of.
 
-    Parameters
-    ----------
-    strokes : sequence
-        The event's value, the first stroke first. Each one holds the changed pixels' indices,
-        their old values and the new value or values; of newer versions of napari slices, a mask
-        in them or None, the old values and the new one.
-    labels : array-like of int
-        The layer's array.
+    ``strokes``: the event's value, the first stroke first. Each one holds the changed pixels'
+    indices, their old values and the new value or values; of newer versions of napari slices, a
+    mask in them or None, the old values and the new one.
     """
     shape, dtype = tuple(int(size) for size in labels.shape), np.dtype(labels.dtype)
     parts = [_stroke_pixels(stroke, shape, dtype) for stroke in strokes]

@@ -30,13 +30,6 @@ def image_of(viewer: ViewerModel, layer: Labels) -> Image | None:
     """Return the image that labels were made of.
 
     Of labels that do not say, it is the lowest one whose pixels they lie on.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    layer : Labels
-        The labels.
     """
     candidates = _images_of(viewer, layer)
     fits = (one for one in candidates if _first_pixel(viewer, layer, one) is not None)
@@ -46,13 +39,6 @@ def image_of(viewer: ViewerModel, layer: Labels) -> Image | None:
 
 def locate_labels(viewer: ViewerModel, layer: Labels) -> tuple[ImagePlace, Axes]:
     """Return where labels lie in their image, and what a file can say of their place in the world.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    layer : Labels
-        The labels.
 
     Returns
     -------

@@ -54,14 +54,9 @@ def get_or_make_binding(
 ) -> Kind:
     """Return the binding of a viewer: the same one for all who ask while somebody holds it.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer, or the proxy of it that napari hands to dock widgets.
-    known : WeakKeyDictionary
-        The bindings of this kind that there are.
-    make : callable
-        Makes one for a viewer that has none.
+    ``viewer``: the viewer, or the proxy of it that napari hands to dock widgets.
+    ``known``: the bindings of this kind that there are.
+    ``make``: makes one for a viewer that has none.
     """
     real = inspect.unwrap(viewer)  # napari's proxies are new objects each time
     reference = known.get(real)

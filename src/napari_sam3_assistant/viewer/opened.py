@@ -64,12 +64,7 @@ class OpenedImages:
 
     What the user changes in how one is seen holds for those that are opened after it.
 
-    Parameters
-    ----------
-    prompts : ViewerPrompts
-        The viewer with its prompts.
-    in_memory : int, bytes
-        Accepted labels up to this size are in memory, larger ones on the disk.
+    ``in_memory`` (bytes): accepted labels up to this size are in memory, larger ones on the disk.
     """
 
     def __init__(self, prompts: ViewerPrompts, in_memory: int) -> None:
@@ -99,22 +94,11 @@ class OpenedImages:
     ) -> ImageView | None:
         """Return what the model would see of an image that is opened next, as far as is known.
 
-        Parameters
-        ----------
-        image : LoadedImage
-            The image.
-        path : Path
-            Its file.
-        contrast : tuple of float or None
-            Its contrast limits, where napari shall not look at all pixels to find them.
-        before : str
-            Key of the image whose place it will take.
-
-        Returns
-        -------
-        ImageView or None
-            None where the viewer will show no plane of it, or one so large that, unasked, nobody
-            reads it whole.
+        ``path``: its file.
+        ``contrast``: its contrast limits, where napari shall not look at all pixels to find them.
+        ``before``: key of the image whose place it will take.
+        Returns None where the viewer will show no plane of it, or one so large that, unasked,
+        nobody reads it whole.
         """
         look, prompts = self._look_to_keep(before), self._prompts
         layer = self._find_ready(image, look)
@@ -144,16 +128,9 @@ class OpenedImages:
     ) -> str:
         """Add an image as the selected layer; returns its key.
 
-        Parameters
-        ----------
-        image : LoadedImage
-            The image.
-        path : Path
-            Its file.
-        contrast : tuple of float, optional
-            Its contrast limits, where napari shall not look at all pixels to find them.
-        before : str
-            Key of the image whose place it takes; that one is closed next. Empty for none.
+        ``path``: its file.
+        ``contrast``: its contrast limits, where napari shall not look at all pixels to find them.
+        ``before``: key of the image whose place it takes; that one is closed next. Empty for none.
         """
         self._chosen = self._look_to_keep(before)
         layer = self._find_ready(image, self._chosen)
@@ -217,15 +194,7 @@ class OpenedImages:
 
         Its layers of points and shapes are emptied and stay for the next image.
 
-        Parameters
-        ----------
-        key : str
-            Key of the image.
-
-        Returns
-        -------
-        list of str
-            Keys of the layers of prompts that stay.
+        Returns keys of the layers of prompts that stay.
         """
         layer = self._prompts.find(key)
         self._chosen = self._look_to_keep(key)
@@ -264,10 +233,7 @@ class OpenedImages:
     def put_prompts(self, key: str, kept: list[Any]) -> None:
         """Put prompts back on an image that was opened again.
 
-        Raises
-        ------
-        ImageError
-            If no plane of it is on show, or they can't be read.
+        Raises ImageError if no plane of it is on show, or they can't be read.
         """
         prompts = self._prompts
         with prompts.mark_changes():
@@ -297,10 +263,7 @@ class OpenedImages:
     def put_accepted(self, key: str, edit: LabelEdit, features: Mapping[str, list[Any]]) -> None:
         """Put labels that were saved back as accepted ones.
 
-        Raises
-        ------
-        ImageError
-            If they don't fit the image.
+        Raises ImageError if they don't fit the image.
         """
         image = find_image(self._viewer, key)
         target = self._prompts.displayed(key).target

@@ -42,10 +42,7 @@ if TYPE_CHECKING:
 def read_labels(layer: Labels, displayed: DisplayedPlane) -> OtherLabels:
     """Return what a layer of labels holds of an image: on its plane on show, and in all of it.
 
-    Raises
-    ------
-    ImageError
-        If it has nothing there, or no whole numbers.
+    Raises ImageError if it has nothing there, or no whole numbers.
     """
     way = DataMap.between(displayed.layer, layer, displayed.world)
     first = way(plane_position(displayed, 0, 0))[0]
@@ -106,10 +103,7 @@ def add_labels(
 
     The labels get the image's order of axes, however the viewer shows it.
 
-    Raises
-    ------
-    ImageError
-        If they have another size.
+    Raises ImageError if they have another size.
     """
     axes, world, image = displayed.axes, displayed.world, displayed.layer
     whole, kept = result_shape(shape_of(image), axes), result_axes(axes)

@@ -31,12 +31,8 @@ def pick_once(layers: Sequence[Labels], picked: Callable[[Labels, int], None]) -
 
     Clicks on the background are passed over. Asking again replaces what was asked before.
 
-    Parameters
-    ----------
-    layers : sequence of Labels
-        Where the object may lie, the lowest first.
-    picked : callable
-        Takes the layer and the object's value.
+    ``layers``: where the object may lie, the lowest first.
+    ``picked``: takes the layer and the object's value.
     """
     pick = _Pick(layers, picked)
     for layer in layers:
@@ -136,15 +132,6 @@ def choose_object(
 
     At once where there is one object; else with the next one that is clicked, in whichever preview
     it lies.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    model : SessionModel
-        The state.
-    chosen : callable
-        Takes the preview and the id.
     """
     objects = [(one, record) for one in model.previews for record in one.segmentation.objects]
     if len(objects) == 1:
@@ -184,14 +171,8 @@ def add_columns(
 ) -> Untyped:
     """Return a layer's features with more columns; what else they say is kept.
 
-    Parameters
-    ----------
-    features : DataFrame
-        One row an object, which the column ``index`` names.
-    ids : sequence of int
-        The objects.
-    columns : mapping of str to sequence
-        For each column a value for each object.
+    ``features``: one row an object, which the column ``index`` names.
+    ``columns``: for each column a value for each object.
     """
     added = {}
     for name, values in columns.items():
@@ -208,12 +189,8 @@ def keep_columns(
 ) -> Untyped:
     """Return new features with the columns that others have added to the ones before.
 
-    Parameters
-    ----------
-    features, before : DataFrame
-        One row an object, which the column ``index`` names.
-    same : collection of int
-        The objects that have not changed: of others, what was measured is left out.
+    ``features``, ``before``: one row an object, which the column ``index`` names.
+    ``same``: the objects that have not changed: of others, what was measured is left out.
     """
     if "index" not in before:
         return features

@@ -71,10 +71,7 @@ if TYPE_CHECKING:
 def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     """Write a preview into its layers, which are made where they are missing.
 
-    Returns
-    -------
-    Layer
-        The preview labels.
+    Returns the preview labels.
     """
     with preserve_choices(viewer) as chosen:
         before = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
@@ -89,12 +86,7 @@ def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
 def remove_previews(viewer: ViewerModel, kept: Collection[tuple[str, str]] = ()) -> None:
     """Remove the preview labels and soft masks, and what the preview boxes hold.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    kept : collection of (str, str)
-        Images and labels of the previews that stay.
+    ``kept``: images and labels of the previews that stay.
     """
     for layer in list(with_role(viewer.layers, Role.PREVIEW_LABELS)):
         if slot_of(layer) not in kept:
@@ -172,19 +164,9 @@ def find_edit(
 
     The layer's features and the boxes follow.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    image : Layer
-        The image layer that was segmented.
-    layer : Layer
-        The preview labels.
-    preview : Preview
-        What they showed.
-    box : sequence of slice or None
-        Where they may have changed, one slice with a start and a stop for each axis; None for
-        anywhere.
+    ``image``: the image layer that was segmented.
+    ``box``: where they may have changed, one slice with a start and a stop for each axis; None for
+    anywhere.
     """
     found, axes = preview.segmentation, preview.target.axes
     kept = result_axes(axes)
@@ -216,10 +198,7 @@ def _view_plane(data: npt.NDArray[Any], rows: int, columns: int) -> npt.NDArray[
 def read_pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:
     """Return the preview labels as they are now, with what a file can say of their place.
 
-    Raises
-    ------
-    ImageError
-        If the preview layer is gone.
+    Raises ImageError if the preview layer is gone.
     """
     source = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
     if source is None:
@@ -235,10 +214,7 @@ def read_pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:
 def keep_preview(viewer: ViewerModel, preview: Preview) -> str:
     """Copy the preview labels, as they are now, into a saved layer; returns its name.
 
-    Raises
-    ------
-    ImageError
-        If the preview layer is gone.
+    Raises ImageError if the preview layer is gone.
     """
     source = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
     if source is None:
@@ -403,16 +379,10 @@ def make_outline(
 ) -> npt.NDArray[np.float64]:
     """Return the corners of a region, shape (4, D).
 
-    Parameters
-    ----------
-    region : Region
-        The region.
-    ends : tuple of int or None
-        Height and width of the plane, if they stay within the centres of its outermost pixels.
-    base : ndarray, shape (D,), dtype float
-        The position on the other axes.
-    plane : tuple of int
-        Which axes are rows and columns.
+    ``ends``: height and width of the plane, if they stay within the centres of its outermost
+    pixels.
+    ``base`` (shape (D,)): the position on the other axes.
+    ``plane``: which axes are rows and columns.
     """
     corners = np.repeat(base[None], 4, axis=0)
     top, left, bottom, right = np.asarray(region.box) - 0.5
@@ -427,12 +397,7 @@ def make_outline(
 def empty_boxes(viewer: ViewerModel, kept: Collection[tuple[str, str]]) -> None:
     """Put away the boxes of all previews but some.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    kept : collection of (str, str)
-        Images and labels of the previews that stay.
+    ``kept``: images and labels of the previews that stay.
     """
     for layer in list(with_role(viewer.layers, Role.PREVIEW_BOXES)):
         if slot_of(layer) not in kept:

@@ -108,12 +108,7 @@ def flip(layer: Points) -> int:
 def set_polarity(layer: Points, positive: Mapping[int, bool]) -> None:
     """Set the polarity of single points.
 
-    Parameters
-    ----------
-    layer : Points
-        The layer.
-    positive : mapping of int to bool
-        By point, what it becomes.
+    ``positive``: by point, what it becomes.
     """
     if not positive:
         return  # an empty column would be one of numbers, and its colours none that napari finds
@@ -143,12 +138,7 @@ OBJECT_ID = "object_id"
 def ensure_ids(layer: Points, next_id: int) -> None:
     """Give a layer the feature, if it has none; the points that it has are on object 1.
 
-    Parameters
-    ----------
-    layer : Points
-        The layer.
-    next_id : int
-        The object that the next point is on.
+    ``next_id``: the object that the next point is on.
     """
     if OBJECT_ID not in layer.features:
         features = layer.features.copy()
@@ -181,12 +171,7 @@ def read_ids(layer: Points) -> list[int | None]:
 def set_ids(layer: Points, objects: Mapping[int, int]) -> None:
     """Put points on other objects.
 
-    Parameters
-    ----------
-    layer : Points
-        The layer.
-    objects : mapping of int to int
-        By point, the object.
+    ``objects``: by point, the object.
     """
     if not objects:
         return  # as in set_polarity
@@ -367,10 +352,7 @@ def state_to_json(state: State) -> Any:  # noqa: ANN401 (JSON)
 def state_from_json(layer: Layer, value: object) -> State:
     """Return what a prompt layer held.
 
-    Raises
-    ------
-    ValueError, KeyError, TypeError, IndexError
-        If it is damaged, or of another layer.
+    Raises ValueError, KeyError, TypeError, IndexError if it is damaged, or of another layer.
     """
     told, role, ndim = read_value(dict[str, Any], value), role_of(layer), layer.ndim
     if role is Role.MASK and "pixels" in told:

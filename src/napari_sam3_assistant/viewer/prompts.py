@@ -345,16 +345,9 @@ def read_plane(
 ) -> npt.NDArray[np.generic] | None:
     """Return a layer's values on a plane of an image, shape (H, W); None where it has none.
 
-    Parameters
-    ----------
-    layer : Labels
-        The painted layer.
-    displayed : DisplayedPlane
-        The image, and the shape of its planes.
-    way : DataMap
-        From the image to the layer.
-    first : ndarray, shape (d,), dtype float
-        Where the plane's first pixel lies in the layer.
+    ``displayed``: the image, and the shape of its planes.
+    ``way``: from the image to the layer.
+    ``first`` (shape (d,)): where the plane's first pixel lies in the layer.
     """
     index = _find_index(layer, displayed, way, first)
     if index is None:
@@ -381,16 +374,8 @@ def find_pixels(
 ) -> list[tuple[int, int, int] | None]:
     """Return frame, row and column of points; None for those that lie elsewhere.
 
-    Parameters
-    ----------
-    layer : Points
-        The layer.
-    chosen : sequence of int
-        Which of its points.
-    displayed : DisplayedPlane
-        The image and the plane on show.
-    axis : int
-        Number of the array's axis that the frames lie along.
+    ``chosen``: which of its points.
+    ``axis``: number of the array's axis that the frames lie along.
     """
     data, plane = layer.data[list(chosen)], Region.whole(displayed.shape)
     coordinates = DataMap.between(layer, displayed.layer, displayed.world)(data)
@@ -528,10 +513,7 @@ class ViewerPrompts(ViewerImages):
     def arm(self, image: str, tool: Tool) -> str:
         """Make the prompt layer of a tool ready to use; returns its name.
 
-        Raises
-        ------
-        ImageError
-            If the image is gone, or the viewer shows no plane of it.
+        Raises ImageError if the image is gone, or the viewer shows no plane of it.
         """
         displayed = self.displayed(image)
         with self.mark_changes() as chosen:
@@ -620,10 +602,7 @@ class ViewerPrompts(ViewerImages):
     def mark_points(self, image: str, *, positive: bool) -> int:
         """Give the selected points a polarity; returns how many.
 
-        Raises
-        ------
-        PromptError
-            If there is no points layer, or no point is selected.
+        Raises PromptError if there is no points layer, or no point is selected.
         """
         layer = self.points_layer(image)
         if layer is None:
@@ -664,21 +643,10 @@ class ViewerPrompts(ViewerImages):
     ) -> bool:
         """Remove prompts on a plane, if it is on show; those of layers that are not ours stay.
 
-        Parameters
-        ----------
-        target : PlaneTarget
-            The plane.
-        kinds : collection of PromptKind
-            Of which kinds.
-        known : object
-            A state of :meth:`prompt_state`; prompts that are newer stay.
-        on : ObjectRecord, optional
-            The object that they lie on, without which all are removed.
-
-        Returns
-        -------
-        bool
-            Whether there were any.
+        ``kinds``: of which kinds.
+        ``known``: a state of :meth:`prompt_state`; prompts that are newer stay.
+        ``on``: the object that they lie on, without which all are removed.
+        Returns whether there were any.
         """
         try:
             displayed = self.displayed(target.image)

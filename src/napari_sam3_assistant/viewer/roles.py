@@ -121,14 +121,7 @@ def role_of(layer: Layer) -> Role | None:
 def role_metadata(role: Role, image: str, label: str = "") -> dict[str, object]:
     """Return the metadata that gives a layer its role for an image.
 
-    Parameters
-    ----------
-    role : Role
-        The role.
-    image : str
-        Key of the image.
-    label : str
-        What tells it from other layers of the role and the image; empty for nothing.
+    ``label``: what tells it from other layers of the role and the image; empty for nothing.
     """
     return {ROLE: str(role), IMAGE: image, LABEL: label}
 
@@ -138,12 +131,8 @@ def disown(layer: Layer, layers: Iterable[Layer]) -> None:
 
     napari copies the metadata along; the next run would write into the copy, or remove it.
 
-    Parameters
-    ----------
-    layer : Layer
-        A new layer that is not ours.
-    layers : iterable of Layer
-        All layers.
+    ``layer``: a new layer that is not ours.
+    ``layers``: all layers.
     """
     role = role_of(layer)
     copied = role in _WRITTEN and any(

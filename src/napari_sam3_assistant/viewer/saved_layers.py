@@ -272,19 +272,11 @@ def make_layer(
 ) -> Layer:
     """Return a layer as a session describes it.
 
-    Parameters
-    ----------
-    head, data, features : mapping or sequence of JSON
-        Its entries; None for those that it does not have.
-    levels : sequence of array-like
-        Its pixels, the largest size first.
-    image : str
-        Key of the image that it is for; empty for none.
-
-    Raises
-    ------
-    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError
-        If they are damaged, or napari does not take them.
+    ``head``, ``data``, ``features``: its entries; None for those that it does not have.
+    ``levels``: its pixels, the largest size first.
+    ``image``: key of the image that it is for; empty for none.
+    Raises ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError if they are
+    damaged, or napari does not take them.
     """
     kind = str(head["type"])
     role = Role(head["role"]) if head["role"] else None
@@ -482,10 +474,7 @@ def order_layers(viewer: ViewerModel, entry: Mapping[str, Any], keys: Mapping[st
 def show_view(viewer: ViewerModel, entry: Mapping[str, Any], keys: Mapping[str, str]) -> None:
     """Bring back which layers were selected, the sliders and the camera.
 
-    Raises
-    ------
-    ValueError, TypeError, KeyError
-        If they are damaged.
+    Raises ValueError, TypeError, KeyError if they are damaged.
     """
     dims, camera = viewer.dims, getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
     if int(entry["ndisplay"]) in (2, 3):

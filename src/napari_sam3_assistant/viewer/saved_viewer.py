@@ -184,14 +184,8 @@ class SavedViewer:
     ) -> tuple[dict[str, str], list[str]]:
         """Make layers again, the images first.
 
-        Parameters
-        ----------
-        entries : mapping of str to JSON
-            The session.
-        levels : mapping of str to sequence of array-like
-            The pixels that are there, by the keys that layers had.
-        files : mapping of str to Path
-            The files that they are of, as far as they are of any.
+        ``levels``: the pixels that are there, by the keys that layers had.
+        ``files``: the files that they are of, as far as they are of any.
 
         Returns
         -------
@@ -289,10 +283,8 @@ class SavedViewer:
     def make_view(self, channels: Sequence[Mapping[str, Any]]) -> ImageView:
         """Return what a model was shown; each channel names today's image.
 
-        Raises
-        ------
-        ValueError, TypeError, KeyError, Sam3AssistantError
-            If it is damaged, or is none of these images.
+        Raises ValueError, TypeError, KeyError, Sam3AssistantError if it is damaged, or is none of
+        these images.
         """
         made = []
         for told in channels:
@@ -313,10 +305,7 @@ class SavedViewer:
     def read_prompts(self, key: str, value: object) -> object:
         """Return what a prompt layer held, as steps of undo know it.
 
-        Raises
-        ------
-        ValueError, KeyError, TypeError, IndexError
-            If it is damaged, or of another layer.
+        Raises ValueError, KeyError, TypeError, IndexError if it is damaged, or of another layer.
         """
         layer = next(one for one in self._viewer.layers if key_of(one) == key)
         return state_from_json(layer, value)
@@ -339,10 +328,7 @@ class SavedViewer:
     ) -> None:
         """Know again what mask operations can take back.
 
-        Raises
-        ------
-        ValueError, KeyError, TypeError, IndexError
-            If it is damaged.
+        Raises ValueError, KeyError, TypeError, IndexError if it is damaged.
         """
         del problems
         by_key = {key_of(layer): layer for layer in self._viewer.layers}

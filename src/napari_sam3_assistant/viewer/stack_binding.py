@@ -78,10 +78,7 @@ class StackBinding:
 
         That is the picked one, or the only one, or the next one that is clicked.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If there is none.
+        Raises Sam3AssistantError if there is none.
         """
         model, viewer = self._model, self._adapter.viewer
         if model.why_not.follow:
@@ -156,12 +153,8 @@ class StackBinding:
         object of its own, on a new one. After New Object the next positive click is on a new one,
         also where there is another: so one is split.
 
-        Parameters
-        ----------
-        layer : Points
-            Our points layer.
-        indices : iterable of int
-            Which points are new; negative ones count from the end.
+        ``layer``: our points layer.
+        ``indices``: which points are new; negative ones count from the end.
         """
         model, stack = self._model, self._model.propagated
         wants_new, self._wants_new = self._wants_new, False

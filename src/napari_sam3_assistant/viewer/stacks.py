@@ -119,14 +119,8 @@ def _labels(
 class FrameWindow:
     """Where the frames of a propagation lie in its labels.
 
-    Parameters
-    ----------
-    axes : ImageAxes
-        The image's axes.
-    plane : PlaneRef
-        The plane that it began on: the other leading axes stay there.
-    axis : int
-        Number of the array's axis that the frames lie along.
+    ``plane``: the plane that it began on: the other leading axes stay there.
+    ``axis``: number of the array's axis that the frames lie along.
     """
 
     def __init__(self, axes: ImageAxes, plane: PlaneRef, axis: int) -> None:
@@ -177,16 +171,9 @@ class FrameWindow:
 def write_frame(layer: Labels, window: FrameWindow, result: FrameResult, *, fresh: bool) -> None:
     """Write what changes of a frame, and draw it if it is on show.
 
-    Parameters
-    ----------
-    layer : Labels
-        The propagated labels.
-    window : FrameWindow
-        Where the frame lies.
-    result : FrameResult
-        The frame. Objects that were not looked for are kept.
-    fresh : bool
-        Whether nothing was written to the frame before.
+    ``window``: where the frame lies.
+    ``result``: the frame. Objects that were not looked for are kept.
+    ``fresh``: whether nothing was written to the frame before.
     """
     if fresh:
         _write_fresh(layer, window, result)
@@ -369,17 +356,9 @@ class StacksAdapter:
     ) -> LabelEdit:
         """Return the edit that gives an object other numbers on some frames.
 
-        Parameters
-        ----------
-        stack : StackTarget
-            What was propagated.
-        old : int
-            The object.
-        boxes : mapping of int to Region
-            Its bounding box on each frame, in the order of the frames.
-        rename : callable
-            Returns the numbers of the pixels of a frame, shape (h, w), given those of the object
-            in its box; called frame by frame.
+        ``boxes``: its bounding box on each frame, in the order of the frames.
+        ``rename``: returns the numbers of the pixels of a frame, shape (h, w), given those of the
+        object in its box; called frame by frame.
         """
         layer, window = self._require_layer(stack), self._window(stack)
         labels = unfiltered(layer.data)
@@ -401,10 +380,7 @@ class StacksAdapter:
     def frame_on_show(self, stack: StackTarget) -> int:
         """Return the frame that is on show.
 
-        Raises
-        ------
-        ImageError
-            If the image is gone, or on show at another position of the other sliders.
+        Raises ImageError if the image is gone, or on show at another position of the other sliders.
         """
         displayed = self._adapter.displayed(stack.target.image)
         frame = displayed.plane.leading[displayed.axes.leading.index(stack.axis)]
@@ -418,10 +394,7 @@ class StacksAdapter:
     def plane_labels(self, target: PlaneTarget) -> PlaneOfLabels:
         """Return one frame of the propagated labels; pixels are read when they are asked for.
 
-        Raises
-        ------
-        ImageError
-            If they are gone.
+        Raises ImageError if they are gone.
         """
         layer = self._require_layer(StackTarget(target, target.axes.leading[0]))
         return plane_of(layer.data, target)
@@ -447,19 +420,8 @@ class StacksAdapter:
     ) -> list[int | None]:
         """Return the objects under points, as the propagated labels show them.
 
-        Parameters
-        ----------
-        stack : StackTarget
-            What was
-        points : Points
-            The layer.
-        chosen : sequence of int
-            Which of its points.
-
-        Returns
-        -------
-        list of int or None
-            0 for the background, None where the point is not on the stack.
+        ``chosen``: which of its points.
+        Returns 0 for the background, None where the point is not on the stack.
         """
         layer, displayed = self._layer(stack), self._adapter.displayed(stack.target.image)
         if layer is None or StackTarget(displayed.target, stack.axis).at(0) != stack.at(0):
@@ -476,10 +438,7 @@ class StacksAdapter:
     def to_accept(self, stack: StackTarget, table: TrackTable) -> AcceptedResult:
         """Return the objects of the propagated labels that are on show.
 
-        Raises
-        ------
-        ImageError
-            If the labels are gone.
+        Raises ImageError if the labels are gone.
         """
         layer, window = self._require_layer(stack), self._window(stack)
         boxes: dict[int, list[Box]] = {}
@@ -543,14 +502,7 @@ class StacksAdapter:
     def frames_in(self, stack: StackTarget, layer: Labels, box: Sequence[slice]) -> range:
         """Return the frames that lie in a box of a layer; none if it is not the propagated labels.
 
-        Parameters
-        ----------
-        stack : StackTarget
-            What was propagated.
-        layer : Labels
-            The layer.
-        box : sequence of slice
-            A slice with start and stop for each of its axes.
+        ``box``: a slice with start and stop for each of its axes.
         """
         there = layer is self._layer(stack)
         return self._window(stack).frames_in(box) if there else range(0)
