@@ -37,26 +37,13 @@ _BINDINGS: Bindings[MaskBinding] = WeakKeyDictionary()
 def mask_binding_for(viewer: ViewerModel, deliver: Deliver) -> MaskBinding:
     """Return the binding of a viewer: the same one for all who ask while somebody holds it.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer, or the proxy of it that napari hands to dock widgets.
-    deliver : callable
-        Runs what it is given on the GUI thread.
+    ``viewer``: the viewer, or the proxy of it that napari hands to dock widgets.
     """
     return get_or_make_binding(viewer, _BINDINGS, lambda real: MaskBinding(real, deliver))
 
 
 class MaskBinding(RefCounted):
-    """A viewer, the session of its masks, and what keeps the two in step.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer itself.
-    deliver : callable
-        Runs what it is given on the GUI thread.
-    """
+    """A viewer, the session of its masks, and what keeps the two in step."""
 
     def __init__(self, viewer: ViewerModel, deliver: Deliver) -> None:
         super().__init__()

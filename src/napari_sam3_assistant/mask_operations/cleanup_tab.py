@@ -392,14 +392,7 @@ class OperationsGroup(QGroupBox):
 class PreviewButton(QPushButton):
     """Shows the effect of an operation while it is down.
 
-    Parameters
-    ----------
-    session : MaskSession
-        The session.
-    operation : Operation
-        The operation.
-    instead : callable, optional
-        Returns the operation whose effect is shown.
+    ``instead``: returns the operation whose effect is shown.
     """
 
     def __init__(

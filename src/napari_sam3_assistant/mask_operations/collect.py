@@ -297,15 +297,7 @@ class MaskCollection:
     def merge_final(self, *, then: Callable[[], None] | None = None) -> None:
         """Merge the ticked layers into the final mask.
 
-        Parameters
-        ----------
-        then : callable, optional
-            Called when it is there.
-
-        Raises
-        ------
-        MaskError
-            If none is ticked, or they don't fit each other.
+        Raises MaskError if none is ticked, or they don't fit each other.
         """
         model = self.model
         keys = self._final_keys()

@@ -426,12 +426,7 @@ def _text(name: str, class_name: str, value: int | None) -> str:
 class UndoRow(QWidget):
     """Two buttons that say what they would do.
 
-    Parameters
-    ----------
-    session : MaskSession
-        The session.
-    tab : str
-        Where the buttons are; part of their names.
+    ``tab``: where the buttons are; part of their names.
     """
 
     def __init__(self, session: MaskSession, tab: str) -> None:

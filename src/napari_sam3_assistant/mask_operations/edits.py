@@ -93,16 +93,7 @@ class MaskEdits:
     def commit(self, key: str, edit: LabelEdit, done: str, then: Callable[[], None]) -> None:
         """Write an edit and remember what was written.
 
-        Parameters
-        ----------
-        key : str
-            The layer.
-        edit : LabelEdit
-            What to write.
-        done : str
-            What to say afterwards.
-        then : callable
-            Called afterwards.
+        ``then``: called afterwards.
         """
 
         def remember(written: LabelEdit) -> None:
@@ -222,10 +213,7 @@ class MaskEdits:
 
         While an edit is being written, this is done after it.
 
-        Raises
-        ------
-        MaskError
-            If there is none, or the user is painting.
+        Raises MaskError if there is none, or the user is painting.
         """
         if self._writing:
             self._after_writing.append(partial(self.step, key, then, forward=forward))
@@ -488,25 +476,13 @@ class MaskJobs:
     ) -> Job:
         """Run a workflow that yields one result, and hand that on when the job is over.
 
-        Parameters
-        ----------
-        title : str
-            What the user reads.
-        workflow : callable
-            Takes a Reporter and returns an iterator of one result.
-        then : callable
-            Takes the result, if there is one.
-        unstoppable : callable, optional
-            Says that the job writes, which can't be stopped half-way. Called at its end, however
-            it ends, after ``then``.
-        dropped : callable, optional
-            Says that nothing is lost if the job is stopped for the next one, such as a preview.
-            Called when it was stopped, for that or by the user.
-
-        Raises
-        ------
-        MaskError
-            While a job is running that may not be stopped for another one.
+        ``workflow``: takes a Reporter and returns an iterator of one result.
+        ``then``: takes the result, if there is one.
+        ``unstoppable``: says that the job writes, which can't be stopped half-way. Called at its
+        end, however it ends, after ``then``.
+        ``dropped``: says that nothing is lost if the job is stopped for the next one, such as a
+        preview. Called when it was stopped, for that or by the user.
+        Raises MaskError while a job is running that may not be stopped for another one.
         """
         self.check_free()
         job = Job(title, workflow)

@@ -85,10 +85,7 @@ class LabelsAdapter:
 
     A layer is named by its key. Where it is gone, MaskError is raised.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer itself, not the proxy that napari hands to dock widgets.
+    ``viewer``: the viewer itself, not the proxy that napari hands to dock widgets.
 
     Attributes
     ----------
@@ -112,10 +109,7 @@ class LabelsAdapter:
     def layer(self, key: str) -> Labels:
         """Return the layer of a key.
 
-        Raises
-        ------
-        MaskError
-            If it is gone.
+        Raises MaskError if it is gone.
         """
         for layer in mask_layers(self.viewer):
             if key_of(layer) == key:
@@ -276,10 +270,7 @@ class LabelsAdapter:
     def plane_on_show(self) -> PlaneChoice:
         """Return the plane of the image that the user looks at.
 
-        Raises
-        ------
-        MaskError
-            If there is no image, or none of several is chosen.
+        Raises MaskError if there is no image, or none of several is chosen.
         """
         images = image_layers(self.viewer)
         active = self.viewer.layers.selection.active
@@ -436,10 +427,7 @@ def visible_box(viewer: ViewerModel, layer: Labels, shape: Sequence[int]) -> Box
     By the camera and the size of the canvas: ``corner_pixels`` are found without the units of the
     layer (napari 0.9.2), so in a world of other units they are of another part.
 
-    Raises
-    ------
-    MaskError
-        If it shows none, or more than one slice.
+    Raises MaskError if it shows none, or more than one slice.
     """
     dims, world = viewer.dims, World.of(viewer)
     if dims.ndisplay != 2:
@@ -474,10 +462,7 @@ def _canvas_size(viewer: ViewerModel) -> tuple[float, float]:
 def drawn_box(viewer: ViewerModel, layer: Labels, shape: Sequence[int]) -> Box:
     """Return the pixels of a layer in the box around the selected shapes, or the latest one.
 
-    Raises
-    ------
-    MaskError
-        If nothing is drawn, or not on the layer.
+    Raises MaskError if nothing is drawn, or not on the layer.
     """
     drawings = [
         one

@@ -32,13 +32,7 @@ _AXES = ("T", "Z", "Y", "X")
 
 
 class ArrayTable(QAbstractTableModel):
-    """Columns of numbers that can be sorted; rows keep their numbers.
-
-    Parameters
-    ----------
-    heads : sequence of str
-        The columns' names.
-    """
+    """Columns of numbers that can be sorted; rows keep their numbers."""
 
     def __init__(self, heads: Sequence[str]) -> None:
         super().__init__()
@@ -120,13 +114,7 @@ class ArrayTable(QAbstractTableModel):
 
 
 class ArrayView(QTableView):
-    """A sortable table in which rows are chosen.
-
-    Parameters
-    ----------
-    name : str
-        Its object name.
-    """
+    """A sortable table in which rows are chosen."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

@@ -30,16 +30,9 @@ T = TypeVar("T")
 def watch(model: State, field: str, widget: QWidget, show: Callable[[], None]) -> None:
     """Call ``show`` now and whenever a field changes, as long as the widget lives.
 
-    Parameters
-    ----------
-    model : SessionModel, ScanModel or MaskModel
-        The state.
-    field : str
-        Name of the field; ``fill_holes.hole_size`` for a part of one.
-    widget : QWidget
-        The widget that ``show`` redraws.
-    show : callable
-        Redraws the widget from the model; must not change the model.
+    ``field``: name of the field; ``fill_holes.hole_size`` for a part of one.
+    ``widget``: the widget that ``show`` redraws.
+    ``show``: redraws the widget from the model; must not change the model.
     """
 
     def redraw() -> None:
@@ -66,16 +59,10 @@ def follow(
     It is read after every change of a model: nobody lists the fields that it follows from. It must
     not follow from what is only told, the message and the progress.
 
-    Parameters
-    ----------
-    widget : QWidget
-        The widget that ``show`` redraws.
-    read : callable
-        Returns the value, quickly.
-    show : callable
-        Takes the value and redraws the widget; must not change the models.
-    *models : SessionModel, ScanModel or MaskModel
-        The state that the value follows from.
+    ``widget``: the widget that ``show`` redraws.
+    ``read``: returns the value, quickly.
+    ``show``: takes the value and redraws the widget; must not change the models.
+    ``*models``: the state that the value follows from.
     """
     shown = read()
 
@@ -111,16 +98,8 @@ def disconnect_with(
 ) -> None:
     """Disconnect a function when Qt destroys a widget.
 
-    Parameters
-    ----------
-    widget : QWidget
-        The widget that the function serves.
-    holder : object
-        Who has the signal; neither it nor the function is kept alive.
-    slot : callable
-        The function.
-    disconnect : callable
-        Returns, of the holder, what disconnects a function.
+    ``holder``: who has the signal; neither it nor the function is kept alive.
+    ``disconnect``: returns, of the holder, what disconnects a function.
     """
     call_when_destroyed(widget, release_of(holder, slot, disconnect))
 
@@ -169,18 +148,9 @@ def bind_value(
 ) -> None:
     """Keep one field of the model and one widget's value equal, both ways.
 
-    Parameters
-    ----------
-    model : SessionModel, ScanModel or MaskModel
-        The state.
-    field : str
-        Name of the field; ``fill_holes.hole_size`` for a part of one, which is a frozen dataclass.
-    widget : QWidget
-        The widget.
-    changed : Qt signal
-        Tells that the user changed the widget.
-    get, set_ : callable
-        Read and write the widget's value.
+    ``field``: name of the field; ``fill_holes.hole_size`` for a part of one, which is a frozen
+    dataclass.
+    ``changed``: tells that the user changed the widget.
     """
     read = attrgetter(field)
     whole, _, part = field.partition(".")
@@ -204,14 +174,9 @@ _TIP = "sam3_tip"
 def set_enabled(widget: QWidget, why_not: str, tip: str = "") -> None:
     """Let a control be used, or grey it out and say why.
 
-    Parameters
-    ----------
-    widget : QWidget
-        The control, with the tooltip that says what it does.
-    why_not : str
-        Why it can't be used now; empty if it can, which brings its own tooltip back.
-    tip : str
-        What it does, where that has changed; empty for what it did before.
+    ``widget``: the control, with the tooltip that says what it does.
+    ``why_not``: why it can't be used now; empty if it can, which brings its own tooltip back.
+    ``tip``: what it does, where that has changed; empty for what it did before.
     """
     if tip or widget.property(_TIP) is None:
         widget.setProperty(_TIP, tip or widget.toolTip())
@@ -222,14 +187,8 @@ def set_enabled(widget: QWidget, why_not: str, tip: str = "") -> None:
 def bind_enabled(model: SessionModel, verb: str, *widgets: QWidget) -> None:
     """Let controls be used while what they do can be done, else grey them out and say why.
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    verb : str
-        What they do: a field of :class:`.WhyNot`.
-    *widgets : QWidget
-        The controls, each with the tooltip that says what it does.
+    ``verb``: what they do: a field of :class:`.WhyNot`.
+    ``*widgets``: the controls, each with the tooltip that says what it does.
     """
     shown: str | None = None
 
@@ -254,12 +213,7 @@ def format_message(message: Message) -> str:
 def show_errors(model: SessionModel | MaskModel, verb: Callable[[], object]) -> Callable[..., None]:
     """Return a slot that calls a verb and shows its error in the status line.
 
-    Parameters
-    ----------
-    model : SessionModel or MaskModel
-        Where the status line is.
-    verb : callable
-        What the user asked for.
+    ``model``: where the status line is.
     """
 
     def slot(*_: object) -> None:

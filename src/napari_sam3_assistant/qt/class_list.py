@@ -52,17 +52,7 @@ def edit_classes(
     model: SessionModel | MaskModel,
     file: ClassFile,
 ) -> None:
-    """Let the user edit the class list; it is written to its file, or to one that is chosen.
-
-    Parameters
-    ----------
-    parent : QWidget
-        The window that the dialog belongs to.
-    model : SessionModel or MaskModel
-        The state.
-    file : ClassFile
-        The verbs about the class list.
-    """
+    """Let the user edit the class list; it is written to its file, or to one that is chosen."""
     dialog = ClassListDialog(model.class_list, parent)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
@@ -99,12 +89,7 @@ def keep_class_file(
 class ClassListDialog(QDialog):
     """A table of classes, in the order of their keys.
 
-    Parameters
-    ----------
-    classes : ClassList
-        What it begins with.
-    parent : QWidget
-        The window that it belongs to.
+    ``classes``: what it begins with.
     """
 
     def __init__(self, classes: ClassList, parent: QWidget) -> None:

@@ -229,12 +229,7 @@ def layer_box(
 class TickList(QListWidget):
     """A list of layers with a box to tick for each.
 
-    Parameters
-    ----------
-    name : str
-        Its object name.
-    tooltip : str
-        What it is for.
+    ``tooltip``: what it is for.
     """
 
     def __init__(self, name: str, tooltip: str) -> None:
@@ -297,10 +292,7 @@ class ElidedCombo(QComboBox):
     The values are kept here and not as Qt's item data: PySide6 hands an enumeration that is also a
     string back as a bare string, and a choice of such a value would no longer be one of its kind.
 
-    Parameters
-    ----------
-    cut : Qt.TextElideMode
-        Where a text that is too long is cut.
+    ``cut``: where a text that is too long is cut.
     """
 
     def __init__(self, cut: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> None:
@@ -376,16 +368,7 @@ class ElidedCombo(QComboBox):
 class ChoiceCombo(ElidedCombo):
     """A list that is bound to one of several values of a model.
 
-    Parameters
-    ----------
-    model : SessionModel, ScanModel or MaskModel
-        The state.
-    field : str
-        The field that holds the chosen value, and the name of the widget.
-    choices : sequence of (value, text)
-        The values.
-    tooltip : str
-        What is chosen.
+    ``field``: the field that holds the chosen value, and the name of the widget.
     """
 
     def __init__(
@@ -411,18 +394,9 @@ _BESIDE = 2  # six tools fit a panel of 320 pixels
 class ChoiceButtons(QWidget):
     """A grid of buttons, one for each value of a field.
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    field : str
-        The field that holds the chosen value.
-    choices : sequence of (value, text, tooltip)
-        The values.
-    columns : int
-        How many buttons stand side by side.
-    chosen : callable, optional
-        Called with a value that the user has chosen, also when it was chosen already.
+    ``field``: the field that holds the chosen value.
+    ``columns``: how many buttons stand side by side.
+    ``chosen``: called with a value that the user has chosen, also when it was chosen already.
     """
 
     def __init__(
@@ -477,17 +451,9 @@ class ChoiceButtons(QWidget):
 class FolderField(QWidget):
     """A line with a folder and the button Choose.
 
-    Parameters
-    ----------
-    model : ScanModel or SessionModel
-        The state.
-    field : str
-        The field that holds the folder, and the name of the line; the button is ``choose_`` and
-        that.
-    title : str
-        Title of the dialog.
-    tip : str
-        What the folder is for.
+    ``field``: the field that holds the folder, and the name of the line; the button is ``choose_``
+    and that.
+    ``tip``: what the folder is for.
     """
 
     def __init__(self, model: ScanModel | SessionModel, field: str, title: str, tip: str) -> None:
@@ -523,18 +489,8 @@ def ask_where(
 ) -> tuple[Path | None, str]:
     """Ask where to save a file, and remember the folder.
 
-    Parameters
-    ----------
-    parent : QWidget
-        The widget that asks.
-    model : SessionModel
-        The state, which keeps the folder.
-    title : str
-        Title of the dialog.
-    start : Path
-        The name that is proposed.
-    filters : sequence of str
-        The kinds of files, as Qt writes them.
+    ``parent``: the widget that asks.
+    ``start``: the name that is proposed.
 
     Returns
     -------
@@ -650,14 +606,7 @@ class Fold(QWidget):
 
     The content keeps the height that it asks for, also where its text wraps.
 
-    Parameters
-    ----------
-    title : str
-        What is on the button.
-    content : QWidget
-        What is folded away.
-    is_open : bool
-        Whether it is shown at first.
+    ``is_open``: whether it is shown at first.
     """
 
     turned = Signal(bool)
@@ -700,14 +649,9 @@ class FittedTable(QTableView):
     Where there is too little, columns become narrower and cut their texts, but no title, and what
     does not fit then is reached by scrolling. Once the user drags a column, all stay as they are.
 
-    Parameters
-    ----------
-    model : QAbstractItemModel
-        The rows.
-    least : sequence of (int, int)
-        The columns that may become narrower, in this order, and their least width in pixels.
-    is_empty : callable, optional
-        Is given a column, and returns whether no row has anything in it: then it is hidden.
+    ``least``: the columns that may become narrower, in this order, and their least width in pixels.
+    ``is_empty``: is given a column, and returns whether no row has anything in it: then it is
+    hidden.
     """
 
     def __init__(

@@ -39,14 +39,8 @@ _NAMES_BEFORE_5 = {
 class Dock(QWidget):
     """A widget that napari docks.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer, or the proxy of it that napari hands to dock widgets.
-    name : str
-        Its object name.
-    narrowest : int
-        Its least width in pixels.
+    ``viewer``: the viewer, or the proxy of it that napari hands to dock widgets.
+    ``narrowest``: its least width in pixels.
     """
 
     def __init__(self, viewer: ViewerModel, name: str, narrowest: int) -> None:
@@ -70,10 +64,7 @@ class Dock(QWidget):
     def end_with(self, *releases: Callable[[], None]) -> None:
         """Call functions once, in order, whichever way the widget goes.
 
-        Parameters
-        ----------
-        *releases : callable
-            Called when it is taken out of its dock, destroyed by Qt, or forgotten.
+        ``*releases``: called when it is taken out of its dock, destroyed by Qt, or forgotten.
         """
         stop_focus = self._stop_focus
 

@@ -40,16 +40,9 @@ def activity_of(
 ) -> Activity:
     """Return what tells napari of a session: one for all widgets of it.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer, or the proxy of it that napari hands to dock widgets.
-    title : str
-        The widgets' title.
-    model : SessionModel or MaskModel
-        The state.
-    cancel : callable
-        Stops the work.
+    ``viewer``: the viewer, or the proxy of it that napari hands to dock widgets.
+    ``title``: the widgets' title.
+    ``cancel``: stops the work.
     """
     return get_or_make_binding(
         viewer, _KNOWN[title], lambda real: Activity(real, title, model, cancel)

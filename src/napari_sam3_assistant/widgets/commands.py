@@ -76,10 +76,7 @@ def _menu() -> SessionMenu:
 def get_reader(path: str | list[str]) -> Callable[[str], list[tuple[Any, ...]]] | None:
     """Return what opens a session; None for what is none.
 
-    Parameters
-    ----------
-    path : str or list of str
-        A folder ``*.sam3session``, or a workspace of version 4.5, ``*.sam3.json``.
+    ``path``: a folder ``*.sam3session``, or a workspace of version 4.5, ``*.sam3.json``.
     """
     return _open if isinstance(path, str) and is_stored(Path(path)) else None
 

@@ -46,13 +46,7 @@ _CHIME = Path(__file__).with_name("chime.wav")
 
 
 class MainWidget(Dock):
-    """SAM3 Assistant.
-
-    Parameters
-    ----------
-    napari_viewer, viewer : ViewerModel, optional
-        The viewer; by default the current one.
-    """
+    """SAM3 Assistant."""
 
     def __init__(
         self, napari_viewer: ViewerModel | None = None, viewer: ViewerModel | None = None
@@ -98,14 +92,8 @@ _TIPS = {
 class Modes(QWidget):
     """A switch, and the panel that it chooses. Switching changes nothing but the view.
 
-    Parameters
-    ----------
-    panels : mapping of str to QWidget
-        The panels by the name of their mode, the default first.
-    store : SettingsStore
-        Remembers the mode.
-    *beside : QWidget
-        What stands beside the switch, in both modes.
+    ``panels``: the panels by the name of their mode, the default first.
+    ``*beside``: what stands beside the switch, in both modes.
     """
 
     def __init__(

@@ -38,13 +38,7 @@ _CLEANUP = 2
 
 
 class MaskOperationsWidget(Dock):
-    """SAM3 Mask Operations.
-
-    Parameters
-    ----------
-    napari_viewer, viewer : ViewerModel, optional
-        The viewer; by default the current one.
-    """
+    """SAM3 Mask Operations."""
 
     def __init__(
         self, napari_viewer: ViewerModel | None = None, viewer: ViewerModel | None = None

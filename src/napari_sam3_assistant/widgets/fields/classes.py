@@ -33,13 +33,7 @@ def _make_swatch(colour: Colour) -> QIcon:
 
 
 class ClassField(QWidget):
-    """One line: the chosen class with its colour, key and number of objects, and Edit.
-
-    Parameters
-    ----------
-    binding : Binding
-        The viewer and its session.
-    """
+    """One line: the chosen class with its colour, key and number of objects, and Edit."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()

@@ -48,13 +48,7 @@ if TYPE_CHECKING:
 
 
 class FilterField(QWidget):
-    """Sliders that show and hide what was found, by score and by area, and how many are shown.
-
-    Parameters
-    ----------
-    session : Session
-        The verbs and the state.
-    """
+    """Sliders that show and hide what was found, by score and by area, and how many are shown."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -141,13 +135,6 @@ class _Later(QTimer):
 class RangeSlider(QDoubleRangeSlider):  # type: ignore[misc, unused-ignore]
     """The range of one column that is on show; reaches over all values that were found.
 
-    Parameters
-    ----------
-    session : Session
-        The verbs and the state.
-    column : str
-        Title of the column.
-
     Attributes
     ----------
     title, ends : QLabel
@@ -226,11 +213,6 @@ class HistogramField(QWidget):
 
     Where frames are drawn, a line marks the one on show: dragged, or by a click elsewhere, it goes
     to another.
-
-    Parameters
-    ----------
-    binding : Binding
-        The viewer and its session.
     """
 
     def __init__(self, binding: Binding) -> None:

@@ -115,12 +115,7 @@ def lone_gallery(binding: Binding) -> Gallery:
 class Gallery(QWidget):
     """The objects as pictures: a click goes there, Enter refines, Del takes it out.
 
-    Parameters
-    ----------
-    binding : Binding
-        The viewer and its session.
-    rows : ResultRows
-        The objects in their order, shared with a table.
+    ``rows``: the objects in their order, shared with a table.
     """
 
     def __init__(self, binding: Binding, rows: ResultRows) -> None:

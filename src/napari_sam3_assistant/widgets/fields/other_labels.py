@@ -50,15 +50,7 @@ def use_labels_button(session: Session) -> QPushButton:
 
 
 class UseLabelsDialog(QDialog):
-    """Which labels, and what to do with them.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    parent : QWidget
-        The window that it belongs to.
-    """
+    """Which labels, and what to do with them."""
 
     def __init__(self, session: Session, parent: QWidget) -> None:
         super().__init__(parent)

@@ -248,13 +248,7 @@ _TIP = (
 
 
 class TextField(QLineEdit):
-    """A line for the phrase; Enter runs.
-
-    Parameters
-    ----------
-    binding : Binding
-        The viewer and its session.
-    """
+    """A line for the phrase; Enter runs."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()
@@ -289,12 +283,7 @@ _SEEDS = ((Seeds.GRID, "A grid of points"), (Seeds.BUILTIN, "What the built-in e
 class EverythingField(QWidget):
     """How a stack's slices are joined, and where a model that takes clicks is asked.
 
-    Parameters
-    ----------
-    binding : Binding
-        The viewer and its session.
-    all_rows : bool
-        Whether crops and filters can be chosen, too.
+    ``all_rows``: whether crops and filters can be chosen, too.
     """
 
     def __init__(self, binding: Binding, *, all_rows: bool = True) -> None:

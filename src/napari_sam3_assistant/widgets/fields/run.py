@@ -291,14 +291,9 @@ class RunButton(QWidget):
     def set_enabled(self, reason: str, tip: str, note: str = "") -> None:
         """Let the button be pressed, or say why not.
 
-        Parameters
-        ----------
-        reason : str
-            Why it can't be pressed; empty where it can.
-        tip : str
-            What it will do.
-        note : str
-            What to know before; empty for nothing.
+        ``reason``: why it can't be pressed; empty where it can.
+        ``tip``: what it will do.
+        ``note``: what to know before; empty for nothing.
         """
         said = reason or tip
         self._button.setEnabled(not reason)

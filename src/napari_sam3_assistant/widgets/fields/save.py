@@ -113,15 +113,8 @@ def open_mask_operations(viewer: Viewer) -> MaskOperationsWidget:
 
     A window that is there already is shown again, where the user has put it.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        The viewer; it has a window.
-
-    Returns
-    -------
-    MaskOperationsWidget
-        The widget in the window.
+    ``viewer``: the viewer; it has a window.
+    Returns the widget in the window.
     """
     # Through the manifest, as the plugin menu does: napari then knows it as the same window.
     widget: MaskOperationsWidget

@@ -233,12 +233,7 @@ def batch_images_box(model: SessionModel) -> QCheckBox:
 class BatchTextField(QTextEdit):
     """Several phrases, one a line; Ctrl+Enter runs.
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    run : callable
-        Called when the user presses Ctrl+Enter.
+    ``run``: called when the user presses Ctrl+Enter.
     """
 
     def __init__(self, model: SessionModel, run: Callable[[], None]) -> None:

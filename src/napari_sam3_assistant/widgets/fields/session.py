@@ -80,12 +80,7 @@ class SessionDialog(QFileDialog):
 class SessionMenu(QPushButton):
     """A button whose menu saves the session, and opens others.
 
-    Parameters
-    ----------
-    binding : Binding
-        The viewer and its session.
-    store : SettingsStore
-        Remembers the sessions that were open.
+    ``store``: remembers the sessions that were open.
 
     Attributes
     ----------
@@ -212,13 +207,7 @@ _TICK_MS = 300
 
 
 class JournalField(QFrame):
-    """Offers to go on where an earlier start stopped; out of sight, it has the journal written.
-
-    Parameters
-    ----------
-    binding : Binding
-        The viewer and its session.
-    """
+    """Offers to go on where an earlier start stopped; out of sight, it has the journal written."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()

@@ -68,12 +68,7 @@ def direction_box(model: SessionModel) -> ChoiceCombo:
 class FrameEndField(QSpinBox):
     """The first or the last frame to go through; an end of the stack by default.
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    field : str
-        ``first_frame`` or ``last_frame``.
+    ``field``: ``first_frame`` or ``last_frame``.
     """
 
     def __init__(self, model: SessionModel, field: str) -> None:
@@ -113,12 +108,7 @@ def stop_after_lost_box(model: SessionModel) -> QSpinBox:
 class StackOptions(QWidget):
     """The choices of the task 3D/video; shown for it only.
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    all_rows : bool
-        Whether the range of frames and the early stop are offered, too.
+    ``all_rows``: whether the range of frames and the early stop are offered, too.
     """
 
     def __init__(self, model: SessionModel, *, all_rows: bool) -> None:
