@@ -77,8 +77,9 @@ def test_bad_input_ends_with_a_sentence(disc, request_, error, said):
 
 def test_a_stack_needs_a_plane(disc):
     stack = np.stack([np.zeros_like(disc), disc])
-    with pytest.raises(ImageError, match="more than one plane"):
-        api.segment(stack, points=[(20, 30)])
+    with pytest.raises(ImageError, match=r"more than one plane \(axis 1 of size 2;") as caught:
+        api.segment(stack[np.newaxis], points=[(20, 30)])
+    assert "plane=(0, 0), on the command line --plane 0,0;" in caught.value.hint
     assert api.segment(stack, points=[(20, 30)], plane=[1]).labels[20, 30] == 1
 
 

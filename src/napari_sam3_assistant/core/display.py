@@ -378,11 +378,15 @@ def _only_plane(source: ImageSource) -> tuple[int, ...]:
         axes = ", ".join(
             f"axis {axis} of size {size}"
             for axis, size in zip(source.axes.leading, shape, strict=True)
+            if size > 1
         )
+        first = (0,) * len(shape)
+        typed = ",".join(map(str, first))
         raise ImageError(
             f"The image of shape {source.shape} has more than one plane ({axes}; "
             f"{source.axes.reason}).",
-            f"Say which with plane={(0,) * len(shape)}, or name its channel axis.",
+            f"Say which with plane={first}, on the command line --plane {typed}; or name its channel "
+            "axis.",
         )
     return (0,) * len(shape)
 
