@@ -79,7 +79,7 @@ def test_a_stack_needs_a_plane(disc):
     stack = np.stack([np.zeros_like(disc), disc])
     with pytest.raises(ImageError, match=r"more than one plane \(axis 1 of size 2;") as caught:
         api.segment(stack[np.newaxis], points=[(20, 30)])
-    assert "plane=(0, 0), on the command line --plane 0,0;" in caught.value.hint
+    assert "plane=(0, 0), on the command line --plane 0,0," in caught.value.hint
     assert api.segment(stack, points=[(20, 30)], plane=[1]).labels[20, 30] == 1
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from napari_sam3_assistant.api.engines import engine_for
 from napari_sam3_assistant.api.segment import as_everything, check_lists, read_input, use_engine
 from napari_sam3_assistant.core.axes import guess_axes
-from napari_sam3_assistant.core.display import FrameSource, view_of_array
+from napari_sam3_assistant.core.display import FrameSource, ask_for_plane, view_of_array
 from napari_sam3_assistant.core.images import AnyArray, level_zero
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.paths import expand_user
@@ -110,7 +110,7 @@ def frame_source(
             raise ImageError(
                 f"The image of shape {tuple(data.shape)} has other axes beside that of the "
                 f"frames: {', '.join(map(str, others))} ({axes.reason}).",
-                f"Say which plane with plane={(0,) * len(others)}, or name the channel axis.",
+                f"{ask_for_plane(len(others))}, or name the channel axis.",
             )
         plane = (0,) * len(others)
     if len(plane) != len(others):

@@ -371,6 +371,13 @@ def _plane_indices(plane: int | Sequence[int] | None) -> tuple[int, ...] | None:
     return tuple(index(value) for value in (plane if isinstance(plane, Iterable) else (plane,)))
 
 
+def ask_for_plane(indices: int) -> str:
+    """Return how to say which plane of a stack is meant, by so many indices."""
+    first = (0,) * indices
+    typed = ",".join(map(str, first))
+    return f"Say which plane with plane={first}, on the command line --plane {typed}"
+
+
 def _only_plane(source: ImageSource) -> tuple[int, ...]:
     """Return the indices of the plane of an image that has only one."""
     shape = source.leading_shape
@@ -380,13 +387,10 @@ def _only_plane(source: ImageSource) -> tuple[int, ...]:
             for axis, size in zip(source.axes.leading, shape, strict=True)
             if size > 1
         )
-        first = (0,) * len(shape)
-        typed = ",".join(map(str, first))
         raise ImageError(
             f"The image of shape {source.shape} has more than one plane ({axes}; "
             f"{source.axes.reason}).",
-            f"Say which with plane={first}, on the command line --plane {typed}; or name its channel "
-            "axis.",
+            f"{ask_for_plane(len(shape))}, or name its channel axis.",
         )
     return (0,) * len(shape)
 
