@@ -113,6 +113,47 @@ def test_a_class_is_no_kind_of_itself():
         ClassList((ObjectClass(1, "a", parent="b"), ObjectClass(2, "b", parent="a")))
 
 
+PATHS = ClassList(
+    (
+        ObjectClass(1, "tumour"),
+        ObjectClass(2, "tumour: positive"),
+        ObjectClass(3, "immune: CD8: active"),
+        ObjectClass(4, "nucleus", parent="tumour"),
+    )
+)
+
+
+def test_a_name_that_is_a_path_is_a_kind_of_what_it_begins_with():
+    assert [(depth, name, one is not None) for depth, name, one in PATHS.in_tree()] == [
+        (0, "tumour", True),
+        (1, "tumour: positive", True),
+        (1, "nucleus", True),
+        (0, "immune", False),
+        (1, "immune: CD8", False),
+        (2, "immune: CD8: active", True),
+    ]
+    assert PATHS.path_names("immune: CD8: active") == ["immune", "CD8", "active"]
+    assert PATHS.path_names("nucleus") == ["tumour", "nucleus"]
+    assert PATHS.parent("tumour: positive") == PATHS.parent("nucleus") == "tumour"
+    # Who names a class by its path means that class, and no new one.
+    assert PATHS.resolve("tumour: nucleus") == "nucleus"
+    assert PATHS.extend(ClassList.of_names(["tumour: nucleus"])) == PATHS
+    assert PATHS.resolve("stroma: nucleus") == "stroma: nucleus"
+
+
+def test_what_is_named_by_the_path_of_a_renamed_class_follows_it():
+    typed = [replace(one, name="cancer") if one.id == 1 else one for one in PATHS]
+    after, names = ClassList.after_renaming(typed, {"tumour": "cancer"})
+    assert [one.name for one in after] == [
+        "cancer",
+        "cancer: positive",
+        "immune: CD8: active",
+        "nucleus",
+    ]
+    assert after.path("nucleus") == ("cancer", "nucleus")
+    assert names == {"tumour": "cancer", "tumour: positive": "cancer: positive"}
+
+
 @pytest.mark.parametrize("name", ["tree.csv", "tree.json"])
 def test_a_tree_comes_back_from_its_file_in_its_order(name, tmp_path):
     back = read_classes(write_classes(TREE, tmp_path / name))

@@ -122,6 +122,44 @@ def test_other_ways_to_write_it(tmp_path, told):
     assert found.names[1] == "Tumor"
 
 
+def test_kinds_of_classes_are_those_that_qupath_derives(tmp_path):
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[5:9, 5:9], labels[20:25, 30:35], labels[20:25, 10:15] = 1, 2, 3
+    tree = api.ClassList(
+        (
+            api.ObjectClass(1, "cell"),
+            api.ObjectClass(2, "nucleus", (1, 2, 3), parent="cell"),
+            api.ObjectClass(3, "tumour: positive"),
+        )
+    )
+    of_objects = {1: 1, 2: 2, 3: 3}
+    file = api.export(labels, tmp_path / "out.geojson", classes=tree, object_classes=of_objects)
+    told = [one["properties"]["classification"] for one in json.loads(file.read_text())["features"]]
+    assert told[0]["name"] == "cell"
+    assert told[1] == {"names": ["cell", "nucleus"], "color": [1, 2, 3]}
+    assert told[2]["names"] == ["tumour", "positive"]
+    back = api.read_geojson(file).paint()
+    assert [back.classes.path_names(name) for name in back.names.values()] == [
+        ["cell"],
+        ["cell", "nucleus"],
+        ["tumour", "positive"],
+    ]
+    coco = api.export(labels, tmp_path / "c.json", classes=tree, object_classes=of_objects)
+    told = [one["supercategory"] for one in json.loads(coco.read_text())["categories"]]
+    assert told == ["", "cell", "tumour"]
+
+
+def test_derived_classes_of_older_versions_of_qupath(tmp_path):
+    above = {"name": "Tumor", "colorRGB": -3670016}
+    told = {"name": "Positive", "colorRGB": -377282, "parentClass": above}
+    found = paint_annotations(
+        write(tmp_path / "a.json", collection(feature(polygon(square(5, 5, 20)), told))), SHAPE
+    )
+    assert found.names == {1: "Tumor: Positive"}
+    assert next(iter(found.classes)).colour == (250, 62, 62)
+    assert found.classes.parent("Tumor: Positive") == "Tumor"
+
+
 def test_objects_of_other_planes_are_left_out(tmp_path):
     planes = [{"c": -1, "z": z, "t": t} for z, t in ((0, 0), (3, 0), (3, 2))]
     told = [feature(polygon(square(4 * n, 4, 4)), plane=at) for n, at in enumerate(planes)]

@@ -26,6 +26,9 @@ PALETTE: tuple[Colour, ...] = (
 )
 """Okabe & Ito, "Color Universal Design" (2008), without black: told apart by all eyes."""
 
+SEPARATOR = ": "
+"""Between the parts of a name that is a path, as QuPath derives classes: ``tumour: positive``."""
+
 LARGEST_ID = 65534
 """A label of 16 bits holds it, also where classes count from 0 and labels from 1."""
 
@@ -49,7 +52,8 @@ class ObjectClass:
         Red, green and blue, 0 to 255; None for a colour by its number.
     parent : str
         The name of what it is a kind of, which may be a class of the list, or a heading alone (as
-        COCO's ``supercategory``); empty for nothing.
+        COCO's ``supercategory``); empty for what the name says: ``tumour: positive`` is a kind of
+        ``tumour``.
     """
 
     id: int
@@ -107,6 +111,43 @@ class ClassList:
                 )
 
     @classmethod
+    def after_renaming(
+        cls, classes: Iterable[ObjectClass], names: Mapping[str, str]
+    ) -> tuple[ClassList, dict[str, str]]:
+        """Return the list where what is a kind of a class follows that one's new name.
+
+        Parameters
+        ----------
+        classes : iterable of ObjectClass
+            The classes, those that were renamed by their new names.
+        names : mapping of str to str
+            The new names, by those of before.
+
+        Returns
+        -------
+        ClassList
+            The list.
+        dict of str to str
+            The new names, by those of before, also of classes whose name is a path.
+        """
+        classes, fresh = tuple(classes), set(names.values())
+
+        def follow(name: str) -> str:
+            above = "" if name in fresh else name
+            while above := above.rpartition(SEPARATOR)[0]:
+                if above in names:
+                    return names[above] + name.removeprefix(above)
+            return name
+
+        known = {one.name: follow(one.name) for one in classes if follow(one.name) != one.name}
+        known |= names
+        made = (
+            replace(one, name=follow(one.name), parent=known.get(one.parent, one.parent))
+            for one in classes
+        )
+        return cls(tuple(made)), known
+
+    @classmethod
     def of_names(cls, names: Iterable[str], first: int = 1) -> ClassList:
         """Return the list of names, which get the numbers from ``first`` on."""
         return cls(tuple(ObjectClass(id_, name) for id_, name in enumerate(names, first)))
@@ -151,12 +192,29 @@ class ClassList:
     def _parents(self) -> dict[str, str]:
         return {one.name: one.parent for one in self.classes}
 
+    def parent(self, name: str) -> str:
+        """Return what a class is a kind of; empty for nothing."""
+        return _parent(self._parents, name)
+
+    def path_names(self, name: str) -> list[str]:
+        """Return the names of a path as QuPath has them: of ``tumour: positive`` both parts."""
+        path = self.path(name)
+        return [_leaf(above, one) for above, one in zip(("", *path), path, strict=False)]
+
+    def resolve(self, name: str) -> str:
+        """Return the list's name of a class that another program may name by its path."""
+        if self.find(name) is None:
+            for one in self.classes:
+                if SEPARATOR.join(self.path_names(one.name)) == name:
+                    return one.name
+        return name
+
     def extend(self, classes: Iterable[ObjectClass]) -> ClassList:
         """Return the list with the classes of another one that it has not, at its end.
 
-        Those that are there stay as they are. New ones keep colour and parent, but for a parent
-        that is a kind of them here; their numbers they keep in an empty list, and get the next free
-        ones in another, so that no value in labels changes.
+        Those that are there, also by their path, stay as they are. New ones keep colour and parent,
+        but for a parent that is a kind of them here; their numbers they keep in an empty list, and
+        get the next free ones in another, so that no value in labels changes.
 
         Raises
         ------
@@ -164,7 +222,7 @@ class ClassList:
             If there are no numbers left, or the new ones are no list.
         """
         parents, used = self._parents, {one.id for one in self.classes}
-        fresh = [one for one in classes if one.name not in parents]
+        fresh = [one for one in classes if self.resolve(one.name) not in parents]
         last = max(used, default=0)
         free = chain(range(last + 1, LARGEST_ID + 1), range(1, last))
         numbers = (id_ for id_ in free if id_ not in used)
@@ -226,6 +284,15 @@ class ClassList:
 def _path(parents: Mapping[str, str], name: str) -> tuple[str, ...]:
     """Return the names above a name and that one, the outermost first; a circle is cut."""
     path = [name]
-    while (parent := parents.get(path[0], "")) and len(path) == len(set(path)):
+    while (parent := _parent(parents, path[0])) and len(path) == len(set(path)):
         path.insert(0, parent)
     return tuple(path)
+
+
+def _parent(parents: Mapping[str, str], name: str) -> str:
+    """Return what a name is a kind of: what is said of it, or what precedes its last part."""
+    return parents.get(name) or name.rpartition(SEPARATOR)[0]
+
+
+def _leaf(parent: str, name: str) -> str:
+    return name.removeprefix(parent + SEPARATOR) if parent else name

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from skimage.draw import polygon
 
-from napari_sam3_assistant.core.classes import ClassList, ObjectClass
+from napari_sam3_assistant.core.classes import SEPARATOR, ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.objects import ANY_CLASS
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import ImageError, MaskError
@@ -569,13 +569,15 @@ def _classification(value: object) -> tuple[str, Colour | None]:
     if isinstance(value, str):
         return value.strip() or ANY_CLASS, None
     found = as_dict(value)
-    name = found.get("name")
-    if name is None and found.get("names") is not None:
-        name = ": ".join(map(as_text, as_list(found["names"])))
+    names = as_list(found["names"]) if found.get("names") else [found.get("name")]
+    above = found.get("parentClass")  # until QuPath 0.3
+    while isinstance(above, dict):
+        names, above = [above.get("name"), *names], above.get("parentClass")
+    name = SEPARATOR.join(as_text(one).strip() for one in names if one)
     colour = None
     with suppress(*_WRONG):  # a strange one is none
         colour = read_colour(found.get("color", found.get("colorRGB")))
-    return as_text(name or "").strip() or ANY_CLASS, colour
+    return name or ANY_CLASS, colour
 
 
 def _measurements(stored: object) -> dict[str, float]:

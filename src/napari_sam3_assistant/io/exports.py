@@ -262,13 +262,17 @@ def _feature(
         "properties": {
             "objectType": kind,
             "name": str(plane_object.label),
-            "classification": {
-                "name": classes.name(plane_object.class_value),
-                "color": list(classes.listed.colour(plane_object.class_value)),
-            },
+            "classification": _classification(classes, plane_object.class_value),
             "measurements": {"Area px^2": plane_object.area, **measured},
         },
     }
+
+
+def _classification(classes: Classes, value: int) -> dict[str, Any]:
+    """Return a class as QuPath has it: one that is a kind of another by the names of its path."""
+    names = classes.listed.path_names(classes.name(value))
+    told: dict[str, Any] = {"names": names} if len(names) > 1 else {"name": names[0]}
+    return {**told, "color": list(classes.listed.colour(value))}
 
 
 def save_yolo(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,7 +132,8 @@ class ClassListDialog(QDialog):
         layout.addWidget(
             hint_label(
                 "Double-click to change a cell. The first nine classes have the keys 1 to 9. “Kind "
-                "of” is the class or the heading that a class belongs to."
+                "of” is the class or the heading that a class belongs to; “tumour: positive” is a "
+                "kind of “tumour” by its name."
             )
         )
         layout.addWidget(self._table, 1)
@@ -163,7 +163,8 @@ class ClassListDialog(QDialog):
 
     def _read(self) -> tuple[ClassList, dict[str, str]]:
         """Return the list, and the new names of classes by those that they had."""
-        made, renamed = [], {}
+        made: list[ObjectClass] = []
+        renamed: dict[str, str] = {}
         for row in range(self._table.rowCount()):
             cells = [self._table.item(row, column) for column in range(4)]
             number, name, colour, parent = cells
@@ -178,9 +179,7 @@ class ClassListDialog(QDialog):
                 renamed[before] = now
             above = parent.text().strip()
             made.append(ObjectClass(int(number.text()), now, rgb, above))
-        # What is a kind of a class that has another name now stays one.
-        named = [replace(one, parent=renamed.get(one.parent, one.parent)) for one in made]
-        return ClassList(tuple(named)), renamed
+        return ClassList.after_renaming(made, renamed)
 
     def _add_row(self, number: int, name: str, colour: QColor, parent: str) -> None:
         row = self._table.rowCount()

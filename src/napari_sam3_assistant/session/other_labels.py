@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.classes import ClassList
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.stitching import Known
@@ -78,7 +79,7 @@ class UseLabels:
 
         def add(loaded: tuple[Untyped, Axes, ImportedLabels | None]) -> None:
             data, axes, annotated = loaded
-            features = {} if annotated is None else _features_of(annotated)
+            features = {} if annotated is None else _features_of(annotated, self._model.class_list)
             image, named = self._model.image, image_name(path)
             try:
                 name = self._adapter.add_labels(image, named, data, axes, features)
@@ -190,14 +191,14 @@ class UseLabels:
         self._model.message = Message(text, level)
 
 
-def _features_of(imported: ImportedLabels) -> dict[str, list[Any]]:
-    """Return what a layer of annotations says of its objects."""
+def _features_of(imported: ImportedLabels, listed: ClassList) -> dict[str, list[Any]]:
+    """Return what a layer of annotations says of its objects, with the names of the class list."""
     ids = list(imported.object_classes)
     names = dict.fromkeys(name for told in imported.measurements.values() for name in told)
     measured = [imported.measurements.get(id_, {}) for id_ in ids]
     return {
         "index": ids,
-        CLASS: [imported.names[id_] or NOTHING for id_ in ids],
+        CLASS: [listed.resolve(imported.names[id_]) or NOTHING for id_ in ids],
         **{name: [told.get(name, math.nan) for told in measured] for name in [*names][:_MOST]},
     }
 

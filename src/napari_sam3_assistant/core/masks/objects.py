@@ -92,9 +92,8 @@ class Classes:
         return self.names.get(value, nameless)
 
     def parent(self, value: int) -> str:
-        """Return what a class is a kind of, by the list; empty for nothing."""
-        one = self.listed.find(self.name(value))
-        return "" if one is None else one.parent
+        """Return what a class is a kind of, by the list or by its name; empty for nothing."""
+        return self.listed.parent(self.name(value))
 
     def number_by(self, listed: ClassList, *, by_value: bool = False) -> Classes:
         """Return the same classes with the numbers of a list; with an empty one as they are.
