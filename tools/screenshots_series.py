@@ -16,7 +16,7 @@ from demo_gui import open_demo
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QComboBox, QDialog, QTableWidget
+from qtpy.QtWidgets import QComboBox, QDialog, QTableWidget, QTreeView
 from screenshots import shoot
 from screenshots_results import save
 from skimage.data import coins
@@ -35,6 +35,20 @@ _CLASSES = ClassList(
         ObjectClass(4, "glass", (0, 158, 115)),
     )
 )
+
+
+def _shoot_tree(user: User, path: Path) -> None:
+    """Give the proposed objects classes in turn, and take the tree with one class open."""
+    session = user.widget.binding.session
+    for number, row in enumerate(user.model.results):
+        session.classes.set_class([row], ("bronze", "silver", "worn silver", "")[number % 4])
+    QTest.qWait(300)
+    tree = next(one for one in user.widget.findChildren(QTreeView) if one.isVisible())
+    rows = tree.model()
+    for at, (name, _), _ in rows.branches():
+        tree.setExpanded(at, name != "")
+    QTest.qWait(300)
+    save(tree.parentWidget(), path)
 
 
 def main() -> None:
@@ -67,6 +81,7 @@ def main() -> None:
         QTest.qWait(500)
         shoot(demo, folder / "series.png")
         demo.widget.binding.session.classes.file.take(_CLASSES)
+        _shoot_tree(user, folder / "class-tree.png")
         demo.widget.findChild(QAction, "menu_edit_classes").trigger()
         dialog = demo.widget.findChild(QDialog, "class_list_dialog")
         dialog.findChild(QTableWidget, "class_table").setCurrentCell(2, 1)

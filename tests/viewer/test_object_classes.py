@@ -398,7 +398,9 @@ def test_the_class_is_the_same_in_every_file(desk, tmp_path):
     assert Counter(categories[int(line.split()[0]) + 1] for line in lines) == many
     told = json.loads((tmp_path / "m.geojson").read_text())
     features = told["features"] if isinstance(told, dict) else told
-    assert Counter(one["properties"]["classification"]["name"] for one in features) == many
+    told = [one["properties"]["classification"] for one in features]
+    named = Counter(one.get("names", [one.get("name")])[-1] for one in told)
+    assert named == many
     rois = ImagejRoi.fromfile(tmp_path / "m.zip")
     assert {int(roi.name): categories[roi.group] for roi in rois} == classes
     other.close()
@@ -423,7 +425,7 @@ def test_an_object_without_a_class_is_named_where_a_list_is_fixed(desk, tmp_path
 def classes_beside(scan):
     """Return the class of each object as the note beside a scan has it."""
     ((_, more, _),) = read_note(f"{scan}.json")
-    return more["features"][CLASS]
+    return more["features"].get(CLASS)  # until it is written
 
 
 def test_objects_of_a_scan_have_the_class_that_was_chosen_in_the_note_beside_it(desk, tmp_path):

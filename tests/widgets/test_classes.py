@@ -2,8 +2,8 @@
 
 import numpy as np
 from napari.utils import DirectLabelColormap
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QAction
+from qtpy.QtCore import QModelIndex, QPointF, Qt
+from qtpy.QtGui import QAction, QDropEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -11,10 +11,12 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFileDialog,
+    QLabel,
     QLineEdit,
     QPushButton,
     QTableView,
     QTableWidget,
+    QTreeView,
 )
 from tifffile import imwrite
 
@@ -36,8 +38,24 @@ def visible(user, kind, name):
     return next(one for one in user.widget.findChildren(kind, name) if one.isVisible())
 
 
-def shown_combo(user):
-    return visible(user, QComboBox, "object_class")
+def tree(user):
+    return visible(user, QTreeView, "class_tree")
+
+
+def tree_rows(user, *, objects=False):
+    """Return the classes of the tree from its top, and their indices; or the objects."""
+    user.settle()
+    view, found = tree(user), {}
+
+    def walk(parent):
+        for row in range(view.model().rowCount(parent)):
+            at = view.model().index(row, 0, parent)
+            if (view.model().row_at(at) is not None) == objects:
+                found[at.data()] = at
+            walk(at)
+
+    walk(QModelIndex())
+    return found
 
 
 def edit(user):
@@ -55,7 +73,7 @@ def test_a_list_is_made_and_objects_get_their_classes_by_keys(
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: (str(file), ""))
     user = open_window(discs)
     model, image = user.widget.binding.model, user.viewer.layers["image"]
-    assert not shown_combo(user).isEnabled()
+    assert not user.widget.findChild(QTreeView, "class_tree").isVisible()
     user.press(Key.Key_P)
     points = user.viewer.layers[POINTS]
     user.press(Key.Key_3)
@@ -83,7 +101,8 @@ def test_a_list_is_made_and_objects_get_their_classes_by_keys(
         user.wait(lambda: user.has(PREVIEW) and not user.is_running)
         user.press(Key.Key_K)
     assert list(user.viewer.layers[ACCEPTED].features["class"]) == ["tumour", "nucleus"]
-    assert shown_combo(user).currentText() == "2  nucleus (1)"
+    assert list(tree_rows(user)) == ["none", "1  tumour (1)", "2  nucleus (1)"]
+    assert visible(user, QLabel, "object_class").text() == "nucleus"
 
     # The row that is marked gets another class; undo takes that back.
     user.press(Key.Key_N)
@@ -109,9 +128,106 @@ def test_a_list_is_made_and_objects_get_their_classes_by_keys(
     assert list(kept.features["class"]) == ["nucleus", "nucleus"]
     assert len(table.selectionModel().selectedRows()) == 2
     user.press(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert shown_combo(user).currentText() == "2  nucleus (1)"
+    assert list(tree_rows(user)) == ["none", "1  tumour (1)", "2  nucleus (1)"]
     action = next(iter(user.widget.findChildren(QAction, "colour_by_class")))
     assert not action.isChecked()
+
+
+def click_row(user, at, modifier=Qt.KeyboardModifier.NoModifier):
+    view = tree(user)
+    view.scrollTo(at)
+    place = view.visualRect(at).center()
+    QTest.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, modifier, place)
+    user.settle()
+
+
+def drop(user, rows, onto):
+    """Do what Qt does where the mouse is let go over a row; QDrag itself holds a test up."""
+    view = tree(user)
+    view.scrollTo(onto)
+    data = view.model().mimeData(rows)
+    at = QPointF(view.visualRect(onto).center())
+    none = Qt.KeyboardModifier.NoModifier
+    event = QDropEvent(at, Qt.DropAction.MoveAction, data, Qt.MouseButton.LeftButton, none)
+    assert view.model().canDropMimeData(data, Qt.DropAction.MoveAction, -1, -1, onto)
+    view.dropEvent(event)
+    user.settle()
+
+
+def test_the_tree_of_classes_goes_to_objects_and_changes_their_class(open_window, discs, tmp_path):
+    file = tmp_path / "classes.csv"
+    file.write_text(
+        "id,name,color,parent\n1,cell,,\n2,nucleus,,cell\n3,tumour: positive,,\n",
+        encoding="utf-8",
+    )
+    user = open_window(discs)
+    session, model = user.widget.binding.session, user.widget.binding.model
+    session.classes.file.choose(file)
+    user.press(Qt.Key.Key_P)
+    image = user.viewer.layers["image"]
+    user.look_at_all()
+    for key, pixel in ((Key.Key_1, (30, 40)), (Key.Key_2, (85, 110))):
+        user.press(key)
+        user.click_at(image, pixel)
+        user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+        user.press(Key.Key_K)
+    kept = user.viewer.layers[ACCEPTED]
+    assert list(kept.features["class"]) == ["cell", "nucleus"]
+    # A class has those of its kinds, too; those of none are apart. A heading is no class.
+    rows = tree_rows(user)
+    assert list(rows) == [
+        "none",
+        "1  cell (2)",
+        "2  nucleus (1)",
+        "other (1)",
+        "tumour",
+        "3  positive",
+    ]
+    click_row(user, rows["tumour"])
+    assert model.object_class == "nucleus"
+    click_row(user, rows["3  positive"])
+    assert model.object_class == "tumour: positive"
+    assert visible(user, QLabel, "object_class").text() == "tumour: positive"
+
+    # To its object, and another class for it by a key; undo takes that back.
+    view = tree(user)
+    view.expand(rows["2  nucleus (1)"])
+    (name, at), *_ = tree_rows(user, objects=True).items()
+    assert name.startswith("2, ")
+    click_row(user, at)
+    assert model.picked.record.id == 2
+    QTest.keyClick(view, Key.Key_3)
+    user.settle()
+    assert list(kept.features["class"]) == ["cell", "tumour: positive"]
+    assert list(tree_rows(user)) == [
+        "none",
+        "1  cell (1)",
+        "2  nucleus",
+        "other (1)",
+        "tumour (1)",
+        "3  positive (1)",
+    ]
+    user.press(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert list(kept.features["class"]) == ["cell", "nucleus"]
+
+    # Both are dragged at once onto a class, and onto none; a heading takes nothing.
+    for title, names in (
+        ("3  positive", ["tumour: positive"] * 2),
+        ("none", ["", ""]),
+    ):
+        dragged = list(tree_rows(user, objects=True).values())
+        assert len(dragged) == 2
+        drop(user, dragged, tree_rows(user)[title])
+        assert [{"-": ""}.get(one, one) for one in kept.features["class"]] == names
+    heading = tree_rows(user)["tumour"]
+    data = view.model().mimeData(tree_rows(user, objects=True).values())
+    assert not view.model().dropMimeData(data, Qt.DropAction.MoveAction, -1, -1, heading)
+    for _ in range(2):
+        user.press(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert list(kept.features["class"]) == ["cell", "nucleus"]
+
+    # Narrow as a dock may be, nothing of it is cut but long names.
+    assert view.height() <= 7 * view.sizeHintForRow(0) + 2 * view.frameWidth()
 
 
 def test_labels_of_another_tool_by_the_mouse(open_window, discs, tmp_path, monkeypatch):

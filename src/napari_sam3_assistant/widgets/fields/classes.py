@@ -1,29 +1,52 @@
-"""Fields: the class of the next objects, and the list of classes."""
+"""Fields: the class of the next objects, and the tree of classes with the objects of each."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtGui import QAction, QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QWidget
+from qtpy.QtCore import (
+    QAbstractItemModel,
+    QItemSelectionModel,
+    QMimeData,
+    QModelIndex,
+    QSize,
+    Qt,
+)
+from qtpy.QtGui import QAction, QColor, QFont, QIcon, QPixmap
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QTreeView, QVBoxLayout, QWidget
+from superqt import QElidingLabel
 
-from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
+from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.qt.bind import show_errors, watch, watch_later
 from napari_sam3_assistant.qt.class_list import choose_file, edit_classes
-from napari_sam3_assistant.qt.controls import ElidedCombo
-from napari_sam3_assistant.viewer.keys import with_key
+from napari_sam3_assistant.session.model import FramePlace
+from napari_sam3_assistant.session.results import describe_row
+from napari_sam3_assistant.viewer.keys import CLASS_KEYS, with_key
+from napari_sam3_assistant.widgets.fields.gallery import on_keys
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.core.classes import Colour
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from qtpy.QtGui import QShowEvent
+
+    from napari_sam3_assistant.core.classes import ClassList, Colour
+    from napari_sam3_assistant.session.model import ResultRow
     from napari_sam3_assistant.viewer.binding import Binding
 
-_KEYS = 9
 _SWATCH = 12
+_MOST_ROWS = 7
 _TIP = (
-    "The class of the next objects, and of the one that you work on; the keys 1 to 9 choose it. "
-    "With an object marked, in the results or by N, they change that object's class. In brackets: "
-    "how many objects each class has."
+    "A click on a class chooses it for the next objects, and for the one that you work on; the "
+    "keys 1 to 9 do, too. Below each class are its objects: a click goes there, and a key, or "
+    "dragging them onto a class, gives them that one. In brackets: how many objects there are, "
+    "with those of its kinds."
 )
 _NO_LIST = "Press Edit to make a list of classes, or to choose one"
+_MIME = "application/x-napari-sam3-objects"
+_ROLE, _FLAG = Qt.ItemDataRole, Qt.ItemFlag
+_NOWHERE = QModelIndex()
 
 
 def _make_swatch(colour: Colour) -> QIcon:
@@ -32,29 +55,282 @@ def _make_swatch(colour: Colour) -> QIcon:
     return QIcon(pixmap)
 
 
+@dataclass(slots=True)
+class _Branch:
+    """A class, a heading, or the objects of a class that are of none of its kinds.
+
+    ``above`` is the branch that it is below (-1 for none), ``name`` the class that objects get here
+    (None where they get none), and ``count`` has the objects of the branches below, too.
+    """
+
+    above: int
+    name: str | None
+    title: str
+    colour: Colour | None = None
+    rows: list[ResultRow] = field(default_factory=list)
+    count: int = 0
+    below: list[int] = field(default_factory=list)
+
+
+class ClassTree(QAbstractItemModel):
+    """The classes as a tree, and below each one its objects.
+
+    Of an index, ``internalId`` is the branch that it is below, counted from 1; 0 for the top.
+    ``classify`` gives objects the class of a name.
+    """
+
+    def __init__(self, classify: Callable[[Sequence[ResultRow], str], object]) -> None:
+        super().__init__()
+        self._classify = classify
+        self._branches: list[_Branch] = []
+        self._top: list[int] = []
+        self._dragged: list[ResultRow] = []
+        self._chosen = ""
+
+    def show(
+        self, listed: ClassList, counts: Mapping[str, int], results: Iterable[ResultRow]
+    ) -> None:
+        """Show other classes, how many objects each has, and those that are listed.
+
+        Of a propagated object it is the row of the first frame.
+        """
+        rows: dict[str, list[ResultRow]] = {}
+        tracked: set[int] = set()
+        for row in results:
+            if isinstance(row.preview, FramePlace):
+                if row.record.id in tracked:
+                    continue
+                tracked.add(row.record.id)
+            rows.setdefault(row.record.class_name, []).append(row)
+        self.beginResetModel()
+        self._branches, self._top = [], []
+        self._fill(listed, counts, rows)
+        self.endResetModel()
+
+    def _fill(
+        self,
+        listed: ClassList,
+        counts: Mapping[str, int],
+        rows: Mapping[str, list[ResultRow]],
+    ) -> None:
+        keys = dict(zip((one.name for one in listed), CLASS_KEYS, strict=False))
+        self._add(_Branch(-1, "", "none", None, rows.get("", []), counts.get("", 0)))
+        path: list[int] = []
+        for depth, name, one in listed.in_tree():
+            title = listed.path_names(name)[-1]
+            made = _Branch(path[depth - 1] if depth else -1, None, title)
+            if one is not None:
+                made.name, made.colour = name, listed.colour(one.id + listed.first)
+                made.title = f"{keys[name]}  {title}" if name in keys else title
+                made.rows, made.count = rows.get(name, []), counts.get(name, 0)
+            path[depth:] = [self._add(made)]
+        for name in sorted(counts.keys() - {"", *(one.name for one in listed)}):
+            title = f"{name}, not in the list"
+            self._add(_Branch(-1, None, title, None, rows.get(name, []), counts[name]))
+        for number, made in enumerate(tuple(self._branches)):
+            if made.below and made.count:
+                self._add(_Branch(number, made.name, "other", None, made.rows, made.count))
+                made.rows, made.count = [], 0
+        # What is below a branch always comes after it.
+        for made in reversed(self._branches):
+            if made.above >= 0:
+                self._branches[made.above].count += made.count
+
+    def _add(self, branch: _Branch) -> int:
+        number = len(self._branches)
+        self._branches.append(branch)
+        (self._branches[branch.above].below if branch.above >= 0 else self._top).append(number)
+        return number
+
+    def choose(self, name: str) -> None:
+        """Show which class is chosen."""
+        self._chosen = name
+        for number, branch in enumerate(self._branches):
+            if branch.name is not None:
+                at = self.index_of(number)
+                self.dataChanged.emit(at, at, [_ROLE.FontRole])
+
+    def branches(self) -> Iterator[tuple[QModelIndex, tuple[str | None, str], int]]:
+        """Yield each branch: its index, by what it is known again, and how many are below it."""
+        for number, branch in enumerate(self._branches):
+            yield self.index_of(number), (branch.name, branch.title), len(branch.below)
+
+    def index_of(self, number: int) -> QModelIndex:
+        """Return the index of a branch."""
+        above = self._branches[number].above
+        kin = self._branches[above].below if above >= 0 else self._top
+        return self.createIndex(kin.index(number), 0, above + 1)
+
+    def branch_at(self, index: QModelIndex) -> _Branch | None:
+        """Return the branch of an index; None for an object."""
+        number = self._number(index)
+        return None if number is None else self._branches[number]
+
+    def row_at(self, index: QModelIndex) -> ResultRow | None:
+        """Return the object of an index; None for a class."""
+        if not index.isValid() or self._number(index) is not None:
+            return None
+        branch = self._branches[int(index.internalId()) - 1]
+        return branch.rows[index.row() - len(branch.below)]
+
+    def find(self, keys: set[object]) -> Iterator[QModelIndex]:
+        """Yield the indices of objects that were known by :func:`_key`."""
+        for number, branch in enumerate(self._branches):
+            for place, row in enumerate(branch.rows, len(branch.below)):
+                if _key(row) in keys:
+                    yield self.createIndex(place, 0, number + 1)
+
+    def _number(self, index: QModelIndex) -> int | None:
+        """Return the number of the branch of an index; None for an object and for nothing."""
+        if not index.isValid():
+            return None
+        above = int(index.internalId()) - 1
+        kin = self._branches[above].below if above >= 0 else self._top
+        return kin[index.row()] if index.row() < len(kin) else None
+
+    # -- what Qt asks for -------------------------------------------------------------------
+
+    def index(self, row: int, column: int, parent: QModelIndex = _NOWHERE) -> QModelIndex:
+        """Return the index of a row below another one."""
+        if not self.hasIndex(row, column, parent):
+            return QModelIndex()
+        number = self._number(parent)
+        return self.createIndex(row, column, 0 if number is None else number + 1)
+
+    def parent(self, index: QModelIndex) -> QModelIndex:  # type: ignore[override]
+        """Return what an index is below."""
+        above = int(index.internalId()) - 1 if index.isValid() else -1
+        return QModelIndex() if above < 0 else self.index_of(above)
+
+    def rowCount(self, parent: QModelIndex = _NOWHERE) -> int:
+        """Return how many rows are below one."""
+        if not parent.isValid():
+            return len(self._top)
+        branch = self.branch_at(parent)
+        return 0 if branch is None else len(branch.below) + len(branch.rows)
+
+    def columnCount(self, parent: QModelIndex = _NOWHERE) -> int:
+        """Return how many columns there are."""
+        return 1
+
+    def data(self, index: QModelIndex, role: int = _ROLE.DisplayRole) -> object:
+        """Return what a row shows."""
+        branch, row = self.branch_at(index), self.row_at(index)
+        if row is not None:
+            layer, prompt, plane, number, _ = describe_row(row)
+            if role == _ROLE.DisplayRole:
+                where = "" if plane == "-" else f" on {plane}"
+                return f"{number}{where}, {pluralize(row.area, 'pixel')}"
+            return f"{layer}, {prompt}" if role == _ROLE.ToolTipRole else None
+        if branch is None:
+            return None
+        if role == _ROLE.DisplayRole:
+            return f"{branch.title} ({branch.count})" if branch.count else branch.title
+        if role == _ROLE.DecorationRole and branch.colour is not None:
+            return _make_swatch(branch.colour)
+        if role == _ROLE.FontRole and branch.name == self._chosen:
+            font = QFont()
+            font.setBold(True)
+            return font
+        return None
+
+    def flags(self, index: QModelIndex) -> Qt.ItemFlag:
+        """Return what can be done with a row: objects are dragged, and dropped on classes."""
+        branch = self.branch_at(index)
+        if branch is None:
+            dragged = _FLAG.ItemIsDragEnabled if index.isValid() else _FLAG.NoItemFlags
+            return _FLAG.ItemIsEnabled | _FLAG.ItemIsSelectable | dragged
+        if branch.name is None:
+            return _FLAG.ItemIsEnabled
+        return _FLAG.ItemIsEnabled | _FLAG.ItemIsSelectable | _FLAG.ItemIsDropEnabled
+
+    def mimeTypes(self) -> list[str]:
+        """Return what is dragged."""
+        return [_MIME]
+
+    def mimeData(self, indexes: Iterable[QModelIndex]) -> QMimeData:
+        """Take up the objects that are dragged."""
+        self._dragged = [row for row in map(self.row_at, indexes) if row is not None]
+        made = QMimeData()
+        made.setData(_MIME, b"")
+        return made
+
+    def supportedDropActions(self) -> Qt.DropAction:
+        """Return that objects are moved."""
+        return Qt.DropAction.MoveAction
+
+    def dropMimeData(
+        self,
+        data: QMimeData | None,
+        action: Qt.DropAction,
+        row: int,
+        column: int,
+        parent: QModelIndex,
+    ) -> bool:
+        """Give the dragged objects the class that they are dropped on."""
+        branch, dragged, self._dragged = self.branch_at(parent), self._dragged, []
+        if branch is None or branch.name is None or not dragged:
+            return False
+        self._classify(dragged, branch.name)
+        return True
+
+
+def _key(row: ResultRow) -> object:
+    """Return by what an object is known again."""
+    return type(row.preview), row.preview.slot, row.record.id
+
+
 class ClassField(QWidget):
-    """One line: the chosen class with its colour, key and number of objects, and Edit."""
+    """The chosen class, Edit, and the tree of classes with their objects."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()
         self._binding, self._model = binding, binding.model
         self._classes = binding.session.classes
-        self._combo = ElidedCombo()
-        self._combo.setObjectName("object_class")
-        self._combo.setAccessibleName("Class")
-        self._combo.setToolTip(_TIP)
-        self._combo.activated.connect(show_errors(self._model, self._choose))
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(4)
-        title = QLabel("Class")
-        title.setBuddy(self._combo)
-        row.addWidget(title)
-        row.addWidget(self._combo, 1)
-        row.addWidget(self._make_button())
-        for field in ("class_list", "results", "propagated_ids"):
-            watch(self._model, field, self, self._show)
-        watch(self._model, "object_class", self, self._show_chosen)
+        self._chosen = QElidingLabel()
+        self._chosen.setObjectName("object_class")
+        self._tree = ClassTree(
+            lambda rows, name: show_errors(
+                self._model, lambda: self._classes.set_class(rows, name)
+            )()
+        )
+        self._view = self._make_view()
+        top = QHBoxLayout()
+        top.setSpacing(4)
+        top.addWidget(QLabel("Class"))
+        top.addWidget(self._chosen, 1)
+        top.addWidget(self._make_button())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(top)
+        layout.addWidget(self._view)
+        for name in ("class_list", "results", "propagated_ids"):
+            watch_later(self._model, name, self, self._show)
+        for name in ("class_list", "object_class"):
+            watch(self._model, name, self, self._show_chosen)
+
+    def _make_view(self) -> QTreeView:
+        view = QTreeView()
+        view.setObjectName("class_tree")
+        view.setAccessibleName("Classes and their objects")
+        view.setToolTip(_TIP)
+        view.setModel(self._tree)
+        view.setHeaderHidden(True)
+        view.setUniformRowHeights(True)
+        view.setIndentation(14)
+        view.setIconSize(QSize(_SWATCH, _SWATCH))
+        view.setSelectionMode(QTreeView.SelectionMode.ExtendedSelection)
+        view.setDragDropMode(QTreeView.DragDropMode.DragDrop)
+        view.setEditTriggers(QTreeView.EditTrigger.NoEditTriggers)
+        view.clicked.connect(show_errors(self._model, self._take))
+        view.activated.connect(show_errors(self._model, self._take))  # by Enter
+        view.expanded.connect(self._fit)
+        view.collapsed.connect(self._fit)
+        for number, key in enumerate(CLASS_KEYS, 1):
+            verb = show_errors(self._model, partial(self._press, number))
+            on_keys(view, (getattr(Qt.Key, f"Key_{key}"),), verb)
+        return view
 
     def _make_button(self) -> QPushButton:
         model, file = self._model, self._classes.file
@@ -83,29 +359,58 @@ class ClassField(QWidget):
         button.setMenu(menu)
         return button
 
-    def _choose(self) -> None:
-        try:
-            self._classes.choose(self._combo.value or "")
-        finally:
-            self._show_chosen()
+    def _take(self, *_: object) -> None:
+        """Choose the class of the current row, or go to its object."""
+        index = self._view.currentIndex()
+        branch, row = self._tree.branch_at(index), self._tree.row_at(index)
+        if row is not None:
+            self._binding.reveal(row)
+        elif branch is not None and branch.name is not None:
+            self._classes.choose(branch.name)
+
+    def _press(self, number: int) -> None:
+        self._classes.press(number, self._selected())
+
+    def _selected(self) -> list[ResultRow]:
+        rows = map(self._tree.row_at, self._view.selectedIndexes())
+        return [row for row in rows if row is not None]
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Catch up with what has changed while nobody looked."""
+        super().showEvent(event)
+        self._show()
 
     def _show(self) -> None:
-        listed = self._model.class_list
-        keys = {one.name: place for place, one in enumerate(listed, 1)}
-        counts = self._classes.count() if listed else {}
-        offered, icons = [("", "none")], [QIcon()]
-        for depth, name, one in listed.in_tree():
-            if one is None:
-                continue  # a heading is no class; what is below it is indented
-            key = f"{keys[name]}  " if keys[name] <= _KEYS else ""
-            many = f" ({counts[name]})" if counts.get(name) else ""
-            offered.append((name, f"{'    ' * depth}{key}{name}{many}"))
-            icons.append(_make_swatch(listed.colour(one.id + listed.first)))
-        self._combo.offer(offered)
-        for place, icon in enumerate(icons):
-            self._combo.setItemIcon(place, icon)
-        set_enabled(self._combo, "" if listed else _NO_LIST)
-        self._show_chosen()
+        """Show classes and objects anew; what was open and selected stays so."""
+        listed, view = self._model.class_list, self._view
+        view.setVisible(bool(listed))
+        if not listed or not self.isVisible():
+            return
+        selected = {_key(row) for row in self._selected()}
+        known = {name: view.isExpanded(at) for at, name, _ in self._tree.branches()}
+        top = view.verticalScrollBar()
+        at_line = 0 if top is None else top.value()
+        self._tree.show(listed, self._classes.count(), self._model.results)
+        for at, name, kinds in self._tree.branches():
+            view.setExpanded(at, known.get(name, kinds > 0))
+        selection = view.selectionModel()
+        if selected and selection is not None:
+            for at in self._tree.find(selected):
+                if view.isExpanded(at.parent()):
+                    selection.select(at, QItemSelectionModel.SelectionFlag.Select)
+        self._fit()
+        if top is not None:
+            top.setValue(at_line)
 
     def _show_chosen(self) -> None:
-        self._combo.choose(self._model.object_class)
+        name, listed = self._model.object_class, self._model.class_list
+        self._chosen.setText(name or "none")
+        self._chosen.setToolTip("" if listed else _NO_LIST)
+        self._tree.choose(name)
+
+    def _fit(self, *_: object) -> None:
+        """Let the tree be as high as what it shows, up to some rows."""
+        view, many, at = self._view, 0, self._tree.index(0, 0)
+        while at.isValid() and many < _MOST_ROWS:
+            many, at = many + 1, view.indexBelow(at)
+        view.setFixedHeight(view.sizeHintForRow(0) * many + 2 * view.frameWidth())
