@@ -42,7 +42,9 @@ class User(Person):
         self.viewer: Any = demo.viewer
         self.widget: Any = demo.widget
         self.window: Any = demo.dock.window()
-        self.qtbot = SimpleNamespace(wait=QTest.qWait)
+        self.qtbot = SimpleNamespace(
+            wait=QTest.qWait, waitUntil=lambda done, timeout: wait_until(done)
+        )
         self.window.resize(width, height)
         self.window.show()
         QTest.qWait(500)
