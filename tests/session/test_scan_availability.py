@@ -3,6 +3,7 @@
 import pytest
 
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
+from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineSpec
 from napari_sam3_assistant.session.availability import is_worth_a_scan, resolve
@@ -52,7 +53,20 @@ def test_all_is_well(model, scan_model, spec):
         ({"running": True}, None, "Wait for the run to end", "Wait for the run to end"),
         ({"text": " "}, None, "Type a phrase", "Type a phrase"),
         ({"batch_text": "a\nb"}, None, "A scan takes one phrase", ""),
-        ({"task": Task.VIDEO}, None, "Choose the task Text", "3D/video works on one image"),
+        ({"task": Task.VIDEO}, None, "Choose the task Text", ""),
+        (
+            {"task": Task.VIDEO, "direction": Direction.BACKWARD},
+            None,
+            "Choose the task Text",
+            "from the first frame of each stack on",
+        ),
+        (
+            {"task": Task.VIDEO, "tool": Tool.POINTS},
+            None,
+            "Choose the task Text",
+            "Draw the prompt on the image on show",
+        ),
+        ({"task": Task.VIDEO}, CLICKS, "Choose the task Text", "can't follow objects"),
         ({"task": Task.SEGMENT, "tool": Tool.MASK}, None, "Choose the task Text", "painted mask"),
         ({"images": ()}, None, "Open an image first", ""),
         ({}, WEIGHTS, "needs its weights", "needs its weights"),
@@ -80,6 +94,29 @@ def test_what_keeps_them_from_starting(model, scan_model, spec, changes, engine,
     for found, expected in ((why_not.scan, scan), (why_not.batch_folder, folder)):
         assert expected in found
         assert bool(found) == bool(expected)
+
+
+def test_labels_of_stacks_are_no_png(model, scan_model, spec):
+    scan_model.folder_format = ".png"
+    assert resolve(model, scan_model, spec).batch_folder == ""
+    model.task = Task.VIDEO
+    assert "PNG holds one plane" in resolve(model, scan_model, spec).batch_folder
+
+
+def test_what_keeps_a_folder_from_being_encoded(model, scan_model, spec):
+    def reason(engine=WEIGHTS):
+        return resolve(model, scan_model, engine).encode_folder
+
+    assert "encodes nothing" in reason(spec)
+    assert "needs its weights" in reason()
+    model.model_folder = "weights"
+    assert reason() == "Choose the folder of encodings first: Encodings in Step 1."
+    model.encodings_folder = "kept"
+    assert reason() == ""
+    model.running = True
+    assert "Wait for the run to end" in reason()
+    model.running, scan_model.folder_source = False, " "
+    assert reason() == "Choose the folder of the images first."
 
 
 def test_a_tile_size_that_is_remembered_wrongly_is_said(model, scan_model, spec):

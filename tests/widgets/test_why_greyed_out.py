@@ -105,6 +105,7 @@ VERBS = {
     "remove_object": "remove_object",
     "scan": "scan",
     "batch_folder": "batch_folder",
+    "encode_folder": "encode_folder",
     "batch_images": "batch_images",
     "batch_text": "batch_text",
     "large_image": "large_image",

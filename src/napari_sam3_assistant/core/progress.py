@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from napari_sam3_assistant.errors import JobCancelled
@@ -121,6 +121,34 @@ class RemainingTime:
     def skip(self, pieces: int) -> None:
         """Take note that so many pieces will not be done."""
         self._pieces -= pieces
+
+
+class PartReporter:
+    """A reporter for parts of a larger work: what they say follows what the whole has said last.
+
+    Parameters
+    ----------
+    reporter : Reporter
+        The reporter of the whole.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._whole = Progress(0, 0, "")
+
+    def begin(self, whole: Progress) -> None:
+        """Report how far the whole is; raises JobCancelled when the user has stopped the work."""
+        self._whole = whole
+        self._reporter.report(whole)
+
+    def report(self, progress: Progress) -> None:
+        """Report what a part says, with the count and the time left of the whole."""
+        said = f"{self._whole.message}: {progress.message}"
+        self._reporter.report(replace(self._whole, message=said))
+
+    def check(self) -> None:
+        """Raise JobCancelled when the user has stopped the work."""
+        self._reporter.check()
 
 
 class CancelOnlyReporter:

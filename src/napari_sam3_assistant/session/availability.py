@@ -13,6 +13,7 @@ from napari_sam3_assistant.core.prompts import (
     prompt_kind,
 )
 from napari_sam3_assistant.core.results import has_soft_masks
+from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.model import WhyNot
 from napari_sam3_assistant.workflows.track_prompts import check_limits
@@ -61,6 +62,7 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
         correct_tracks=wait if stack else "There is nothing propagated yet",
         scan=_why_not_scan(model, scan_model, run),
         batch_folder=_why_not_batch_folder(model, scan_model, spec),
+        encode_folder=_why_not_encode_folder(model, scan_model, spec),
         merge_rois=_why_not_merge(model),
         batch_images=_NO_BATCH.get(model.task, ""),
         batch_text="" if model.task is Task.TEXT else "Choose the task Text segmentation first",
@@ -73,9 +75,7 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
         unload="" if _is_loaded(model, spec) else "No model is loaded",
         test_server="" if model.compute else "Choose a server first",
         validate="" if model.model_folder else "Choose a model folder first",
-        encode_ahead=""
-        if spec.needs_weights
-        else f"{spec.title} encodes nothing. Choose a SAM 3 engine.",
+        encode_ahead=_why_not_encoded(spec),
         results="" if model.results else "There are no results yet",
         export_results=wait or ("" if model.results else "There are no results yet"),
         measure=why_not_measure(model) or wait,
@@ -140,10 +140,14 @@ def _why_not_planes(spec: EngineSpec, kind: PromptKind) -> str:
 
 
 def _why_engine_refuses(model: SessionModel, spec: EngineSpec, kind: PromptKind) -> str:
+    if model.task is Task.VIDEO and not model.frame_axes:
+        return _NO_STACK
+    return _why_kind_is_refused(model, spec, kind)
+
+
+def _why_kind_is_refused(model: SessionModel, spec: EngineSpec, kind: PromptKind) -> str:
     if model.task is not Task.VIDEO:
         return _why_not_planes(spec, kind)
-    if not model.frame_axes:
-        return _NO_STACK
     if kind is PromptKind.EVERYTHING and model.everything.joining is not Joining.VIDEO:
         return _why_not_planes(spec, kind)
     counts = model.prompts
@@ -191,6 +195,7 @@ def _has_prompt(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
 _NO_STACK = "This image has no z or time axis. Open a stack for 3D/video, or choose the task 2D."
 _SCANS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
 _RUNNING = "Wait for the run to end, or cancel it."
+_NO_SOURCE = "Choose the folder of the images first."
 _WAIT = "Wait for the run to end"
 _NOTHING_TO_SAVE = "There is no preview to save yet"
 _NO_BATCH = {
@@ -236,12 +241,12 @@ def _why_not_scan(model: SessionModel, scan_model: ScanModel, run: str) -> str:
 def _why_not_batch_folder(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> str:
     if model.task is Task.LIVE_POINTS:
         return "Live Points correct one image. Choose another task for a folder."
-    if model.task is Task.VIDEO:
-        return "3D/video works on one image. Choose another task for a folder."
     kind = prompt_kind(model.task, model.tool)
     if kind is PromptKind.MASK:
         return "A painted mask fits one image only. Choose a phrase, boxes or points for a folder."
-    if refused := _why_not_planes(spec, kind):
+    if refused := _why_kind_is_refused(model, spec, kind):
+        return refused
+    if refused := _why_not_stacks(model, scan_model, kind):
         return refused
     if missing := _why_no_model(model, spec):
         return missing
@@ -253,9 +258,39 @@ def _why_not_batch_folder(model: SessionModel, scan_model: ScanModel, spec: Engi
             "every image."
         )
     if not scan_model.folder_source.strip():
-        return "Choose the folder of the images first."
+        return _NO_SOURCE
     if not scan_model.folder_output.strip():
         return "Choose the folder for the labels first."
+    return _RUNNING if model.running else ""
+
+
+def _why_not_stacks(model: SessionModel, scan_model: ScanModel, kind: PromptKind) -> str:
+    """Return why the stacks of a folder can't be followed; empty for another task, too."""
+    if model.task is not Task.VIDEO:
+        return ""
+    if scan_model.folder_format == ".png":
+        return "PNG holds one plane. Choose TIFF, NumPy or OME-Zarr for labels of stacks."
+    if kind in NOT_DRAWN and model.direction is Direction.BACKWARD:
+        return (
+            "What is not drawn is looked for from the first frame of each stack on. Choose the "
+            "direction forward or both."
+        )
+    return ""
+
+
+def _why_not_encoded(spec: EngineSpec) -> str:
+    if spec.needs_weights:
+        return ""
+    return f"{spec.title} encodes nothing. Choose a SAM 3 engine."
+
+
+def _why_not_encode_folder(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> str:
+    if refused := _why_not_encoded(spec) or spec.why_no_planes or _why_no_model(model, spec):
+        return refused
+    if not scan_model.folder_source.strip():
+        return _NO_SOURCE
+    if not model.encodings_folder.strip():
+        return "Choose the folder of encodings first: Encodings in Step 1."
     return _RUNNING if model.running else ""
 
 

@@ -23,7 +23,7 @@ from napari_sam3_assistant.core.prompts import (
     parse_phrases,
     usable_tool,
 )
-from napari_sam3_assistant.core.tracks import Direction
+from napari_sam3_assistant.core.tracks import Direction, Span
 from napari_sam3_assistant.engines.base import Traffic
 from napari_sam3_assistant.engines.device import Precision
 from napari_sam3_assistant.io.outputs import typed_folder
@@ -358,6 +358,7 @@ class WhyNot:
     correct_tracks: str = ""
     scan: str = ""
     batch_folder: str = ""
+    encode_folder: str = ""
     merge_rois: str = ""
     batch_images: str = ""
     batch_text: str = ""
@@ -680,6 +681,12 @@ class SessionModel:
         if kind is PromptKind.MASK and self.as_painted:
             return prompts.take_as_painted()
         return prompts
+
+    @property
+    def span(self) -> Span:
+        """Which frames of a stack to go through."""
+        lost = self.stop_after_lost or None
+        return Span(self.direction, self.first_frame, self.last_frame, stop_after_lost=lost)
 
     def find_preview(self, slot: tuple[str, str]) -> Preview | None:
         """Return the result on show in a place, or None."""

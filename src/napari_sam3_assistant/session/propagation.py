@@ -131,7 +131,7 @@ class Propagation:
 
     def _begin(self, stack: StackSnapshot) -> Job:
         model, spec = self._model, self._engine.spec
-        span = self._span()
+        span = model.span
         span.within(len(stack.frames))
         check_prompts(spec, stack.prompts, stack.frames)
         engine = self._engine.take()
@@ -170,7 +170,7 @@ class Propagation:
         shown = {frame: plane(opened.stack.target, frame) for frame in taken}
         new = assign_clicks(taken, shown)
         lineage = model.lineage
-        span = self._span()
+        span = model.span
         if new:
             check_prompts(spec, new, stack.frames)
             spans = opened.spans(span, new, model.tracked)
@@ -436,15 +436,6 @@ class Propagation:
             typed = model.add_typed(kind, PromptSet())
             stack = replace(stack, prompts={stack.frame: typed} if typed.kinds else {})
         return stack
-
-    def _span(self) -> Span:
-        model = self._model
-        return Span(
-            model.direction,
-            model.first_frame,
-            model.last_frame,
-            stop_after_lost=model.stop_after_lost or None,
-        )
 
     def _run(
         self,

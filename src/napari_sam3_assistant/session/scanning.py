@@ -6,7 +6,8 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,8 +15,14 @@ from napari_sam3_assistant.core.axes import FIND_OUT
 from napari_sam3_assistant.core.masks.objects import ExportFormat, explain_lost_place
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.core.prompts import NOT_DRAWN, PromptKind, PromptSet, prompt_kind
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.core.prompts import (
+    NOT_DRAWN,
+    PromptKind,
+    PromptSet,
+    Task,
+    prompt_kind,
+)
+from napari_sam3_assistant.errors import EngineError, PromptError
 from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.io.outputs import free_name, safe_name, typed_folder
@@ -42,6 +49,7 @@ from napari_sam3_assistant.workflows.batch import (
     find_series,
     segment_folder,
 )
+from napari_sam3_assistant.workflows.precompute import PrecomputeRequest, precompute
 from napari_sam3_assistant.workflows.save import MergeRequest, merge_regions
 from napari_sam3_assistant.workflows.scan import (
     ScanRequest,
@@ -50,6 +58,7 @@ from napari_sam3_assistant.workflows.scan import (
     place_output,
     scan,
 )
+from napari_sam3_assistant.workflows.track_folder import TrackFolderRequest, track_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,6 +73,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.snapshots import ImageSnapshot
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.batch import FoundSeries
+    from napari_sam3_assistant.workflows.precompute import PrecomputedRow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -385,12 +395,19 @@ class FolderBatch(FileRun):
     def run(self) -> Job:
         """Run the present phrases, or the prompts drawn on the image on show, on every image.
 
-        Raises Sam3AssistantError if it can't start; nothing has changed then.
+        In the task 3D/video they are followed through every stack. Raises Sam3AssistantError if it
+        can't start; nothing has changed then.
         """
         if self._model.why_not.batch_folder:
             raise PromptError(self._model.why_not.batch_folder)
         model, scan_model = self._model, self._scan_model
-        request = self._request()
+        request: FolderRequest | TrackFolderRequest
+        if model.task is Task.VIDEO:
+            request = self._stacks_request()
+            run = partial(track_folder, request=request)
+        else:
+            request = self._request()
+            run = partial(segment_folder, request=request)
         engine = self._engine.take()
         rows: list[FolderRow] = []
 
@@ -408,13 +425,13 @@ class FolderBatch(FileRun):
         return self._begin(
             "The folder batch",
             engine,
-            lambda reporter: segment_folder(engine, request, reporter),
+            lambda reporter: run(engine, reporter=reporter),
             rows.append,
             end,
         )
 
     def _request(self) -> FolderRequest:
-        model, scan_model = self._model, self._scan_model
+        model = self._model
         kind = prompt_kind(model.task, model.tool)
         if kind is PromptKind.TEXT:
             prompts = PromptSet()
@@ -426,20 +443,90 @@ class FolderBatch(FileRun):
                 else self._adapter.take_snapshot(model.image, kind).prompts
             )
             phrases = ()
-        chosen = None if model.channel_axis == FIND_OUT else model.channel_axis
-        return FolderRequest(
-            typed_folder(scan_model.folder_source),
-            typed_folder(scan_model.folder_output),
-            prompts,
-            PredictOptions(model.threshold),
-            phrases,
-            scan_model.folder_pattern.strip() or "*",
-            scan_model.folder_format,
-            self._engine.model_folder if self._engine.spec.needs_weights else None,
-            {"channel_axis": chosen},
-            scan_model.folder_skips,
-            None if scan_model.folder_series == LARGEST else scan_model.folder_series,
+        return FolderRequest(prompts=prompts, phrases=phrases, **self._folder_choices())
+
+    def _stacks_request(self) -> TrackFolderRequest:
+        model = self._model
+        kind = prompt_kind(model.task, model.tool)
+        if kind in NOT_DRAWN:
+            prompts = {model.first_frame or 0: model.add_typed(kind, PromptSet())}
+        else:
+            stack = self._adapter.stacks.take_snapshot(model.image, kind, model.frame_axis)
+            prompts = dict(stack.prompts)
+        return TrackFolderRequest(prompts=prompts, span=model.span, **self._folder_choices())
+
+    def _folder_choices(self) -> dict[str, Any]:
+        """Return what both kinds of runs are told of the folder."""
+        scan_model, engine = self._scan_model, self._engine
+        return {
+            **folder_images(self._model, scan_model),
+            "output": typed_folder(scan_model.folder_output),
+            "options": PredictOptions(self._model.threshold),
+            "ending": scan_model.folder_format,
+            "model_folder": engine.model_folder if engine.spec.needs_weights else None,
+            "skip_finished": scan_model.folder_skips,
+        }
+
+
+class FolderEncoding(FileRun):
+    """Starts the encoding of folders."""
+
+    def run(self) -> Job:
+        """Encode every plane of the folder's images into the chosen folder of encodings.
+
+        What is there is skipped. Clicks on those planes then need no encoder. Raises
+        Sam3AssistantError if it can't start; nothing has changed then.
+        """
+        model = self._model
+        if model.why_not.encode_folder:
+            raise EngineError(model.why_not.encode_folder)
+        output = typed_folder(model.encodings_folder)
+        with explain_os_errors(output):
+            output.mkdir(parents=True, exist_ok=True)
+        request = PrecomputeRequest(output=output, **folder_images(model, self._scan_model))
+        engine = self._engine.take()
+        rows: list[PrecomputedRow] = []
+
+        def end(state: JobState) -> None:
+            if state is not JobState.FAILED:
+                where = describe_place(engine.device) if engine.traffic is not None else ""
+                model.message = _summarise_encodings(rows, output, state, where)
+
+        return self._begin(
+            "The encoding",
+            engine,
+            lambda reporter: precompute(engine, request, reporter),
+            rows.append,
+            end,
         )
+
+
+def folder_images(model: SessionModel, scan_model: ScanModel) -> dict[str, Any]:
+    """Return which images of the chosen folder are meant, as the requests take it."""
+    chosen = None if model.channel_axis == FIND_OUT else model.channel_axis
+    return {
+        "source": typed_folder(scan_model.folder_source),
+        "pattern": scan_model.folder_pattern.strip() or "*",
+        "look": {"channel_axis": chosen},
+        "series": None if scan_model.folder_series == LARGEST else scan_model.folder_series,
+    }
+
+
+def _summarise_encodings(
+    rows: list[PrecomputedRow], output: Path, state: JobState, where: str
+) -> Message:
+    """Return what came out of an encoding, and on which server, as `describe_place` says it."""
+    statuses = Counter(row.status for row in rows)
+    planes = sum(row.planes for row in rows if row.status == "done")
+    parts = [f"{statuses['done']} done{where} ({pluralize(planes, 'plane')})"]
+    names = ("skipped", "failed", "left out")
+    counts = ", ".join([*parts, *(f"{statuses[one]} {one}" for one in names if statuses[one])])
+    if state is JobState.CANCELLED:
+        return Message(f"Encoding stopped: {counts}. Encode folder goes on where it was.")
+    failed = [f"{row.image}: {row.message}" for row in rows if row.status == "failed"]
+    why = f" First failure: {failed[0]}" if failed else ""
+    said = f"Encodings ready: {counts}. Folder: {output}.{why}"
+    return Message(said, Level.WARNING if failed else Level.SUCCESS)
 
 
 def _summarise(rows: list[FolderRow], output: Path, state: JobState, where: str) -> Message:

@@ -36,7 +36,13 @@ from napari_sam3_assistant.session.propagation import Propagation
 from napari_sam3_assistant.session.results import Results, SoftMasks
 from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun
 from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Saving
-from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
+from napari_sam3_assistant.session.scanning import (
+    FolderBatch,
+    FolderEncoding,
+    Merging,
+    Scanning,
+    SeriesChoice,
+)
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.storing import Storing
 from napari_sam3_assistant.session.thumbnails import Thumbnails
@@ -101,6 +107,8 @@ class Session:
         Scans the whole plane tile by tile.
     folder_batch : FolderBatch
         Runs on every image of a folder.
+    folder_encoding : FolderEncoding
+        Encodes the images of a folder ahead.
     series_choice : SeriesChoice
         Which image of each file of the folder: what there is to choose.
     merging : Merging
@@ -158,7 +166,7 @@ class Session:
         self.cleaning = SaveAndClean(services, self.propagation, self._continue_cleaned)
         self.batch = Batch(services, self.roi_inference)
         self.scanning = Scanning(services, self.results)
-        self.folder_batch = FolderBatch(services)
+        self.folder_batch, self.folder_encoding = FolderBatch(services), FolderEncoding(services)
         self.series_choice = SeriesChoice(model, self.scan_model, deliver)
         self.merging = Merging(services)
         self.soft_masks = SoftMasks(model, deliver)

@@ -306,6 +306,16 @@ class Binding(RefCounted):
         """Prompt with an example."""
         self.choose_tool(Tool.EXAMPLE)
 
+    def encode_folder(self) -> None:
+        """Encode the images of the folder of Batch Folder ahead.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If that can't be done.
+        """
+        self.session.folder_encoding.run()
+
     def smaller_candidate(self) -> None:
         """Take the next smaller mask that the click may mean."""
         self.session.choose_candidate(-1)

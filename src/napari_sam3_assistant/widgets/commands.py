@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 COMMANDS = tuple(one for one in SHORTCUTS if one.name != HELD)
 """Those that make sense without a key that is held."""
 _PLUGIN, _TITLE = "napari-sam3-assistant", "SAM3 Assistant"
+_NAMES = {"encode_folder", *(one.name for one in COMMANDS)}
 
 
 def __getattr__(name: str) -> Callable[[], None]:
     """Return the function of a command; the manifest names them."""
-    if name not in {one.name for one in COMMANDS}:
+    if name not in _NAMES:
         raise AttributeError(name)
 
     def command() -> None:

@@ -44,7 +44,7 @@ from napari_sam3_assistant.workflows.segment import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from napari_sam3_assistant.core.axes import Axes
@@ -296,16 +296,18 @@ def segment_folder(
                     rows.append(row)
                     yield row
     finally:
-        write_table(
-            request.output / SUMMARY,
-            _HEADER,
-            (
-                (one.image, one.phrase, one.status, one.objects, f"{one.seconds:.2f}", one.labels,
-                 one.message)
-                for one in [*rows, *left_out]
-            ),
-        )  # fmt: skip
+        write_summary(request.output, [*rows, *left_out])
     yield from left_out
+
+
+def write_summary(folder: Path, rows: Iterable[FolderRow]) -> None:
+    """Write the table of what became of the images, in place of an earlier one."""
+    table = (
+        (row.image, row.phrase, row.status, row.objects, f"{row.seconds:.2f}", row.labels,
+         row.message)
+        for row in rows
+    )  # fmt: skip
+    write_table(folder / SUMMARY, _HEADER, table)
 
 
 @dataclass(slots=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import (
-    CancelOnlyReporter,
+    PartReporter,
     Progress,
     RemainingTime,
     format_duration,
@@ -28,7 +28,7 @@ from napari_sam3_assistant.io.image_folder import find_images, finished_outputs
 from napari_sam3_assistant.io.labels import open_label_stack
 from napari_sam3_assistant.io.outputs import save_under_free_name
 from napari_sam3_assistant.io.provenance import prompts_to_json, write_provenance
-from napari_sam3_assistant.workflows.batch import FolderRow
+from napari_sam3_assistant.workflows.batch import FolderRow, write_summary
 from napari_sam3_assistant.workflows.folder_work import FolderImages
 from napari_sam3_assistant.workflows.provenance import StackProvenance, make_record, track_entries
 from napari_sam3_assistant.workflows.track import TrackRequest, track
@@ -78,6 +78,8 @@ class TrackFolderRequest:
         ``channel_axis``, ``channel`` and ``contrast``, where they are not to be found out.
     series : int or None
         Which image of files that hold several; None for the largest.
+    skip_finished : bool
+        Whether stacks that an earlier start has finished with the same prompts are left out.
     """
 
     source: Path
@@ -91,6 +93,7 @@ class TrackFolderRequest:
     model_folder: Path | None = None
     look: Mapping[str, Any] = field(default_factory=dict)
     series: int | None = None
+    skip_finished: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,16 +162,15 @@ class FollowWork(FolderImages):
                 raise ImageError(f"There is no axis '{axis}'.", f"It has {', '.join(names)}.")
             axis = names.index(axis.lower())
         longer = [one for one in axes.leading if loaded.data.shape[one] > 1]
-        if axis is None and len(longer) != 1:
+        if axis is None and not longer:
             raise ImageError(
-                f"An image of the shape {tuple(loaded.data.shape)} is no single stack.",
-                "Name the axis of the frames.",
+                f"An image of the shape {tuple(loaded.data.shape)} is no stack.",
+                "Segment it as a plane.",
             )
         number = longer[0] if axis is None else axis % len(loaded.data.shape)
         if any(one != number for one in longer):
             raise ImageError(
-                f"An image of the shape {tuple(loaded.data.shape)} has other axes beside that of "
-                "the frames.",
+                f"An image of the shape {tuple(loaded.data.shape)} is no single stack.",
                 "Follow its stacks one by one.",
             )
         return FrameSource(view, number, loaded.axes[number].name)
@@ -206,7 +208,8 @@ def track_folder(
 ) -> Iterator[FolderRow]:
     """Follow the objects of each stack of a folder; one that fails is reported, the rest goes on.
 
-    What an earlier start has finished with the same prompts on the same file is skipped.
+    What an earlier start has finished with the same prompts on the same file is skipped. No file is
+    overwritten, but for the summary, ``sam3_summary.csv``.
     """
     if not any(own.kinds for own in request.prompts.values()):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
@@ -214,7 +217,8 @@ def track_folder(
     reporter.report(Progress(0, len(content.images), f"Loading {engine.spec.title}"))
     engine.load(reporter)
     work = FollowWork(request)
-    finished = finished_outputs(request.output)
+    left_out = [FolderRow(name, "", "left out", message=why) for name, why in content.left_out]
+    finished = finished_outputs(request.output) if request.skip_finished else {}
     stacks = [_Stack(engine, request, image) for image in content.images]
     skipped = {stack.image: stack.find_finished(finished) for stack in stacks}
     to_do = [stack.image for stack in stacks if skipped[stack.image] is None]
@@ -222,18 +226,23 @@ def track_folder(
         work.take_sample(to_do)
     remaining = RemainingTime(len(to_do))
     left: float | None = None
-    quiet = CancelOnlyReporter(reporter)
-    with closing(work_through(engine, work, to_do, quiet)) as outcomes:
-        for number, stack in enumerate(stacks):
-            soon = "" if left is None else f", {format_duration(left)} left"
-            said = f"{stack.image.relative} ({number + 1} of {len(stacks)}{soon})"
-            reporter.report(Progress(number, len(stacks), said, left))
-            row = skipped[stack.image]
-            if row is None:
-                row = stack.finish(work, next(outcomes))
-                left = remaining.step()
-            yield row
-    yield from (FolderRow(name, "", "left out", message=why) for name, why in content.left_out)
+    frames = PartReporter(reporter)
+    rows: list[FolderRow] = []
+    try:
+        with closing(work_through(engine, work, to_do, frames)) as outcomes:
+            for number, stack in enumerate(stacks):
+                soon = "" if left is None else f", {format_duration(left)} left"
+                said = f"{stack.image.relative} ({number + 1} of {len(stacks)}{soon})"
+                frames.begin(Progress(number, len(stacks), said, left))
+                row = skipped[stack.image]
+                if row is None:
+                    row = stack.finish(work, next(outcomes))
+                    left = remaining.step()
+                rows.append(row)
+                yield row
+    finally:
+        write_summary(request.output, [*rows, *left_out])
+    yield from left_out
 
 
 @dataclass(frozen=True, slots=True, eq=False)

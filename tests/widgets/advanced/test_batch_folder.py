@@ -1,4 +1,4 @@
-"""Batch folder in the window: the same prompts on every image of a folder."""
+"""Batch folder in the window: the same prompts on every image or stack of a folder; encodings."""
 
 import csv
 
@@ -11,6 +11,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QFileDialog, QLineEdit, QTextEdit
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.viewer.binding import find_binding
+from napari_sam3_assistant.widgets import commands
 
 TEXT = "bright discs"
 
@@ -230,6 +232,127 @@ def test_another_image_of_each_file(advanced, tmp_path, discs):
     found = tifffile.imread(output / "a_bright_discs_mask_02.tif")
     assert found.shape == discs[: discs.shape[0] // 2].shape
     assert rows(output)[0]["message"] == ""
+
+
+@pytest.fixture
+def stacks(tmp_path, discs):
+    """Two stacks of three slices, the second of discs that move, and a plane."""
+    source = tmp_path / "stacks"
+    source.mkdir()
+    moving = np.stack([np.roll(discs, 3 * frame, axis=1) for frame in range(3)])
+    for name, stack in (("a", np.stack([discs] * 3)), ("b", moving)):
+        tifffile.imwrite(source / f"{name}.ome.tif", stack, metadata={"axes": "ZYX"})
+    tifffile.imwrite(source / "plane.tif", discs)
+    return source, tmp_path / "tracks"
+
+
+def test_prompts_are_followed_through_every_stack_and_a_second_start_goes_on(advanced, stacks):
+    user, (source, output) = advanced.user, stacks
+    set_up(user, stacks, "3D/video propagation")
+    user.choose_in("tool", "Text only")
+    user.type_phrase(TEXT, enter=False)
+    told = []
+    find_binding(user.viewer).model.events.message.connect(lambda new: told.append(new.text))
+    line(user, "folder_pattern").setText("a*.tif")
+    run(user)
+    assert user.status.startswith("✓ Folder batch ready: 1 done (4 objects). Summary: ")
+    assert any(one.startswith("a.ome.tif (1 of 1): Frame 1: 4 objects") for one in told)
+
+    line(user, "folder_pattern").setText("*")
+    run(user)
+
+    assert user.status.startswith(
+        "⚠ Folder batch ready: 1 done (4 objects), 1 skipped, 1 failed. Summary: "
+    )
+    assert "First failure: plane.tif: An image of the shape (120, 150) is no stack" in user.status
+    assert statuses(output) == ["skipped", "done", "failed"]
+    for name in "ab":
+        expected = api.track(source / f"{name}.ome.tif", text=TEXT)
+        found = tifffile.imread(output / f"{name}_tracks.tif")
+        for result in expected:
+            np.testing.assert_array_equal(found[result.frame], result.labels)
+
+    user.button("folder_skips").click()
+    line(user, "folder_pattern").setText("b*.tif")
+    run(user)
+    assert (output / "b_tracks_02.tif").exists()
+
+    # Prompts on the stack on show serve every stack.
+    user.viewer.add_image(tifffile.imread(source / "b.ome.tif"), name="stack")
+    user.choose_in("tool", "Points (positive/negative)")
+    user.click("create_prompt_layer")
+    assert "Draw the prompt" in user.button("batch_folder").toolTip()
+    user.viewer.dims.set_point(0, 1)
+    user.viewer.layers["SAM3 points"].add((1, 30, 40))
+    run(user)
+    expected = api.track(source / "b.ome.tif", frame=1, points=[(30, 40)])
+    found = tifffile.imread(output / "b_tracks_03.tif")
+    for result in expected:
+        np.testing.assert_array_equal(found[result.frame], result.labels)
+    assert found[2].any()
+
+
+def test_cancel_keeps_the_stacks_that_are_done(advanced, stacks, gate):
+    user, (_, output) = advanced.user, stacks
+    set_up(user, stacks, "3D/video propagation")
+    user.choose_in("tool", "Everything")
+    line(user, "folder_pattern").setText("*.ome.tif")
+    user.click("batch_folder")
+
+    def is_in_the_second():
+        if user.progress_bar.value() == 1:
+            return True
+        if gate.reached.acquire(blocking=False):
+            gate.passes.release()
+        return False
+
+    user.wait(is_in_the_second)
+    user.click("cancel")
+    gate.opened.set()
+    user.wait_for_end()
+
+    assert user.status.startswith("Folder batch stopped: 1 done (4 objects). What is done is kept")
+    assert user.button("batch_folder").text() == "Continue batch"
+    assert [path.name for path in output.glob("*.tif")] == ["a_tracks.tif"]
+    run(user)
+    assert statuses(output) == ["skipped", "done"]
+
+
+def test_a_folder_is_encoded_and_clicks_on_it_encode_nothing(
+    advanced, tmp_path, tiny_checkpoint, model_calls
+):
+    user, source, kept = advanced.user, tmp_path / "in", tmp_path / "kept"
+    source.mkdir()
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (2, 60, 70), np.uint8)
+    pixels[:, 0, :2] = 0, 255
+    tifffile.imwrite(source / "a.ome.tif", pixels, metadata={"axes": "ZYX"})
+    (source / "broken.tif").write_bytes(b"no image")
+    assert "encodes nothing" in user.button("encode_folder").toolTip()
+    find_binding(user.viewer).session.setup.use_folder(str(tiny_checkpoint))
+    user.wait_for_end()
+    line(user, "folder_source").setText(str(source))
+    assert "Encodings in Step 1" in user.button("encode_folder").toolTip()
+    line(user, "encodings_folder").setText(str(kept))
+    user.click("encode_folder")
+    user.wait_for_end()
+    assert user.status.startswith(
+        f"⚠ Encodings ready: 1 done (2 planes), 1 failed. Folder: {kept}. First failure: broken.tif"
+    )
+    assert model_calls["encode"] == 2
+    assert len(list(kept.glob("*.safetensors"))) == 2
+
+    commands.encode_folder()
+    user.wait_for_end()
+    assert "Encodings ready: 0 done (0 planes), 1 skipped, 1 failed." in user.status
+
+    user.viewer.add_image(tifffile.imread(source / "a.ome.tif"), name="a")
+    user.choose("2d_segmentation", "points")
+    user.viewer.dims.set_point(0, 1)
+    user.viewer.layers["SAM3 points"].add((1, 30, 40))
+    user.run()
+    assert "SAM3 preview labels" in user.viewer.layers
+    assert model_calls["encode"] == 2
 
 
 def write_positions(path, discs, *names):

@@ -89,4 +89,20 @@ def test_everything_live_scans_and_batches(open_advanced, discs, address, tmp_pa
     for image, labels in zip((discs, discs[::-1]), made, strict=True):
         wanted = api.segment(np.ascontiguousarray(image), text=TEXT)
         np.testing.assert_array_equal(tifffile.imread(labels), wanted.labels)
+
+    stacks, tracks = tmp_path / "stacks", tmp_path / "tracks"
+    stacks.mkdir()
+    movie = np.stack([discs, np.roll(discs, 3, axis=1)])
+    tifffile.imwrite(stacks / "a.ome.tif", movie, metadata={"axes": "TYX"})
+    user.choose_in("task", "3D/video propagation")
+    user.choose_in("tool", "Text only")
+    user.type_phrase(TEXT, enter=False)
+    for name, folder in (("folder_source", stacks), ("folder_output", tracks)):
+        line(user, name).setText(str(folder))
+    user.click("batch_folder")
+    user.wait_for_end()
+    assert user.status.startswith(f"✓ Folder batch ready: 1 done {WHERE} (4 objects). Summary: ")
+    found = tifffile.imread(tracks / "a_tracks.tif")
+    for frame in api.track(stacks / "a.ome.tif", text=TEXT):
+        np.testing.assert_array_equal(found[frame.frame], frame.labels)
     user.viewer.close()

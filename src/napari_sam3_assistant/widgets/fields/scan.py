@@ -134,7 +134,8 @@ class BatchFolderField(QWidget):
             scan_model,
             "folder_source",
             "Choose the folder of the images",
-            "Images of all formats, or an OME-Zarr plate. Of stacks every plane is run.",
+            "Images of all formats, or an OME-Zarr plate. Of stacks every plane is run; in the "
+            "task 3D/video their objects are followed.",
         )
         output = FolderField(
             scan_model,
@@ -160,7 +161,15 @@ class BatchFolderField(QWidget):
             "batch_folder",
             session.folder_batch.run,
             "Run the phrases, or the prompts on the image on show at the same pixels, on every "
-            "image of the folder",
+            "image of the folder; in the task 3D/video, follow them through every stack",
+        )
+        encode = push_button(
+            session.model,
+            "Encode folder",
+            "encode_folder",
+            session.folder_encoding.run,
+            "Encode every plane of the images into the folder Encodings of Step 1, where Compute "
+            "on says, so that clicks on them need no encoder. What is there is skipped.",
         )
         self._open = push_button(
             session.model, "Open Folder", "open_batch_folder", self._open_folder, ""
@@ -176,8 +185,10 @@ class BatchFolderField(QWidget):
         form.addRow(skips)
         form.addRow(run)
         form.addRow(AnnotateFolderButton(session, asks=False))
+        form.addRow(encode)
         form.addRow(self._open)
         bind_enabled(session.model, "batch_folder", run)
+        bind_enabled(session.model, "encode_folder", encode)
         follow(
             self,
             lambda: session.folder_batch.is_left,
