@@ -27,6 +27,7 @@ from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.core.tracks import Direction, Span
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.device import CudaDevice, Devices
 from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, PromptError
 from napari_sam3_assistant.workflows.track import Tracking
 
@@ -41,6 +42,22 @@ find_connection = connection_module.find_connection
 
 COINS = coins()[:160, :200]
 POINT = (54, 45)
+
+
+def test_each_worker_of_a_machine_has_a_gpu_of_its_own(monkeypatch):
+    # No GPU is at hand: what is asked about them is given here.
+    three = Devices(cuda=(CudaDevice("GPU", (9, 0)),) * 3)
+    monkeypatch.setattr(hosting, "read_devices", lambda _tried: three)
+    choice = hosting.EngineChoice("sam3-transformers")
+    names = ("0", "1", "2", "3", "tls://gpu1:40000")
+    devices = [choice.for_worker(name).device for name in names]
+    assert devices == ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "auto"]
+    assert hosting.EngineChoice("sam3-transformers", device="cuda:2").for_worker("1").device == (
+        "cuda:2"
+    )
+    # A worker of dask-cuda sees its own GPU first: the one that is taken by itself.
+    monkeypatch.setitem(sys.modules, "dask_cuda", sys)
+    assert [choice.for_worker(name).device for name in names] == ["auto"] * 5
 
 
 @pytest.fixture(scope="module")

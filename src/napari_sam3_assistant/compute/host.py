@@ -8,6 +8,7 @@ import math
 import pickle
 import queue
 import socket
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -86,6 +87,16 @@ class EngineChoice:
         # Nobody tries the CPU, so that no memory of a GPU is taken to count them.
         weights = registry.find_entry(self.name).spec.needs_weights
         return len(read_devices("cpu").cuda) if weights else 0
+
+    def for_worker(self, name: str) -> EngineChoice:
+        """Return the choice of a worker: of several on one machine each has a GPU of its own.
+
+        dask-cuda lets each see its own one first, which is the one that is taken by itself.
+        """
+        gpus = self.count_gpus()
+        if gpus < 2 or not name.isdigit() or "dask_cuda" in sys.modules:
+            return self
+        return replace(self, device=f"cuda:{int(name) % gpus}")
 
 
 class TrackForgotten(EngineError):
@@ -547,13 +558,9 @@ class HostPlugin(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Make the host; its engine is loaded when it is asked for the first time."""
-        choice = self._choice
-        gpus = choice.count_gpus()
-        if gpus > 1 and str(worker.name).isdigit():
-            # Several on one machine: each has a GPU of its own.
-            choice = replace(choice, device=f"cuda:{int(str(worker.name)) % gpus}")
         self.host = Host(
-            choice, tell=lambda session, told: worker.log_event(progress_topic(session), told)
+            self._choice.for_worker(str(worker.name)),
+            tell=lambda session, told: worker.log_event(progress_topic(session), told),
         )
 
 
