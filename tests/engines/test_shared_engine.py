@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import types
+from contextlib import ExitStack
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.registry import acquire
+from napari_sam3_assistant.engines.sam3.engine import replace_attribute
 from napari_sam3_assistant.errors import EngineError
 
 QUIET = NullReporter()
@@ -83,3 +89,19 @@ def test_engines_without_weights_are_not_shared(lend):
 def test_an_engine_that_is_not_there(lend):
     with pytest.raises(EngineError, match="no engine 'other'"):
         lend("other")
+
+
+@given(st.permutations(range(4)), st.permutations(range(4)))
+@settings(max_examples=40)
+def test_what_is_replaced_in_a_library_holds_until_the_last_engine_is_closed(opened, closed):
+    library = types.SimpleNamespace(label="its own")
+    engines = {}
+    for name in opened:
+        engines[name] = ExitStack()
+        engines[name].enter_context(replace_attribute(library, "label", f"of {name}"))
+        assert library.label == f"of {name}"
+    left = list(opened)
+    for name in closed:
+        engines[name].close()
+        left.remove(name)
+        assert library.label == (f"of {left[-1]}" if left else "its own")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -29,11 +30,38 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt, PointDecoder
+
+
+_GUARD = threading.Lock()
+_REPLACED: dict[tuple[int, str], tuple[Any, dict[object, Any]]] = {}
+
+
+@contextmanager
+def replace_attribute(module: Untyped, name: str, value: Untyped) -> Iterator[None]:
+    """Replace a name in a module of a library while in the block.
+
+    Several blocks may overlap, of engines that are closed in any order: what was there comes back
+    with the end of the last one, and until then one of those that are left holds.
+    """
+    key, block = (id(module), name), object()
+    with _GUARD:
+        original, values = _REPLACED.setdefault(key, (getattr(module, name), {}))
+        values[block] = value
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        with _GUARD:
+            del values[block]
+            setattr(module, name, next(reversed(values.values()), original))
+            if not values:
+                del _REPLACED[key]
 
 
 _GROUNDED = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})

@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 import types
 import warnings
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.engines.device import BFLOAT16, FLOAT32
+from napari_sam3_assistant.engines.sam3.engine import replace_attribute
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 
 _EDT = "sam3.model.edt"
+ONE_AT_A_TIME = threading.RLock()
+"""Held while names of the package are replaced by what is of one model or stack."""
 
 
 def import_model_builder(patches: Patches) -> Untyped:
@@ -379,17 +383,6 @@ def apply_patches(patches: Patches) -> Iterator[None]:
         # ``mask_iou`` (masks_ops.py:48) compares all pairs of masks at once: 26 GB for 200 objects.
         stack.enter_context(_replace_everywhere("mask_iou", mask_iou))
         yield
-
-
-@contextmanager
-def replace_attribute(module: Untyped, name: str, value: Untyped) -> Iterator[None]:
-    """Replace a name in a module of the package while in the block."""
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
+from napari_sam3_assistant.engines.sam3.engine import replace_attribute
 from napari_sam3_assistant.engines.sam3.together import Network
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.compat import replace_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +104,7 @@ def make_video_model(model: Untyped, tracker: Untyped, device: str) -> Untyped:
         "DotProductScoring": model.dot_prod_scoring,
     }
     with ExitStack() as stack:
+        stack.enter_context(compat.ONE_AT_A_TIME)
         stack.enter_context(compat.silence_warnings())
         for name, part in parts.items():
             stack.enter_context(replace_attribute(builder, name, _return_part(part)))
@@ -303,7 +304,10 @@ def new_phrase_state(
     def load(*_arguments: object, **_options: object) -> Untyped:
         return pictures, *shape
 
-    with replace_attribute(module, "load_resource_as_video_frames", load):
+    with (
+        compat.ONE_AT_A_TIME,
+        replace_attribute(module, "load_resource_as_video_frames", load),
+    ):
         # Of the list only the length is looked at: one picture is no video.
         state: dict[str, Any] = video.init_state([None] * max(2, len(pictures)))
     return state

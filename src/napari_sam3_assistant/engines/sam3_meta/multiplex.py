@@ -26,11 +26,10 @@ from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.checkpoints.files import FileIdentity
 from napari_sam3_assistant.engines.device import BFLOAT16, FLOAT32, free_cache, supports_bfloat16
 from napari_sam3_assistant.engines.errors import reading_files
-from napari_sam3_assistant.engines.sam3.engine import watch_layers
+from napari_sam3_assistant.engines.sam3.engine import replace_attribute, watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.track import Sam3Track, TrackContext, check_says_where
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.compat import Patches, replace_attribute
 from napari_sam3_assistant.engines.sam3_meta.compat_video import Pictures
 from napari_sam3_assistant.engines.sam3_meta.loading import (
     MULTIPLEX_NAME,
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.tracks import TrackSeed
     from napari_sam3_assistant.engines.base import EngineSpec
+    from napari_sam3_assistant.engines.sam3_meta.compat import Patches
 
 
 _STEPS = 4
@@ -527,7 +527,10 @@ def new_state(model: Untyped, pictures: Pictures, shape: tuple[int, int]) -> dic
     def load(*_arguments: object, **_options: object) -> Untyped:
         return pictures, *shape
 
-    with replace_attribute(module, "load_resource_as_video_frames", load):
+    with (
+        compat.ONE_AT_A_TIME,
+        replace_attribute(module, "load_resource_as_video_frames", load),
+    ):
         state: dict[str, Any] = model.init_state([None] * max(2, len(pictures)))
     state["feature_cache"] = _Unbounded()
     return state

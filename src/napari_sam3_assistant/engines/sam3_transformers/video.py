@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from napari_sam3_assistant.core.progress import CancelOnlyReporter, NullReporter
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.device import memory_device
-from napari_sam3_assistant.engines.sam3.engine import watch_layers
+from napari_sam3_assistant.engines.sam3.engine import replace_attribute, watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
 from napari_sam3_assistant.engines.sam3_transformers.image import MAX_TOKENS, LoadedSam3
@@ -35,7 +34,8 @@ from napari_sam3_assistant.engines.sam_transformers.video import TrackerTrack, a
 from napari_sam3_assistant.engines.sam_transformers.video_objects import Memory, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import torch
@@ -143,9 +143,6 @@ class TransformersTrack(TrackerTrack[LoadedSam3]):
 
 def _layers(model: LoadedSam3) -> Untyped:
     return model.detector.vision_encoder.backbone.layers
-
-
-_KERNEL = "cv_utils_kernel"
 
 
 class FollowedPhrases:
@@ -375,13 +372,6 @@ class Kernel:
         )
 
 
-@contextmanager
-def _kernel_of_ours(video: Untyped) -> Iterator[None]:
+def _kernel_of_ours(video: Untyped) -> AbstractContextManager[None]:
     """Have the video model's module find :class:`Kernel` where it keeps what it has fetched."""
-    module = sys.modules[type(video).__module__]
-    before = getattr(module, _KERNEL, None)
-    setattr(module, _KERNEL, Kernel)
-    try:
-        yield
-    finally:
-        setattr(module, _KERNEL, before)
+    return replace_attribute(sys.modules[type(video).__module__], "cv_utils_kernel", Kernel)
