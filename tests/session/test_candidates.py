@@ -61,14 +61,19 @@ def test_no_mask_is_lost_on_the_way_and_other_objects_stay(boxes, first, ways):
 
 
 @pytest.fixture
-def nucleus(open_bench):
+def nucleus_image():
     """A bright core in a dimmer cell: a click on the core may mean either."""
     y, x = np.ogrid[:60, :70]
     image = np.random.default_rng(0).normal(30, 2, (60, 70))
     away = (y - 30) ** 2 + (x - 35) ** 2
     image[away < 18**2] += 70
     image[away < 7**2] += 80
-    bench = open_bench(image.clip(0, 255).astype(np.uint8))
+    return image.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def nucleus(open_bench, nucleus_image):
+    bench = open_bench(nucleus_image)
     bench.model.task, bench.model.tool = Task.SEGMENT, Tool.POINTS
     bench.arm()
     return bench
@@ -124,3 +129,24 @@ def test_what_has_one_meaning_has_no_other_masks(nucleus):
     bench.start()
     with pytest.raises(PromptError, match="only a single click"):
         bench.session.choose_candidate(1)
+
+
+def test_in_a_stack_the_mask_that_was_chosen_is_followed(open_bench, nucleus_image):
+    bench = open_bench(np.stack([nucleus_image] * 3))
+    bench.arm()
+    bench.viewer.dims.set_current_step(0, 1)
+    bench.click(1, 30, 35)
+    bench.session.choose_candidate(1)
+    bench.desk.until(lambda: not bench.model.running)
+    areas = sorted({one.area for one in bench.model.preview.segmentation.candidates})
+    assert len(areas) > 1
+    assert "Start 3D Propagation follows" in bench.message
+    while bench.model.preview.segmentation.objects[0].area > areas[0]:
+        bench.session.choose_candidate(-1)
+    (small,) = bench.model.preview.segmentation.objects
+
+    bench.finish(bench.session.run())
+
+    assert np.count_nonzero(bench.labels.data[1]) == small.area == areas[0]
+    assert bench.labels.data.any((1, 2)).all()
+    assert PREVIEW not in [layer.name for layer in bench.viewer.layers]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
+from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool, prompt_kind
 from napari_sam3_assistant.core.results import list_candidates, replace_object
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.jobs import JobState
 from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.annotating import FolderAnnotation
 from napari_sam3_assistant.session.availability import resolve
@@ -28,6 +29,7 @@ from napari_sam3_assistant.session.model import (
     Level,
     Message,
     ScanModel,
+    StackSeed,
 )
 from napari_sam3_assistant.session.model_setup import Computing, ModelSetup
 from napari_sam3_assistant.session.opening import Opening
@@ -59,15 +61,19 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import Figure
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.jobs import Job
-    from napari_sam3_assistant.session.model import (
-        KeptPlace,
-        Preview,
-        ResultRow,
-        SessionModel,
-        StackSeed,
-    )
+    from napari_sam3_assistant.session.model import KeptPlace, Preview, ResultRow, SessionModel
     from napari_sam3_assistant.session.settings import SettingsStore
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+
+
+_NO_CANDIDATES = (
+    "There is no smaller or larger mask to choose: only a single click has some.",
+    "Click once on an object.",
+)
+_STACK_CANDIDATES = (
+    "This is what the click means most likely. The same keys choose a smaller or larger mask; "
+    "Start 3D Propagation follows the one on show."
+)
 
 
 class Session:
@@ -138,6 +144,7 @@ class Session:
     """
 
     prompts_edited = Signal()
+    _clicked: object = None  # the prompts whose candidates are on show, in 3D/video
 
     def __init__(
         self, model: SessionModel, adapter: ViewerAdapter, deliver: Deliver, settings: SettingsStore
@@ -229,7 +236,8 @@ class Session:
         Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         if self.model.task is Task.VIDEO:
-            return self.propagation.start()
+            seed = self._find_chosen()
+            return self.propagation.start() if seed is None else self.follow(seed)
         self.note_edits()
         if self.model.why_not.run:
             raise PromptError(self.model.why_not.run)
@@ -338,22 +346,24 @@ class Session:
     def choose_candidate(self, step: int) -> None:
         """Put another mask that the click may mean in the place of its object.
 
-        It is a step that can be taken back; clicks that follow correct the mask that was chosen.
+        It is a step that can be taken back; clicks that follow correct the mask that was chosen. In
+        3D/video the masks of the only click are looked for first, and a start follows the one on
+        show.
 
         ``step``: 1 for the next larger one, -1 for the next smaller one.
         Raises PromptError if there is no preview, or its prompts have one meaning only.
         """
         self.note_edits()
+        if self.model.task is Task.VIDEO and self._find_chosen() is None:
+            self._find_candidates()
+            return
         preview, seed = self.shown_preview(), self._undo.current.seed
         refined = seed is not None and seed.slot == preview.slot
         clicked = preview.made_by(PromptKind.POINTS)
         id_ = seed.record.id if refined and seed is not None else max(clicked, default=1)
         ordered, at = list_candidates(preview.segmentation, id_)
         if not ordered:
-            raise PromptError(
-                "There is no smaller or larger mask to choose: only a single click has some.",
-                "Click once on an object.",
-            )
+            raise PromptError(*_NO_CANDIDATES)
         word, chosen = "smaller" if step < 0 else "larger", at + step
         if not 0 <= chosen < len(ordered):
             self._say(f"{at + 1} of {len(ordered)}: there is no {word} one.")
@@ -367,6 +377,33 @@ class Session:
         self._undo.push(replace(self._undo.current, previews=previews, seed=seed))
         self.model.previews = previews
         self._say(f"{chosen + 1} of {len(ordered)}, {word}: the masks that the click may mean.")
+
+    def _find_candidates(self) -> None:
+        """Show the masks that the only click on a stack may mean."""
+        model = self.model
+        if model.why_not.run:
+            raise PromptError(model.why_not.run)
+        if (model.tool, model.prompts.positive, model.prompts.negative) != (Tool.POINTS, 1, 0):
+            raise PromptError(*_NO_CANDIDATES)
+        job = self._segment_run.run(live=False)
+
+        def tell(state: JobState) -> None:
+            if state is JobState.DONE:
+                self._clicked = self._undo.current.prompts
+                if self._find_chosen() is not None:
+                    self._say(_STACK_CANDIDATES)
+
+        job.finished.connect(tell)
+
+    def _find_chosen(self) -> StackSeed | None:
+        """Return the object on show of the masks that the only click on a stack may mean."""
+        preview = self.model.preview
+        if preview is None or self._undo.current.prompts is not self._clicked:
+            return None
+        found = preview.segmentation
+        if not found.candidates or len(found.objects) != 1:
+            return None
+        return StackSeed(preview.target, found.objects[0], preview)
 
     def follow(self, seed: StackSeed) -> Job:
         """Follow an object of one slice through its stack: the task is 3D/video then.
