@@ -31,11 +31,25 @@ def test_status_progress_and_cancel_stay_in_sight(open_window, discs, gate, mode
     gate.opened.set()
 
 
+def look_for_main_actions(user, moment):
+    """Look, at three widths, whether the four main actions of 3D/video are whole in sight."""
+    for width in (320, 360, 500):
+        user.window.resizeDocks([user.dock], [width], Qt.Orientation.Horizontal)
+        user.settle()
+        if folder := os.environ.get("SAM3_PICTURES"):
+            user.window.grab().save(f"{folder}/simple_3d_{moment}_{width}.png")
+        for name in ("new_object", "run_preview", "propagate_existing", "save_now"):
+            button = user.button(name)
+            assert button.isVisible(), (name, moment, width)
+            assert button.visibleRegion().boundingRect() == button.rect(), (name, moment, width)
+
+
 def test_3d_in_simple_fits_a_small_screen(open_window, discs):
     """To name an object, start, correct and save takes no scrolling on 1366 x 768 pixels."""
     user = open_window(np.stack([discs] * 4))
     user.window.resize(1366, 768)
     user.choose("3d_video_propagation")
+    look_for_main_actions(user, "at the start")
     user.look_at_all()
     image = user.viewer.layers["image"]
     user.viewer.dims.set_current_step(0, 1)
@@ -45,14 +59,7 @@ def test_3d_in_simple_fits_a_small_screen(open_window, discs):
     user.click_at(image, (1, 85, 110))
     user.run()
     assert user.status.startswith("✓ Propagated: 2 objects on 4 frames")
-    for width in (320, 360, 500):
-        user.window.resizeDocks([user.dock], [width], Qt.Orientation.Horizontal)
-        user.settle()
-        if folder := os.environ.get("SAM3_PICTURES"):
-            user.window.grab().save(f"{folder}/simple_3d_{width}.png")
-        for name in ("new_object", "run_preview", "propagate_existing", "save_now"):
-            button = user.button(name)
-            assert button.visibleRegion().boundingRect() == button.rect(), (name, width)
+    look_for_main_actions(user, "propagated")
 
 
 @pytest.mark.parametrize("mode", ["simple", "advanced"])

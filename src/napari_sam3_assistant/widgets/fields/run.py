@@ -169,7 +169,8 @@ class RunControls(QWidget):
         row = layout.getItemPosition(layout.indexOf(self._accept_all))[0]
         self._place(self._accept_all, row, 0)  # half: a box stands beside it
         # They take what was found or done; nine grey buttons are no start.
-        self._later = (undo, redo, save_now, at_accept, save, to_file, clear)
+        self._later = (undo, redo, save, to_file, clear)
+        self._saves = (save_now, at_accept)
         for button in (undo, redo, accept, self._accept_all, refine, self._follow, save):
             bind_enabled(model, button.objectName(), button)
         bind_enabled(model, "clear", clear)
@@ -227,6 +228,9 @@ class RunControls(QWidget):
         begun, task, stack = state
         for widget in self._later:
             widget.setVisible(begun)
+        # One of the four main actions of 3D/video, in its place from the start.
+        for save in self._saves:
+            save.setVisible(begun or task is Task.VIDEO)
         # They are about the plane on show; a propagation has Remove Object and its prompts.
         for button in self._of_planes:
             button.setVisible(begun and task is not Task.VIDEO)
