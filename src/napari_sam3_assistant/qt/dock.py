@@ -9,7 +9,8 @@ from napari import current_viewer  # noqa: TID251 (the one place that may ask, s
 from napari.utils.events import EventedModel
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QObject, QSettings, Qt, Signal
-from qtpy.QtWidgets import QDockWidget, QWidget
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from napari_sam3_assistant.qt.bind import call_when_destroyed, release_of
 
@@ -57,19 +58,46 @@ class Dock(QWidget):
 
         show_focus()
         viewer.events.theme.connect(show_focus)
-        self._stop_focus = release_of(
-            viewer, show_focus, lambda known: known.events.theme.disconnect
+
+        def free_in_own_context(_: object = None) -> None:
+            dock = me()
+            if dock is not None:
+                dock.make_canvas_current()
+
+        viewer.layers.events.removing.connect(free_in_own_context)
+        self._stop_following = (
+            release_of(viewer, show_focus, lambda known: known.events.theme.disconnect),
+            release_of(
+                viewer,
+                free_in_own_context,
+                lambda known: known.layers.events.removing.disconnect,
+            ),
         )
+
+    def make_canvas_current(self) -> None:
+        """Have napari free what a layer has in OpenGL in the canvas's own context.
+
+        napari 0.9 does so at once, outside of a draw, in whichever context is current. In another
+        one, such as Qt's of the whole window, the canvas still refers to the buffers that are
+        gone, and Mesa's software renderer ends the process at the next draw
+        (napari/napari#8471).
+        """
+        holder: QWidget | None = self
+        while holder is not None and not isinstance(holder, QMainWindow):
+            holder = holder.parentWidget()
+        canvas = None if holder is None else holder.findChild(QOpenGLWidget)
+        if canvas is not None and canvas.isValid():
+            canvas.makeCurrent()
 
     def end_with(self, *releases: Callable[[], None]) -> None:
         """Call functions once, in order, whichever way the widget goes.
 
         ``*releases``: called when it is taken out of its dock, destroyed by Qt, or forgotten.
         """
-        stop_focus = self._stop_focus
+        stop_following = self._stop_following
 
         def release() -> None:
-            for one in (stop_focus, *releases):
+            for one in (*stop_following, *releases):
                 one()
 
         self._leave = leave = weakref.finalize(self, release)
