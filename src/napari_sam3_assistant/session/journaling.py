@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import platformdirs
 import zarr
-from psygnal import Signal
 
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.io.session_folder import (
@@ -133,11 +132,7 @@ class Journaling:
         Bytes that were appended so far.
     retry_s : float
         Seconds after which it is tried again where it could not be written.
-    adopted : Signal
-        Tells that a journal of an earlier start goes on as this one.
     """
-
-    adopted = Signal(object)
 
     def __init__(
         self, services: Services, storing: Storing, opening: Opening, deliver: Deliver
@@ -258,7 +253,6 @@ class Journaling:
             if self.folder is not None and self.folder != folder:
                 remove_session(self.folder)
             self.folder = folder
-            self.adopted.emit(folder)
         self.mark()
         self.tick()
         self._clean = self.storing.folder == folder

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 _Measured = tuple["StitchedObject", int, float, float]
 """An object on a slice, which is kept so that its identity is, its area, and y and x."""
+_PAUSE_S = 0.3
+"""So long nothing changes before napari builds the layer of accepted tracks anew."""
 
 
 class TrackCorrections:
@@ -295,19 +297,15 @@ class AcceptedTracks:
     They are measured slice by slice, on a worker of its own. Who changes the pixels of an object
     gives it another record, and only then is it measured again.
 
-    ``pause``: for how many seconds nothing changes before napari builds the layer anew.
-
     Attributes
     ----------
     job : Job or None
         The latest measurement.
     """
 
-    def __init__(
-        self, services: Services, results: Results, deliver: Deliver, pause: float = 0.3
-    ) -> None:
+    def __init__(self, services: Services, results: Results, deliver: Deliver) -> None:
         self._model, self._adapter, self._results = services.model, services.adapter, results
-        self._runner, self._pause = JobRunner(deliver), pause
+        self._runner = JobRunner(deliver)
         self.job: Job | None = None
         self._changed = threading.Event()
         self._measured: dict[int, _Measured] = {}  # by the identity of the record
@@ -377,7 +375,7 @@ class AcceptedTracks:
         changed: threading.Event,
         reporter: Reporter,
     ) -> Iterator[dict[int, _Measured]]:
-        changed.wait(self._pause)
+        changed.wait(_PAUSE_S)
         for plane, objects in planes:
             reporter.check()
             found = measure_centroids(plane, {one.id: one.region for one in objects}, reporter)
