@@ -11,7 +11,6 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 os.environ["NAPARI_CONFIG"] = ""  # napari's settings are neither read nor written
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="napari-sam3-benchmark-")  # nor ours
@@ -42,7 +41,6 @@ class Hands(Person):
         tifffile.imwrite(folder / "coins.tif", coins())
         self.viewer = napari.Viewer()
         self.viewer.open(folder / "coins.tif", plugin="napari")
-        self.qtbot = SimpleNamespace(wait=QTest.qWait)
         dock, self.widget = self.viewer.window.add_plugin_dock_widget(
             "napari-sam3-assistant", "SAM3 Assistant"
         )

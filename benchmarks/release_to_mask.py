@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 os.environ["NAPARI_CONFIG"] = ""  # napari's settings are neither read nor written
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="napari-sam3-benchmark-")  # nor ours
@@ -39,7 +38,6 @@ class Clicker(Person):
     def __init__(self, image, folder):
         self.viewer = napari.Viewer()
         self.viewer.add_image(image, name="discs")
-        self.qtbot = SimpleNamespace(wait=QTest.qWait)
         dock, self.widget = self.viewer.window.add_plugin_dock_widget(
             "napari-sam3-assistant", "SAM3 Assistant"
         )

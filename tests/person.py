@@ -1,7 +1,7 @@
 """Hands and eyes: somebody who sees a window of napari, moves the mouse and types."""
 
 import numpy as np
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtCore import QDeadlineTimer, QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtTest import QTest
@@ -11,7 +11,14 @@ LEFT = Qt.MouseButton.LeftButton
 
 
 class Person:
-    """What all who work in a window can do; has `viewer`, `qtbot`, `widget` and `window`."""
+    """What all who work in a window can do; has `viewer`, `widget` and `window`."""
+
+    def wait_till(self, is_so):
+        """Wait as long as the slowest machine takes; tools do so without pytest's `qtbot`."""
+        deadline = QDeadlineTimer(240_000)
+        while not is_so():
+            assert not deadline.hasExpired()
+            QTest.qWait(10)
 
     def settle(self):
         """Let Qt do all that it has put off."""
@@ -33,18 +40,17 @@ class Person:
             self.pick(name)
             return
         # Everybody waits until a button can be pressed.
-        self.qtbot.waitUntil(lambda: self.button(name).isEnabled(), timeout=240_000)
+        self.wait_till(lambda: self.button(name).isEnabled())
         QTest.mouseClick(self.button(name), LEFT)
 
     def pick(self, name, menu_button="engine_menu"):
         """Click on an entry of a button's menu."""
         menu = self.button(menu_button).menu()
         self.click(menu_button)
-        while not menu.isVisible():
-            self.qtbot.wait(10)
+        self.wait_till(menu.isVisible)
         entry = next((one for one in menu.actions() if one.objectName() == name), None)
         assert entry is not None, f"there is no {name}"
-        self.qtbot.waitUntil(entry.isEnabled, timeout=240_000)
+        self.wait_till(entry.isEnabled)
         QTest.mouseClick(menu, LEFT, pos=menu.actionGeometry(entry).center())
 
     # -- the canvas -----------------------------------------------------------------------
@@ -111,7 +117,7 @@ class Person:
         )
         QApplication.sendEvent(canvas, event)
         # No hand is faster: vispy drops what comes within 10 ms, napari puts it off for 5 ms.
-        self.qtbot.wait(20)
+        QTest.qWait(20)
 
     def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
         self.canvas.setFocus()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from demo_gui import Demo, wait_until
@@ -42,9 +41,6 @@ class User(Person):
         self.viewer: Any = demo.viewer
         self.widget: Any = demo.widget
         self.window: Any = demo.dock.window()
-        self.qtbot = SimpleNamespace(
-            wait=QTest.qWait, waitUntil=lambda done, timeout: wait_until(done)
-        )
         self.window.resize(width, height)
         self.window.show()
         QTest.qWait(500)
