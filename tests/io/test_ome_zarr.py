@@ -82,6 +82,22 @@ def test_axes_of_older_versions(tmp_path, axes, data, labels):
     assert read_image(tmp_path / "a.zarr").axis_labels == labels
 
 
+def test_the_largest_level_is_the_image_wherever_it_stands(tmp_path):
+    group = made_group(tmp_path / "a.zarr")
+    add(group, "half", STACK[:, ::2, ::2])
+    add(group, "whole", STACK)
+    levels = [
+        {"path": path, "coordinateTransformations": [{"type": "scale", "scale": [1, size, size]}]}
+        for path, size in [("half", 0.5), ("whole", 0.25)]
+    ]
+    group.attrs["multiscales"] = [{"datasets": levels, "axes": CYX, "version": "0.4"}]
+
+    loaded = read_image(tmp_path / "a.zarr")
+
+    assert [level.shape for level in loaded.levels] == [(2, 12, 16), (2, 6, 8)]
+    assert [axis.scale for axis in loaded.axes] == [1, 0.25, 0.25]
+
+
 def test_the_first_image_of_bioformats2raw(tmp_path):
     group = made_group(tmp_path / "a.zarr", 2)
     group.attrs["bioformats2raw.layout"] = 3

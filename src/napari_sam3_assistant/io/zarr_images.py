@@ -6,6 +6,7 @@ Specification: https://ngff.openmicroscopy.org
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -163,13 +164,19 @@ def _ome_attributes(group: Untyped) -> Mapping[str, Any]:
 
 
 def _read_multiscale(group: Untyped, image: Mapping[str, Any]) -> LoadedImage:
-    level = image["datasets"][0]
-    array = group[level["path"]]
+    pyramid = [
+        (level, group[level["path"]])
+        for number, level in enumerate(image["datasets"])
+        if number == 0 or level["path"] in group
+    ]
+    # The specification asks for the largest first, and not every writer knows.
+    pyramid.sort(key=lambda pair: math.prod(pair[1].shape), reverse=True)
+    level, array = pyramid[0]
+    smaller = tuple(other for _, other in pyramid[1:])
     told = [
         axis if isinstance(axis, dict) else {"name": axis}
         for axis in image.get("axes", _AXES_BEFORE_0_3)
     ]
-    smaller = tuple(group[one["path"]] for one in image["datasets"][1:] if one["path"] in group)
     for one in (array, *smaller):
         _check_codecs(one)
     if len(told) != array.ndim:
