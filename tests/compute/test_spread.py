@@ -58,6 +58,8 @@ def cluster():
 
 @pytest.fixture
 def engine(cluster):
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=240)  # a test before may have killed one
     with api.open_engine(compute=cluster.scheduler_address) as opened:
         yield opened
 
