@@ -18,6 +18,7 @@ from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.viewer.file_backed_layers import LazyPlane
 from napari_sam3_assistant.viewer.geometry import file_axes, pixel_size
+from saved_sessions import wait_idle
 
 # napari's own remark where a plane leans into the stack.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
@@ -274,9 +275,8 @@ def test_save_and_clean_says_what_files_can_not_hold(binding, found, tmp_path):
     found(scale=(-0.5, 0.5))
     binding.model.output_folder, binding.model.output_name = str(tmp_path), "a"
 
-    job = binding.session.cleaning.save()
-
-    assert job.wait(240)
+    assert binding.session.cleaning.save().wait(240)
+    wait_idle(binding)  # it is told when the model is unloaded
     assert "flipped" in binding.model.message.text
     size, units, first, note = of_tiff(tmp_path / "a.tif", "yx")
     assert (size, units, first) == ([0.5, 0.5], ["µm", "µm"], None)
