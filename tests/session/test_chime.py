@@ -103,3 +103,14 @@ def test_not_unless_it_is_wanted_and_that_is_remembered(bell):
     bell.model.sound = False
     bell.run(100)
     assert bell.rings == 0
+
+
+def test_what_became_of_a_job_is_told_before_nothing_runs(bell):
+    told = []
+    bell.model.events.running.connect(
+        lambda running: running or told.append(bell.model.message.text)
+    )
+    bell.run(1, fails=True)
+    bell.run(1, during=lambda job: job.cancel())
+
+    assert told == ["It broke. Mend it.", "Cancelled."]

@@ -106,15 +106,16 @@ class Running:
         if job is not self.current:
             return
         self.current = None
+        done = state is JobState.DONE
+        # Whoever sees that nothing runs finds there why; of one that writes he who started it says.
+        if not done and not job.writes:
+            failed = job.error is not None
+            self._model.message = Message(str(job.error), Level.ERROR) if failed else _CANCELLED
         self._model.running = False
         self._model.progress = None
         # Neither for a job that was cancelled, nor for one that failed: the sound says "ready".
-        if state is JobState.DONE:
-            if self._model.sound and self._clock() - self._began > LONG_S:
-                self.chime.emit()
-        elif not job.writes:  # whoever starts one that does says himself what became of it
-            failed = job.error is not None
-            self._model.message = Message(str(job.error), Level.ERROR) if failed else _CANCELLED
+        if done and self._model.sound and self._clock() - self._began > LONG_S:
+            self.chime.emit()
         self.idle.emit()
 
 
