@@ -15,7 +15,8 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.tracks import TrackSeed
-from napari_sam3_assistant.engines.sam3_transformers import ENTRY, video
+from napari_sam3_assistant.engines.sam3_transformers import ENTRY
+from napari_sam3_assistant.engines.sam3_transformers import engine as sam3_engine
 
 REPORTER = NullReporter()
 FEW = 8
@@ -188,13 +189,13 @@ def compare_phrases(video_checkpoint, frames, monkeypatch, start, way):
                 )
 
     answers = {}
-    follow = video.FollowedPhrases.follow
+    follow = sam3_engine.FollowedPhrases.follow
 
     def note(phrases, model, pixels, frame, *, reverse):
         answers[frame] = follow(phrases, model, pixels, frame, reverse=reverse)
         return answers[frame]
 
-    monkeypatch.setattr(video.FollowedPhrases, "follow", note)
+    monkeypatch.setattr(sam3_engine.FollowedPhrases, "follow", note)
     # Ours does without, and asks nobody for it.
     monkeypatch.setattr(modeling_sam3_video, "cv_utils_kernel", None)
     monkeypatch.setattr(modeling_sam3_video, "_load_cv_utils_kernel_once", lambda: None)
