@@ -102,7 +102,6 @@ def only_image(
     series: int | None,
     *,
     rgb: bool | None,
-    smaller: tuple[LazyArray, ...] = (),
 ) -> LoadedImage:
     """Return the one image of a file.
 
@@ -116,8 +115,6 @@ def only_image(
         The user's choice.
     rgb : bool or None
         Whether the last axis holds colours; None where that is not known.
-    smaller : tuple of array-like
-        The smaller levels.
 
     Raises
     ------
@@ -129,7 +126,7 @@ def only_image(
     known = tuple(axis for axis in axes if isinstance(axis, Axis))
     if not known:
         known = make_axes(data.shape, names=[str(name) for name in axes])
-    return LoadedImage(data, known, rgb, choices=choices, smaller=smaller)
+    return LoadedImage(data, known, rgb, choices=choices)
 
 
 def check_memory(shape: Sequence[int], dtype: npt.DTypeLike) -> None:

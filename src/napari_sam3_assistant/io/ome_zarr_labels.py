@@ -48,15 +48,10 @@ SMALLEST_LEVEL = 64
 """Levels are added while the shorter side of the next one is at least this long."""
 _VERSIONS = {2: "0.4", 3: "0.5"}
 _KINDS = {"t": "time", "c": "channel"}
+_DTYPE = "uint32"
 
 
-def create_ome_zarr(
-    path: Path,
-    axes: Axes,
-    dtype: str = "uint32",
-    *,
-    called: Path | None = None,
-) -> Untyped:
+def create_ome_zarr(path: Path, axes: Axes, *, called: Path | None = None) -> Untyped:
     """Make an OME-Zarr image of zeros with one level, and return that level to write to.
 
     Parameters
@@ -65,8 +60,6 @@ def create_ome_zarr(
         Its folder; replaced if it exists.
     axes : tuple of Axis
         Rows and columns last.
-    dtype : str
-        Type of the labels.
     called : Path, optional
         The name that the user knows it by, where it is a draft.
 
@@ -81,7 +74,7 @@ def create_ome_zarr(
         If it can't be written.
     """
     with explain_os_errors(called or path):
-        return _create(path, axes, dtype)[1]
+        return _create(path, axes, _DTYPE)[1]
 
 
 def _create(path: Path, axes: Axes, dtype: str, zarr_format: Literal[2, 3] = 2) -> tuple[Any, Any]:
@@ -97,13 +90,7 @@ def _shape_of_axes(axes: Axes) -> tuple[int, ...]:
     return tuple(axis.length for axis in axes)
 
 
-def create_pyramid(
-    path: Path,
-    axes: Axes,
-    dtype: str = "uint32",
-    *,
-    called: Path | None = None,
-) -> tuple[Any, ...]:
+def create_pyramid(path: Path, axes: Axes, *, called: Path | None = None) -> tuple[Any, ...]:
     """Make an OME-Zarr image of zeros with all its levels, and return them, the largest first.
 
     It is for labels that are written piece by piece: a chunk that is written is not looked
@@ -111,7 +98,7 @@ def create_pyramid(
 
     Parameters
     ----------
-    path, axes, dtype, called
+    path, axes, called
         As :func:`create_ome_zarr` takes them.
 
     Returns
@@ -130,7 +117,7 @@ def create_pyramid(
         shape = _shape_of_axes(named)
         levels = []
         for number in range(count_levels(shape)):
-            levels.append(_add_level(group, number, shape, named, dtype, empty_chunks=True))
+            levels.append(_add_level(group, number, shape, named, _DTYPE, empty_chunks=True))
             shape = _halve_shape(shape)
         _write_metadata(group, named, len(levels))
     return tuple(levels)

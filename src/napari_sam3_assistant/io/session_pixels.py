@@ -254,8 +254,8 @@ def _read_with_plugin(place: Path, plugin: str) -> list[tuple[AnyArray, ...]]:
     return found
 
 
-def open_zarr(entry: Mapping[str, Any], *, writable: bool) -> tuple[Any, ...]:
-    """Open the arrays of zarr that a session refers to; no values are read.
+def open_zarr(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Open the arrays of zarr that a session refers to, to write to them; no values are read.
 
     Raises
     ------
@@ -272,7 +272,7 @@ def open_zarr(entry: Mapping[str, Any], *, writable: bool) -> tuple[Any, ...]:
         wrong = f"The labels {place} can't be used"
         check_codecs(place, wrong)
         with map_read_errors(wrong, "Check whether they were moved or removed."):
-            array: Any = zarr.open_array(str(place), mode="r+" if writable else "r")
+            array: Any = zarr.open_array(str(place), mode="r+")
         shape, kind = check_shape(about["shape"]), check_kind(about["dtype"])
         if array.shape != shape or array.dtype != kind:
             raise SessionError(f"{wrong}: they are others now.", "Choose another copy.")

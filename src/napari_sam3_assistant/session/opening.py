@@ -477,7 +477,7 @@ def _open_pixels(
             loaded.problems.append(note)
         return levels
     if kind == "zarr":
-        return open_zarr(entry, writable=True)
+        return open_zarr(entry)
     if kind == "inline":
         return (unpack_array(entry["array"]),)
     if kind == "lost":

@@ -182,7 +182,7 @@ def box_shape(box: Box) -> tuple[int, ...]:
     return tuple(side.stop - side.start for side in box)
 
 
-BLOCK_PIXELS = 1 << 22
+_BLOCK_PIXELS = 1 << 22
 
 
 def union_box(boxes: Iterable[Box]) -> Box:
@@ -229,7 +229,7 @@ def localise_box(box: Box, outer: Box) -> Box:
     )
 
 
-def split_blocks(labels: AnyArray, box: Box, pixels: int = BLOCK_PIXELS) -> list[Box]:
+def split_blocks(labels: AnyArray, box: Box) -> list[Box]:
     """Return boxes that cover a box, each of whole chunks of the array where it has chunks.
 
     Parameters
@@ -238,8 +238,11 @@ def split_blocks(labels: AnyArray, box: Box, pixels: int = BLOCK_PIXELS) -> list
         In memory, or lazy with ``chunks`` (zarr, dask).
     box : tuple of slice
         What to cover.
-    pixels : int
-        How many pixels a block may have; a single chunk may have more.
+
+    Returns
+    -------
+    list of tuple of slice
+        Of at most 2^22 pixels each; a single chunk may have more.
     """
     sides = _chunk_sides(labels)
     size = [side if sides else 1 for side in sides or box_shape(box)]
@@ -247,7 +250,7 @@ def split_blocks(labels: AnyArray, box: Box, pixels: int = BLOCK_PIXELS) -> list
     # Grow along the last axis first: that is how the pixels lie.
     for axis in reversed(range(len(size))):
         others = int(np.prod([s for k, s in enumerate(size) if k != axis], dtype=np.int64))
-        room = max(1, pixels // max(1, others * size[axis]))
+        room = max(1, _BLOCK_PIXELS // max(1, others * size[axis]))
         size[axis] = max(1, min(size[axis] * room, whole_[axis]))
     return list(_grid(box, size))
 

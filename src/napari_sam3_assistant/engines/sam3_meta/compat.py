@@ -50,12 +50,9 @@ def import_model_builder(patches: Patches) -> Untyped:
     (``model_builder.py:50``), and needs Triton (``edt.py:6``); later code also needs
     ``pkg_resources``. None of that is left behind.
     """
-    import torch
-
     with ExitStack() as stack:
         stack.enter_context(silence_warnings())
-        stack.enter_context(restore_attribute(torch.backends.cuda.matmul, "allow_tf32"))
-        stack.enter_context(restore_attribute(torch.backends.cudnn, "allow_tf32"))
+        stack.enter_context(restore_tf32())
         stack.enter_context(_edt_module(needed=patches.distance))
         stack.enter_context(_pkg_resources_module())
         try:
@@ -81,13 +78,17 @@ def silence_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def restore_attribute(owner: Untyped, name: str) -> Iterator[None]:
-    """Put an attribute back to what it was when the block ends."""
-    before = getattr(owner, name)
+def restore_tf32() -> Iterator[None]:
+    """Put TensorFloat-32 back to what it was for the whole process when the block ends."""
+    import torch
+
+    places: tuple[Untyped, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [place.allow_tf32 for place in places]
     try:
         yield
     finally:
-        setattr(owner, name, before)
+        for place, allowed in zip(places, before, strict=True):
+            place.allow_tf32 = allowed
 
 
 @contextmanager

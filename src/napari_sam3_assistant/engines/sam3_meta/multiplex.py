@@ -424,8 +424,7 @@ def import_builder(patches: Patches) -> Untyped:
         )
     with ExitStack() as stack:
         stack.enter_context(compat.silence_warnings())
-        stack.enter_context(compat.restore_attribute(torch.backends.cuda.matmul, "allow_tf32"))
-        stack.enter_context(compat.restore_attribute(torch.backends.cudnn, "allow_tf32"))
+        stack.enter_context(compat.restore_tf32())
         if not torch.cuda.is_available():
             stack.enter_context(replace_attribute(torch.cuda, "get_device_properties", _no_gpu))
         importlib.import_module(_TRACKING)
@@ -449,8 +448,7 @@ def build_model(builder: Untyped, bpe_path: Path, device: str) -> Untyped:
     with ExitStack() as stack:
         stack.enter_context(compat.silence_warnings())
         stack.enter_context(compat.redirect_cuda(device))
-        stack.enter_context(compat.restore_attribute(torch.backends.cuda.matmul, "allow_tf32"))
-        stack.enter_context(compat.restore_attribute(torch.backends.cudnn, "allow_tf32"))
+        stack.enter_context(compat.restore_tf32())
         stack.enter_context(redirect_stdout(io.StringIO()))
         empty = Path(stack.enter_context(TemporaryDirectory())) / "empty.pt"
         torch.save({"model": {}}, empty)
