@@ -9,10 +9,8 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PointPrompt
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.video_objects import (
-    forget_conditions,
-    stored_bytes,
-)
+from napari_sam3_assistant.engines.sam3_meta.video_objects import forget_conditions
+from stored_memory import stored_bytes_of_states
 
 Movie, go, mask, pixels = (
     video_contract.Movie,
@@ -87,7 +85,7 @@ def test_memory_stays_flat(start, quick_encoder):
     stored, records = [], []
 
     for _ in track.propagate(range(42), REPORTER):
-        stored.append(stored_bytes([state]))
+        stored.append(stored_bytes_of_states([state]))
         records.append(sum(map(len, state["output_dict"].values())))
         assert len(track._features) == 1  # noqa: SLF001
 
@@ -117,7 +115,7 @@ def test_memory_of_phrases_stays_flat(start, quick_encoder, eager):
         assert not any(value is not None for value in inputs)
         sizes.append(
             (
-                stored_bytes(state["tracker_inference_states"]),
+                stored_bytes_of_states(state["tracker_inference_states"]),
                 len(metadata["obj_id_to_tracker_score_frame_wise"]),
                 len(ranked["suppressed_obj_ids"]),
                 sum(isinstance(key, int) for key in state["feature_cache"]),

@@ -20,8 +20,8 @@ from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_meta import ENTRY, compat, loading, multiplex
-from napari_sam3_assistant.engines.sam3_meta.video_objects import stored_bytes
 from napari_sam3_assistant.errors import EngineNotInstalled, JobCancelled
+from stored_memory import stored_bytes_of_states
 
 pytest.importorskip("torch")
 REPORTER = NullReporter()
@@ -245,7 +245,7 @@ def test_memory_stays_flat(start):
     track = start(Movie(50), TrackSeed(0, 1, points=CLICKS))
     sizes = []
     for _ in track.propagate(range(50), REPORTER):
-        sizes.append(stored_bytes(track._session.state["sam2_inference_states"]))  # noqa: SLF001
+        sizes.append(stored_bytes_of_states(track._session.state["sam2_inference_states"]))  # noqa: SLF001
         assert len(track._session.state["cached_frame_outputs"]) <= 50  # noqa: SLF001
     assert len(set(sizes[36:])) == 1
 

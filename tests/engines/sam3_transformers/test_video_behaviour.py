@@ -7,7 +7,7 @@ import pytest
 from contracts import video as video_contract
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.tracks import TrackSeed
-from napari_sam3_assistant.engines.sam_transformers.video_objects import stored_bytes
+from stored_memory import stored_bytes
 
 Movie, go, mask, pixels = (
     video_contract.Movie,
@@ -65,7 +65,7 @@ def test_memory_stays_flat_over_many_frames(start, quick_encoder):
     stored, records = [], []
 
     for found in track.propagate(range(150), REPORTER):
-        stored.append(stored_bytes([followed.outputs]))
+        stored.append(stored_bytes(followed.outputs))
         records.append(sum(map(len, followed.outputs.values())))
         if found.frame == 120:
             assert pixels(found)[1].any()

@@ -27,9 +27,9 @@ from napari_sam3_assistant.core.tracks import Span, TrackSeed
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.sam_transformers import ENTRY
 from napari_sam3_assistant.engines.sam_transformers.image import encoder_layers
-from napari_sam3_assistant.engines.sam_transformers.video_objects import stored_bytes
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 from napari_sam3_assistant.workflows.track import Tracking
+from stored_memory import stored_bytes
 
 Movie, start, movie = video_contract.Movie, video_contract.start, video_contract.movie
 
@@ -160,7 +160,7 @@ def test_memory_stays_flat(start, video_engine, monkeypatch):
     track = start(Movie(80), TrackSeed(0, 1, mask=MaskPrompt.from_plane(painted())))
     followed, stored = track._objects[1], []  # noqa: SLF001 - what it stores is what is shown
     for _ in track.propagate(range(80), REPORTER):
-        stored.append(stored_bytes([followed.outputs]))
+        stored.append(stored_bytes(followed.outputs))
 
     assert len(set(stored[40:])) == 1
 

@@ -308,16 +308,6 @@ def forget_conditions(tracker: Untyped, state: dict[str, Any]) -> None:
         compat_video.forget_prompt(tracker, state, frame)
 
 
-def stored_bytes(states: Iterable[dict[str, Any]]) -> int:
-    """Return the memory that the outputs of some states take, shared tensors once."""
-    storages = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
-        for state in states
-        for tensor in _tensors(state)
-    }
-    return sum(storages.values())
-
-
 def _other_states(state: dict[str, Any]) -> dict[int, dict[str, Any]]:
     others: dict[int, dict[str, Any]] = state["output_dict"]["non_cond_frame_outputs"]
     return others
@@ -355,14 +345,3 @@ def _make_bare(state: dict[str, Any], frame: int) -> None:
 def _forget(state: dict[str, Any], frame: int) -> None:
     for outputs in (state["output_dict"], *state["output_dict_per_obj"].values()):
         outputs["non_cond_frame_outputs"].pop(frame, None)
-
-
-def _tensors(state: dict[str, Any]) -> Iterator[torch.Tensor]:
-    for outputs in (state["output_dict"], *state["output_dict_per_obj"].values()):
-        for records in outputs.values():
-            for record in records.values():
-                for value in record.values():
-                    if hasattr(value, "untyped_storage"):
-                        yield value
-                    elif isinstance(value, list):
-                        yield from value

@@ -22,7 +22,7 @@ from napari_sam3_assistant.engines.sam3.mask_decoder import xyxy
 from napari_sam3_assistant.engines.sam3.track import SavedFrames, TrackedPrompts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection
 
     import torch
 
@@ -332,19 +332,3 @@ class Memory:
         if features.untyped_storage().nbytes() > features.nbytes:
             features = features.clone()
         record["maskmem_features"] = features
-
-
-def stored_bytes(outputs: Iterable[Outputs]) -> int:
-    """Return the memory that the tensors of some objects' outputs take, shared ones once."""
-    storages = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
-        for one in outputs
-        for tensor in _tensors(one)
-    }
-    return sum(storages.values())
-
-
-def _tensors(outputs: Outputs) -> Iterator[torch.Tensor]:
-    for records in outputs.values():
-        for record in records.values():
-            yield from record.values()
