@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_sam3_assistant import api
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from napari_sam3_assistant.api import FolderRow, ObjectRecord, StitchedObject
+    from napari_sam3_assistant.api import (
+        FolderRow,
+        ObjectRecord,
+        PrecomputedRow,
+        ScanResult,
+        Segmentation,
+        StitchedObject,
+    )
     from napari_sam3_assistant.core.progress import Progress
 
 
@@ -70,13 +78,21 @@ class Answer(AbstractContextManager["Answer"]):
         self._facts["files"].append(str(path))
         self.say(str(path))
 
-    def found(self, number: int, where: str, seconds: float, engine: str) -> None:
-        """Print how many objects were found, where (such as `` in 4 tiles``) and in what time."""
+    def row(self, line: str, row: FolderRow | PrecomputedRow) -> None:
+        """Print what became of an image of a folder."""
+        self._facts.setdefault("rows", []).append(asdict(row))
+        self.say(line)
+
+    def found(self, result: Segmentation | ScanResult, where: str, seconds: float) -> None:
+        """Print how many objects were found, where (such as `` in 4 tiles``), and what to know."""
+        number, engine = len(result.objects), result.engine.title
         objects = f"{number} {plural_of(number, 'object')}{where}"
         self.say(
             f"{objects} {seconds:.2f} s ({engine})",
             objects=number, seconds=round(seconds, 3), engine=engine,
         )  # fmt: skip
+        for note in result.notes:
+            self.note(note)
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +117,15 @@ def write_objects(
         ),
     )
     answer.file(path)
+
+
+def add_pattern(parser: argparse.ArgumentParser) -> None:
+    """Add which files of a folder are meant."""
+    parser.add_argument(
+        "--pattern",
+        default="*",
+        help="which files, as '*.tif', or '**/*' for all folders below (default: %(default)s)",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import (
@@ -17,6 +16,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_json,
     add_look,
     add_output,
+    add_pattern,
     add_precision,
     chosen_engine,
     everything_argument,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from napari_sam3_assistant.api import FolderRow, PrecomputedRow
+    from napari_sam3_assistant.api import PrecomputedRow
 
 
 def add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,11 +52,7 @@ def add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "source", type=parse_path, metavar="IN", help="folder of the images, or a plate"
     )
     parser.add_argument("output", type=parse_path, metavar="OUT", help="folder for the labels")
-    parser.add_argument(
-        "--pattern",
-        default="*",
-        help="which files, as '*.tif', or '**/*' for all folders below (default: %(default)s)",
-    )
+    add_pattern(parser)
     parser.add_argument(
         "--format",
         default="tif",
@@ -84,12 +80,6 @@ def run_batch(chosen: argparse.Namespace) -> int:
     """Segment the images of the folder; returns 1 if one failed."""
     look = look_arguments(chosen)
     with Answer(chosen) as answer:
-        told: list[dict[str, Any]] = []
-
-        def tell(row: FolderRow) -> None:
-            told.append(asdict(row))
-            answer.say(explain_row(row), rows=told)
-
         with TerminalReporter() as reporter, chosen_engine(chosen) as engine:
             rows = api.segment_folder(
                 chosen.source,
@@ -102,7 +92,7 @@ def run_batch(chosen: argparse.Namespace) -> int:
                 pattern=chosen.pattern,
                 ending=f".{chosen.format}",
                 reporter=reporter,
-                on_row=tell,
+                on_row=lambda row: answer.row(explain_row(row), row),
                 **look,
                 **engine,
             )
@@ -147,11 +137,7 @@ def add_precompute(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--output", "-o", type=parse_path, required=True, metavar="FOLDER", help="the encodings"
     )
-    parser.add_argument(
-        "--pattern",
-        default="*",
-        help="which files, as '*.tif', or '**/*' for all folders below (default: %(default)s)",
-    )
+    add_pattern(parser)
     add_engine_choice(parser)
     add_look(parser)
     add_json(parser)
@@ -161,12 +147,10 @@ def add_precompute(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 def run_precompute(chosen: argparse.Namespace) -> int:
     """Encode what was named; returns 1 if an image failed."""
     with Answer(chosen) as answer:
-        told: list[dict[str, Any]] = []
 
         def tell(row: PrecomputedRow) -> None:
-            told.append(asdict(row))
             why = row.message or pluralize(row.planes, "plane")
-            answer.say(f"{row.image}: {row.status}, {why}", rows=told)
+            answer.row(f"{row.image}: {row.status}, {why}", row)
 
         with TerminalReporter() as reporter, chosen_engine(chosen) as engine:
             engine.pop("threshold")

@@ -136,9 +136,7 @@ def run_segment(chosen: argparse.Namespace) -> int:
                 **plane_arguments(chosen),
             )
         seconds = time.monotonic() - began
-        answer.found(len(result.objects), " in", seconds, result.engine.title)
-        for note in result.notes:
-            answer.note(note)
+        answer.found(result, " in", seconds)
         answer.file(chosen.output)
         write_objects(chosen.table, result.objects, answer)
     return 0
@@ -200,9 +198,7 @@ def run_scan(chosen: argparse.Namespace) -> int:
             )
         where = f" in {result.tiles} {plural_of(result.tiles, 'tile')},"
         seconds = time.monotonic() - began
-        answer.found(len(result.objects), where, seconds, result.engine.title)
-        for note in result.notes:
-            answer.note(note)
+        answer.found(result, where, seconds)
         answer.file(result.path)
         write_objects(chosen.table, result.objects, answer)
     return 0
@@ -328,9 +324,7 @@ def run_demo(chosen: argparse.Namespace) -> int:
     save_labels(result.labels, labels)
     save_overlay(view_of_array(image).rgb(), result.labels, overlay)
     with Answer(chosen) as answer:
-        answer.found(len(result.objects), " in", seconds, result.engine.title)
-        for note in result.notes:
-            answer.note(note)
+        answer.found(result, " in", seconds)
         for path in (labels, overlay):
             answer.file(path)
     return 0

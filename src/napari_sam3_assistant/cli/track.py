@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,12 +153,6 @@ def _run_folder(chosen: argparse.Namespace) -> int:
     look = plane_arguments(chosen)
     look.pop("plane")
     with Answer(chosen) as answer:
-        told: list[dict[str, Any]] = []
-
-        def tell(row: api.FolderRow) -> None:
-            told.append(asdict(row))
-            answer.say(explain_row(row), rows=told)
-
         with TerminalReporter() as reporter, chosen_engine(chosen, video=True) as engine:
             rows = api.track_folder(
                 chosen.stack,
@@ -168,7 +161,7 @@ def _run_folder(chosen: argparse.Namespace) -> int:
                 pattern=chosen.pattern,
                 series=chosen.series,
                 reporter=reporter,
-                on_row=tell,
+                on_row=lambda row: answer.row(explain_row(row), row),
                 **_prompts(chosen),
                 **engine,
                 **look,
