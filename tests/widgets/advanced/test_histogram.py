@@ -183,4 +183,10 @@ def test_of_a_stack_the_count_per_frame_and_the_course_of_each_object(open_advan
     assert opened.chosen_row is not None
     assert opened.cells()[opened.chosen_row][2:4] == (str(frame), first)
     look("value_over_frames")
+    # Accepted, the objects have numbers from 1 on, as those that were propagated: other objects.
+    user.click("accept_all")
+    user.wait(lambda: len(items(plot, "PlotDataItem")) == 2 * len(drawn))
+    again = [list(zip(*line.getData(), strict=True)) for line in items(plot, "PlotDataItem")]
+    assert sorted(again) == sorted(2 * drawn)
+    look("value_over_frames_accepted")
     vars(opened).clear()

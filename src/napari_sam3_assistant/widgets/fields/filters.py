@@ -36,7 +36,7 @@ from napari_sam3_assistant.session.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
     from qtpy.QtGui import QShowEvent
@@ -351,9 +351,9 @@ class HistogramField(QWidget):
         self._region = None
         self._style(FRAME, column)
         picked = self._session.model.picked
-        chosen = None if picked is None else picked.record.id
-        for number, course in list(courses(rows, column).items())[:_MOST_LINES]:
-            mine = number == chosen
+        chosen = None if picked is None else _identify(picked)
+        for identity, course in list(courses(rows, column).items())[:_MOST_LINES]:
+            mine = identity == chosen
             pen = pyqtgraph.mkPen(_HANDLES if mine else _BARS, width=3 if mine else 1)
             self._plot.plot(*course, pen=pen, symbol="o" if len(course[0]) == 1 else None)
         self._plot.autoRange()
@@ -454,16 +454,23 @@ def frame_axis(rows: Sequence[ResultRow]) -> int:
     return max(range(len(indices)), key=lambda at: len(set(indices[at])))
 
 
-def courses(rows: Sequence[ResultRow], column: str) -> dict[int, tuple[list[int], list[float]]]:
+def _identify(row: ResultRow) -> Hashable:
+    """Return what is one for an object on all its frames; an accepted one may have the number."""
+    return (type(row.preview), row.preview.slot, row.record.id)
+
+
+def courses(
+    rows: Sequence[ResultRow], column: str
+) -> dict[Hashable, tuple[list[int], list[float]]]:
     """Return for each object its frames, and its values on them in a column."""
-    found: dict[int, list[tuple[int, float]]] = {}
+    found: dict[Hashable, list[tuple[int, float]]] = {}
     at = frame_axis(rows)
     for row in rows:
         value = value_of(row, column)
         if value is not None:
             frame = row.preview.target.plane.leading[at]
-            found.setdefault(row.record.id, []).append((frame, value))
+            found.setdefault(_identify(row), []).append((frame, value))
     return {
-        number: ([frame for frame, _ in sorted(told)], [value for _, value in sorted(told)])
-        for number, told in found.items()
+        identity: ([frame for frame, _ in sorted(told)], [value for _, value in sorted(told)])
+        for identity, told in found.items()
     }
