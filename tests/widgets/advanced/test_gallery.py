@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QListView, QWidget
 from skimage.draw import disk
 
 PREVIEW = "SAM3 preview labels"
-SIZES = (6, 9, 12, 15)
+SIZES = (6, 9, 12, 19)
 CENTRES = ((30, 40), (30, 110), (85, 40), (85, 110))
 
 
@@ -70,6 +70,10 @@ def test_pictures_by_size_picked_refined_and_taken_out(user):
     combo.activated.emit(combo.currentIndex())
     areas = [view.model().index(place, 5).data() for place in range(4)]
     assert areas == sorted(areas, key=int)
+    assert int(areas[-1]) > 1000
+    ids = [view.model().index(place, 3).data() for place in range(4)]
+    captions = [view.model().caption(place) for place in range(4)]
+    assert captions == [f"{id_}: {area}" for id_, area in zip(ids, areas, strict=True)]
 
     # A click goes there; what is clicked on the canvas is marked.
     labels = user.viewer.layers[PREVIEW]

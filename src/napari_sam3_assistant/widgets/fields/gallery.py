@@ -29,6 +29,7 @@ from napari_sam3_assistant.session.messages import (
     UNIT,
     column_titles,
     column_values,
+    format_number,
     value_of,
 )
 from napari_sam3_assistant.session.model import FramePlace
@@ -316,7 +317,8 @@ class ResultRows(QAbstractTableModel):
         row = self._shown[place]
         title = SCORE if self._order is None else self._titles[self._order[0]]
         value = value_of(row, title) if title != "Object ID" else None
-        return str(row.record.id) if value is None else f"{row.record.id}: {value:.3g}"
+        number = str(row.record.id)
+        return number if value is None else f"{number}: {format_number(value, 3)}"
 
     def _on_picture(self, row: ResultRow) -> None:
         place = self._places.get(id(row.record))
