@@ -22,12 +22,18 @@ class Server:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         self.said = []
+        # However long a busy machine takes; one that ends says so by its last line.
         while not self.said or "stops the server" not in self.said[-1]:
-            self.said.append(self.lines.get(timeout=240))
+            line = self.lines.get()
+            if line is None:
+                self.kill()
+                raise RuntimeError("".join(self.said))
+            self.said.append(line)
 
     def _read(self):
         for line in self.process.stdout:
             self.lines.put(line)
+        self.lines.put(None)
 
     def kill(self):
         """End it as a power cut does; its workers end by themselves."""
