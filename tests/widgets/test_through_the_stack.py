@@ -8,6 +8,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QWidget
 from superqt import QDoubleRangeSlider
 
+from napari_sam3_assistant.viewer.binding import find_binding
+
 Key = Qt.Key
 PREVIEW, ACCEPTED = "SAM3 preview labels", "SAM3 live accepted labels"
 PROPAGATED, POINTS = "SAM3 propagated preview labels", "SAM3 points"
@@ -138,3 +140,38 @@ def test_each_positive_click_is_followed_by_itself(open_stack, mode):
     assert np.array_equal(user.viewer.layers[ACCEPTED].data, labels)
     assert len(points.data) == 0
     look(user, f"each_{mode}_accepted")
+
+
+def test_in_3d_video_keys_choose_what_the_click_means_before_it_is_followed(open_window):
+    y, x = np.ogrid[:120, :150]
+    away = (y - 60) ** 2 + (x - 75) ** 2
+    plane = np.random.default_rng(0).normal(30, 2, (120, 150))
+    plane[away < 36**2] += 70
+    plane[away < 14**2] += 80
+    user = open_window(np.stack([plane.clip(0, 255).astype(np.uint8)] * 3))
+    user.click("mode_simple")
+    user.choose("3d_video_propagation", "points")
+    user.viewer.dims.set_current_step(0, 1)
+    user.look_at_all()
+    user.click_at(user.viewer.layers["image"], (1, 60, 75))
+    assert not user.has(PREVIEW)
+
+    user.press(Key.Key_Comma)
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    look(user, "candidates_3d")
+    assert user.status.startswith("This is what the click means most likely.")
+    candidates = find_binding(user.viewer).model.preview.segmentation.candidates
+    areas = sorted({one.area for one in candidates})
+    assert len(areas) > 1
+    for _ in areas:
+        user.press(Key.Key_Comma)
+    assert np.count_nonzero(user.preview) == areas[0]
+    user.press(Key.Key_Period)
+    assert np.count_nonzero(user.preview) == areas[1]
+    user.click("run_preview")
+    user.wait_for_end()
+
+    labels = np.asarray(user.viewer.layers[PROPAGATED].data)
+    assert np.count_nonzero(labels[1]) == areas[1]
+    assert labels.any((1, 2)).all()
+    look(user, "candidates_3d_followed")
