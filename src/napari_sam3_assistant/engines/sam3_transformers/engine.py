@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from napari_sam3_assistant.engines.device import memory_device, objects_together
 from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, replace_attribute, watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
+from napari_sam3_assistant.engines.sam3.together import Network, run_together
 from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam3_transformers.image import (
     MAX_TOKENS,
@@ -48,7 +51,7 @@ from napari_sam3_assistant.engines.sam_transformers.loading import read_processo
 from napari_sam3_assistant.engines.sam_transformers.video_objects import Memory, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -172,7 +175,9 @@ class TransformersTrack(TrackerTrack[LoadedSam3]):
             return self._frame(model, frame, reverse=reverse, reporter=reporter), None
         pixels = to_pixels(model, model.find_processor, self._frames.read(frame))
         with watch_layers(_layers(model), "", CancelOnlyReporter(reporter)):
-            answer = self._phrases.follow(model, pixels, frame, reverse=reverse)
+            answer = self._phrases.follow(
+                model, pixels, frame, reverse=reverse, together=self._together
+            )
         features = self._phrases.features
         return (
             self._frame(model, frame, reverse=reverse, reporter=reporter, features=features),
@@ -288,6 +293,7 @@ class FollowedPhrases:
         frame: int,
         *,
         reverse: bool,
+        together: int,
     ) -> Untyped:
         """Return the model's answer on a frame, for :meth:`records`.
 
@@ -301,12 +307,17 @@ class FollowedPhrases:
             Its number.
         reverse : bool
             Whether the pass goes backward.
+        together : int
+            How many objects go through the tracker's networks at once.
         """
         session = self._session
         # Not by `add_new_frame`, which would send it to the CPU and back.
         session.processed_frames[frame] = pixels[0]
         try:
-            with _kernel_of_ours(model.video):
+            with (
+                _kernel_of_ours(model.video),
+                _objects_together(model.video.tracker_model, session, together),
+            ):
                 # Without `frame`, with which false objects are not looked for.
                 answer = model.video(inference_session=session, frame_idx=frame, reverse=reverse)
         finally:
@@ -441,6 +452,43 @@ class Kernel:
             torch.from_numpy(labels).to(masks.device),
             torch.from_numpy(counts).to(masks.device),
         )
+
+
+@contextmanager
+def _objects_together(tracker: Untyped, session: Untyped, together: int) -> Iterator[None]:
+    """Have the tracker find several objects at once that its ``forward`` asks for one by one.
+
+    The library does so because their prompts may differ; these have none on the frame.
+    """
+    name = "_run_single_frame_inference"
+    single = getattr(tracker, name)
+    networks = (Network(tracker.memory_attention, 1), Network(tracker.mask_decoder, 0))
+    ahead: dict[int, Any] = {}
+
+    def is_followed(index: int, frame: int) -> bool:
+        prompted = session.output_dict_per_obj[index]["cond_frame_outputs"]
+        return frame not in prompted and (
+            session.obj_idx_to_id(index) not in session.obj_with_new_inputs
+        )
+
+    def find(**call: Any) -> Untyped:  # noqa: ANN401 - of the library
+        index, frame = call["obj_idx"], call["frame_idx"]
+        prompts = (call["point_inputs"], call["mask_inputs"])
+        given = call["is_init_cond_frame"] or any(one is not None for one in prompts)
+        if given or not is_followed(index, frame):
+            return single(**call)
+        if index not in ahead:
+            left = (one for one in range(index, session.get_obj_num()) if is_followed(one, frame))
+            some = list(islice(left, together))
+            steps = [partial(single, **{**call, "obj_idx": one}) for one in some]
+            ahead.update(zip(some, run_together(steps, networks), strict=True))
+        return ahead.pop(index)
+
+    setattr(tracker, name, find)
+    try:
+        yield
+    finally:
+        delattr(tracker, name)  # its own one is the class's
 
 
 def _kernel_of_ours(video: Untyped) -> AbstractContextManager[None]:
