@@ -460,9 +460,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     backend = "eager" if model == "sam2" else ""
                     backend = "inductor" if device.startswith("cuda") else backend
                     try:
-                        row |= check(model, path, device, precision, backend, frames)
+                        # A small card may have no room for a part of it: the others go on.
+                        with map_engine_errors():
+                            row |= check(model, path, device, precision, backend, frames)
                     except EngineError as error:
                         row["error"] = str(error)
+                        give_back_memory()
                     shared = [value for name, value in row.items() if name.endswith("_as_library")]
                     note(row, passed="error" not in row and min(shared, default=1.0) >= SAME)
             # With two GPUs also the one with the other.

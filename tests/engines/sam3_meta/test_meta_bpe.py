@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from napari_sam3_assistant.engines.sam3_meta import loading
-from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound
+from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound, EngineError
 
 HEADER = "#version: 0.2"
 TAIL = '"bpe_simple_vocab_16e6.txt#version: 0.2'
@@ -82,6 +82,16 @@ def test_goes_to_the_cache_where_the_folder_is_read_only(folder, merges, cache, 
     changed = made.stat().st_mtime_ns
     assert loading.find_bpe(folder) == made
     assert made.stat().st_mtime_ns == changed
+
+
+def test_where_neither_can_be_written_it_is_told(folder, merges, cache):
+    text = "\n".join([HEADER, *merges])
+    (folder / "merges.txt").write_text(text, "utf-8")
+    (folder / loading.BPE_NAME).mkdir()
+    cache.write_text("no folder")
+
+    with pytest.raises(EngineError, match="can be written neither to"):
+        loading.find_bpe(folder)
 
 
 def test_a_damaged_gzip_file_gives_way_to_merges_txt(folder, merges, cache):

@@ -36,7 +36,12 @@ from napari_sam3_assistant.engines.device import choose_device, choose_precision
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.errors import reading_files
 from napari_sam3_assistant.engines.sam3_meta import compat, compat_video
-from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound, DeviceUnavailable
+from napari_sam3_assistant.errors import (
+    CheckpointInvalid,
+    CheckpointNotFound,
+    DeviceUnavailable,
+    EngineError,
+)
 
 if TYPE_CHECKING:
     import io
@@ -438,8 +443,16 @@ def _write(merges: list[str], folder: Path) -> Path:
     except OSError as error:
         # A read-only folder: shared model folders and mounted media often are.
         _LOG.info("%s is written to the cache: %s", BPE_NAME, error)
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    return _write_whole(cached, data)
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        return _write_whole(cached, data)
+    except OSError as error:
+        # A home that is full, or only read on the nodes of a cluster.
+        raise EngineError(
+            f"The tokenizer's vocabulary can be written neither to {folder} nor to {cache} "
+            f"({error.strerror or error}).",
+            f"Let one of them be written, or put {BPE_NAME} into the model folder.",
+        ) from error
 
 
 def _write_whole(path: Path, data: bytes) -> Path:
