@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.core.prompts import PromptKind
 
 LENGTH, HEIGHT, WIDTH = 12, 60, 70
 
@@ -47,6 +48,39 @@ def test_points_on_two_objects_fill_a_layer_of_the_images_axes(open_bench, balls
     assert bench.model.can_continue
     assert "2 objects on 12 frames" in bench.message
     assert [len(bench.model.results), bench.model.frame_axes[0].name] == [22, "z"]
+
+
+def test_who_says_that_frames_are_times_has_a_movie_in_labels_and_tracks(open_bench, balls):
+    bench = open_bench(balls, axis_labels=None)
+    assert not bench.model.frames_are_times
+    bench.model.frames_are_times = True
+    assert bench.image.axis_labels[0] == bench.model.frame_axes[0].name == "t"
+    assert ", t = " in bench.model.chosen_image.summary
+    bench.click(6, 20, 20)
+    bench.start()
+    stacks, stack = bench.binding.adapter.stacks, bench.model.propagated
+    assert stacks.take_snapshot(bench.model.image, PromptKind.POINTS, 0).frames.is_movie
+    assert [axis.name for axis in stacks.pixels(stack).axes] == ["t", "y", "x"]
+    # Another image tells of its own frames; back there it is as it was said.
+    other = bench.viewer.add_image(balls, name="other", axis_labels=("z", "y", "x"))
+    bench.viewer.layers.selection.active = other
+    assert not bench.model.frames_are_times
+    bench.viewer.layers.selection.active = bench.image
+    assert bench.model.frames_are_times
+    bench.model.frames_are_times = False
+    assert bench.image.axis_labels[0] == "z"
+
+
+def test_of_two_axes_of_frames_one_is_time(open_bench, balls):
+    movie = np.stack([np.full_like(balls, 30), balls, balls])
+    bench = open_bench(movie, axis_labels=("t", "z", "y", "x"))
+    assert (bench.model.frame_axis, bench.model.frames_are_times) == (1, False)
+    bench.model.frame_axis = 0
+    assert bench.model.frames_are_times
+    bench.model.frames_are_times = False
+    assert bench.image.axis_labels[:2] == ("z", "t")
+    bench.model.frame_axis = 1
+    assert bench.model.frames_are_times
 
 
 def test_the_rows_say_frame_and_object_and_lead_to_the_slice(bench):

@@ -521,6 +521,8 @@ class SessionModel:
         The axes of the chosen image that objects can be followed along.
     frame_axis : int
         Number of the chosen one; -1 where there is none.
+    frames_are_times : bool
+        Whether its frames are times, in which cells divide, and no slices of a volume.
     direction : Direction
         Which way prompts spread through the frames.
     first_frame, last_frame : int or None
@@ -619,6 +621,7 @@ class SessionModel:
     can_redo: bool = False
     frame_axes: tuple[FrameAxis, ...] = ()
     frame_axis: int = -1
+    frames_are_times: bool = False
     direction: Direction = Direction.BOTH
     first_frame: int | None = None
     last_frame: int | None = None

@@ -299,6 +299,14 @@ class ViewerImages:
             if shape[axis] > 1
         )
 
+    def name_frames(self, image: str, axis: int, name: str) -> None:
+        """Let an axis of an image have a name, as napari has it: all that asks for it follows."""
+        layer = self.find(image)
+        if layer is not None:
+            names = list(layer.axis_labels)
+            names[axis] = name
+            layer.axis_labels = names
+
     def _visible_images(self) -> list[Image]:
         images = [layer for layer in image_layers(self.viewer) if layer.visible]
         if not images:

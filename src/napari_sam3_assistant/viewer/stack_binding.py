@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.regions import Region
@@ -46,6 +47,8 @@ class StackBinding:
         model.events.task.connect(self.arm_points, max_args=0)
         model.events.tool.connect(self.arm_points, max_args=0)
         model.events.image.connect(self._on_image, max_args=0)
+        model.events.frame_axis.connect(self._show_times, max_args=0)
+        model.events.frames_are_times.connect(self._name_frames, max_args=0)
 
     def list_axes(self) -> None:
         """Take note of the axes that the chosen image can be gone through along."""
@@ -61,6 +64,28 @@ class StackBinding:
             chosen = getattr(model, name)
             if chosen is not None and chosen >= length:
                 setattr(model, name, None)
+        self._show_times()
+
+    def _is_movie(self) -> bool:
+        model = self._model
+        named = (one.name for one in model.frame_axes if one.number == model.frame_axis)
+        return axis_kind(next(named, "")) == "t"
+
+    def _show_times(self) -> None:
+        self._model.frames_are_times = self._is_movie()
+
+    def _name_frames(self) -> None:
+        """Let the axis of the frames be named as the user says that it is."""
+        model = self._model
+        if model.frame_axis >= 0 and model.frames_are_times != self._is_movie():
+            name, other = ("t", "z") if model.frames_are_times else ("z", "t")
+            for axis in model.frame_axes:
+                if axis.number == model.frame_axis:
+                    self._adapter.name_frames(model.image, axis.number, name)
+                elif axis_kind(axis.name) == name:  # there is one of each
+                    self._adapter.name_frames(model.image, axis.number, other)
+            model.images = self._adapter.choices()  # they say where the sliders are
+            self.list_axes()
 
     def _on_image(self) -> None:
         self._model.first_frame = self._model.last_frame = None

@@ -105,6 +105,12 @@ def stop_after_lost_box(model: SessionModel) -> QSpinBox:
     return made
 
 
+_TIMES_TIP = (
+    "The frames are times of a movie: cells may divide, and files and tracks say so. Without it "
+    "they are the slices of a volume. It names the axis of the image, t or z"
+)
+
+
 class StackOptions(QWidget):
     """The choices of the task 3D/video; shown for it only.
 
@@ -118,7 +124,12 @@ class StackOptions(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("Follow along", self._axis)
-        form.addRow("3D direction" if all_rows else "Direction", direction_box(model))
+        way = QHBoxLayout()
+        direction = direction_box(model)
+        direction.setAccessibleName("Direction")  # the label is of both
+        way.addWidget(direction, 1)
+        way.addWidget(check_box(model, "frames_are_times", "Times", _TIMES_TIP))
+        form.addRow("3D direction" if all_rows else "Direction", way)
         if all_rows:
             form.addRow("First frame", FrameEndField(model, "first_frame"))
             form.addRow("Last frame", FrameEndField(model, "last_frame"))
