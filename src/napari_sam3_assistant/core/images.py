@@ -393,8 +393,9 @@ def map_read_errors(said: str, hint: str) -> Iterator[None]:
     try:
         yield
     except Exception as exc:
-        # dask and zarr keep frames in circles, and these would keep the file open.
+        # dask, zarr and newer Pythons keep frames in circles, and these would keep the file open.
         clear_frames(exc.__traceback__)
+        exc.__traceback__ = None
         if isinstance(exc, Sam3AssistantError):
             raise
         why = hide_secrets(" ".join(str(exc).split()).rstrip(".")) or type(exc).__name__
