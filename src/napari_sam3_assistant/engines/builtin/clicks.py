@@ -15,14 +15,8 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin import contours
-from napari_sam3_assistant.engines.builtin.click_candidates import (
-    aim,
-    best_part,
-    centred,
-    find_proposals,
-    likeliest,
-)
 from napari_sam3_assistant.engines.builtin.component_tree import (
+    at_point,
     octave_for,
     rated,
     upsample_proposal,
@@ -34,7 +28,7 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     largest_part,
     signed_depth,
 )
-from napari_sam3_assistant.engines.builtin.prompted import SHAPE, SOFT, clearness
+from napari_sam3_assistant.engines.builtin.prompted import SHAPE, SOFT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,9 +38,14 @@ if TYPE_CHECKING:
 
     Pixel = tuple[int, int]
 
+REMEMBERED = 16  # clicks of a plane whose proposals are kept
 NOTHING = 2  # radius of the disc where nothing stands out, in pixels
+# Clicks are made in the middle of what they mean. Shares of the greatest depth: below the first a
+# click is as good as on the outline, from the second on it is in the middle.
+RIM, MIDDLE = 0.25, 0.75
 SURELY = 0.5  # share of a click's distance from the outline up to which all obeys it
 UNSEEN = 0.67  # ... of a disc round the click, in whose middle it is whatever the image shows
+LARGER = 0.1  # power of the area: an outline as steep round a larger object says more
 ANOTHER = 1.5  # times the area from which on something is another candidate
 CANDIDATES = 5
 # Share of an object's greatest depth: a click deeper inside does not mean its outline.
@@ -85,7 +84,7 @@ def object_at(features: PlaneFeatures, clicks: Sequence[Click], reporter: Report
         Stops the work.
     """
     first = next(click for click in clicks if click.positive)
-    best = likeliest(features, first.pixel, reporter)
+    best = _aimed_at(first.pixel, find_proposals(features, first.pixel, reporter))
     if best is None:
         patch = disc(first.pixel, NOTHING, features.region)
     else:
@@ -110,36 +109,15 @@ def candidates_at(features: PlaneFeatures, pixel: Pixel, reporter: Reporter) -> 
     list of Patch
         ``CANDIDATES`` at most; the first choice of :func:`object_at` is among them.
     """
-    best = likeliest(features, pixel, reporter)
-    if best is None:
-        return []
-    worths = [(aim(pixel, item), item) for item in find_proposals(features, pixel, reporter)]
+    worths = [(_aim(pixel, item), item) for item in find_proposals(features, pixel, reporter)]
     worths.sort(key=lambda pair: -pair[0])
-    kept = [best]
+    kept: list[Proposal] = []
     for worth, item in worths:
         if len(kept) == CANDIDATES or worth < FAINTEST * worths[0][0]:
             break
         if all(abs(math.log(item.area / other.area)) > math.log(ANOTHER) for other in kept):
             kept.append(item)
     return [upsample_proposal(features, item) for item in sorted(kept, key=lambda item: item.area)]
-
-
-def clearness_at(features: PlaneFeatures, pixel: Pixel, reporter: Reporter) -> float:
-    """Return how far an edge runs all round what the image shows under a click, 0 to 1.
-
-    Of the part that ends at a grey level, since an outline that was drawn runs along edges anyway.
-
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    pixel : (int, int)
-        Row and column of the click.
-    reporter : Reporter
-        Stops the work.
-    """
-    part = best_part(features, pixel, reporter)
-    return 0.0 if part is None else clearness(features, upsample_proposal(features, part))
 
 
 def correct_by_clicks(
@@ -192,8 +170,8 @@ def correct_by_clicks(
             if radius:
                 way = _with_disc(features, way, click, radius)
             way = _obey_clicks(features, way, wanted, unwanted, anchored=anchored)
-            middle = centred(_changed(patch, way, click)) if seen else UNSEEN
-            worth = _rated(features, way) * way.overlap(patch) * middle
+            centred = _centred(_changed(patch, way, click)) if seen else UNSEEN
+            worth = _rated(features, way) * way.overlap(patch) * centred
             if worth > most:
                 best, most = way, worth
         patch = best
@@ -308,8 +286,44 @@ def _redrawn(
     yield upsample_proposal(features, Proposal(mask, window, octave, patch.polarity, 0.0))
 
 
+def find_proposals(
+    features: PlaneFeatures, point: Pixel, reporter: Reporter
+) -> tuple[Proposal, ...]:
+    """Return what may be the object under a point; the plane keeps the last answers."""
+    if point not in features.proposals:
+        while len(features.proposals) >= REMEMBERED:
+            features.proposals.pop(next(iter(features.proposals)))
+        features.proposals[point] = tuple(at_point(features, point, reporter))
+    return features.proposals[point]
+
+
+def _aimed_at(click: Pixel, proposals: Sequence[Proposal]) -> Proposal | None:
+    """Return the proposal that a click most likely means: well rated, the click in its middle."""
+    best, most = None, 0.0
+    for item in sorted(proposals, key=_worth, reverse=True):
+        if _worth(item) <= most:
+            break  # a click in the middle takes nothing away
+        worth = _aim(click, item)
+        if worth > most:
+            best, most = item, worth
+    return best
+
+
+def _aim(click: Pixel, proposal: Proposal) -> float:
+    return _worth(proposal) * _centred(proposal.depth(click))
+
+
+def _centred(depth: float) -> float:
+    """Return how likely a click so deep inside something means it."""
+    return min(1.0, max(RIM, depth) / MIDDLE)
+
+
 def _rating(proposal: Proposal) -> float:
     return proposal.rating
+
+
+def _worth(proposal: Proposal) -> float:
+    return float(proposal.rating * proposal.area**LARGER)
 
 
 def _rated(features: PlaneFeatures, patch: Patch) -> float:

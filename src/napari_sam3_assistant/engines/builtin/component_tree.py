@@ -172,30 +172,6 @@ def outline_values(gradient: Floats, mask: Bools, region: Region) -> Floats:
     return gradient[frame.slices][beside] if beside.any() else np.zeros(1, np.float32)
 
 
-def free_share(mask: Bools, region: Region, shape: tuple[int, ...]) -> float:
-    """Return the share of a mask's outline that does not lie on the edge of an image.
-
-    Parameters
-    ----------
-    mask : ndarray, shape (h, w), dtype bool
-        Pixels of ``region``, which lies in the image.
-    region : Region
-        Where the mask lies.
-    shape : tuple of int
-        Height and width of the image.
-    """
-    bound = 0
-    if region.y0 == 0:
-        bound += int(np.count_nonzero(mask[0]))
-    if region.x0 == 0:
-        bound += int(np.count_nonzero(mask[:, 0]))
-    if region.y1 == shape[0]:
-        bound += int(np.count_nonzero(mask[-1]))
-    if region.x1 == shape[1]:
-        bound += int(np.count_nonzero(mask[:, -1]))
-    return max(0.0, 1 - bound / (2 * (region.height + region.width)))
-
-
 def rated(image: Floats, patch: Patch) -> float:
     """Return the rating of any mask, in grey levels per pixel of the image.
 
@@ -357,7 +333,7 @@ class _Window:
         prompt: _Click | _Box,
     ) -> Iterator[Proposal]:
         """Yield a part, and what it consists of between its necks."""
-        if free_share(mask, region, self.image.shape) < HALF:
+        if self._free_share(mask, region) < HALF:
             return
         convex = solidity(mask)
         if self._is_whole(mask, region):
@@ -380,8 +356,7 @@ class _Window:
         self, mask: Bools, region: Region, gradient: Floats, polarity: int, convex: float
     ) -> Proposal:
         # Where the image ends nothing shows that the part ends.
-        strength = along_outline(gradient, mask, region)
-        strength *= free_share(mask, region, self.image.shape)
+        strength = along_outline(gradient, mask, region) * self._free_share(mask, region)
         return Proposal(
             mask,
             region.globalise(self.region),
@@ -396,6 +371,19 @@ class _Window:
         height, width = self.image.shape
         touches = (region.y0 == 0, region.x0 == 0, region.y1 == height, region.x1 == width)
         return any(here and there for here, there in zip(touches, self.cut, strict=True))
+
+    def _free_share(self, mask: Bools, region: Region) -> float:
+        """Return the share of a part's outline that does not lie on the edge of the window."""
+        bound = 0
+        if region.y0 == 0:
+            bound += int(np.count_nonzero(mask[0]))
+        if region.x0 == 0:
+            bound += int(np.count_nonzero(mask[:, 0]))
+        if region.y1 == self.image.shape[0]:
+            bound += int(np.count_nonzero(mask[-1]))
+        if region.x1 == self.image.shape[1]:
+            bound += int(np.count_nonzero(mask[:, -1]))
+        return max(0.0, 1 - bound / (2 * (region.height + region.width)))
 
 
 def _crop(mask: Bools, region: Region) -> tuple[Bools, Region]:

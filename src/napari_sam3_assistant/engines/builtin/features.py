@@ -351,17 +351,13 @@ class PlaneFeatures:
         :func:`napari_sam3_assistant.engines.builtin.detection.detect`.
     proposals : dict
         What may be the object under a pixel, by row and column; filled by
-        :func:`napari_sam3_assistant.engines.builtin.click_candidates.find_proposals`.
-    likeliest : dict
-        What a click on a pixel most likely means; filled by
-        :func:`napari_sam3_assistant.engines.builtin.click_candidates.likeliest`.
+        :func:`napari_sam3_assistant.engines.builtin.clicks.find_proposals`.
     """
 
     def __init__(self, luminance: npt.NDArray[np.float32]) -> None:
         self._levels = [luminance]
         self.detections: dict[int, tuple[Detection, ...]] = {}
         self.proposals: dict[tuple[int, int], tuple[Proposal, ...]] = {}
-        self.likeliest: dict[tuple[int, int], Proposal | None] = {}
 
     @classmethod
     def from_rgb(

@@ -98,7 +98,7 @@ _POLARITIES = {"bright": 1, "dark": -1}
 # -- which pixels belong to an object -------------------------------------------------------------
 
 
-def log_odds(
+def _log_odds(
     image: Greys, window: Region, odds: Floats, votes: Sequence[tuple[Proposal, float]]
 ) -> Floats:
     """Return the log-odds of the pixels of a window to belong to an object, shape (h, w).
@@ -252,7 +252,7 @@ def _contents(
         weights = [item.rating * _fit(item.covers, drawn) ** FITTING for item in proposals]
         total = sum(weights) or 1.0
         votes = [(item, weight / total) for item, weight in zip(proposals, weights, strict=True)]
-        odds.append(log_odds(image, window, SHAPE * np.tanh((1 - radii) / SOFT), votes))
+        odds.append(_log_odds(image, window, SHAPE * np.tanh((1 - radii) / SOFT), votes))
     smooth = ndi.gaussian_filter(image[window.slices], 1.0, mode="nearest")
     masks = contours.likeliest(smooth, np.stack(odds), (centre[0], centre[1]), axes)
     likely = odds[0] > 0
@@ -427,7 +427,7 @@ def _refine_pixels(
     if deepest < THIN:
         return painted
     odds = DRAWN * np.tanh(depth / (NEAR_OUTLINE * deepest))
-    after = log_odds(image, window, odds, votes) > 0
+    after = _log_odds(image, window, odds, votes) > 0
     if not after.any():
         return painted
     old, new = (
