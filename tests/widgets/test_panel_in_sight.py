@@ -5,10 +5,17 @@ import os
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QLabel, QScrollArea
+from qtpy.QtWidgets import QAbstractButton, QLabel, QScrollArea, QTreeView
 
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.io.class_list import write_classes
+from napari_sam3_assistant.session.model import Level, Message
 
+LONG = (
+    "Propagated: 2 objects on 4 frames, in 0.3 s. Object 2 was not found on frames 2 to 3: click "
+    "on it there, then press Propagate Existing Session. 1 other object was left out."
+)
 LATER = ("accept", "refine", "undo", "redo", "clear_preview", "save_now", "save", "save_file")
 
 
@@ -28,6 +35,7 @@ def test_status_progress_and_cancel_stay_in_sight(open_window, discs, gate, mode
         assert widget.visibleRegion().boundingRect() == widget.rect()
     user.click("cancel")
     assert user.status == "Cancelled."
+    assert not user.button("cancel").isVisible()
     gate.opened.set()
 
 
@@ -44,8 +52,11 @@ def look_for_main_actions(user, moment):
             assert button.visibleRegion().boundingRect() == button.rect(), (name, moment, width)
 
 
-def test_3d_in_simple_fits_a_small_screen(open_window, discs):
-    """To name an object, start, correct and save takes no scrolling on 1366 x 768 pixels."""
+def test_3d_in_simple_fits_a_small_screen(open_window, discs, tmp_path):
+    """To name an object, start, correct and save takes no scrolling on 1366 x 768 pixels.
+
+    Neither with many classes, nor with much to say about a result.
+    """
     user = open_window(np.stack([discs] * 4))
     user.window.resize(1366, 768)
     user.choose("3d_video_propagation")
@@ -60,6 +71,15 @@ def test_3d_in_simple_fits_a_small_screen(open_window, discs):
     user.run()
     assert user.status.startswith("✓ Propagated: 2 objects on 4 frames")
     look_for_main_actions(user, "propagated")
+    file = tmp_path / "classes.csv"
+    write_classes(ClassList(tuple(ObjectClass(n, f"kind {n}") for n in range(1, 13))), file)
+    user.widget.binding.session.classes.file.choose(file)
+    user.widget.binding.model.message = Message(LONG, Level.SUCCESS)
+    look_for_main_actions(user, "with classes")
+    tree = next(one for one in user.widget.findChildren(QTreeView) if one.isVisible())
+    user.widget.findChild(QScrollArea).ensureWidgetVisible(tree)
+    user.settle()
+    assert tree.visibleRegion().boundingRect() == tree.rect()
 
 
 @pytest.mark.parametrize("mode", ["simple", "advanced"])

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QBoxLayout, QFormLayout, QFrame, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.controls import Fold, ScrolledPanel
-from napari_sam3_assistant.widgets.fields.classes import ClassField
+from napari_sam3_assistant.widgets.fields.classes import ClassField, ClassTreeField
 from napari_sam3_assistant.widgets.fields.filters import FilterField, HistogramField
 from napari_sam3_assistant.widgets.fields.image import (
     EncodeAheadField,
@@ -149,6 +149,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             _form({"Text prompt": TextField(binding)}),
             EverythingField(binding),
             ClassField(binding),
+            ClassTreeField(binding),
             use_labels_button(session),
             _form({"Batch text prompts": BatchTextField(model, run)}, above=True),
             Fold("Prompt Layers", PromptLayersField(model)),

@@ -11,7 +11,7 @@ from napari_sam3_assistant.qt.bind import follow, show_errors
 from napari_sam3_assistant.qt.controls import ChoiceButtons, Fold
 from napari_sam3_assistant.viewer.keys import with_key
 from napari_sam3_assistant.widgets.fields.annotate import AnnotateFolderButton
-from napari_sam3_assistant.widgets.fields.classes import ClassField
+from napari_sam3_assistant.widgets.fields.classes import ClassField, ClassTreeField
 from napari_sam3_assistant.widgets.fields.filters import FilterField
 from napari_sam3_assistant.widgets.fields.gallery import lone_gallery
 from napari_sam3_assistant.widgets.fields.image import (
@@ -75,12 +75,10 @@ class SimplePanel(QWidget):
         layout.addWidget(_group("Image", ImageField(binding), LargeImageHint(model), annotate))
         tasks = ChoiceButtons(model, "task", _TASKS, columns=3, chosen=begin)
         layout.addWidget(_group("Task", tasks))
-        classes = ClassField(binding)
+        classes, classes_in_video = ClassField(binding), ClassField(binding)
+        follow(classes, lambda: model.task is not Task.VIDEO, classes.setVisible, model)
         follow(
-            classes,
-            lambda: bool(model.class_list) or model.task is not Task.VIDEO,
-            classes.setVisible,
-            model,
+            classes_in_video, lambda: model.task is Task.VIDEO, classes_in_video.setVisible, model
         )
         layout.addWidget(_group("Prompt", PromptField(binding), classes))
         run = (
@@ -90,6 +88,9 @@ class SimplePanel(QWidget):
             TracksField(session),
         )
         layout.addWidget(_group("Run", *run))
+        # Below what is done with each object, however many classes there are.
+        layout.addWidget(classes_in_video)
+        layout.addWidget(ClassTreeField(binding))
         layout.addWidget(Fold("Results", _look_at(binding)))
         options = QWidget()
         form = QFormLayout(options)

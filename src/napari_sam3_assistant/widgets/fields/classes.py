@@ -19,7 +19,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QTreeView, Q
 from superqt import QElidingLabel
 
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.qt.bind import show_errors, watch, watch_later
+from napari_sam3_assistant.qt.bind import follow, show_errors, watch, watch_later
 from napari_sam3_assistant.qt.class_list import choose_file, edit_classes
 from napari_sam3_assistant.session.model import FramePlace
 from napari_sam3_assistant.session.results import describe_row
@@ -281,56 +281,22 @@ def _key(row: ResultRow) -> object:
 
 
 class ClassField(QWidget):
-    """The chosen class, Edit, and the tree of classes with their objects."""
+    """The chosen class, and Edit."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()
-        self._binding, self._model = binding, binding.model
+        self._model = binding.model
         self._classes = binding.session.classes
         self._chosen = QElidingLabel()
         self._chosen.setObjectName("object_class")
-        self._tree = ClassTree(
-            lambda rows, name: show_errors(
-                self._model, lambda: self._classes.set_class(rows, name)
-            )()
-        )
-        self._view = self._make_view()
-        top = QHBoxLayout()
-        top.setSpacing(4)
-        top.addWidget(QLabel("Class"))
-        top.addWidget(self._chosen, 1)
-        top.addWidget(self._make_button())
-        layout = QVBoxLayout(self)
+        layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addLayout(top)
-        layout.addWidget(self._view)
-        for name in ("class_list", "results", "propagated_ids"):
-            watch_later(self._model, name, self, self._show)
+        layout.setSpacing(4)
+        layout.addWidget(QLabel("Class"))
+        layout.addWidget(self._chosen, 1)
+        layout.addWidget(self._make_button())
         for name in ("class_list", "object_class"):
-            watch(self._model, name, self, self._show_chosen)
-
-    def _make_view(self) -> QTreeView:
-        view = QTreeView()
-        view.setObjectName("class_tree")
-        view.setAccessibleName("Classes and their objects")
-        view.setToolTip(_TIP)
-        view.setModel(self._tree)
-        view.setHeaderHidden(True)
-        view.setUniformRowHeights(True)
-        view.setIndentation(14)
-        view.setIconSize(QSize(_SWATCH, _SWATCH))
-        view.setSelectionMode(QTreeView.SelectionMode.ExtendedSelection)
-        view.setDragDropMode(QTreeView.DragDropMode.DragDrop)
-        view.setEditTriggers(QTreeView.EditTrigger.NoEditTriggers)
-        view.clicked.connect(show_errors(self._model, self._take))
-        view.activated.connect(show_errors(self._model, self._take))  # by Enter
-        view.expanded.connect(self._fit)
-        view.collapsed.connect(self._fit)
-        for number, key in enumerate(CLASS_KEYS, 1):
-            verb = show_errors(self._model, partial(self._press, number))
-            on_keys(view, (getattr(Qt.Key, f"Key_{key}"),), verb)
-        return view
+            watch(self._model, name, self, self._show)
 
     def _make_button(self) -> QPushButton:
         model, file = self._model, self._classes.file
@@ -359,6 +325,55 @@ class ClassField(QWidget):
         button.setMenu(menu)
         return button
 
+    def _show(self) -> None:
+        self._chosen.setText(self._model.object_class or "none")
+        self._chosen.setToolTip("" if self._model.class_list else _NO_LIST)
+
+
+class ClassTreeField(QWidget):
+    """The tree of classes with their objects; hidden without a list."""
+
+    def __init__(self, binding: Binding) -> None:
+        super().__init__()
+        self._binding, self._model = binding, binding.model
+        self._classes = binding.session.classes
+        self._tree = ClassTree(
+            lambda rows, name: show_errors(
+                self._model, lambda: self._classes.set_class(rows, name)
+            )()
+        )
+        self._view = self._make_view()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._view)
+        follow(self, lambda: bool(self._model.class_list), self.setVisible, self._model)
+        for name in ("class_list", "results", "propagated_ids"):
+            watch_later(self._model, name, self, self._show)
+        for name in ("class_list", "object_class"):
+            watch(self._model, name, self, self._choose)
+
+    def _make_view(self) -> QTreeView:
+        view = QTreeView()
+        view.setObjectName("class_tree")
+        view.setAccessibleName("Classes and their objects")
+        view.setToolTip(_TIP)
+        view.setModel(self._tree)
+        view.setHeaderHidden(True)
+        view.setUniformRowHeights(True)
+        view.setIndentation(14)
+        view.setIconSize(QSize(_SWATCH, _SWATCH))
+        view.setSelectionMode(QTreeView.SelectionMode.ExtendedSelection)
+        view.setDragDropMode(QTreeView.DragDropMode.DragDrop)
+        view.setEditTriggers(QTreeView.EditTrigger.NoEditTriggers)
+        view.clicked.connect(show_errors(self._model, self._take))
+        view.activated.connect(show_errors(self._model, self._take))  # by Enter
+        view.expanded.connect(self._fit)
+        view.collapsed.connect(self._fit)
+        for number, key in enumerate(CLASS_KEYS, 1):
+            verb = show_errors(self._model, partial(self._press, number))
+            on_keys(view, (getattr(Qt.Key, f"Key_{key}"),), verb)
+        return view
+
     def _take(self, *_: object) -> None:
         """Choose the class of the current row, or go to its object."""
         index = self._view.currentIndex()
@@ -383,7 +398,6 @@ class ClassField(QWidget):
     def _show(self) -> None:
         """Show classes and objects anew; what was open and selected stays so."""
         listed, view = self._model.class_list, self._view
-        view.setVisible(bool(listed))
         if not listed or not self.isVisible():
             return
         selected = {_key(row) for row in self._selected()}
@@ -402,11 +416,8 @@ class ClassField(QWidget):
         if top is not None:
             top.setValue(at_line)
 
-    def _show_chosen(self) -> None:
-        name, listed = self._model.object_class, self._model.class_list
-        self._chosen.setText(name or "none")
-        self._chosen.setToolTip("" if listed else _NO_LIST)
-        self._tree.choose(name)
+    def _choose(self) -> None:
+        self._tree.choose(self._model.object_class)
 
     def _fit(self, *_: object) -> None:
         """Let the tree be as high as what it shows, up to some rows."""

@@ -332,17 +332,17 @@ class StatusField(QWidget):
         self._clock = QTimer(self)
         self._clock.setInterval(_TICK_MS)
         self._clock.timeout.connect(self._show_progress)
-        cancel = push_button(model, "Cancel", "cancel", session.cancel, _STOPS)
+        self._cancel = cancel = push_button(model, "Cancel", "cancel", session.cancel, _STOPS)
         cancel.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         bind_enabled(model, "cancel", cancel)
         layout = QGridLayout(self)
         layout.setContentsMargins(9, 4, 9, 4)
         layout.setColumnStretch(0, 1)
-        layout.addWidget(self._message, 0, 0)
-        layout.addWidget(cancel, 0, 1, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(self._message, 0, 0, 1, 2)
         layout.addWidget(self._results, 1, 0)
         layout.addWidget(sound_box(model), 1, 1, Qt.AlignmentFlag.AlignTop)
-        layout.addWidget(self._bar, 2, 0, 1, 2)
+        layout.addWidget(self._bar, 2, 0)
+        layout.addWidget(cancel, 2, 1)
         watch(model, "message", self, self._show_message)
         follow(self, self._read_results, self._show_results, model)
         watch(model, "running", self, self._show_running)
@@ -371,7 +371,8 @@ class StatusField(QWidget):
 
     def _show_running(self) -> None:
         running = self._model.running
-        self._bar.setVisible(running)
+        for widget in (self._bar, self._cancel):
+            widget.setVisible(running)
         lay_out(self._bar)
         if running:
             self._began = time.monotonic()
