@@ -37,6 +37,12 @@ def test_why_it_is_grey_is_read_under_it(open_window, discs, mode):
     assert button.accessibleDescription() == "Segment the plane on show with your prompts (R)"
     assert below.mapTo(user.widget, below.rect().topLeft()) == place
 
+    # Text of two lines has its room before Qt lays anything out, and moves nothing.
+    user.wait(lambda: line.text().startswith("Not what you meant?"))
+    assert line.heightForWidth(line.width()) <= line.height()
+    user.settle()
+    assert below.mapTo(user.widget, below.rect().topLeft()) == place
+
 
 def test_it_stands_out_in_both_themes(open_window, discs):
     user = open_window(discs)

@@ -257,6 +257,7 @@ def _explain_candidates(preview: Preview | None) -> str:
 
 
 _REASON_LINES = 2
+_BESIDE_LINE = (5, 2, 5, 0)
 _READY = "Ready to run."
 
 
@@ -274,11 +275,16 @@ class RunButton(QWidget):
         line.setWordWrap(True)
         line.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         line.setBuddy(button)
+        # napari's margins would come on top of the lines.
+        line.setStyleSheet("margin: 0px; padding: 0px;")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(button)
-        layout.addWidget(line)
+        below = QVBoxLayout()
+        below.setContentsMargins(*_BESIDE_LINE)
+        below.addWidget(line)
+        layout.addLayout(below)
 
         def colour(_: object = None) -> None:
             # Of what is chosen elsewhere in napari: a theme has no colour of its own for this.
@@ -308,7 +314,8 @@ class RunButton(QWidget):
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Keep the room for two lines, in the font that the theme has brought."""
-        self._line.setMinimumHeight(_REASON_LINES * self._line.fontMetrics().lineSpacing())
+        lines = self._line.fontMetrics().size(0, "\n".join("x" * _REASON_LINES))
+        self._line.setMinimumHeight(lines.height())
         super().resizeEvent(event)
 
 
