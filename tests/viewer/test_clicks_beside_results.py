@@ -10,9 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
+from napari_sam3_assistant import api
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.errors import ExportError, PromptError
+from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.provenance import provenance_path, read_provenance
+from napari_sam3_assistant.session.layer_files import saved_features
 from napari_sam3_assistant.session.messages import format_results
+from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.saving import LABEL_ENDINGS
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
@@ -587,6 +592,11 @@ def test_regions_of_a_large_image_are_saved_together(tmp_path):
     desk.settle()
     saved = np.load(tmp_path / "both.npy")
     np.testing.assert_array_equal(saved, masks[0] + 2 * masks[1])
+    note = provenance_path(tmp_path / "both.npy")
+    areas = [(one["id"], one["area"]) for one in read_provenance(note).objects]
+    assert areas == [(place, int(mask.sum())) for place, mask in enumerate(masks, 1)]
+    with pytest.raises(ExportError, match="no run makes them again"):
+        api.rerun(note)
     desk.binding.close()
 
 
@@ -656,3 +666,33 @@ def check_acts(desk, found, acts):
         desk.session.undo()
         desk.settle()
     np.testing.assert_array_equal(desk.labels, found)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".npy", ".ome.zarr"])
+@pytest.mark.parametrize("accepted", ["nothing", "all", "some"])
+def test_the_note_beside_a_saved_file_tells_of_the_objects_in_it(desk, tmp_path, accepted, ending):
+    """Of a preview, of accepted objects and of both; and never of what the file held before."""
+    path = tmp_path / f"cells_labels{ending}"
+    if ending != ".ome.zarr":  # a folder is never replaced
+        desk.session.saving.export(path)
+        desk.settle()
+    if accepted != "nothing":
+        desk.session.accept()
+        desk.settle()
+    if accepted != "all":
+        desk.find("dark discs")
+    desk.session.saving.export(path)
+    desk.settle()
+    assert desk.model.message.level is Level.SUCCESS, desk.model.message
+
+    note = read_provenance(provenance_path(path))
+    labels = np.asarray(read_image(path).data)
+    count = {"nothing": 2, "all": 4, "some": 6}[accepted]
+    assert [one["id"] for one in note.objects] == list(range(1, count + 1))
+    assert [one["area"] for one in note.objects] == np.bincount(labels.ravel())[1:].tolist()
+    told = ["dark discs"] * 2 if accepted == "nothing" else ["bright discs"] * 4
+    told += ["dark discs"] * 2 if accepted == "some" else []
+    assert [one["text"] for one in note.objects] == told
+    # Opened again, the layer has the features that it had.
+    assert saved_features(path)["index"] == list(range(1, count + 1))
+    assert len(set(saved_features(path)["engine"])) == 1

@@ -13,7 +13,7 @@ from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.provenance import provenance_path, read_provenance
 from napari_sam3_assistant.workflows.provenance import RunProvenance, object_entry
 from napari_sam3_assistant.workflows.rerun import RerunRequest, rerun
-from napari_sam3_assistant.workflows.save import SaveRequest, save_results
+from napari_sam3_assistant.workflows.save import LabelsExport, export_labels
 from napari_sam3_assistant.workflows.scan import ScanRequest, scan
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
@@ -34,13 +34,12 @@ def result(engine, plane_of_squares, tmp_path):
 
 def request_of(result, path):
     made, provenance = result
-    return SaveRequest(
-        made.labels, path, provenance=provenance, objects=tuple(map(object_entry, made.objects))
-    )
+    objects = tuple(map(object_entry, made.objects))
+    return LabelsExport(made.labels, path, provenance.axes, objects=objects, provenance=provenance)
 
 
 def save(*requests):
-    return list(save_results(requests, NullReporter()))
+    return [path for one in requests for path in export_labels(one, NullReporter())]
 
 
 def test_labels_and_note_are_there(result, tmp_path):
@@ -97,7 +96,8 @@ def test_the_scan_of_a_note_is_made_again(result, engine, tmp_path):
         provenance.view, provenance.prompts, provenance.options, scanned.engine,
         paths=provenance.paths, tiles=request.tiles, axes=request.axes,
     )  # fmt: skip
-    (path,) = save(SaveRequest(np.zeros((4, 4), np.uint32), tmp_path / "a.tif", provenance=tiled))
+    zeros = np.zeros((4, 4), np.uint32)
+    (path,) = save(LabelsExport(zeros, tmp_path / "a.tif", make_axes((4, 4)), provenance=tiled))
     note = read_provenance(provenance_path(path))
 
     again = next(
@@ -117,7 +117,7 @@ def test_what_exists_stays_and_the_next_name_is_taken(result, tmp_path):
     provenance_path(tmp_path / "c.tif").write_text('{"mine": 1}')
     requests = [request_of(result, tmp_path / name) for name in ("a.tif", "b.tif", "c.tif")]
 
-    saved = list(save_results(requests, NullReporter()))
+    saved = save(*requests)
 
     assert [path.name for path in saved] == ["a.tif", "b_02.tif", "c_02.tif"]
     assert all(provenance_path(path).exists() for path in saved)
@@ -129,8 +129,9 @@ def test_what_exists_stays_and_the_next_name_is_taken(result, tmp_path):
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(result, tmp_path, ending):
     resource = pytest.importorskip("resource")
     rng = np.random.default_rng(0)
-    request = SaveRequest(
+    request = LabelsExport(
         rng.integers(0, 60000, (600, 700)).astype(np.uint32), tmp_path / f"a{ending}",
+        make_axes((600, 700)),
         provenance=result[1],
     )  # fmt: skip
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -157,6 +158,6 @@ def test_weights_that_are_gone_leave_no_labels(result, tmp_path):
     )
 
     with pytest.raises(CheckpointNotFound, match=r"bright\.pt"):
-        save(SaveRequest(made.labels, tmp_path / "a.tif", provenance=weighty))
+        save(LabelsExport(made.labels, tmp_path / "a.tif", provenance.axes, provenance=weighty))
 
     assert not (tmp_path / "a.tif").exists()

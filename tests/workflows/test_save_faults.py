@@ -13,7 +13,7 @@ from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io import ome_zarr_labels
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import open_label_stack
-from napari_sam3_assistant.workflows.save import SaveRequest, save_results
+from napari_sam3_assistant.workflows.save import LabelsExport, export_labels
 
 ENDINGS = (".tif", ".npy", ".png", ".ome.zarr")
 # No zeros: zarr leaves out chunks without a label.
@@ -22,7 +22,7 @@ AXES = make_axes(LABELS.shape, scale=(0.5, 0.25), units="micrometer", origin=(10
 
 
 def save(path, labels=LABELS):
-    return list(save_results([SaveRequest(labels, path, AXES)], NullReporter()))
+    return list(export_labels(LabelsExport(labels, path, AXES), NullReporter()))
 
 
 def sentence(path):
@@ -132,8 +132,9 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 import zarr
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.workflows.save import SaveRequest, save_results
+from napari_sam3_assistant.workflows.save import LabelsExport, export_labels
 real, seen = zarr.Array.__setitem__, []
 def write(array, key, value):
     real(array, key, value)
@@ -146,7 +147,8 @@ def rename(self, target):
 if {chunk} == 0:
     Path.rename = rename
 labels = np.random.default_rng(0).integers(1, 60000, (700, 900)).astype(np.uint32)
-list(save_results([SaveRequest(labels, Path(sys.argv[1]))], NullReporter()))
+axes = make_axes(labels.shape)
+list(export_labels(LabelsExport(labels, Path(sys.argv[1]), axes), NullReporter()))
 """
 
 

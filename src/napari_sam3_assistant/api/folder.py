@@ -30,6 +30,7 @@ from napari_sam3_assistant.workflows.batch import FolderRequest, FolderRow
 from napari_sam3_assistant.workflows.batch import segment_folder as _segment_folder
 from napari_sam3_assistant.workflows.precompute import PrecomputedRow, PrecomputeRequest
 from napari_sam3_assistant.workflows.precompute import precompute as _precompute
+from napari_sam3_assistant.workflows.provenance import ACCEPTED
 from napari_sam3_assistant.workflows.rerun import RerunRequest, differences
 from napari_sam3_assistant.workflows.rerun import rerun as _rerun
 from napari_sam3_assistant.workflows.scan import ScanResult
@@ -245,7 +246,7 @@ def rerun(
     Raises
     ------
     ExportError
-        If the note can't be used, or the labels can't be written.
+        If the note is of accepted objects or can't be used, or the labels can't be written.
     ImageError
         If the image is gone or another one.
     EngineError
@@ -253,6 +254,12 @@ def rerun(
     """
     path = expand_user(sidecar)
     record = read_provenance(path)
+    if record.engine.engine == ACCEPTED.engine:
+        raise ExportError(
+            f"{path} tells of objects that were accepted one by one, maybe of several runs and by "
+            "hand: no run makes them again.",
+            "Open it in napari to have them with what is known of each.",
+        )
     if model_folder is None and is_on_a_share(record.model_folder, path.parent):
         raise CheckpointNotFound(
             f"The note names the model folder {record.model_folder} on another computer, which is "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,9 +14,8 @@ from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.images import ImageSource
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import whole_box
-from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.core.prompts import PromptSet, Task
+from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.errors import (
     ImageError,
     NothingNew,
@@ -26,8 +24,7 @@ from napari_sam3_assistant.errors import (
 )
 from napari_sam3_assistant.io.outputs import stamp_of, typed_folder
 from napari_sam3_assistant.jobs import Job, JobState
-from napari_sam3_assistant.session.layer_files import features_of
-from napari_sam3_assistant.session.messages import CLASS, NOTHING, PARENT
+from napari_sam3_assistant.session.layer_files import entries_of, features_of
 from napari_sam3_assistant.session.model import (
     REMEMBERED_OF_ANNOTATION,
     AnnotationModel,
@@ -35,10 +32,10 @@ from napari_sam3_assistant.session.model import (
     Message,
 )
 from napari_sam3_assistant.session.proposing import Proposals
+from napari_sam3_assistant.session.saving import describe_accepted
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.snapshots import LeftImage
 from napari_sam3_assistant.workflows.annotate_folder import (
-    ACCEPTED,
     DEFAULT_OUTPUT,
     AnnotatedFolder,
     ImageState,
@@ -46,7 +43,6 @@ from napari_sam3_assistant.workflows.annotate_folder import (
     OpenedImage,
     SavedImage,
 )
-from napari_sam3_assistant.workflows.provenance import RunProvenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -389,17 +385,7 @@ class FolderAnnotation:
 
     def _to_save(self, kept: AcceptedState) -> LabelsToSave:
         objects = tuple(entries_of(kept.features))
-        stack = sum(axis.length > 1 for axis in kept.axes) > 2
-        try:
-            view = self._adapter.take_view(self._key)
-        except ImageError:
-            run = None  # the viewer shows no plane of it now
-        else:
-            paths = self._adapter.paths()
-            run = RunProvenance(
-                view, PromptSet(), PredictOptions(), ACCEPTED, paths=paths, axes=kept.axes,
-                all_planes=stack,
-            )  # fmt: skip
+        run = describe_accepted(self._adapter, self._key, kept.axes)
         return LabelsToSave(kept.labels, kept.axes, objects, run, self._stamp)
 
     def _moment(self) -> tuple[object, ...]:
@@ -625,33 +611,3 @@ def _is_fresh(folder: AnnotatedFolder, read: ReadImage) -> bool:
     one = folder.get(read.name)
     known = stamp_of(folder.output / one.labels) if one.labels else None
     return known == read.opened.stamp
-
-
-_USUAL = ("index", "score", "stability", "area", "prompt", "engine", CLASS, PARENT)
-
-
-def entries_of(features: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    """Yield what a note says of each accepted object, given the features of their layer."""
-    for row in zip(*features.values(), strict=True):
-        told = dict(zip(features, map(_plain, row), strict=True))
-        more = {name: value for name, value in told.items() if name not in _USUAL}
-        prompt, of = told.get("prompt"), told.get(CLASS)
-        yield {
-            "id": told["index"],
-            "score": told.get("score"),
-            **({} if told.get("stability") is None else {"stability": told["stability"]}),
-            "area": told.get("area"),
-            "text": "" if prompt in (None, NOTHING) else prompt,
-            "engine": told.get("engine") or NOTHING,
-            **({} if of in (None, NOTHING) else {"class": of}),
-            **({"parent": int(told[PARENT])} if told.get(PARENT) else {}),
-            **({"features": more} if more else {}),
-        }
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
-    """Return a value as JSON holds it; None for what is not known."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -18,10 +18,11 @@ from napari_sam3_assistant.io.untrusted import as_dict, as_number, as_text, as_w
 from napari_sam3_assistant.session.messages import CLASS, NOTHING, PARENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import Untyped
+    from napari_sam3_assistant.core.stitching import Known
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
 
     LayerData = tuple[Any, dict[str, Any], str]
@@ -120,6 +121,52 @@ def _feature(value: object) -> str | float:
     if value is None:
         return math.nan
     return value if isinstance(value, str) else as_number(value)
+
+
+_USUAL = ("index", "score", "stability", "area", "prompt", "engine", CLASS, PARENT)
+
+
+def entries_of(features: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what a note says of each accepted object, given the features of their layer."""
+    for row in zip(*features.values(), strict=True):
+        told = dict(zip(features, map(_plain, row), strict=True))
+        id_ = told.get("index")
+        if not isinstance(id_, int | float):
+            continue  # the user has changed the table
+        more = {name: value for name, value in told.items() if name not in _USUAL}
+        prompt, of = told.get("prompt"), told.get(CLASS)
+        yield {
+            "id": int(id_),
+            "score": told.get("score"),
+            **({} if told.get("stability") is None else {"stability": told["stability"]}),
+            "area": told.get("area"),
+            "text": "" if prompt in (None, NOTHING) else prompt,
+            "engine": told.get("engine") or NOTHING,
+            **({} if of in (None, NOTHING) else {"class": of}),
+            **({"parent": int(told[PARENT])} if told.get(PARENT) else {}),
+            **({"features": more} if more else {}),
+        }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
+    """Return a value as JSON holds it; None for what is not known."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def entry_of(id_: int, known: Known, prompt: str, engine: str) -> dict[str, Any]:
+    """Return what a note says of an object on show."""
+    return {
+        "id": id_,
+        "score": known.score,
+        **({} if known.stability is None else {"stability": known.stability}),
+        "text": known.text or prompt,
+        "engine": engine or NOTHING,
+        **({"class": known.class_name} if known.class_name else {}),
+        **({"parent": known.parent} if known.parent else {}),
+    }
 
 
 def saved_features(labels: Path) -> dict[str, list[Any]]:

@@ -12,9 +12,10 @@ import numpy as np
 
 from napari_sam3_assistant.core.masks.merge import find_new
 from napari_sam3_assistant.core.masks.objects import explain_lost, explain_lost_place, format_of
+from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
-from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.core.prompts import PromptSet, Task
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.outputs import (
@@ -29,6 +30,7 @@ from napari_sam3_assistant.io.outputs import (
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.filtering import explain_hidden
 from napari_sam3_assistant.session.label_storage import find_highest
+from napari_sam3_assistant.session.layer_files import entries_of
 from napari_sam3_assistant.session.model import (
     FileBackedLabels,
     FramePlace,
@@ -37,14 +39,17 @@ from napari_sam3_assistant.session.model import (
     Message,
 )
 from napari_sam3_assistant.workflows.figure import FigureRequest, LabelsOnShow, save_figure
-from napari_sam3_assistant.workflows.provenance import object_entry, track_entries
+from napari_sam3_assistant.workflows.provenance import (
+    ACCEPTED,
+    RunProvenance,
+    object_entry,
+    track_entries,
+)
 from napari_sam3_assistant.workflows.save import (
     LabelsExport,
-    SaveRequest,
     StackSaveRequest,
     check_stack_format,
     export_labels,
-    save_results,
     save_stack,
 )
 
@@ -57,7 +62,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import PlaneTarget, Preview, StackTarget
     from napari_sam3_assistant.session.propagation import Propagation
-    from napari_sam3_assistant.session.snapshots import KeptPixels, StackCopy, StackPixels
+    from napari_sam3_assistant.session.snapshots import KeptPixels, Pixels, StackCopy, StackPixels
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 
 LABEL_ENDINGS = (".tif", ".npy", ".png", ".ome.zarr")
@@ -144,15 +150,8 @@ class Saving:
         self._check_idle()
         self._propagation.edited.check_done()
         found = self._adapter.stacks.to_accept(stack, self._propagation.tracks)
-        of_parts = tuple(found.told[number].class_name for _, _, number in found.objects)
-        places = {number: place for place, (*_, number) in enumerate(found.objects)}
-        parents = {places[id_]: places.get(one.parent) for id_, one in found.told.items()}
-        return replace(
-            kept,
-            parts=tuple(one[:2] for one in found.objects),
-            of_parts=of_parts,
-            parents_of_parts={one: of for one, of in parents.items() if of is not None},
-        )
+        parts = tuple(one[:2] for one in found.objects)
+        return replace(kept, parts=parts, of_parts=found.entries())
 
     def save(self) -> Job:
         """Write what was accepted and what is on show to a file with a free name.
@@ -217,7 +216,10 @@ class Saving:
     def _export(self, path: Path, *, overwrite: bool) -> Job:
         kept = self._find_kept(on_show=True)
         if kept is not None:
-            job = Job("Saving", partial(export_kept, kept, path, overwrite))
+            target = self._target()
+            image = target.image if target else self._model.image
+            run = describe_accepted(self._adapter, image, kept.axes)
+            job = Job("Saving", partial(export_kept, kept, run, path, overwrite))
             job.yielded.connect(partial(self._say_kept, self._model.kept, kept.axes))
             return self._start(job)
         stack = self._model.propagated
@@ -227,10 +229,8 @@ class Saving:
             whole = self._adapter.stacks.pixels(stack)
             request = make_request(whole, path, self._propagation)
             return self._write(partial(save_stack, request, overwrite=overwrite), whole.axes)
-        pixels = self._adapter.pixels(found[-1])
-        classes = {one.id: one.class_name for one in found[-1].segmentation.objects}
-        plane = LabelsExport(pixels.labels, path, pixels.axes, overwrite=overwrite, classes=classes)
-        return self._write(partial(export_labels, plane), pixels.axes)
+        plane = make_export(found[-1], self._adapter.pixels(found[-1]), path, overwrite=overwrite)
+        return self._write(partial(export_labels, plane), plane.axes)
 
     def _write(self, work: Callable[[Reporter], Iterator[Path]], axes: Axes) -> Job:
         job = Job("Saving", work)
@@ -302,9 +302,9 @@ class Saving:
         self._model.message = Message(f"{text} {note}".strip(), level)
 
 
-def _explain_lost_place(path: Path, axes: Axes | None) -> str:
+def _explain_lost_place(path: Path, axes: Axes) -> str:
     """Return what a saved file can't say of the place of its labels."""
-    return "" if axes is None else explain_lost_place(format_of(path.suffix), axes)
+    return explain_lost_place(format_of(path.suffix), axes)
 
 
 class SaveAtAccept:
@@ -346,17 +346,11 @@ class SaveAtAccept:
         before = self._written.get(image)
         ours = before is not None and stamp_of(before[0]) == before[1]
         path = before[0] if before and ours else self._saving.propose_path("labels", ".tif", image)
-        request = LabelsExport(
-            kept.labels,
-            path,
-            kept.axes,
-            overwrite=ours,
-            classes=kept.classes,
-            parents=kept.parents,
-        )
-        job = self._job = Job("Saving", partial(export_labels, request))
+        run = describe_accepted(self._adapter, image, kept.axes)
+        job = self._job = Job("Saving", partial(export_kept, kept, run, path, ours))
 
-        def note(saved: Path) -> None:
+        def note(written: tuple[Path, int]) -> None:
+            saved, _ = written
             self._written[image] = (saved, stamp_of(saved))
             said = self._model.message
             self._model.message = Message(f"{said.text} Saved in {saved}.", said.level)
@@ -399,22 +393,15 @@ class SaveAndClean:
         one_by_one = len(previews) == 1
         requests = [self._request(preview, taken, alone=one_by_one) for preview in previews]
         stacks = [self._stack_request(stack, taken, alone=not previews)] if stack else []
-        accepted = self._kept_exports(taken, alone=not previews and stack is None)
+        accepted = self._find_accepted(taken, alone=not previews and stack is None)
         if not (requests or stacks or accepted):
             raise PromptError("There is no preview yet.", "Press Run Preview first.")
-        written: list[tuple[Path, Axes | None]] = [(one.path, one.axes) for one in requests]
+        written = [(one.path, one.axes) for one in requests]
         written += [(one.path, one.axes) for one in stacks]
-        written += [(one.path, one.axes) for one in accepted]
+        written += [(path, kept.axes) for kept, _, path in accepted]
         notes = dict.fromkeys(_explain_lost_place(path, axes) for path, axes in written)
 
-        def work(reporter: Reporter) -> Iterator[Path]:
-            yield from save_results(requests, reporter)
-            for one in accepted:
-                yield from export_labels(one, reporter)
-            for whole in stacks:
-                yield from save_stack(whole, reporter)
-
-        job = Job("Saving", work)
+        job = Job("Saving", partial(_save_all, requests, accepted, stacks))
         saved: list[str] = []
         job.yielded.connect(lambda path: saved.append(str(path)))
 
@@ -433,16 +420,20 @@ class SaveAndClean:
         job.finished.connect(end)
         return self._start(job)
 
-    def _kept_exports(self, taken: set[str], *, alone: bool) -> list[LabelsExport]:
-        """Return what is to be written of the accepted labels of all images."""
-        found = [(one.name, self._adapter.kept(one.key)) for one in self._model.images]
-        kept = [(safe_name(name), labels) for name, labels in found if labels is not None]
-        alone = alone and len(kept) == 1
-        exports = []
-        for name, labels in kept:
-            path = self._choose_path(f"{name}_kept_mask", f"{name}_kept", taken, alone=alone)
-            exports.append(LabelsExport(labels.labels, path, labels.axes, classes=labels.classes))
-        return exports
+    def _find_accepted(
+        self, taken: set[str], *, alone: bool
+    ) -> list[tuple[KeptPixels, RunProvenance | None, Path]]:
+        """Return the accepted labels of all images, what they are of, and where they are to go."""
+        found = [(one, self._adapter.kept(one.key)) for one in self._model.images]
+        images = [(one, kept) for one, kept in found if kept is not None]
+        accepted = []
+        for image, kept in images:
+            name = safe_name(image.name)
+            only = alone and len(images) == 1
+            path = self._choose_path(f"{name}_kept_mask", f"{name}_kept", taken, alone=only)
+            run = describe_accepted(self._adapter, image.key, kept.axes)
+            accepted.append((kept, run, path))
+        return accepted
 
     def _choose_path(self, stem: str, part: str, taken: set[str], *, alone: bool) -> Path:
         """Return a free name in the chosen folder and format, and take it.
@@ -467,47 +458,82 @@ class SaveAndClean:
         path = self._choose_path(stem, "propagated", taken, alone=alone)
         return make_request(self._adapter.stacks.pixels(stack), path, self._propagation)
 
-    def _request(self, preview: Preview, taken: set[str], *, alone: bool) -> SaveRequest:
-        pixels = self._adapter.pixels(preview)
+    def _request(self, preview: Preview, taken: set[str], *, alone: bool) -> LabelsExport:
         shown = safe_name(preview.label or preview.target.name)
         local = preview.provenance is not None and preview.provenance.region is not None
         stem = f"{safe_name(preview.target.name)}_roi_mask" if local else f"{shown}_mask"
         path = self._choose_path(stem, shown, taken, alone=alone)
-        objects = tuple(map(object_entry, preview.segmentation.objects))
-        provenance = preview.provenance
-        if provenance is not None:
-            left_out = explain_hidden(preview)
-            provenance = replace(
-                provenance,
-                axes=pixels.axes,
-                notes=(*provenance.notes, *([left_out] if left_out else ())),
-            )
-        return SaveRequest(pixels.labels, path, pixels.axes, provenance, objects)
+        return make_export(preview, self._adapter.pixels(preview), path)
+
+
+def describe_accepted(adapter: ViewerAdapter, image: str, axes: Axes) -> RunProvenance | None:
+    """Return what accepted labels of an image are of; None where the viewer shows none of it.
+
+    ``axes``: those of the labels.
+    """
+    try:
+        view = adapter.take_view(image)
+    except ImageError:
+        return None
+    stack = sum(axis.length > 1 for axis in axes) > 2
+    return RunProvenance(
+        view, PromptSet(), PredictOptions(), ACCEPTED, paths=adapter.paths(), axes=axes,
+        all_planes=stack,
+    )  # fmt: skip
+
+
+def make_export(
+    preview: Preview, pixels: Pixels, path: Path, *, overwrite: bool = False
+) -> LabelsExport:
+    """Return a preview to be saved, with the note that says what made it."""
+    run, left_out = preview.provenance, explain_hidden(preview)
+    if run is not None:
+        notes = (*run.notes, *([left_out] if left_out else ()))
+        run = replace(run, axes=pixels.axes, notes=notes)
+    objects = tuple(map(object_entry, preview.segmentation.objects))
+    return LabelsExport(
+        pixels.labels, path, pixels.axes, overwrite=overwrite, objects=objects, provenance=run
+    )
 
 
 def export_kept(
-    kept: KeptPixels, path: Path, overwrite: bool, reporter: Reporter
+    kept: KeptPixels,
+    run: RunProvenance | None,
+    path: Path,
+    overwrite: bool,
+    reporter: Reporter,
 ) -> Iterator[tuple[Path, int]]:
     """Write accepted labels with what is new on show; yield the path and how many were new."""
     new = find_new(kept.labels, kept.parts, reporter)
     parts = tuple(kept.parts[place] for place in new)
-    next_id = find_highest(kept.labels) + 1 if parts else 1
-    ids = {place: id_ for id_, place in enumerate(new, next_id)}
-    added = {id_: kept.of_parts[place] for place, id_ in ids.items() if kept.of_parts}
-    links = kept.parents_of_parts.items()
-    parents = {ids[one]: ids[of] for one, of in links if one in ids and of in ids}
     request = LabelsExport(
         kept.labels,
         path,
         kept.axes,
         parts,
-        next_id,
+        find_highest(kept.labels) + 1 if parts else 1,
         overwrite,
-        classes={**kept.classes, **added},
-        parents={**kept.parents, **parents},
+        objects=tuple(entries_of(kept.features)),
+        of_parts=tuple(kept.of_parts[place] for place in new),
+        provenance=run,
     )
     for written in export_labels(request, reporter):
         yield written, len(parts)
+
+
+def _save_all(
+    previews: Iterable[LabelsExport],
+    accepted: Iterable[tuple[KeptPixels, RunProvenance | None, Path]],
+    stacks: Iterable[StackSaveRequest],
+    reporter: Reporter,
+) -> Iterator[Path]:
+    for one in previews:
+        yield from export_labels(one, reporter)
+    for kept, run, path in accepted:
+        for saved, _ in export_kept(kept, run, path, False, reporter):
+            yield saved
+    for stack in stacks:
+        yield from save_stack(stack, reporter)
 
 
 def copy_stack(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:

@@ -123,23 +123,17 @@ class KeptPixels:
         What a file can say of their place.
     parts : tuple
         For each object on show the slices and the pixels of the labels that it has, as a mask.
-    classes : mapping of int to str
-        The class of each accepted object; empty for none.
-    of_parts : tuple of str
-        The class of each object on show.
-    parents : mapping of int to int
-        Of accepted objects that came of a division, the one that divided.
-    parents_of_parts : mapping of int to int
-        The same of objects on show, by their places.
+    features : mapping of str to list
+        What is known of the accepted objects, by column.
+    of_parts : tuple of mapping
+        What a note says of each object on show; its id is its number there.
     """
 
     labels: AnyArray
     axes: Axes
     parts: tuple[tuple[Box, ObjectMask], ...]
-    classes: Mapping[int, str] = field(default_factory=dict)
-    of_parts: tuple[str, ...] = ()
-    parents: Mapping[int, int] = field(default_factory=dict)
-    parents_of_parts: Mapping[int, int] = field(default_factory=dict)
+    features: Mapping[str, list[Any]] = field(default_factory=dict)
+    of_parts: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -33,6 +34,7 @@ from napari_sam3_assistant.session.label_storage import (
     is_temporary,
     label_folder,
 )
+from napari_sam3_assistant.session.layer_files import entry_of
 from napari_sam3_assistant.session.messages import (
     CLASS,
     NOTHING,
@@ -44,7 +46,6 @@ from napari_sam3_assistant.session.messages import (
 )
 from napari_sam3_assistant.session.model import KeptPlace
 from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels
-from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,
@@ -123,6 +124,13 @@ class AcceptedResult:
     prompt: str
     engine: str
     replaces: int = 0
+
+    def entries(self) -> tuple[dict[str, Any], ...]:
+        """Return what a note says of each object."""
+        return tuple(
+            entry_of(number, self.told.get(number, Known()), self.prompt, self.engine)
+            for *_, number in self.objects
+        )
 
 
 def of_other(other_labels: OtherLabels, objects: Sequence[PlacedObject]) -> AcceptedResult:
@@ -289,23 +297,31 @@ def find_kept(
     layer = topmost(viewer.layers, Role.ACCEPTED, key_of(image))
     if layer is None or count_kept(viewer, image) == 0:
         return None
-    labels = array_of(layer)
-    found = [
-        (where, mask, _class_of(preview, number))
-        for preview, shown in previews
-        if result_shape(shape_of(image), preview.target.axes) == labels.shape
-        for where, mask, number in _find_objects(preview, shown)
-        # What is being corrected is as it was until it is accepted again.
-        if number != preview.replaces
+    labels, (_, axes) = array_of(layer), locate_labels(viewer, layer)
+    shown = [
+        one for one in previews if result_shape(shape_of(image), one[0].target.axes) == labels.shape
     ]
-    _, axes = locate_labels(viewer, layer)
-    parts, of_parts = tuple(one[:2] for one in found), tuple(one[2] for one in found)
-    return KeptPixels(labels, axes, parts, class_names(layer), of_parts, read_parents(layer))
+    parts, of_parts = _join(shown)
+    return KeptPixels(labels, axes, parts, layer.features.to_dict("list"), of_parts)
 
 
-def _class_of(preview: Preview, number: int) -> str:
-    names = (one.class_name for one in preview.segmentation.objects if one.id == number)
-    return next(names, "")
+def _join(
+    previews: Sequence[tuple[Preview, npt.NDArray[np.integer[Any]]]], *, on_plane: bool = False
+) -> tuple[tuple[tuple[Box, ObjectMask], ...], tuple[dict[str, Any], ...]]:
+    """Return the objects of previews, and what a note says of each.
+
+    ``on_plane``: where they lie on their plane, and not in accepted labels.
+    """
+    parts: list[tuple[Box, ObjectMask]] = []
+    of_parts: list[dict[str, Any]] = []
+    for preview, shown in previews:
+        result = of_preview(preview, shown)
+        found = _iter_objects(preview, shown) if on_plane else result.objects
+        # What is being corrected is as it was until it is accepted again.
+        keep = [number != preview.replaces for *_, number in result.objects]
+        parts += [one[:2] for one in compress(found, keep)]
+        of_parts += compress(result.entries(), keep)
+    return tuple(parts), tuple(of_parts)
 
 
 def find_together(
@@ -326,22 +342,12 @@ def find_together(
     if len({one.target.plane.leading for one, _ in previews}) == 1:
         shape: tuple[int, ...] = (target.shape[axes.y], target.shape[axes.x])
         placed = file_axes(image, (axes.y, axes.x), ("y", "x"))
-        parts: list[tuple[Box, npt.NDArray[np.bool_]]] = [
-            (where, mask)
-            for preview, shown in previews
-            for where, mask, number in _iter_objects(preview, shown)
-            if number != preview.replaces
-        ]
+        parts, of_parts = _join(previews, on_plane=True)
     else:
         shape, placed = result_shape(shape_of(image), axes), _result_axes(image, axes)
-        parts = [
-            (where, mask)
-            for preview, shown in previews
-            for where, mask, number in _find_objects(preview, shown)
-            if number != preview.replaces
-        ]
+        parts, of_parts = _join(previews)
     # One number that is repeated: it takes no memory.
-    return KeptPixels(np.broadcast_to(np.uint32(0), shape), placed, tuple(parts))
+    return KeptPixels(np.broadcast_to(np.uint32(0), shape), placed, parts, of_parts=of_parts)
 
 
 def _result_axes(image: Layer, axes: ImageAxes) -> Axes:

@@ -18,14 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.axes import make_axes, order_as
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.labels import ImagePlace
 from napari_sam3_assistant.core.masks.objects import ANY_CLASS, Classes
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
-from napari_sam3_assistant.core.prompts import PromptSet
-from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError, ImageError, MaskError
 from napari_sam3_assistant.io.atomic import atomic_write, explain_os_errors
 from napari_sam3_assistant.io.class_list import read_classes, write_classes
@@ -34,7 +31,6 @@ from napari_sam3_assistant.io.image_folder import list_images
 from napari_sam3_assistant.io.images import image_name, read_image
 from napari_sam3_assistant.io.outputs import free_name, make_folder, stamp_of
 from napari_sam3_assistant.io.provenance import (
-    ProvenanceRecord,
     find_place,
     provenance_path,
     read_provenance,
@@ -43,7 +39,7 @@ from napari_sam3_assistant.io.provenance import (
 from napari_sam3_assistant.io.tiff import list_set_files
 from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole, open_regular
 from napari_sam3_assistant.workflows.measure import columns_of, measure_in_image
-from napari_sam3_assistant.workflows.provenance import make_record
+from napari_sam3_assistant.workflows.provenance import make_accepted_record
 from napari_sam3_assistant.workflows.save import LabelsExport, export_labels
 
 if TYPE_CHECKING:
@@ -55,6 +51,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.io.image_folder import FolderImage
     from napari_sam3_assistant.io.loaded import LoadedImage
+    from napari_sam3_assistant.io.provenance import ProvenanceRecord
     from napari_sam3_assistant.workflows.provenance import RunProvenance
 
 
@@ -66,8 +63,6 @@ DEFAULT_OUTPUT = "sam3_labels"
 """What the folder of the labels is called in that of the images, where no other is chosen."""
 FORMAT = "napari-sam3-assistant folder annotation"
 VERSION = 1
-ACCEPTED = Provenance("accepted", "Accepted objects", __version__, "cpu", 0.0)
-"""What a note says made labels that were accepted one by one."""
 _MOST_BYTES = 1 << 28
 _MOST_LABELS = 1 << 31  # bytes
 _LINE_ERRORS = (TypeError, ValueError, KeyError, RecursionError)
@@ -456,7 +451,13 @@ class AnnotatedFolder:
         begun = ImageState.BEGUN if one.state is ImageState.UNTOUCHED else one.state
         self._note(replace(one, state=begun, labels=relative))
         make_folder(path)
-        record = _make_note(to_save, path.parent, {"source": one.name, "annotated": str(state)})
+        record = make_accepted_record(
+            to_save.provenance,
+            to_save.axes,
+            path.parent,
+            to_save.objects,
+            {"source": one.name, "annotated": str(state)},
+        )
         ours = path == known and now is not None
         request = LabelsExport(
             to_save.labels, path, to_save.axes, overwrite=ours, overwrite_folder=ours
@@ -581,13 +582,6 @@ def _measure_image(
         rows.append({**state, "id": row.pop("id"), **named, **row})
     of_object = {id_: known["class"] for id_, known in told.items()}
     return CocoPart(labels, classes.meaning(of_object), place), rows
-
-
-def _make_note(to_save: LabelsToSave, folder: Path, extra: Mapping[str, Any]) -> ProvenanceRecord:
-    if to_save.provenance is not None:
-        return make_record(to_save.provenance, folder, to_save.objects, extra)
-    axes, objects = to_save.axes, to_save.objects
-    return ProvenanceRecord((), PromptSet(), 0.0, ACCEPTED, axes=axes, objects=objects, extra=extra)
 
 
 def _told_of_objects(note: ProvenanceRecord) -> dict[int, dict[str, Any]]:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant import __version__
+from napari_sam3_assistant.core.prompts import PromptSet
+from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.io.provenance import (
     ProvenanceRecord,
     prompts_to_json,
@@ -25,9 +28,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import FrameSource, ImageView
     from napari_sam3_assistant.core.lineage import Relabel
     from napari_sam3_assistant.core.options import PredictOptions, TileOptions
-    from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.core.results import ObjectRecord, Provenance
+    from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.core.tracks import TrackTable
 
@@ -101,6 +103,25 @@ def make_record(
         objects=objects,
         notes=run.notes,
         extra=extra or {},
+    )
+
+
+ACCEPTED = Provenance("accepted", "Accepted objects", __version__, "cpu", 0.0)
+"""What a note says made labels that were accepted one by one."""
+
+
+def make_accepted_record(
+    run: RunProvenance | None,
+    axes: Axes,
+    folder: Path,
+    objects: Iterable[Mapping[str, Any]],
+    extra: Mapping[str, Any] | None = None,
+) -> ProvenanceRecord:
+    """Return the note for labels in a folder, also where no image is known that they are of."""
+    if run is not None:
+        return make_record(run, folder, objects, extra)
+    return ProvenanceRecord(
+        (), PromptSet(), 0.0, ACCEPTED, axes=axes, objects=objects, extra=extra or {}
     )
 
 

@@ -37,7 +37,11 @@ from napari_sam3_assistant.io.provenance import (
     write_provenance,
 )
 from napari_sam3_assistant.io.tracks import save_ctc, save_geff
-from napari_sam3_assistant.workflows.provenance import make_record, object_entry
+from napari_sam3_assistant.workflows.provenance import (
+    make_accepted_record,
+    make_record,
+    object_entry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -54,51 +58,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
     from napari_sam3_assistant.workflows.provenance import RunProvenance
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SaveRequest:
-    """One result to save.
-
-    Parameters
-    ----------
-    labels : ndarray of int, shape (..., H, W)
-        Object ids.
-    path : Path
-        File whose ending chooses the format; if it exists, ``name_02``, ``name_03``, ... is
-        taken.
-    axes : tuple of Axis or None
-        Names of the axes, and the size of a pixel; by default those of the provenance.
-    provenance : RunProvenance or None
-        What made the labels; None where that is not known.
-    objects : tuple of mapping
-        What the note says of each object, see
-        :func:`napari_sam3_assistant.workflows.provenance.object_entry`.
-    """
-
-    labels: npt.NDArray[np.integer[Any]]
-    path: Path
-    axes: Axes | None = None
-    provenance: RunProvenance | None = None
-    objects: tuple[Mapping[str, Any], ...] = ()
-
-
-def save_results(requests: Sequence[SaveRequest], reporter: Reporter) -> Iterator[Path]:
-    """Save results, and yield each file when it and its note are written.
-
-    Nothing that exists is overwritten. Where one can't be written the rest is not tried; what
-    was yielded is safe.
-    """
-    for done, request in enumerate(requests):
-        reporter.report(Progress(done, len(requests), f"Saving {request.path.name}"))
-        record = _make_note(request)
-        make_folder(request.path)
-        axes = request.axes or (request.provenance.axes if request.provenance else None)
-        save = partial(save_labels, request.labels, axes=axes, overwrite=False, reporter=reporter)
-        path = save_under_free_name(request.path, save)
-        if record is not None:
-            write_provenance(path, record)
-        yield path
 
 
 def save_segmentation(
@@ -168,7 +127,9 @@ def save_stack(
     """
     path = request.path
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
-    record = _make_note(request, request.extra)
+    run = request.provenance
+    # Before the labels: without the weights neither of them is written.
+    noted = make_record(run, path.parent, request.objects, request.extra) if run else None
     make_folder(path)
 
     def save(name: Path) -> None:
@@ -181,24 +142,7 @@ def save_stack(
                 reporter.report(Progress(frame, request.shape[0], told))
                 write(frame, request.read(frame))
 
-    if overwrite:
-        if record is not None:
-            check_provenance_path(path)
-        save(path)
-    else:
-        path = save_under_free_name(path, save)
-    if record is not None:
-        write_provenance(path, record)
-    yield path
-
-
-def _make_note(
-    request: SaveRequest | StackSaveRequest, extra: Mapping[str, Any] | None = None
-) -> ProvenanceRecord | None:
-    """Return the note of labels, before these: without the weights neither of them is written."""
-    if request.provenance is None:
-        return None
-    return make_record(request.provenance, request.path.parent, request.objects, extra)
+    yield _save_with_note(path, noted, save, overwrite=overwrite)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,10 +165,13 @@ class LabelsExport:
         Whether a file of that name is replaced; if not, ``name_02``, ``name_03``, ... is taken.
     overwrite_folder : bool
         Whether a zarr folder of that name is replaced, too: who asks for it has written it.
-    classes : mapping of int to str
-        The class of each object that has one, for a table beside the labels.
-    parents : mapping of int to int
-        Of objects that came of a division, the one that divided, for the same table.
+    objects : tuple of mapping
+        What the note says of each object of the labels. Without that, and without a provenance,
+        there is no note.
+    of_parts : tuple of mapping
+        The same of each of the others, with a number of its own as its id.
+    provenance : RunProvenance or None
+        What made the labels, or what they were accepted on; None where that is not known.
     """
 
     labels: AnyArray
@@ -234,8 +181,9 @@ class LabelsExport:
     next_id: int = 1
     overwrite: bool = False
     overwrite_folder: bool = False
-    classes: Mapping[int, str] = field(default_factory=dict)
-    parents: Mapping[int, int] = field(default_factory=dict)
+    objects: tuple[Mapping[str, Any], ...] = ()
+    of_parts: tuple[Mapping[str, Any], ...] = ()
+    provenance: RunProvenance | None = None
 
 
 def classes_path(labels: Path) -> Path:
@@ -244,19 +192,23 @@ def classes_path(labels: Path) -> Path:
 
 
 def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
-    """Write labels, and classes and parents of their objects, and yield the path.
+    """Write labels, a table of classes and parents, and the note, and yield the path.
 
     Labels on disk are copied piece by piece into OME-Zarr, and plane by plane from a stack.
     """
-    path, overwrite = request.path, request.overwrite
+    path, overwrite, run = request.path, request.overwrite, request.provenance
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
     make_folder(path)
-    labels, axes = _drop_unnamed(_add_objects(request), request.axes)
+    whole, objects = _add_objects(request)
+    labels, axes = _drop_unnamed(whole, request.axes)
+    noted = bool(objects) or run is not None
+    record = make_accepted_record(run, axes, path.parent, objects) if noted else None
 
     def save(name: Path) -> None:
-        if name.suffix.lower() == ".zarr":
+        in_memory = isinstance(request.labels, np.ndarray)
+        if name.suffix.lower() == ".zarr" and (request.overwrite_folder or not in_memory):
             save_ome_zarr(labels, name, axes, reporter, replace=request.overwrite_folder)
-        elif isinstance(request.labels, np.ndarray) or labels.ndim != 3:
+        elif in_memory or labels.ndim != 3:
             save_labels(np.asarray(labels), name, axes, overwrite=overwrite, reporter=reporter)
         else:
             with open_label_stack(name, labels.shape, axes, replace=overwrite) as write:
@@ -265,33 +217,61 @@ def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
                     reporter.report(Progress(plane, len(labels), told))
                     write(plane, labels[plane])
 
-    if overwrite:
-        save(path)
-    else:
-        path = save_under_free_name(path, save)
+    path = _save_with_note(path, record, save, overwrite=overwrite)
     beside = classes_path(path)
-    if any(request.classes.values()) or request.parents:
-        write = partial(
-            write_object_classes, request.classes, parents=request.parents, replace=overwrite
-        )
+    classes = {told["id"]: told.get("class", "") for told in objects}
+    links = [(told["id"], told.get("parent", 0)) for told in objects]
+    parents = {id_: parent for id_, parent in links if parent in classes and parent != id_}
+    if any(classes.values()) or parents:
+        write = partial(write_object_classes, classes, parents=parents, replace=overwrite)
         (write if overwrite else partial(save_under_free_name, save=write))(beside)
     elif overwrite and is_there(beside):
         write_object_classes({}, beside)  # what it said holds no more
     yield path
 
 
-def _add_objects(request: LabelsExport) -> Untyped:
-    """Return a copy of labels with more objects, as the next ids and on empty pixels only."""
+def _save_with_note(
+    path: Path, record: ProvenanceRecord | None, save: Callable[[Path], object], *, overwrite: bool
+) -> Path:
+    """Save labels and the note beside them; returns the name that they got."""
+    if overwrite:
+        if record is not None:
+            check_provenance_path(path)
+        save(path)
+    else:
+        path = save_under_free_name(path, save)
+    if record is not None:
+        write_provenance(path, record)
+    return path
+
+
+def _add_objects(request: LabelsExport) -> tuple[Untyped, tuple[Mapping[str, Any], ...]]:
+    """Return a copy of labels with more objects, as the next ids and on empty pixels only.
+
+    Also what is known of all of them: with the ids and areas that they have now.
+    """
     labels, parts = request.labels, request.parts
     whole = np.array(labels) if isinstance(labels, np.ndarray) else as_lazy(labels)
-    if parts:
-        box = union_box(where for where, _ in parts)
-        piece = np.array(whole[box])
-        for value, (where, mask) in enumerate(parts, request.next_id):
-            part = piece[localise_box(where, box)]
-            part[mask[localise_box(where, where)] & (part == 0)] = value
-        whole[box] = piece
-    return whole
+    if not parts:
+        return whole, request.objects
+    areas = []
+    box = union_box(where for where, _ in parts)
+    piece = np.array(whole[box])
+    for value, (where, mask) in enumerate(parts, request.next_id):
+        part = piece[localise_box(where, box)]
+        taken = mask[localise_box(where, where)] & (part == 0)
+        part[taken] = value
+        areas.append(int(np.count_nonzero(taken)))
+    whole[box] = piece
+    ids = {told["id"]: id_ for id_, told in enumerate(request.of_parts, request.next_id)}
+    added = [
+        {**told, "id": id_, "area": area}
+        | ({"parent": ids.get(told["parent"], 0)} if told.get("parent") else {})
+        for id_, (told, area) in enumerate(
+            zip(request.of_parts, areas, strict=True), request.next_id
+        )
+    ]
+    return whole, (*request.objects, *added)
 
 
 def export_table(

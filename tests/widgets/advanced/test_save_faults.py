@@ -200,7 +200,8 @@ def test_save_to_file_takes_the_format_that_was_chosen(advanced, discs, folder, 
     choose("exp1.0_A", "OME-Zarr (*.ome.zarr *.zarr)")
     choose("b.npy", "TIFF (*.tif *.tiff)")
 
-    assert names(folder) == ["b.npy", "exp1.0_A.ome.zarr", "exp1.0_A_02.ome.zarr"]
+    files = ["b.npy", "exp1.0_A.ome.zarr", "exp1.0_A_02.ome.zarr"]
+    assert names(folder) == sorted([*files, *(f"{file}.json" for file in files)])
     np.testing.assert_array_equal(np.load(folder / "b.npy"), labels)
     levels, _, moves = read(folder / "exp1.0_A_02.ome.zarr")
     np.testing.assert_array_equal(levels[0], labels)
