@@ -21,6 +21,7 @@ saved = import_module("saved_sessions")
 
 from faulty_disks import locked, small_disk  # noqa: E402
 from napari_sam3_assistant.core.prompts import Joining, Task, Tool  # noqa: E402
+from napari_sam3_assistant.engines.checkpoints.files import MULTIPLEX_NAME  # noqa: E402
 from napari_sam3_assistant.errors import ExportError, NameTaken, SessionError  # noqa: E402
 from napari_sam3_assistant.session.messages import AREA  # noqa: E402
 
@@ -131,6 +132,20 @@ def test_a_propagation_comes_back_with_its_frames(binding, tmp_path):
     before, after, message = reopened(binding, tmp_path)
     assert "Propagate Existing Session goes on" in message.text
     saved.assert_same(before, after)
+
+
+def test_a_propagation_by_sam_3_1_is_said_to_start_anew(binding, tmp_path):
+    """There are no weights of it here: a note of the built-in engine gets its name."""
+    binding.viewer.add_image(discs((3, 96, 128)), name="stack", axis_labels=("z", "y", "x"))
+    binding.model.task = Task.VIDEO
+    click(binding, (1, 20, 30))
+    run(binding)
+    saved.wait_idle(binding)
+    told = binding.session.propagation.provenance
+    told.engine = replace(told.engine, weights=MULTIPLEX_NAME)
+    *_, message = reopened(binding, tmp_path)
+    assert "press Start 3D Propagation to look for them anew" in message.text
+    assert "Propagate Existing Session goes on" not in message.text
 
 
 def stop_after(binding, frames):

@@ -16,6 +16,7 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import TrackRow
 from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.checkpoints.files import MULTIPLEX_NAME
 from napari_sam3_assistant.errors import (
     ExportError,
     PromptError,
@@ -406,10 +407,13 @@ class Opening:
     def _say_opened(self, loaded: Loaded) -> None:
         session, problems, notes = loaded.session, loaded.problems, loaded.notes
         if session.entries.get("propagated", {}).get("left") is True:
+            run = self._propagation.provenance
+            # SAM 3.1 takes no masks.
+            takes_labels = run is None or run.engine is None or run.engine.weights != MULTIPLEX_NAME
             notes.append(
                 "Propagate Existing Session goes on with the propagation: the engine is told its "
                 "objects from the labels of prompted frames and of the last one."
-                if self._model.can_continue
+                if self._model.can_continue and takes_labels
                 else "What the engine knew of propagated objects is not kept: press Start 3D "
                 "Propagation to look for them anew; the labels that are done are here."
             )

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.checkpoints.report import SamModel
 
 CONFIG_FILES = ("config.json", "processor_config.json")
-WEIGHT_FILES = ("model.safetensors", "sam3.pt", "sam3.1_multiplex.pt")
+MULTIPLEX_NAME = "sam3.1_multiplex.pt"
+WEIGHT_FILES = ("model.safetensors", "sam3.pt", MULTIPLEX_NAME)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 _SOUND_FILE = "audio_tokenizer_config.json"
 _MODEL_TYPE = "sam3_video"

@@ -28,6 +28,7 @@ import platformdirs
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.base import package_version
 from napari_sam3_assistant.engines.checkpoints.files import (
+    MULTIPLEX_NAME,
     FileIdentity,
     read_strings,
     read_tensor_names,
@@ -166,7 +167,6 @@ def load_model(
         return LoadedModel(model, processor, device, precision, path.name, stack.pop_all())
 
 
-MULTIPLEX_NAME = "sam3.1_multiplex.pt"
 # Names in the file and in the image model (sam3.model_builder._load_checkpoint).
 _PREFIXES = {"detector.": "", "tracker.": "inst_interactive_predictor.model."}
 # Only the checkpoint of SAM 3.1 has these (the rest is shared by both versions).

@@ -23,7 +23,7 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
-from napari_sam3_assistant.engines.checkpoints.files import FileIdentity
+from napari_sam3_assistant.engines.checkpoints.files import MULTIPLEX_NAME, FileIdentity
 from napari_sam3_assistant.engines.device import BFLOAT16, FLOAT32, free_cache, supports_bfloat16
 from napari_sam3_assistant.engines.errors import reading_files
 from napari_sam3_assistant.engines.sam3.engine import replace_attribute, watch_layers
@@ -32,7 +32,6 @@ from napari_sam3_assistant.engines.sam3.track import Sam3Track, TrackContext, ch
 from napari_sam3_assistant.engines.sam3_meta import compat
 from napari_sam3_assistant.engines.sam3_meta.compat_video import Pictures
 from napari_sam3_assistant.engines.sam3_meta.loading import (
-    MULTIPLEX_NAME,
     choose_cpu_or_cuda,
     find_bpe,
     multiplex_error,
