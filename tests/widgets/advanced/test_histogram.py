@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qtpy.QtCore import QPointF, Qt
+from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QWidget
 from skimage.draw import disk
@@ -74,13 +74,15 @@ def test_the_handles_are_the_filter(found):
         height = box.viewRect().center().y()
         return plot.mapFromScene(box.mapViewToScene(QPointF(value, height)))
 
-    end = spot((areas[1] + areas[2]) / 2)
-    view = plot.viewport()
-    QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=spot(areas[0]))
-    for share in (0.3, 0.7, 1.0):
-        at = spot(areas[0] + share * ((areas[1] + areas[2]) / 2 - areas[0]))
-        user.drag_over(view, at)
-    QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=end)
+    view, middle = plot.viewport(), spot((areas[1] + areas[2]) / 2)
+
+    def drag(start, end):
+        QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
+        for share in (0.3, 0.7, 1.0):
+            user.drag_over(view, start + (end - start) * share)
+        QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=end)
+
+    drag(spot(areas[0]), middle)
     user.wait(lambda: len(found.cells()) == 2)
 
     assert sorted(int(row[5]) for row in found.cells()) == areas[2:]
@@ -93,6 +95,13 @@ def test_the_handles_are_the_filter(found):
     user.settle()
     (region,) = items(plot, "LinearRegionItem")
     assert region.getRegion() == pytest.approx((areas[0], areas[-1]))
+
+    # Back by hand, which misses the end by a pixel or so.
+    drag(spot(areas[0]), middle)
+    user.wait(lambda: len(found.cells()) == 2)
+    user.settle()
+    drag(middle, spot(areas[0]) + QPoint(1, 0))
+    user.wait(lambda: len(found.cells()) == len(SIZES))
 
 
 def test_of_a_stack_the_count_per_frame_and_the_course_of_each_object(open_advanced):

@@ -205,6 +205,7 @@ _MOST_BINS = 60
 _MOST_LINES = 200
 _PLOT_HEIGHT = 150
 _NEAR = 0.1  # of the plot's sides
+_SNAP = 2.5  # pixels
 _BARS, _HANDLES, _BETWEEN = "#4c9fd6", "#e0a100", "#f2c74420"
 
 
@@ -420,9 +421,14 @@ class HistogramField(QWidget):
             axis.setLabel(title)
 
     def _apply(self) -> Iterator[None]:
-        if self._region is not None:
-            column = self._column.currentText()
-            yield from show_between(self._session, column, self._region.getRegion(), self._limits)
+        if self._region is None:
+            return
+        low, high = self._region.getRegion()
+        least, most = self._limits
+        # No hand is exact to the pixel, and an end that is missed by one would hide an object.
+        near = _SNAP * self._plot.getPlotItem().getViewBox().viewPixelSize()[0]
+        ends = (least if low < least + near else low, most if high > most - near else high)
+        yield from show_between(self._session, self._column.currentText(), ends, self._limits)
 
 
 def numeric_titles(rows: Sequence[ResultRow], chosen: Sequence[str]) -> tuple[str, ...]:
