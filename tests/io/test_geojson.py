@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.errors import ImageError, MaskError
-from napari_sam3_assistant.io.annotations import paint_annotations
+from napari_sam3_assistant.io.annotations import GeoJsonFile, paint_annotations
 
 SHAPE = (40, 60)
 
@@ -120,6 +120,27 @@ def test_other_ways_to_write_it(tmp_path, told):
     found = paint_annotations(write(tmp_path / "a.json", told), SHAPE)
     assert found.labels[6, 6] == 1
     assert found.names[1] == "Tumor"
+
+
+@pytest.mark.parametrize("within", ["feature", "properties"])
+def test_objects_within_others_are_objects_too(tmp_path, within):
+    """A region holds a cell, which holds a spot; and a second region holds nothing."""
+
+    def square(y, x, size, *inside):
+        corners = [(x, y), (x + size, y), (x + size, y + size), (x, y + size), (x, y)]
+        geometry = {"type": "Polygon", "coordinates": [corners]}
+        made = {"type": "Feature", "geometry": geometry, "properties": {}}
+        (made if within == "feature" else made["properties"])["childObjects"] = list(inside)
+        return made
+
+    told = [square(0, 0, 20, square(4, 4, 8, square(6, 6, 2))), square(25, 25, 4)]
+    path = tmp_path / "nested.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": told}))
+    labels = GeoJsonFile(path).paint((30, 30)).labels
+    expected = np.zeros((30, 30), int)
+    for value, (at, size) in enumerate([(0, 20), (4, 8), (6, 2), (25, 4)], 1):
+        expected[at : at + size, at : at + size] = value
+    np.testing.assert_array_equal(labels, expected)
 
 
 def test_kinds_of_classes_are_those_that_qupath_derives(tmp_path):

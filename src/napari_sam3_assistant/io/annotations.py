@@ -405,6 +405,7 @@ class GeoJsonFile:
 
     It is a collection of features, a list of them, or one. Areas are objects; points and lines
     have no pixels and are counted. Those without a class are of the class ``object``.
+    Objects within others (``childObjects``) lie on top of these.
 
     Parameters
     ----------
@@ -438,7 +439,7 @@ class GeoJsonFile:
             self.image, self.shape = _image_of(told)
             for one in _features_of(told):
                 place += 1
-                self._read(as_dict(one))
+                self._read(one)
         except _WRONG as exc:
             where = f"in its object {place}, " if place else ""
             raise MaskError(
@@ -546,10 +547,16 @@ def _image_of(value: object) -> tuple[str, tuple[int, int] | None]:
     return as_text(image.get("name", "")), shape
 
 
-def _features_of(value: object) -> list[Any]:
-    if isinstance(value, dict):
-        return as_list(value["features"]) if "features" in value else [value]
-    return as_list(value)
+def _features_of(value: object) -> Iterator[dict[str, Any]]:
+    """Yield the features of a file, each before those within it: they lie on top of it."""
+    features = value.get("features", [value]) if isinstance(value, dict) else value
+    waiting = as_list(features)[::-1]
+    while waiting:
+        feature = as_dict(waiting.pop())
+        yield feature
+        inside = feature, as_dict(feature.get("properties") or {})
+        for one in inside:
+            waiting += as_list(one.get("childObjects") or [])[::-1]
 
 
 def _ring(value: object) -> npt.NDArray[np.float64]:
