@@ -1,5 +1,6 @@
 """A real server by the command line, and clients of it: equal labels, keys, cancels and kills."""
 
+import asyncio
 import contextlib
 import datetime
 import importlib
@@ -446,6 +447,23 @@ def test_choices_that_are_the_servers_are_refused_here(connection, server, tmp_p
         api.open_engine(compute=connection, model_folder=tmp_path)
     with pytest.raises(EngineError, match="runs the engine 'builtin', not 'sam-transformers'"):
         api.open_engine("sam-transformers", compute=connection)
+
+
+def test_a_client_whose_connecting_again_failed_by_anything_can_be_left(server, connection):
+    """As tornado's ValueError where TLS is being set up as the server goes, which is met by chance:
+    the task that Dask ends by it is put in here."""
+    del server
+    client = connect(connection)
+
+    async def break_off():
+        client._handle_report_task.cancel()  # noqa: SLF001
+        failed = asyncio.get_running_loop().create_future()
+        failed.set_exception(ValueError("IOStream is not idle"))
+        client._handle_report_task = failed  # noqa: SLF001
+
+    client.sync(break_off)
+    connection_module.leave(client)
+    assert client.status == "closed"
 
 
 def test_a_client_that_was_not_heard_of_for_long_holds_nothing():

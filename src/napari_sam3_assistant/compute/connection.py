@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -219,7 +220,7 @@ def connect(compute: Compute, reporter: Reporter | None = None) -> Client:
             if made.set_running_or_notify_cancel():
                 made.set_result(client)
             else:
-                client.close()
+                leave(client)
 
     # Dask can't be stopped while it tries, so who waits leaves it alone with that.
     threading.Thread(target=open_client, daemon=True, name="sam3-connect").start()
@@ -229,9 +230,23 @@ def connect(compute: Compute, reporter: Reporter | None = None) -> Client:
             reporter.check()
     except BaseException:
         if not made.cancel() and made.exception() is None:
-            made.result().close()
+            leave(made.result())
         raise
     return made.result()
+
+
+def leave(client: Client, timeout: float = _CONNECT_SECONDS) -> None:
+    """Close a client, also one whose server went at the moment when Dask was connecting again.
+
+    Dask raises then what its listening to the scheduler has ended by, which may be a ValueError of
+    tornado's, and leaves the client half open.
+    """
+    try:
+        client.close(timeout=timeout)
+    except (OSError, TimeoutError, ValueError, RuntimeError):
+        client._handle_report_task = None  # noqa: SLF001 - it has ended, or nobody answers
+        with suppress(TimeoutError):
+            client.close(timeout=timeout)
 
 
 def _open_client(connection: Connection) -> Client:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import __version__
-from napari_sam3_assistant.compute.connection import UNKNOWN_ENGINE, connect
+from napari_sam3_assistant.compute.connection import UNKNOWN_ENGINE, connect, leave
 from napari_sam3_assistant.compute.host import (
     HostCard,
     PackedPicture,
@@ -226,7 +226,7 @@ class RemoteEngine:
             with suppress(*LOST):
                 self._start(client, "leave").result(timeout=5)
         if client is not self._compute:
-            client.close()
+            leave(client)
 
     def ask(self, method: str, *arguments: object, reporter: Reporter | None = None) -> Any:  # noqa: ANN401 - as the method
         """Call a method of the host, and stop it there when the work is stopped here."""
@@ -360,7 +360,7 @@ class RemoteEngine:
     def _drop(self) -> None:
         client, self._client = self._client, None
         if client is not None and client is not self._compute:
-            client.close(timeout=1)
+            leave(client, timeout=1)
 
     def _send(self, encoding: RemoteEncoding, reporter: Reporter) -> None:
         self.bytes_sent += len(encoding.picture.data)
