@@ -124,7 +124,7 @@ def test_results_of_several_regions_stand_side_by_side(advanced, plane):
     user.click("redo")
     user.viewer.layers.remove(PREVIEW)
     assert user.has(second)
-    assert len(advanced.cells()) == 1
+    user.wait(lambda: len(advanced.cells()) == 1)
     user.click("accept")
     accepted = user.viewer.layers["SAM3 live accepted labels"]
     assert accepted.data[CENTRES[0]] == 1
