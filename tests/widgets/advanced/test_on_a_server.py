@@ -30,12 +30,7 @@ def address():
     made.stop()
 
 
-def line(user, name):
-    return user.widget.findChild(QLineEdit, name)
-
-
-def test_everything_live_scans_and_batches(open_advanced, discs, address, tmp_path):
-    user = open_advanced(discs).user
+def use_server(user, address):
     user.pick("other_server")
     dialog = user.window.findChild(QDialog, "server_dialog")
     typed = dialog.findChild(QComboBox, "server_address").lineEdit()
@@ -44,6 +39,15 @@ def test_everything_live_scans_and_batches(open_advanced, discs, address, tmp_pa
     use = dialog.findChild(QAbstractButton, "use_server")
     QTest.mouseClick(use, Qt.MouseButton.LeftButton)
     user.wait(lambda: WHERE in user.text_of("engine_badge"))
+
+
+def line(user, name):
+    return user.widget.findChild(QLineEdit, name)
+
+
+def test_everything_live_scans_and_batches(open_advanced, discs, address, tmp_path):
+    user = open_advanced(discs).user
+    use_server(user, address)
 
     user.choose_in("task", "Everything, without a prompt")
     user.run()
@@ -105,4 +109,26 @@ def test_everything_live_scans_and_batches(open_advanced, discs, address, tmp_pa
     found = tifffile.imread(tracks / "a_tracks.tif")
     for frame in api.track(stacks / "a.ome.tif", text=TEXT):
         np.testing.assert_array_equal(found[frame.frame], frame.labels)
+    user.viewer.close()
+
+
+def test_a_folder_is_encoded(open_advanced, discs, tiny_checkpoint, tmp_path):
+    made = Server("--model-folder", str(tiny_checkpoint), "--device", "cpu", "--port", "0")
+    try:
+        user = open_advanced(discs).user
+        use_server(user, next(one for one in made.said if "--compute" in one).split()[-1])
+        source, kept = tmp_path / "in", tmp_path / "kept"
+        source.mkdir()
+        for name in ("a.tif", "b.tif"):
+            tifffile.imwrite(source / name, np.roll(discs, ord(name[0]), axis=1))
+        line(user, "folder_source").setText(str(source))
+        line(user, "encodings_folder").setText(str(kept))
+        user.click("encode_folder")
+        user.wait_for_end()
+        assert user.status.startswith(f"✓ Encodings ready: 2 done {WHERE} (2 planes)"), user.status
+    finally:
+        made.stop()
+    # They serve this computer, too: none is made anew.
+    again = api.precompute(source, kept, model_folder=tiny_checkpoint)
+    assert [one.status for one in again] == ["skipped", "skipped"]
     user.viewer.close()
