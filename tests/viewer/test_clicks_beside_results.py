@@ -696,3 +696,16 @@ def test_the_note_beside_a_saved_file_tells_of_the_objects_in_it(desk, tmp_path,
     # Opened again, the layer has the features that it had.
     assert saved_features(path)["index"] == list(range(1, count + 1))
     assert len(set(saved_features(path)["engine"])) == 1
+
+
+def test_a_result_whose_weights_are_gone_is_saved_and_its_note_says_so(desk, tmp_path):
+    (found,) = desk.model.previews
+    engine = replace(found.provenance.engine, weights="model.safetensors")
+    made_by = replace(found.provenance, engine=engine, model_folder=tmp_path / "gone")
+    desk.model.previews = (replace(found, provenance=made_by),)
+    desk.session.saving.export(tmp_path / "labels.tif")
+    desk.settle()
+    assert desk.model.message.level is Level.SUCCESS, desk.model.message
+    note = read_provenance(provenance_path(tmp_path / "labels.tif"))
+    assert note.sha256 == ""
+    assert note.notes[-1] == f"The weights were gone from {tmp_path / 'gone'} when this was saved."
