@@ -173,14 +173,13 @@ def predictor(builder, video_folder):
     """The package's predictor with the weights of the folder, on the CPU."""
     from sam3.model.sam3_video_predictor import Sam3VideoPredictor
 
-    with compat.redirect_cuda("cpu"), compat.silence_warnings():
+    with compat.redirect_cuda("cpu"), compat.silence_warnings(), compat.leave_autocast():
         model = builder.build_sam3_video_model(
             checkpoint_path=str(video_folder / "sam3.pt"),
             load_from_HF=False,
             bpe_path=str(loading.find_bpe(video_folder)),
             device="cpu",
         ).eval()
-    model.tracker.bf16_context.__exit__(None, None, None)
 
     class OnCpu(Sam3VideoPredictor):
         def __init__(self):
@@ -232,7 +231,7 @@ def loaded_engine(builder, model_folder):
 @pytest.fixture(scope="session")
 def documented(builder, model_folder):
     """The package's own documented use: its builder, its loader, its processor."""
-    with compat.redirect_cuda("cpu"), compat.silence_warnings():
+    with compat.redirect_cuda("cpu"), compat.silence_warnings(), compat.leave_autocast():
         model = builder.build_sam3_image_model(
             bpe_path=str(loading.find_bpe(model_folder)),
             device="cpu",
@@ -240,7 +239,6 @@ def documented(builder, model_folder):
             checkpoint_path=str(model_folder / "sam3.pt"),
             enable_inst_interactivity=True,
         )
-    compat.leave_constructor_autocast(model)
     from sam3.model.sam3_image_processor import Sam3Processor
 
     return SimpleNamespace(

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import types
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -281,13 +281,25 @@ def test_a_build_that_insists_on_cuda_points_to_transformers(tmp_path):
         compat.build_image_model(_InsistsOnCuda, tmp_path, "cpu")
 
 
-def test_autocast_that_the_package_enters_is_left(builder, weights):
-    """As on a machine with CUDA, where the constructor's autocast is a real one."""
-    context = torch.autocast("cpu", dtype=torch.bfloat16)
-    context.__enter__()
-    tracker = types.SimpleNamespace(bf16_context=context)
-    model = types.SimpleNamespace(inst_interactive_predictor=types.SimpleNamespace(model=tracker))
-    assert torch.is_autocast_enabled("cpu")
-    compat.leave_constructor_autocast(model)
+@pytest.mark.parametrize("fails", [False, True])
+def test_autocast_that_the_package_enters_is_left(fails, tmp_path):
+    """A stand-in for the constructor, whose autocast is a real one only on a machine with CUDA."""
 
-    assert not torch.is_autocast_enabled("cpu")
+    class Enters:
+        @staticmethod
+        def build_sam3_image_model(**_options):
+            for _ in range(2):
+                torch.autocast_increment_nesting()
+            torch.set_autocast_enabled("cuda", True)
+            torch.set_autocast_dtype("cuda", torch.bfloat16)
+            if fails:
+                raise OSError("The disk is gone.")
+
+    torch.set_autocast_dtype("cuda", torch.float16)
+    with pytest.raises(OSError, match="gone") if fails else nullcontext():
+        compat.build_image_model(Enters, tmp_path, "cpu")
+
+    assert not torch.is_autocast_enabled("cuda")
+    assert torch.get_autocast_dtype("cuda") == torch.float16
+    assert torch.autocast_increment_nesting() == 1
+    assert torch.autocast_decrement_nesting() == 0

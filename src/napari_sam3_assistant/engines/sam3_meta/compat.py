@@ -237,8 +237,8 @@ def call_context(device: str, precision: str = FLOAT32) -> Iterator[None]:
 def build_image_model(builder: Untyped, bpe_path: Path, device: str) -> Untyped:
     """Build the image model with the click head, without weights, on the CPU."""
     try:
-        with silence_warnings(), redirect_cuda(device):
-            model = builder.build_sam3_image_model(
+        with silence_warnings(), redirect_cuda(device), leave_autocast():
+            return builder.build_sam3_image_model(
                 bpe_path=str(bpe_path),
                 device="cpu",
                 load_from_HF=False,
@@ -253,16 +253,36 @@ def build_image_model(builder: Untyped, bpe_path: Path, device: str) -> Untyped:
             f"The installed sam3 package can't be built without CUDA ({exc}).",
             "Use the engine sam3-transformers, which runs SAM 3 on the CPU, or install sam3 0.1.4.",
         ) from exc
-    leave_constructor_autocast(model)
-    return model
 
 
-def leave_constructor_autocast(model: Untyped) -> None:
-    """Leave the CUDA autocast that ``sam3_tracking_predictor.py:50`` enters and never leaves.
+@contextmanager
+def leave_autocast() -> Iterator[None]:
+    """Leave the CUDA autocast that the package's classes enter and never leave.
 
-    It would hold for everything else that this thread does with torch.
+    ``sam3_tracking_predictor.py:50``; it would hold for all else that this thread does with torch,
+    also where building ends in an error.
     """
-    click_model(model).bf16_context.__exit__(None, None, None)
+    import torch
+
+    enabled, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    depth = _autocast_depth()
+    try:
+        yield
+    finally:
+        for _ in range(_autocast_depth() - depth):
+            torch.autocast_decrement_nesting()
+        torch.set_autocast_enabled("cuda", enabled)
+        torch.set_autocast_dtype("cuda", dtype)
+        if depth == 0:
+            torch.clear_autocast_cache()
+
+
+def _autocast_depth() -> int:
+    """Return how many blocks of autocast this thread is in; PyTorch tells it only on a change."""
+    import torch
+
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting()
 
 
 def click_model(model: Untyped) -> Untyped:

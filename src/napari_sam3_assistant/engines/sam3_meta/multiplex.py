@@ -448,6 +448,7 @@ def build_model(builder: Untyped, bpe_path: Path, device: str) -> Untyped:
         stack.enter_context(compat.silence_warnings())
         stack.enter_context(compat.redirect_cuda(device))
         stack.enter_context(compat.restore_tf32())
+        stack.enter_context(compat.leave_autocast())
         stack.enter_context(redirect_stdout(io.StringIO()))
         empty = Path(stack.enter_context(TemporaryDirectory())) / "empty.pt"
         torch.save({"model": {}}, empty)
@@ -460,8 +461,6 @@ def build_model(builder: Untyped, bpe_path: Path, device: str) -> Untyped:
             async_loading_frames=False,
         )
     model = predictor.model
-    for entered in (predictor, model.tracker):
-        entered.bf16_context.__exit__(None, None, None)
     # Frames as they come, instead of 16 at a time.
     model.use_batched_grounding = False
     model.postprocess_batch_size = 1
