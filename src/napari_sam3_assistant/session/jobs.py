@@ -60,6 +60,7 @@ class Running:
         self._model = model
         self._clock = clock
         self._began = clock()
+        self._waiting: dict[Callable[[], None], None] = {}
         self.current: Job | None = None
 
     def start(self, job: Job, behind: Job | None = None) -> Job:
@@ -90,6 +91,10 @@ class Running:
         self.current.cancel()
         return True
 
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Have a call made, once, when the latest job has ended, before ``idle`` is told."""
+        self._waiting[call] = None
+
     def close(self, farewell: Callable[[], None]) -> None:
         """Stop the job and end the worker.
 
@@ -116,6 +121,9 @@ class Running:
         # Neither for a job that was cancelled, nor for one that failed: the sound says "ready".
         if done and self._model.sound and self._clock() - self._began > LONG_S:
             self.chime.emit()
+        waiting, self._waiting = self._waiting, {}
+        for call in waiting:
+            call()
         self.idle.emit()
 
 

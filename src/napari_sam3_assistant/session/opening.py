@@ -138,8 +138,6 @@ class Opening:
         self._model, self._adapter = services.model, services.adapter
         self._results, self._propagation = results, propagation
         self._filtering, self._annotation = filtering, annotation
-        self._read: Loaded | None = None
-        services.jobs.idle.connect(self._on_idle)
 
     def open(self, folder: Path, *, journal: bool = False) -> Job:
         """Open a session in the place of what is in the viewer.
@@ -206,18 +204,16 @@ class Opening:
                     loaded.problems.append(f"“{name}”: {error}")
             yield loaded
 
-        def keep(read: Loaded) -> None:
-            self._read = read
+        def show(read: Loaded) -> None:
+            # Once nothing runs, since what follows from it waits for that.
+            self._services.jobs.when_idle(partial(self._go_on, read))
 
         job = Job("Opening the session", work)
-        job.yielded.connect(keep)
+        job.yielded.connect(show)
         self._services.jobs.start(job)
 
-    def _on_idle(self) -> None:
-        """Show what was read: once nothing runs, since what follows from it waits for that."""
-        if self._read is None:
-            return
-        read, self._read = self._read, None
+    def _go_on(self, read: Loaded) -> None:
+        """Show a session that was read, and go on in its folder."""
         session = read.session
         self._restore(read)
         before = session.entries.get("session_folder")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -70,11 +71,11 @@ class Propagation:
         Brings ``tracks`` up to date where the user has changed the labels.
     provenance : StackProvenance or None
         What made the latest propagated labels.
-    filtered : Signal
-        Tells that other objects are on show.
+    changed : Signal
+        Tells that ``tracks`` or what is on show of it has changed, at the end of a run at once.
     """
 
-    filtered = Signal()
+    changed = Signal()
 
     def __init__(self, services: Services, results: Results, deliver: Deliver) -> None:
         self.tracks = TrackTable()
@@ -87,9 +88,7 @@ class Propagation:
         self._open: OpenTracking | None = None
         self.provenance: StackProvenance | None = None
         self._job: Job | None = None
-        self._last_words: Message | None = None
         self._engine.leaving.connect(self._forget)
-        self._jobs.idle.connect(self._on_idle)
         self._model.events.lineage.connect(self._on_lineage, max_args=1)
         for name in ("engine", "model_folder", "device", "precision", "compute"):
             getattr(self._model.events, name).connect(self._on_choice, max_args=0)
@@ -276,6 +275,7 @@ class Propagation:
                 self.provenance.note_removed(object_id)
             opened.followed -= followed
             self._list_tracked()
+            self.changed.emit()
             self._say(f"Object {object_id} is removed from all frames.", Level.SUCCESS)
 
         job = Job("Removing the object", work)
@@ -294,7 +294,7 @@ class Propagation:
         self._results.hide_tracked(hidden)
         self._model.picked = None
         self._results.list_frames()
-        self.filtered.emit()
+        self.changed.emit()
 
     def erase_hidden(self) -> None:
         """Take the hidden objects out of the labels: these are about to be no preview any more."""
@@ -361,7 +361,7 @@ class Propagation:
         for frame in self.tracks.frames:
             self._results.add_frame(FramePlace(stack.at(frame)), self.tracks.on(frame))
         self._results.list_frames()
-        self.filtered.emit()
+        self.changed.emit()
 
     def _open_again(
         self, stack: StackTarget, provenance: StackProvenance, state: TrackingState
@@ -481,14 +481,14 @@ class Propagation:
 
         def end(state: JobState) -> None:
             self._job = None
-            self._finish(opened, state, time.monotonic() - began, notes)
-            if self._jobs.current is not job:
-                # A run that took the place of this one has the last word.
-                self._last_words = None
+            last_words = self._finish(opened, state, time.monotonic() - began, notes)
+            # A run that took the place of this one has the last word.
+            if last_words is not None and self._jobs.current is job:
+                self._jobs.when_idle(partial(self._say, *last_words))
+            self.changed.emit()
 
         job = self._engine.make_job("The propagation", tracking.engine, work, show)
         job.finished.connect(end)
-        self._last_words = None
         self._job = job
         if self.provenance is not None:
             self.provenance.note_run(prompts, shown, stop_after_lost=lost, goes_on=not spans)
@@ -569,7 +569,8 @@ class Propagation:
 
     def _finish(
         self, opened: OpenTracking, state: JobState, seconds: float, notes: Sequence[str]
-    ) -> None:
+    ) -> tuple[str, Level] | None:
+        """List what was found; returns what is to be said when nothing runs any more."""
         stack, lineage = self._model.propagated, self._model.lineage
         if stack is not None and lineage != Lineage():
             # The parent of an object may have come after it.
@@ -578,30 +579,26 @@ class Propagation:
         self._results.list_frames()
         self._adapter.stacks.finish()
         if opened is not self._open:
-            return
+            return None
         if not opened.done:
             # Nothing came of it: there is nothing to go on from.
             self.end()
-            return
+            return None
         if opened.choice != self._engine.choice:
             self.end()
         rest = sum(map(len, opened.left))
         count = pluralize(len(opened.done), "frame")
         if state is JobState.CANCELLED:
-            self._last_words = Message(
-                f"Stopped; {count} done. Propagate Existing Session does the {rest} left."
-            )
-        elif state is JobState.DONE:
+            said = f"Stopped; {count} done. Propagate Existing Session does the {rest} left."
+            return said, Level.INFO
+        if state is JobState.DONE:
             opened.left = ()
             objects = pluralize(len(self._model.tracked), "object")
             assert opened.tracking is not None
             took = f"in {seconds:.1f} s{describe_place(opened.tracking.engine.device)}"
             said = f"Propagated: {objects} on {count}, {took}. {' '.join(notes)}"
-            self._last_words = Message(said.strip(), Level.SUCCESS)
-
-    def _on_idle(self) -> None:
-        if self._last_words is not None:
-            self._model.message, self._last_words = self._last_words, None
+            return said.strip(), Level.SUCCESS
+        return None
 
     def _on_choice(self) -> None:
         # A run that is going ends by itself: it has an engine, and says so when it is done.

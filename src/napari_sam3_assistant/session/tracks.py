@@ -440,9 +440,9 @@ class TrackTables:
         self._start = services.jobs.start
         self._table, self._edited = propagation.tracks, propagation.edited
         self._on_show = False
-        services.jobs.idle.connect(self._update)
+        self._when_idle = services.jobs.when_idle
         self._edited.done.connect(self._update)
-        propagation.filtered.connect(self._update)
+        propagation.changed.connect(self._update)
         for event in (self._model.events.tracks_layer, self._model.events.lineage):
             event.connect(self._update, max_args=0)
         self._model.events.propagated.connect(self._on_propagated)
@@ -494,7 +494,7 @@ class TrackTables:
             self._remove()
             return
         if self._model.running:
-            # The end of the run brings them.
+            self._when_idle(self._update)
             return
         try:
             self._adapter.tracks.show(stack, self._table)
