@@ -6,7 +6,7 @@ from skimage.draw import disk
 
 from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.core.tracks import Direction
-from napari_sam3_assistant.viewer.accepted import read_parents
+from napari_sam3_assistant.viewer.accepted_objects import read_parents
 
 ACCEPTED, TRACKS = "SAM3 live accepted labels", "SAM3 accepted tracks"
 

@@ -135,7 +135,7 @@ def test_accepted_objects_are_measured_on_their_slices_and_as_volumes(open_bench
     units = tuple("second" if one == "t" else "um" for one in names)
     user = open_bench(image, axis_labels=tuple(names), scale=spacing, units=units)
     if "disk" in layout:
-        user.binding.adapter.in_memory = 1000
+        user.binding.adapter.accepted.in_memory = 1000
         user.binding.adapter.stacks.in_memory = 1000
     user.model.columns += ", " + ", ".join(VOLUME_MORE)
     user.model.frame_axis = image.ndim - 3

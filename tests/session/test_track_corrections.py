@@ -20,7 +20,7 @@ from napari_sam3_assistant.io.class_list import read_object_parents
 from napari_sam3_assistant.mask_operations.layers import LabelsAdapter
 from napari_sam3_assistant.session.messages import STATE, column_titles
 from napari_sam3_assistant.session.results import format_row
-from napari_sam3_assistant.viewer.accepted import read_parents
+from napari_sam3_assistant.viewer.accepted_objects import read_parents
 from napari_sam3_assistant.viewer.roles import key_of
 
 

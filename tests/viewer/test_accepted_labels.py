@@ -138,7 +138,7 @@ def test_how_stable_an_object_is_goes_with_it_into_files_and_back(viewer, bindin
     layer = viewer.layers[ACCEPTED]
     np.testing.assert_array_equal(layer.features["stability"], [0.97, np.nan, np.nan])
     place = KeptPlace(binding.adapter.displayed(binding.model.image).target)
-    kept = binding.adapter.kept_objects(place)
+    kept = binding.adapter.accepted.objects(place)
     assert [one.stability for one in kept.values()] == [0.97, None, None]
     corrected = binding.session.correcting.read_accepted(place, 1)
     assert (corrected.score, corrected.stability) == (0.5, 0.97)
@@ -200,7 +200,7 @@ def step(binding, *verbs):
 
 
 def test_undo_redo_and_the_next_number_on_disk(viewer, binding):
-    binding.adapter.in_memory = SMALL
+    binding.adapter.accepted.in_memory = SMALL
     viewer.add_image(np.zeros((3, 50, 60), np.uint8))
     viewer.dims.set_point(0, 1)
     accept(binding, (10, 10, 20, 20), plane=(1,))
@@ -229,7 +229,7 @@ def test_a_large_plane_is_shown_by_smaller_levels_that_follow(
     viewer, binding, monkeypatch, swapped
 ):
     monkeypatch.setattr(label_storage, "LARGE_PLANE", 2000)
-    binding.adapter.in_memory = SMALL
+    binding.adapter.accepted.in_memory = SMALL
     shape = (2000, 3001) if not swapped else (3001, 2000)
     layer = Image(np.zeros(shape, np.uint8))
     viewer.add_layer(layer)
@@ -273,7 +273,7 @@ def test_undo_and_redo_say_that_the_accepted_labels_were_deleted(viewer, binding
 @pytest.fixture
 def opened(viewer, binding, tmp_path):
     """Open an image from a file, of which the labels do not fit into memory."""
-    binding.adapter.in_memory = SMALL
+    binding.adapter.accepted.in_memory = SMALL
 
     def open_it(folder=tmp_path, shape=(60, 80)):
         tifffile.imwrite(

@@ -33,7 +33,7 @@ class Desk:
         self.viewer.add_image(np.zeros(shape, np.uint8), name="image")
         self.binding = binding_for(self.viewer, deliver_inline, MemorySettings())
         if small:
-            self.binding.adapter.in_memory = 10
+            self.binding.adapter.accepted.in_memory = 10
         self.session, self.model = self.binding.session, self.binding.model
         self.states, self.at = [(np.zeros(shape, int), {})], 0
 
@@ -59,7 +59,7 @@ class Desk:
 
     def row(self, place, id_):
         target = self.target(place)
-        record = self.binding.adapter.kept_objects(KeptPlace(target))[id_]
+        record = self.binding.adapter.accepted.objects(KeptPlace(target))[id_]
         return ResultRow(KeptPlace(target), record)
 
     def target(self, place):

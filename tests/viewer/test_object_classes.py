@@ -108,7 +108,9 @@ def test_any_changes_of_class_undone_and_done_again_are_as_a_list_of_states_has_
     desk = Desk()
     session, model = desk.session, desk.model
     if data.draw(st.booleans()):
-        desk.binding.adapter.in_memory = 10  # accepted labels are on the disk, written by a job
+        desk.binding.adapter.accepted.in_memory = (
+            10  # accepted labels are on the disk, written by a job
+        )
     model.object_class = data.draw(st.sampled_from(NAMES))
     desk.find_all()
     assert session.measuring.measure().wait(240)

@@ -20,7 +20,7 @@ def opened(open_window, discs, tmp_path, napari_reads):
     tifffile.imwrite(tmp_path / "discs.tif", discs)
     user = open_window()
     user.viewer.open(tmp_path / "discs.tif", plugin="napari")
-    binding_for(user.viewer, None, None).adapter.in_memory = 1000
+    binding_for(user.viewer, None, None).adapter.accepted.in_memory = 1000
     user.look_at_all()
     user.choose("refinement")
     yield user

@@ -29,7 +29,7 @@ from napari_sam3_assistant.mask_operations.model import (
     RemovedLayer,
     Scope,
 )
-from napari_sam3_assistant.viewer.accepted import read_parents
+from napari_sam3_assistant.viewer.accepted_objects import read_parents
 from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,

@@ -113,7 +113,7 @@ class Accepting:
         """
         self.check_idle()
         begun = [
-            self._adapter.begin_accept_labels(
+            self._adapter.accepted.begin_other(
                 other_labels, objects, self._place(other_labels.target)
             )
         ]
@@ -187,11 +187,11 @@ class Accepting:
 
         What can't be written comes to nothing, also as a step, where it is to be withdrawn.
         """
-        found = self._adapter.find_written(accepted)
+        found = self._adapter.accepted.find_written(accepted)
         there = [one for one, _ in found]
 
         def show(written: Iterable[LabelEdit]) -> None:
-            self._adapter.note_written(zip(there, written, strict=True), listed=forward)
+            self._adapter.accepted.note_written(zip(there, written, strict=True), listed=forward)
             for one in there:
                 if one.propagated and one.features:
                     before, after = map(_classes_of, (one.gone, one.features))
@@ -221,7 +221,7 @@ class Accepting:
         for one, written in zip(begun, objects, strict=True):
             one.finish(written)
         accepted = [one.accepted for one in begun]
-        there = len(self._adapter.find_written(accepted)) == len(accepted)
+        there = len(self._adapter.accepted.find_written(accepted)) == len(accepted)
         said = Message(format_accepted(accepted), Level.SUCCESS)
         self._model.message = said if there else Message(NOT_PUT_BACK, Level.WARNING)
         self._save_at_accept.note(one.image for one in accepted)
@@ -229,7 +229,7 @@ class Accepting:
     def _start(
         self, job: Job, accepted: Sequence[Accepted], ended: Callable[[Job, JobState], None]
     ) -> None:
-        unlock = self._adapter.lock_accepted(accepted)
+        unlock = self._adapter.accepted.lock(accepted)
 
         def end(state: JobState) -> None:
             self.is_writing = False

@@ -390,7 +390,7 @@ class FolderAnnotation:
 
     def _moment(self) -> tuple[object, ...]:
         """Return what changes when the user does something to the image."""
-        return self._undo.step, self._model.prompts, self._adapter.kept_changes
+        return self._undo.step, self._model.prompts, self._adapter.accepted.changes
 
     def _write(
         self, job: Job, show: Callable[[Any], None], done: Callable[[], None] = lambda: None

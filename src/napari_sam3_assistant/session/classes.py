@@ -198,7 +198,8 @@ class ObjectClasses:
             for one in self._model.previews
         )
         changes: list[Accepted] = [
-            self._adapter.begin_class_change(place, ids, name) for place, ids in kept.items()
+            self._adapter.accepted.begin_class_change(place, ids, name)
+            for place, ids in kept.items()
         ]
         changes += self._begin_tracks(tracked, name)
         if scanned:  # what undo goes back to
@@ -225,7 +226,7 @@ class ObjectClasses:
         if stack is None or not ids:
             return []
         before = {id_: known.get(id_, "") for id_ in sorted(ids)}
-        change = self._adapter.begin_track_class_change(stack.target.image, before, name)
+        change = self._adapter.accepted.begin_track_class_change(stack.target.image, before, name)
         if change is None:
             self._propagation.set_class(ids, name)
         return [] if change is None else [change]

@@ -125,7 +125,7 @@ class Correcting:
 
         Raises PromptError if it is not there any more.
         """
-        now = self._adapter.kept_objects(place).get(object_id)
+        now = self._adapter.accepted.objects(place).get(object_id)
         one = None
         if now is not None:
             box = now.region
@@ -221,7 +221,7 @@ class Correcting:
         if not edit.pixels:
             raise PromptError("This object is not there any more.", "Choose another one.")
         self._accepting.check_idle()
-        change = self._adapter.begin_change(place, edit)
+        change = self._adapter.accepted.begin_change(place, edit)
         self._accepting.change([change], said)
 
     def _relabel(self, row: ResultRow, value: int) -> LabelEdit:
@@ -273,8 +273,8 @@ class Correcting:
     def _objects(self, place: FramePlace | KeptPlace) -> tuple[list[StitchedObject], int]:
         """Return the objects of a plane, and the highest number of any in its labels."""
         if isinstance(place, KeptPlace):
-            there = self._adapter.kept_objects(place)
-            return list(there.values()), self._adapter.highest_kept(place)
+            there = self._adapter.accepted.objects(place)
+            return list(there.values()), self._adapter.accepted.highest_number(place)
         self._propagation.edited.check_done()
         numbers = (0, *self._propagation.tracks.ids, *self._model.tracked)
         return list(self._propagation.objects_on(place)), max(numbers)

@@ -118,7 +118,8 @@ class UseLabels:
         found = self.read(layer)
         if found.whole is None:
             masks = MaskPrompt.of_labels(found.plane)
-            self._accepting.accept_other(found, self._adapter.place_masks(found, masks))
+            objects = self._adapter.accepted.place(found.target, masks)
+            self._accepting.accept_other(found, objects)
             return None
         labels, boxes = found.whole, dict[int, Box]()
 
@@ -131,11 +132,9 @@ class UseLabels:
         def accept(state: JobState) -> None:
             if state is not JobState.DONE:
                 return
-            objects = [
-                (box, LabelMask(labels, box, id_), id_) for id_, box in sorted(boxes.items())
-            ]
+            whole = [(box, LabelMask(labels, box, id_), id_) for id_, box in sorted(boxes.items())]
             try:
-                self._accepting.accept_other(found, objects)
+                self._accepting.accept_other(found, whole)
             except Sam3AssistantError as error:
                 self._say(str(error), Level.ERROR)
 

@@ -295,7 +295,7 @@ class Saving:
         """Return what found the objects of labels on show, by their values."""
         if isinstance(place, FramePlace):
             return {one.id: one.text for one in self._propagation.objects_on(place)}
-        return {id_: one.text for id_, one in self._adapter.kept_objects(place).items()}
+        return {id_: one.text for id_, one in self._adapter.accepted.objects(place).items()}
 
     def _say(self, text: str, note: str = "") -> None:
         level = Level.WARNING if note else Level.SUCCESS

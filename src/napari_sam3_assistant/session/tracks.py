@@ -251,7 +251,7 @@ class TrackCorrections:
         after = lineage.relabel(change, lambda track: self._begin_of(track))
         if links:
             after = replace(after, parents={**after.parents, **links})
-        begun = self._adapter.begin_change(FramePlace(stack.at(change.first)), edit)
+        begun = self._adapter.accepted.begin_change(FramePlace(stack.at(change.first)), edit)
         self._accepting.change([begun], said, lineage=after)
 
     def _begin_of(self, track: int) -> int:

@@ -17,9 +17,8 @@ from napari_sam3_assistant.errors import ImageError, MaskError
 from napari_sam3_assistant.session.label_storage import IN_MEMORY
 from napari_sam3_assistant.session.model import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.session.snapshots import PictureSource
-from napari_sam3_assistant.viewer import accepted as accepted_layer
 from napari_sam3_assistant.viewer import previews as preview_layers
-from napari_sam3_assistant.viewer.accepted import Acceptance
+from napari_sam3_assistant.viewer.accepted import AcceptedLayers, find_together, of_preview
 from napari_sam3_assistant.viewer.file_backed_layers import FileBackedLayers
 from napari_sam3_assistant.viewer.geometry import (
     World,
@@ -46,7 +45,7 @@ from napari_sam3_assistant.viewer.saved_viewer import SavedViewer
 from napari_sam3_assistant.viewer.stacks import StacksAdapter, TracksAdapter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -55,12 +54,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import LazyArray, RawPlane, Untyped
-    from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
     from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
-    from napari_sam3_assistant.core.masks.merge import AcceptRequest
-    from napari_sam3_assistant.core.prompts import MaskPrompt
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.core.tracks import TrackTable
     from napari_sam3_assistant.session.model import (
         ActiveRoi,
@@ -70,12 +65,11 @@ if TYPE_CHECKING:
         StackTarget,
     )
     from napari_sam3_assistant.session.snapshots import (
-        Accepted,
         KeptPixels,
         OtherLabels,
         Pixels,
     )
-    from napari_sam3_assistant.viewer.accepted import PlacedObject
+    from napari_sam3_assistant.viewer.accepted import Acceptance
 
 
 # What each layer of preview labels shows, the latest last: it is not written again, and who closes
@@ -93,16 +87,14 @@ class ViewerAdapter(ViewerPrompts):
 
     Attributes
     ----------
-    in_memory : int, bytes
-        Accepted labels up to this size are in memory, larger ones on the disk.
     outlines : bool
         Whether objects are shown as outlines, and not filled.
-    kept_changes : int
-        How often accepted labels were changed so far, by whom ever.
     stacks : StacksAdapter
         The same of whole stacks, for 3D/video.
     tracks : TracksAdapter
         The tracks of what was followed through a stack.
+    accepted : AcceptedLayers
+        The labels of accepted objects.
     opened : OpenedImages
         The images that the session has opened by itself.
     saved : SavedViewer
@@ -111,12 +103,11 @@ class ViewerAdapter(ViewerPrompts):
 
     def __init__(self, viewer: ViewerModel, in_memory: int = IN_MEMORY) -> None:
         super().__init__(viewer)
-        self.in_memory = in_memory
         self.outlines = False
-        self.kept_changes = 0
+        self.accepted = AcceptedLayers(self, in_memory)
         self.stacks = StacksAdapter(self, in_memory)
         self.tracks = TracksAdapter(self)
-        self.opened = OpenedImages(self, in_memory)
+        self.opened = OpenedImages(self, self.accepted)
         self.saved = SavedViewer(self, self.stacks)
         self._stored = FileBackedLayers(viewer)
 
@@ -227,16 +218,13 @@ class ViewerAdapter(ViewerPrompts):
     def _layer_of(self, place: Preview | FramePlace | KeptPlace) -> Labels | None:
         """Return the layer that a result on show is in."""
         if isinstance(place, KeptPlace):
-            return accepted_layer.find_layer(self.viewer, place)
+            return self.accepted.find(place)
         role = Role.PROPAGATED if isinstance(place, FramePlace) else Role.PREVIEW_LABELS
         return in_slot(self.viewer.layers, role, place.slot)
 
     def begin_accept(self, preview: Preview, lasting: Path | None) -> Acceptance:
         """Return what is to be written to add a preview's objects to the accepted labels."""
-        image, shown = self.image_of(preview.target), self._labels_on_show(preview)
-        with self.mark_changes():
-            result = accepted_layer.of_preview(preview, shown)
-            return Acceptance(self.viewer, image, result, lasting, self.in_memory)
+        return self.accepted.begin(of_preview(preview, self._labels_on_show(preview)), lasting)
 
     def named_plane(self, image: str) -> tuple[tuple[int, int], tuple[str, ...], dict[str, int]]:
         """Return the plane of an image that is on show as files of annotations tell of it.
@@ -296,51 +284,17 @@ class ViewerAdapter(ViewerPrompts):
             raise ImageError("The labels layer is gone.", "Choose another one.")
         return read_labels(found, self.displayed(image))
 
-    def place_masks(
-        self, other_labels: OtherLabels, masks: Sequence[MaskPrompt]
-    ) -> list[PlacedObject]:
-        """Return masks on the plane of labels as objects of accepted labels."""
-        return accepted_layer.place_masks(other_labels.target, masks)
-
-    def begin_accept_labels(
-        self, other_labels: OtherLabels, objects: Sequence[PlacedObject], lasting: Path | None
-    ) -> Acceptance:
-        """Return what is to be written to add objects of labels to the accepted labels."""
-        with self.mark_changes():
-            image, result = (
-                self.image_of(other_labels.target),
-                accepted_layer.of_other(other_labels, objects),
-            )
-            return Acceptance(self.viewer, image, result, lasting, self.in_memory)
-
     def begin_accept_stack(
         self, stack: StackTarget, table: TrackTable, lasting: Path | None
     ) -> Acceptance:
         """Return what is to be written to add propagated objects to the accepted labels."""
-        with self.mark_changes():
-            image, result = self.image_of(stack.target), self.stacks.to_accept(stack, table)
-            return Acceptance(self.viewer, image, result, lasting, self.in_memory)
-
-    def lock_accepted(self, accepted: Iterable[Accepted]) -> Callable[[], None]:
-        """Keep all others from writing to accepted labels until what is returned is called."""
-        unlocks = [accepted_layer.lock_written(self.viewer, one) for one in accepted]
-
-        def unlock() -> None:
-            for one in unlocks:
-                one()
-
-        return unlock
+        return self.accepted.begin(self.stacks.to_accept(stack, table), lasting)
 
     def _labels_on_show(self, preview: Preview) -> npt.NDArray[np.integer[Any]]:
         """Return the labels of a preview as its layer shows them, or as they were found."""
         layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
         on_show = layer is not None and _SHOWN.get(layer) is preview
         return self.pixels(preview).labels if on_show else preview.segmentation.labels
-
-    def count_kept(self, image: str) -> int:
-        """Return how many accepted objects an image has."""
-        found = self.find(image)
-        return 0 if found is None else accepted_layer.count_kept(self.viewer, found)
 
     def kept(self, image: str, previews: Sequence[Preview] = ()) -> KeptPixels | None:
         """Return the accepted labels of an image, and the objects of its previews.
@@ -352,63 +306,10 @@ class ViewerAdapter(ViewerPrompts):
             return None
         mine = [one for one in previews if one.target.image == key_of(found)]
         shown = [(one, self._labels_on_show(one)) for one in mine]
-        kept = accepted_layer.find_kept(self.viewer, found, shown)
+        kept = self.accepted.pixels(found, shown)
         if kept is None and len(shown) > 1:
-            return accepted_layer.find_together(found, shown)
+            return find_together(found, shown)
         return kept
-
-    def highest_kept(self, place: KeptPlace) -> int:
-        """Return the highest number of an accepted object in the labels that a plane is of."""
-        return accepted_layer.highest_kept(self.viewer, place)
-
-    def follow_kept(self, layer: Labels, changes: Changes) -> None:
-        """Take note that somebody has changed pixels of accepted labels."""
-        self.kept_changes += 1
-        accepted_layer.follow_changes(layer, changes)
-
-    def recount_kept(self, layer: Labels) -> None:
-        """Take note that accepted labels were replaced by others."""
-        self.kept_changes += 1
-        accepted_layer.recount(layer)
-
-    def kept_rows(self, layer: Labels) -> Iterator[tuple[KeptPlace, StitchedObject]]:
-        """Yield the objects of a layer of accepted labels, and where each one lies."""
-        return accepted_layer.list_kept(layer)
-
-    def find_written(
-        self, accepted: Iterable[Accepted]
-    ) -> list[tuple[Accepted, tuple[AcceptRequest, LabelEdit]]]:
-        """Return of accepted objects those whose layers are there, and what was written where."""
-        found = [(one, accepted_layer.find_written(self.viewer, one)) for one in accepted]
-        return [(one, written) for one, written in found if written is not None]
-
-    def note_written(self, written: Iterable[tuple[Accepted, LabelEdit]], *, listed: bool) -> None:
-        """Show what was written to labels, or taken out, and what is known of the objects."""
-        self.kept_changes += 1
-        with self.mark_changes():
-            for one, edit in written:
-                accepted_layer.note_written(self.viewer, one, edit, listed=listed)
-
-    def begin_change(self, place: KeptPlace | FramePlace, edit: LabelEdit) -> Accepted:
-        """Return what is to be written of an edit of accepted labels, or of propagated ones.
-
-        Raises PromptError while something else is written to them.
-        """
-        role = Role.PROPAGATED if isinstance(place, FramePlace) else Role.ACCEPTED
-        return accepted_layer.begin_change(self.viewer, place.target.image, role, edit)
-
-    def begin_class_change(self, place: KeptPlace, ids: Sequence[int], class_name: str) -> Accepted:
-        """Return what is to be noted of accepted objects that are of another class now.
-
-        Raises PromptError while something else is written to their labels.
-        """
-        return accepted_layer.begin_class_change(self.viewer, place, ids, class_name)
-
-    def begin_track_class_change(
-        self, image: str, before: Mapping[int, str], class_name: str
-    ) -> Accepted | None:
-        """Return the same of propagated objects, given their classes; None where they are gone."""
-        return accepted_layer.begin_track_class_change(self.viewer, image, before, class_name)
 
     def plane_labels(self, place: KeptPlace | FramePlace) -> PlaneOfLabels:
         """Return a plane of accepted labels, or of propagated ones; pixels are read when asked for.
@@ -417,11 +318,7 @@ class ViewerAdapter(ViewerPrompts):
         """
         if isinstance(place, FramePlace):
             return self.stacks.plane_labels(place.target)
-        return accepted_layer.plane_labels(self.viewer, place)
-
-    def kept_objects(self, place: KeptPlace) -> dict[int, StitchedObject]:
-        """Return the accepted objects of a plane, by their ids."""
-        return accepted_layer.kept_objects(self.viewer, place)
+        return self.accepted.plane(place)
 
     def find_earlier(self) -> tuple[Preview, ...]:
         """Return the previews that an earlier session has left in the viewer, the latest last."""

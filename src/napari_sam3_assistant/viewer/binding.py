@@ -29,6 +29,7 @@ from napari_sam3_assistant.session.model import (
 )
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.viewer import prompt_layers
+from napari_sam3_assistant.viewer.accepted_objects import list_kept
 from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 from napari_sam3_assistant.viewer.classes import (
     class_names,
@@ -553,7 +554,7 @@ class Binding(RefCounted):
                 emitter.connect(self._on_other_prompts)
         if role_of(layer) is Role.ACCEPTED:
             layer.events.features.connect(self._on_kept)
-            self.session.results.list_kept(key_of(layer), self.adapter.kept_rows(layer))
+            self.session.results.list_kept(key_of(layer), list_kept(layer))
 
     def _forget_layer(self, layer: Layer) -> None:
         forget_pick(layer)
@@ -653,7 +654,7 @@ class Binding(RefCounted):
 
     def _count_kept(self, event: Event | None = None) -> None:
         del event
-        self.model.kept = self.adapter.count_kept(self.model.image)
+        self.model.kept = self.adapter.accepted.count(self.model.image)
 
     def _on_features(self, event: Event) -> None:
         self._colour(event.source)
@@ -675,7 +676,7 @@ class Binding(RefCounted):
 
     def _on_kept(self, event: Event) -> None:
         layer = event.source
-        self.session.results.list_kept(key_of(layer), self.adapter.kept_rows(layer))
+        self.session.results.list_kept(key_of(layer), list_kept(layer))
         self._count_kept()
 
     def _list_prompt_layers(self, event: Event | None = None) -> None:
@@ -767,7 +768,7 @@ class Binding(RefCounted):
         box = edit.box
         self._strokes.note(layer, edit, self.session.step)
         if role_of(layer) is Role.ACCEPTED:
-            self.adapter.follow_kept(layer, edit.changes())
+            self.adapter.accepted.follow(layer, edit.changes())
             return
         if role_of(layer) is Role.PROPAGATED:
             self._stack.on_painted(layer, box)
@@ -777,7 +778,7 @@ class Binding(RefCounted):
 
     def _on_replaced(self, event: Event) -> None:
         if role_of(event.source) is Role.ACCEPTED:
-            self.adapter.recount_kept(event.source)
+            self.adapter.accepted.recount(event.source)
         elif not self.adapter.busy:
             self._on_edited(event.source, whole_box(event.source.data.shape))
 
@@ -786,13 +787,13 @@ class Binding(RefCounted):
         self.model.message = Message("The stroke is made again." if forward else _STROKE_GONE)
         if role_of(layer) is Role.ACCEPTED:
             changes = edit.changes() if forward else edit.changes().reverse()
-            self.adapter.follow_kept(layer, changes)
+            self.adapter.accepted.follow(layer, changes)
         else:
             self._on_edited(layer, edit.box)
 
     def _on_changed(self, layer: Labels, changes: Changes, shape: tuple[int, ...]) -> None:
         if role_of(layer) is Role.ACCEPTED:
-            self.adapter.follow_kept(layer, changes)
+            self.adapter.accepted.follow(layer, changes)
             return
         results, slot = self.session.results, slot_of(layer)
         scan = results.find_scan(slot) if role_of(layer) is Role.SCAN else None

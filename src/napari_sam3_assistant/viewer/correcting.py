@@ -114,7 +114,7 @@ class Corrections:
         if isinstance(place, Preview):
             found = place.segmentation.objects
         elif isinstance(place, KeptPlace):
-            found = tuple(self._adapter.kept_objects(place).values())
+            found = tuple(self._adapter.accepted.objects(place).values())
         elif isinstance(place, FramePlace):
             found = self._session.propagation.objects_on(place)
         one = next((one for one in found if one.id == value), None)

@@ -17,7 +17,6 @@ from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.layer_files import placed
 from napari_sam3_assistant.session.saved import read_value, write_value
 from napari_sam3_assistant.session.snapshots import AcceptedState
-from napari_sam3_assistant.viewer import accepted
 from napari_sam3_assistant.viewer.geometry import array_of, transform_of
 from napari_sam3_assistant.viewer.images import find_image
 from napari_sam3_assistant.viewer.label_places import locate_labels
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.io.loaded import LoadedImage
+    from napari_sam3_assistant.viewer.accepted import AcceptedLayers
     from napari_sam3_assistant.viewer.prompts import ViewerPrompts
 
 
@@ -63,13 +63,11 @@ class OpenedImages:
     """Opens images, and closes them with all that is ours of them. GUI thread only.
 
     What the user changes in how one is seen holds for those that are opened after it.
-
-    ``in_memory`` (bytes): accepted labels up to this size are in memory, larger ones on the disk.
     """
 
-    def __init__(self, prompts: ViewerPrompts, in_memory: int) -> None:
+    def __init__(self, prompts: ViewerPrompts, accepted: AcceptedLayers) -> None:
         self._prompts, self._viewer = prompts, prompts.viewer
-        self._in_memory = in_memory
+        self._accepted = accepted
         self._at_first: dict[str, dict[str, Any]] = {}
         self._chosen: dict[str, Any] = {}
         # The image that is opened next, as a layer, and the look that it was given.
@@ -268,7 +266,7 @@ class OpenedImages:
         image = find_image(self._viewer, key)
         target = self._prompts.displayed(key).target
         with self._prompts.mark_changes():
-            accepted.put_back(self._viewer, image, target, edit, features, self._in_memory)
+            self._accepted.put_back(image, target, edit, features)
 
 
 def _look(layer: Image) -> dict[str, Any]:

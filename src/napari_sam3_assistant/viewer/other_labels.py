@@ -14,7 +14,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.stitching import Known
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.snapshots import OtherLabels
-from napari_sam3_assistant.viewer.accepted import as_number, read_parents
+from napari_sam3_assistant.viewer.accepted_objects import as_number, read_parents
 from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,

@@ -22,7 +22,8 @@ from napari_sam3_assistant.session.saved import (
     read_value,
     write_value,
 )
-from napari_sam3_assistant.viewer import accepted as accepted_layer
+from napari_sam3_assistant.viewer.accepted import locate
+from napari_sam3_assistant.viewer.accepted_objects import objects_of, restore_objects
 from napari_sam3_assistant.viewer.geometry import array_of
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, shape_of
 from napari_sam3_assistant.viewer.label_pixels import (
@@ -94,7 +95,7 @@ class SavedViewer:
         """Return the accepted objects, slice by slice, with what was measured of them."""
         entries: dict[str, Entry] = {}
         for layer in self._viewer.layers:
-            if (known := accepted_layer.objects_of(layer)) is None:
+            if (known := objects_of(layer)) is None:
                 continue
             target, slices = known
             key = key_of(layer)
@@ -260,7 +261,7 @@ class SavedViewer:
                 place = read_value(tuple[int, ...], told["place"])
                 objects = read_value(tuple[StitchedObject, ...], told["objects"])
                 slices[place] = {one.id: one for one in objects}
-        accepted_layer.restore_objects(layer, target, slices)
+        restore_objects(layer, target, slices)
 
     def measured_of_kept(
         self, entries: Mapping[str, Any], keys: Mapping[str, str]
@@ -272,7 +273,7 @@ class SavedViewer:
             parts = name.split("/")
             known = keys.get(parts[1], "") if parts[0] == "kept" and len(parts) > 2 else ""
             layer = by_key.get(known)
-            objects = None if layer is None else accepted_layer.objects_of(layer)
+            objects = None if layer is None else objects_of(layer)
             if objects is None:
                 continue
             there = objects[1].get(tuple(told["place"]), {})
@@ -312,7 +313,7 @@ class SavedViewer:
 
     def locate(self, accepted: Accepted) -> None:
         """Note in what was accepted in which folder its labels are now."""
-        accepted_layer.locate(self._viewer, accepted)
+        locate(self._viewer, accepted)
 
     def is_current(self, target: PlaneTarget) -> bool:
         """Return whether a result fits its image."""

@@ -1,0 +1,232 @@
+"""What is known of accepted objects: slice by slice and as features, in step with their pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from napari_sam3_assistant.core.masks.edits import changes_between
+from napari_sam3_assistant.core.masks.labels import whole_box
+from napari_sam3_assistant.core.stitching import Known, ObjectsBySlice
+from napari_sam3_assistant.session.messages import CLASS, NOTHING, PARENT, is_measured
+from napari_sam3_assistant.session.model import KeptPlace
+from napari_sam3_assistant.viewer.geometry import array_of, plane_of, result_axes, result_shape
+from napari_sam3_assistant.viewer.roles import PARENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from napari.layers import Labels, Layer
+
+    from napari_sam3_assistant.core.masks.edits import Changes
+    from napari_sam3_assistant.core.stitching import StitchedObject
+    from napari_sam3_assistant.session.model import PlaneTarget
+
+
+# The objects of accepted labels: who closes the dock and opens it again finds them.
+_OBJECTS: WeakKeyDictionary[Labels, tuple[PlaneTarget, ObjectsBySlice]] = WeakKeyDictionary()
+
+
+def begin_list(layer: Labels, target: PlaneTarget) -> None:
+    """Take empty labels for accepted ones; ``target`` is a plane of their image."""
+    kept = result_axes(target.axes)
+    plane = (kept.index(target.axes.y), kept.index(target.axes.x))
+    _OBJECTS[layer] = (target, ObjectsBySlice(array_of(layer).shape, plane))
+
+
+def objects_of(
+    layer: Layer,
+) -> tuple[PlaneTarget, Mapping[tuple[int, ...], Mapping[int, StitchedObject]]] | None:
+    """Return of accepted labels a plane of their image, and the objects by slice and id."""
+    known = _OBJECTS.get(layer)
+    return None if known is None else (known[0], known[1].slices)
+
+
+def restore_objects(
+    layer: Labels,
+    target: PlaneTarget,
+    slices: Mapping[tuple[int, ...], Mapping[int, StitchedObject]],
+) -> None:
+    """Take labels for accepted ones with these objects, as :func:`objects_of` has told them.
+
+    Raises ValueError if they do not fit the labels.
+    """
+    shape, kept = array_of(layer).shape, result_axes(target.axes)
+    plane = (kept.index(target.axes.y), kept.index(target.axes.x))
+    if result_shape(target.shape, target.axes) != shape:
+        raise ValueError("accepted labels have another shape than their image")
+    objects = ObjectsBySlice(shape, plane)
+    others = [side for axis, side in enumerate(shape) if axis not in plane]
+    for place, there in slices.items():
+        if len(place) != len(others) or not all(map(_is_within, place, others)):
+            raise ValueError("accepted objects lie beside their labels")
+        objects.slices[place] = dict(there)
+    _OBJECTS[layer] = (target, objects)
+
+
+def _is_within(at: int, side: int) -> bool:
+    return 0 <= at < side
+
+
+def objects_on(layer: Labels, target: PlaneTarget) -> dict[int, StitchedObject]:
+    """Return the objects on a plane by their ids; none of labels that nothing was accepted into."""
+    if layer not in _OBJECTS:
+        return {}
+    first, objects = _OBJECTS[layer]
+    if (first.axes.y, first.axes.x) != (target.axes.y, target.axes.x):
+        return {}  # the viewer shows another cut through the volume
+    fixed = plane_of(array_of(layer), target).fixed
+    return objects.slices.get(tuple(at for _, at in sorted(fixed.items())), {})
+
+
+def highest_number(layer: Labels) -> int:
+    """Return the highest number of an object of accepted labels; 0 for none."""
+    known = _OBJECTS[layer][1].areas() if layer in _OBJECTS else {}
+    return max(known, default=0)
+
+
+def list_kept(layer: Labels) -> Iterator[tuple[KeptPlace, StitchedObject]]:
+    """Yield the objects of accepted labels, plane by plane, and where each one lies."""
+    if layer not in _OBJECTS:
+        return
+    first, objects = _OBJECTS[layer]
+    kept = result_axes(first.axes)
+    others = [axis for axis in kept if axis not in (first.axes.y, first.axes.x)]
+    for place, there in sorted(objects.slices.items()):
+        at = dict(zip(others, place, strict=True))
+        leading = tuple(at[axis] for axis in first.axes.leading)
+        target = replace(first, plane=replace(first.plane, leading=leading))
+        for one in there.values():
+            yield KeptPlace(target), one
+
+
+def follow_changes(layer: Labels, changes: Changes) -> None:
+    """Take note that somebody has changed pixels of accepted labels."""
+    if layer in _OBJECTS:
+        told = describe_changed(layer, changes)
+        update_list(layer, changes, told, told["index"])
+
+
+def recount(layer: Labels) -> None:
+    """Take note that somebody has replaced accepted labels; those in files are not looked at."""
+    labels = array_of(layer)
+    if layer not in _OBJECTS or not isinstance(labels, np.ndarray):
+        return
+    first, objects = _OBJECTS[layer]
+    if labels.shape != objects.shape:
+        del _OBJECTS[layer]
+        return
+    _OBJECTS[layer] = (first, ObjectsBySlice(objects.shape, objects.plane))
+    whole = whole_box(labels.shape)
+    follow_changes(layer, changes_between([(whole, np.zeros_like(labels), labels)], labels.shape))
+
+
+def update_list(
+    layer: Labels, changes: Changes, rows: Mapping[str, list[Any]], dropped: Collection[int]
+) -> None:
+    """Bring the objects of accepted labels, and their features, up to date with their pixels.
+
+    ``rows``: what is known of some objects, by column.
+    ``dropped``: the objects of which what was known does not hold any more.
+    """
+    features = layer.features
+    others = features[~features["index"].isin(dropped)] if "index" in features else features
+    columns: dict[str, list[Any]] = others.to_dict("list")
+    _extend(columns, rows)
+    told = dict(zip(columns.get("index", ()), _told(columns), strict=True))
+    _, objects = _OBJECTS[layer]
+    objects.update(array_of(layer), changes, told)
+    objects.set_classes(told)
+    areas = objects.areas()
+    # An object that somebody has painted is known by its pixels alone.
+    _extend(columns, {"index": [id_ for id_ in areas if id_ not in told]})
+    order = {id_: at for at, id_ in enumerate(columns["index"])}
+    kept = [order[id_] for id_ in areas]
+    columns = {name: [values[at] for at in kept] for name, values in columns.items()}
+    layer.features = columns | {"area": list(areas.values())}
+
+
+def describe_changed(layer: Labels, changes: Changes) -> dict[str, list[Any]]:
+    """Return what is known of objects after their pixels have changed, by column."""
+    givers = find_givers(changes)
+    rows = {row["index"]: row for row in layer.features.to_dict("records")}
+    known = [rows.get(id_) or rows.get(giver) or {} for id_, giver in givers.items()]
+    columns = [name for name in layer.features.columns if not is_measured(name)]
+    told = {name: [row.get(name, _nothing(name)) for row in known] for name in columns}
+    return told | {"index": list(givers)}
+
+
+def find_givers(changes: Changes) -> dict[int, int]:
+    """Return the labels that changes give or take pixels, and who gave each of them most."""
+    pairs, pair = np.unique(
+        np.stack([changes.after, changes.before]).astype(np.int64), axis=1, return_inverse=True
+    )
+    given = np.bincount(pair.reshape(-1), weights=changes.lengths)
+    found = {int(id_): 0 for id_ in np.unique(pairs) if id_}
+    for at in np.argsort(given, kind="stable"):  # the one that gave most comes last, and stays
+        after, before = map(int, pairs[:, at])
+        if after and before:
+            found[after] = before
+    return found
+
+
+def rows_of(layer: Labels, ids: Iterable[int]) -> dict[str, list[Any]]:
+    """Return what a layer's features say of some objects, by column."""
+    rows, wanted = layer.features, list(ids)
+    columns: dict[str, list[Any]] = (
+        rows[rows["index"].isin(wanted)].to_dict("list") if wanted and "index" in rows else {}
+    )
+    return columns
+
+
+def read_parents(layer: Labels) -> dict[int, int]:
+    """Return which label of a layer came of which one's division, where that is known."""
+    told = layer.features
+    if PARENT not in told or "index" not in told:
+        return dict(layer.metadata.get(PARENTS, {}))
+    pairs = zip(map(_number, told["index"]), map(_number, told[PARENT]), strict=True)
+    known = dict(pairs)
+    return {id_: parent for id_, parent in known.items() if parent in known and parent != id_}
+
+
+def _extend(columns: dict[str, list[Any]], more: Mapping[str, list[Any]]) -> None:
+    """Add rows to columns, of which either may lack some."""
+    before, count = len(columns.get("index", ())), len(more.get("index", ()))
+    for name in {**columns, **more}:
+        nothing = _nothing(name)
+        come = more.get(name, [nothing] * count)
+        columns[name] = [*columns.get(name, [nothing] * before), *come]
+
+
+def _nothing(column: str) -> str | float:
+    """Return what stands in a column of features where nothing is known."""
+    if column == PARENT:
+        return 0
+    return NOTHING if column in ("prompt", "engine", CLASS) else math.nan
+
+
+def _told(columns: Mapping[str, list[Any]]) -> Iterator[Known]:
+    """Yield what columns of features say of each object."""
+    count = len(columns.get("index", ()))
+    names = ("score", "stability", PARENT, "prompt", CLASS)
+    told = (columns.get(name, [None] * count) for name in names)
+    for score, stability, parent, *words in zip(*told, strict=True):
+        prompt, class_name = ("" if word in (None, NOTHING) else str(word) for word in words)
+        yield Known(
+            as_number(score), prompt, class_name, _number(parent), stability=as_number(stability)
+        )
+
+
+def as_number(value: object) -> float | None:
+    """Return a number of a column of features; None for whatever else stands there."""
+    numbers = (int, float, np.integer, np.floating)
+    return float(value) if isinstance(value, numbers) and math.isfinite(value) else None
+
+
+def _number(value: object) -> int:
+    """Return a number of an object; 0 for whatever else somebody wrote there."""
+    return int(as_number(value) or 0)
