@@ -51,8 +51,7 @@ def test_reach_is_not_much_larger_than_the_mask():
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("large", [0.0, 1.0], ids=["by PyTorch", "by parts"])
-def test_part_has_the_values_of_the_whole(shape, large, monkeypatch):
-    monkeypatch.setattr("napari_sam3_assistant.engines.sam3.mask_decoder._LARGE", large)
+def test_part_has_the_values_of_the_whole(shape, large):
     low = torch.randn((40, 28), generator=torch.Generator().manual_seed(0))
     whole = library(low[None], shape)[0]
     height, width = shape
@@ -62,7 +61,7 @@ def test_part_has_the_values_of_the_whole(shape, large, monkeypatch):
         Region(height - 1, width - 2, height, width),
         Region(height // 3, width // 3, height // 2 + 1, width),
     ):
-        part = upscale_part(low, shape, region)
+        part = upscale_part(low, shape, region, large)
         torch.testing.assert_close(part, whole[region.slices], rtol=0, atol=1e-5)
 
 

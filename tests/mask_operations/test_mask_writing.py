@@ -6,6 +6,7 @@ import zarr
 
 from napari_sam3_assistant.core.masks.operations import Operation, RemoveSmall
 from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.viewer.label_pixels import PART_PIXELS
 
 SIDE = 24
 
@@ -215,11 +216,9 @@ def test_labels_that_are_replaced_while_an_edit_is_written(bench):
     assert layer.editable
 
 
-def test_what_is_shown_is_what_was_written(bench, monkeypatch):
-    from napari_sam3_assistant.viewer import label_pixels as mask_display
-
-    monkeypatch.setattr(mask_display, "PART_PIXELS", 3 * SIDE)
-    layer = bench.add(random_labels(7).astype(np.uint32))
+def test_what_is_shown_is_what_was_written(bench):
+    side = 1200
+    layer = bench.add(np.kron(random_labels(7), np.ones((side // SIDE,) * 2, np.uint32)))
     parts = []
     layer.events.labels_update.connect(lambda event: parts.append(event.data.shape))
 
@@ -227,7 +226,7 @@ def test_what_is_shown_is_what_was_written(bench, monkeypatch):
     bench.settle()
 
     assert len(parts) > 4
-    assert max(rows for rows, _ in parts) <= 4
+    assert max(rows for rows, _ in parts) <= PART_PIXELS // side + 1
     shown = np.array(layer._slice.image.view)  # noqa: SLF001 - what napari draws
     layer.refresh()
     np.testing.assert_array_equal(shown, layer._slice.image.view)  # noqa: SLF001

@@ -225,12 +225,9 @@ def test_undo_redo_and_the_next_number_on_disk(viewer, binding):
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_a_large_plane_is_shown_by_smaller_levels_that_follow(
-    viewer, binding, monkeypatch, swapped
-):
-    monkeypatch.setattr(label_storage, "LARGE_PLANE", 2000)
+def test_a_large_plane_is_shown_by_smaller_levels_that_follow(viewer, binding, swapped):
     binding.adapter.accepted.in_memory = SMALL
-    shape = (2000, 3001) if not swapped else (3001, 2000)
+    shape = (2000, 4097) if not swapped else (4097, 2000)
     layer = Image(np.zeros(shape, np.uint8))
     viewer.add_layer(layer)
     if swapped:
@@ -241,7 +238,7 @@ def test_a_large_plane_is_shown_by_smaller_levels_that_follow(
     assert accepted.multiscale
     largest, *smaller = accepted.data
     assert [level.shape for level in smaller] == [
-        tuple(-(-size // 2**step) for size in shape) for step in (1, 2)
+        tuple(-(-size // 2**step) for size in shape) for step in (1, 2, 3)
     ]
     for step, level in enumerate(smaller, 1):
         np.testing.assert_array_equal(level[...], largest[:: 2**step, :: 2**step])

@@ -115,8 +115,8 @@ def test_a_journal_goes_on_where_it_stopped_and_is_small(binding, tmp_path):
     again.close()
 
 
-def test_a_journal_does_not_grow_beyond_a_bound(binding, tmp_path, monkeypatch):
-    monkeypatch.setattr(journaling, "_MOST_BYTES", 20_000)
+def test_a_journal_does_not_grow_beyond_a_bound(binding, tmp_path):
+    binding.session.journaling.most_bytes = 20_000
     scripted.begin(binding)
     largest = 0
     for number in range(30):

@@ -54,10 +54,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.storing import Captured, Storing
 
 
-_MOST_BYTES = 16 << 20
-"""A journal that grows beyond it is made the session itself, and begins anew."""
 _MOST_PIXELS = 1 << 26
-"""So does one that holds more pixels than this, however well they are packed."""
+"""A journal of more pixels, however well packed, is made the session itself, and begins anew."""
 _MOST_HELD = 1 << 31
 """Or when so many bytes of pixels were written into its folder, some of which may be gone."""
 _LARGEST_IMAGE = 1 << 30
@@ -132,6 +130,8 @@ class Journaling:
         Bytes that were appended so far.
     retry_s : float
         Seconds after which it is tried again where it could not be written.
+    most_bytes : int
+        A journal that grows beyond it is made the session itself, and begins anew.
     """
 
     def __init__(
@@ -139,6 +139,7 @@ class Journaling:
     ) -> None:
         self.folder: Path | None = None
         self.written, self.retry_s = 0, 60.0
+        self.most_bytes = 16 << 20
         self._model, self._adapter = services.model, services.adapter
         self._services, self._deliver = services, deliver
         self.storing, self.opening = storing, opening
@@ -304,7 +305,9 @@ class Journaling:
             folder = self.folder or self._root.absolute() / name
             self.folder = folder
             self._tasks = queue.SimpleQueue()
-            writer = _Writer(folder, self._tasks, self._note_bytes, self._on_failed)
+            writer = _Writer(
+                folder, self._tasks, self.most_bytes, self._note_bytes, self._on_failed
+            )
             self._thread = threading.Thread(target=writer.run, name="sam3-journal", daemon=True)
             self._thread.start()
         self._tasks.put(task)
@@ -346,10 +349,11 @@ class _Writer:
         self,
         folder: Path,
         tasks: queue.SimpleQueue[_Task | None],
+        most_bytes: int,
         note_bytes: Callable[[int], None],
         failed: Callable[[Sam3AssistantError], None],
     ) -> None:
-        self._folder, self._tasks = folder, tasks
+        self._folder, self._tasks, self._most_bytes = folder, tasks, most_bytes
         self._note_bytes, self._failed = note_bytes, failed
         self._journal: Journal | None = None
         self._has_failed = False
@@ -423,7 +427,7 @@ class _Writer:
             self._note_bytes(self._journal.append(changed))
             self._pixels += sum(box.values.size for box in boxes)
         too_much = self._pixels > _MOST_PIXELS or self._held > _MOST_HELD
-        if self._journal.size > _MOST_BYTES or too_much:
+        if self._journal.size > self._most_bytes or too_much:
             self._compact()
 
     def _keep(self, key: str, pixels: LayerPixels) -> tuple[dict[str, Any], dict[str, StoredArray]]:

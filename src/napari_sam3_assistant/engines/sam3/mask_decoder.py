@@ -121,7 +121,9 @@ def mask_extent(small: npt.NDArray[np.bool_], shape: tuple[int, int]) -> Region:
     return Region(y0, x0, y1, x1)
 
 
-def upscale_part(low: torch.Tensor, shape: tuple[int, int], region: Region) -> torch.Tensor:
+def upscale_part(
+    low: torch.Tensor, shape: tuple[int, int], region: Region, large: float = _LARGE
+) -> torch.Tensor:
     """Return a part of ``interpolate(low, shape, mode="bilinear", align_corners=False)``.
 
     Parameters
@@ -132,6 +134,8 @@ def upscale_part(low: torch.Tensor, shape: tuple[int, int], region: Region) -> t
         Height and width of the image in pixels.
     region : Region
         The part of the image.
+    large : float
+        Of a larger share of the image than this the whole is made, and cut.
 
     Returns
     -------
@@ -141,7 +145,7 @@ def upscale_part(low: torch.Tensor, shape: tuple[int, int], region: Region) -> t
     """
     from torch.nn.functional import interpolate
 
-    if region.area > _LARGE * shape[0] * shape[1]:
+    if region.area > large * shape[0] * shape[1]:
         whole = interpolate(low[None, None], shape, mode="bilinear", align_corners=False)
         part: torch.Tensor = whole[0, 0][region.slices]
         return part
