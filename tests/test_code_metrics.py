@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -147,7 +148,7 @@ def test_files_are_passed_where_a_function_runs_on_any_thread_meanwhile(metrics,
     c.f()
     passed.close()
 
-    assert passed.files == {"a.py", "b.py"}
+    assert passed.functions == {"a.py": {"f"}, "b.py": {"f"}}
 
 
 _EVERY_ACT = """
@@ -155,22 +156,53 @@ import json, os, sys
 os.environ["NAPARI_CONFIG"] = ""
 sys.path[:0] = sys.argv[1:]
 import code_metrics as metrics
-print(json.dumps({name: sorted(metrics.files_passed(act)) for name, act in metrics.ACTS.items()}))
+passed = {name: metrics.functions_passed(act) for name, act in metrics.ACTS.items()}
+print(json.dumps(passed, default=sorted))
 """
 
 
-def test_every_act_passes_files_of_ours(metrics):
+@pytest.fixture(scope="module")
+def passed_by(metrics):
+    """The functions that every act passes, by act and file."""
     # In a process of its own, as the tool is used: a process has one profiler, and what hundreds of
     # other tests have loaded and left running may take it.
     paths = [str(TOOL.parent), str(metrics.SOURCE)]
     done = subprocess.run(
         [sys.executable, "-c", _EVERY_ACT, *paths], stdout=subprocess.PIPE, check=True, text=True
     )
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert set(found) == set(metrics.ACTS)
-    for name, passed in found.items():
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_act_passes_files_of_ours(metrics, passed_by):
+    assert set(passed_by) == set(metrics.ACTS)
+    for name, passed in passed_by.items():
         assert passed, name
         assert all((metrics.SOURCE / metrics.PACKAGE / file).exists() for file in passed)
+
+
+_WALKS = {
+    "A click in Live Points": ["a click in Live Points"],
+    "A tile of a scan": ["a scan of two tiles", "the same by napari-sam3 scan"],
+    "A propagated frame": ["a propagation, 6 frames"],
+    "Fill Holes, and back": ["Fill Holes, and undo"],
+}
+_RUNS_AS = {
+    "ViewerAdapter.take_snapshot": "ViewerPrompts.take_snapshot",
+    "VideoTrack.propagate": "BuiltinTrack.propagate",
+}
+_ON_A_SERVER = {"Host.do_piece", "spread"}
+
+
+@pytest.mark.parametrize("title", _WALKS)
+def test_the_walks_of_the_manual_name_what_runs(passed_by, title):
+    manual = (TOOL.parents[1] / "docs" / "architecture.md").read_text("utf8")
+    walk = re.search(rf"^## {title}\n(.*?)^## ", manual, re.M | re.S)[1]
+    pointers = re.findall(r"`(?:(\w+(?:/\w+)*\.py):\s)?([A-Z]\w+\.\w+|[a-z]\w+)`", walk)
+    named = {name for file, name in pointers if file or "." in name} - _ON_A_SERVER
+    ran = {one for act in _WALKS[title] for file in passed_by[act].values() for one in file}
+
+    assert len(named) > 5
+    assert {_RUNS_AS.get(name, name) for name in named} <= ran
 
 
 def test_a_profiler_that_is_taken_away_is_told_of(metrics, package):

@@ -195,12 +195,17 @@ class FilesPassed:
     ----------
     folder : Path
         The folder.
+
+    Attributes
+    ----------
+    functions : dict of str to set of str
+        By file, relative to the folder, the qualified names of the functions that ran.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = f"{folder}{os.sep}"
         self._counts = False
-        self.files = set[str]()
+        self.functions = defaultdict[str, set[str]](set)
         threading.setprofile(self._on_event)
 
     def close(self) -> None:
@@ -223,7 +228,8 @@ class FilesPassed:
         if self._counts and event == "call":
             file = frame.f_code.co_filename
             if file.startswith(self._folder):
-                self.files.add(Path(file[len(self._folder) :]).as_posix())
+                name = Path(file[len(self._folder) :]).as_posix()
+                self.functions[name].add(frame.f_code.co_qualname)
 
 
 class Desk:
@@ -375,13 +381,13 @@ def _done(done: bool) -> None:
         raise RuntimeError("The act did not do its work, so its files say nothing.")
 
 
-def files_passed(act: Callable[[FilesPassed], None]) -> set[str]:
-    """Return the files of ours that an act passes, relative to the package."""
+def functions_passed(act: Callable[[FilesPassed], None]) -> dict[str, set[str]]:
+    """Return the functions of ours that an act passes, by file relative to the package."""
     # Done twice, since the first time also passes what is imported on the way.
     for _time in range(2):
         with contextlib.closing(FilesPassed(SOURCE / PACKAGE)) as passed:
             act(passed)
-    return passed.files
+    return passed.functions
 
 
 # -- the table ----------------------------------------------------------------------------------
@@ -412,7 +418,7 @@ def table() -> Iterator[str]:
         yield f"    {one.length} lines: {' = '.join(places)}"
     yield f"{'files passed by':<44}{'all':>7}  without {_BUILTIN}"
     for name, act in ACTS.items():
-        passed = files_passed(act)
+        passed = functions_passed(act)
         others = [file for file in passed if not file.startswith(_BUILTIN)]
         yield f"    {name:<40}{len(passed):>7}  {len(others)}"
 
