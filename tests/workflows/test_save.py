@@ -1,17 +1,19 @@
 """Saving results with their notes: all or a sentence, and never over what is there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.axes import make_axes
-from napari_sam3_assistant.core.display import view_of_array
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
-from napari_sam3_assistant.errors import CheckpointNotFound, ExportError, ImageError
+from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.provenance import provenance_path, read_provenance
-from napari_sam3_assistant.workflows.provenance import RunProvenance, object_entry
+from napari_sam3_assistant.workflows.provenance import RunProvenance, StackProvenance, object_entry
 from napari_sam3_assistant.workflows.rerun import RerunRequest, rerun
 from napari_sam3_assistant.workflows.save import LabelsExport, export_labels
 from napari_sam3_assistant.workflows.scan import ScanRequest, scan
@@ -147,17 +149,21 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(result, tmp_path, ending
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_weights_that_are_gone_leave_no_labels(result, tmp_path):
+@pytest.mark.parametrize("of_stack", [False, True])
+def test_what_was_found_is_saved_when_the_weights_are_gone(result, tmp_path, of_stack):
     made, provenance = result
-    weighty = RunProvenance(
-        provenance.view,
-        provenance.prompts,
-        provenance.options,
-        provenance.engine,
-        tmp_path / "no model",
-    )
+    gone = tmp_path / "no model"
+    run = replace(provenance, model_folder=gone)
+    if of_stack:
+        frames = FrameSource(view_of_array(np.zeros((2, *made.labels.shape)), plane=0), 0)
+        told = StackProvenance(frames, {0: run.prompts}, run.options, gone, {})
+        told.note_run({0: run.prompts}, {}, stop_after_lost=None, goes_on=False)
+        told.note_frame(run.engine)
+        run = told.to_run(provenance.axes)
 
-    with pytest.raises(CheckpointNotFound, match=r"bright\.pt"):
-        save(LabelsExport(made.labels, tmp_path / "a.tif", provenance.axes, provenance=weighty))
+    (path,) = save(LabelsExport(made.labels, tmp_path / "a.tif", provenance.axes, provenance=run))
 
-    assert not (tmp_path / "a.tif").exists()
+    np.testing.assert_array_equal(read_image(path).data, made.labels)
+    note = read_provenance(provenance_path(path))
+    assert (note.model_folder, note.sha256) == ("", "")
+    assert note.notes[-1] == f"The weights were gone from {gone} when this was saved."

@@ -607,8 +607,6 @@ class TrackFrames(Iterator[FrameResult]):
         ------
         ExportError
             If it can't be written.
-        EngineError
-            If the weights can't be read, of which it holds the checksum.
         """
         provenance = self._provenance
         if image is not None:

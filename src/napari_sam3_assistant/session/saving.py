@@ -488,14 +488,8 @@ def make_export(
     """Return a preview to be saved, with the note that says what made it."""
     run, left_out = preview.provenance, explain_hidden(preview)
     if run is not None:
-        notes, model = (*run.notes, *([left_out] if left_out else ())), run.model_folder
-        if model is not None and not (model / run.engine.weights).exists():
-            # What was found is not lost with the weights.
-            notes, model = (
-                (*notes, f"The weights were gone from {model} when this was saved."),
-                None,
-            )
-        run = replace(run, axes=pixels.axes, notes=notes, model_folder=model)
+        notes = (*run.notes, *([left_out] if left_out else ()))
+        run = replace(run, axes=pixels.axes, notes=notes)
     objects = tuple(map(object_entry, preview.segmentation.objects))
     return LabelsExport(
         pixels.labels, path, pixels.axes, overwrite=overwrite, objects=objects, provenance=run

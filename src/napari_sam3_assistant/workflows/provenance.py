@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.results import Provenance
+from napari_sam3_assistant.errors import CheckpointNotFound
 from napari_sam3_assistant.io.provenance import (
     ProvenanceRecord,
     prompts_to_json,
@@ -21,6 +21,7 @@ from napari_sam3_assistant.io.provenance import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -86,9 +87,17 @@ def make_record(
     objects: Iterable[Mapping[str, Any]] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> ProvenanceRecord:
-    """Return the note for labels in a folder; reads the weights once to know their checksum."""
-    weights = run.engine.weights
-    has_file = run.model_folder is not None and bool(weights)
+    """Return the note for labels in a folder; reads the weights once to know their checksum.
+
+    Where they can't be read any more, the note says so: what was found is not lost with them.
+    """
+    model, sha256, notes = run.model_folder, "", run.notes
+    if model is not None and run.engine.weights:
+        try:
+            sha256 = sha256_of(model / run.engine.weights)
+        except CheckpointNotFound:
+            notes = (*notes, f"The weights were gone from {model} when this was saved.")
+            model = None
     return ProvenanceRecord(
         channels=tuple(view_to_json(run.view, run.paths, folder, run.series)),
         prompts=run.prompts,
@@ -98,10 +107,10 @@ def make_record(
         tiles=run.tiles,
         axes=run.axes,
         all_planes=run.all_planes,
-        model_folder=str(run.model_folder.absolute()) if run.model_folder else "",
-        sha256=sha256_of(Path(run.model_folder or "") / weights) if has_file else "",
+        model_folder=str(model.absolute()) if model else "",
+        sha256=sha256,
         objects=objects,
-        notes=run.notes,
+        notes=notes,
         extra=extra or {},
     )
 
