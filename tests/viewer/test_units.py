@@ -9,6 +9,7 @@ import pytest
 from napari_sam3_assistant.core.prompts import PromptKind, Tool
 from napari_sam3_assistant.viewer.geometry import World
 from napari_sam3_assistant.viewer.images import ALL_IMAGES
+from napari_sam3_assistant.viewer.roles import put_away
 
 sys.path.insert(0, str(Path(__file__).parent))
 from layouts import drag, place_of
@@ -71,6 +72,17 @@ def test_prompts_are_taken_whenever_the_other_units_come_and_go(viewer, binding,
     viewer.dims.set_point(0, 6)
     viewer.layers.selection.active = points
     assert clicked(viewer, binding, stack, 30, 40) == [(10, 20), (30, 40)]
+
+
+def test_a_layer_that_waits_for_an_image_counts_as_it_does(viewer, binding, stack):
+    binding.arm()
+    points = viewer.layers["SAM3 points"]
+    put_away(viewer, points)
+    viewer.layers.remove(stack)
+    other = viewer.add_image(np.zeros((8, 40, 50)), name="pixels")
+    assert points in viewer.layers
+    assert viewer.layers.extent.units == points.units == other.units
+    assert clicked(viewer, binding, other, 30, 40) == [(30, 40)]
 
 
 def test_an_image_in_nm_lies_on_one_in_um(viewer, binding, stack):

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 import tifffile
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDialog, QFileDialog, QFrame, QTableView
@@ -95,6 +96,27 @@ def test_the_bar_shows_a_state_and_changes_it(user, source):
     user.wait(lambda: "1 of" in user.text_of("annotation_place"))
     user.wait_for_end()
     assert combo.currentText() == "Flagged"
+
+
+def test_images_that_count_in_different_units_come_without_a_warning(user, source):
+    warned = []
+    notification_manager.notification_ready.connect(warned.append)
+    for number, unit in ((2, "µm"), (3, None), (4, "mm")):
+        path = source / f"a_long_name_of_an_experiment_{number}.tif"
+        metadata = {"axes": "YX"}
+        if unit is not None:
+            metadata |= {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": unit}
+            metadata |= {"PhysicalSizeY": 0.5, "PhysicalSizeYUnit": unit}
+        tifffile.imwrite(path, tifffile.imread(path), ome=True, metadata=metadata)
+    for number in range(1, 5):
+        user.click_at(user.viewer.layers[on_show(user)[0]], CENTRES[0])
+        user.wait(lambda: user.preview is not None)
+        user.wait_for_end()
+        user.press(Qt.Key.Key_PageDown)
+        user.wait(lambda number=number: user.text_of("annotation_place") == f"{number + 1} of 6")
+        user.wait_for_end()
+    user.settle()
+    assert [one.message for one in warned] == []
 
 
 def test_without_a_folder_the_keys_say_what_to_do(open_window, discs):

@@ -136,6 +136,7 @@ class OpenedImages:
             self.forget_ahead()
             layer = self._make(image, path, contrast, self._chosen)
         self._ready = None
+        self._count_alike(layer, before)
         self._at_first[key_of(layer)] = _look(layer)
         layers = self._viewer.layers
         # Below the layers that stay for it.
@@ -147,6 +148,18 @@ class OpenedImages:
         if earlier is None or tuple(earlier.extent.world[1]) != tuple(layer.extent.world[1]):
             self._viewer.reset_view()
         return key_of(layer)
+
+    def _count_alike(self, layer: Image, before: str) -> None:
+        """Have what stays for an image, and the one that goes, count in its units.
+
+        napari warns, in a box on the canvas, at each change of layers that count in different ones.
+        """
+        earlier = self._prompts.find(before)
+        with self._prompts.mark_changes():
+            for one in self._viewer.layers:
+                if one is earlier or one.metadata.get(IMAGE) in ("", before):
+                    first = max(one.ndim - layer.ndim, 0)
+                    one.units = (*one.units[:first], *layer.units[-one.ndim :])
 
     def _show_rows_and_columns(self, image: LoadedImage, layer: Image) -> None:
         """Order the axes on show where a file has rows and columns not last, such as y, x, c."""

@@ -245,18 +245,24 @@ def move_to(layer: Layer, place_: dict[str, Any]) -> None:
 def follow_units(viewer: ViewerModel) -> None:
     """Have our layers count in what the user's layers make the viewer count in.
 
-    napari takes the mouse for a position in the units of the layer that is drawn on.
+    napari takes the mouse for a position in the units of the layer that is drawn on. Layers that
+    were put away have nothing in them, so they count in whatever is wanted.
     """
     users = [layer for layer in viewer.layers if role_of(layer) is None]
-    if getattr(viewer.dims, "units", None) is None or not users:
-        return  # before napari 0.7, or units that can't be converted
+    if not hasattr(viewer.dims, "units") or not users:
+        return  # before napari 0.7
+    # None where those of the user's layers can't be converted.
     units = viewer.layers.get_extent(users).units or ()
     for layer in [one for one in viewer.layers if role_of(one) is not None]:
         wanted = tuple(units[len(units) - layer.ndim :]) if len(units) >= layer.ndim else ()
         pairs = zip(layer.units, wanted, strict=False)
-        if wanted not in ((), layer.units) and all(one.is_compatible_with(to) for one, to in pairs):
-            with preserve_choices(viewer):
+        if wanted in ((), layer.units):
+            continue
+        with preserve_choices(viewer):
+            if all(one.is_compatible_with(to) for one, to in pairs):
                 move_to(layer, convert_units(transform_of(layer), wanted))
+            elif layer.metadata.get(IMAGE) == "":
+                layer.units = wanted
 
 
 def _is_close(one: npt.ArrayLike, other: npt.ArrayLike) -> bool:
