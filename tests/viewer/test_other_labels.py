@@ -11,6 +11,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
+from roifile import ROI_TYPE, ImagejRoi, roiwrite
 from skimage.draw import disk
 from tifffile import imwrite
 
@@ -348,6 +349,21 @@ def test_classes_of_qupath_and_coco_extend_the_class_list_and_can_be_taken_back(
     assert desk.verbs.open_file(tmp_path / "b.json").wait(240)
     desk.settle()
     assert list(desk.model.class_list) == [*chosen, replace(nerve, id=8)]
+
+
+def test_regions_of_imagej_lie_on_the_image(desk, tmp_path):
+    regions = [
+        ImagejRoi(roitype=ROI_TYPE.RECT, name="1", left=20, top=10, right=30, bottom=18, group=4),
+        ImagejRoi(roitype=ROI_TYPE.LINE, name="2"),
+        ImagejRoi(roitype=ROI_TYPE.RECT, name="3", left=40, top=10, right=50, bottom=18),
+    ]
+    roiwrite(tmp_path / "RoiSet.zip", regions)
+    assert desk.verbs.open_file(tmp_path / "RoiSet.zip").wait(240)
+    desk.settle()
+    layer = desk.viewer.layers["RoiSet"]
+    assert [np.count_nonzero(layer.data == one) for one in (1, 2, 3)] == [80, 80, 0]
+    assert layer.features["group"][0] == 4
+    assert "1 annotation without an area" in desk.model.message.text
 
 
 def test_annotations_for_another_image_are_refused(desk, tmp_path):

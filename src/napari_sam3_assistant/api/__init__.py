@@ -23,6 +23,7 @@ from napari_sam3_assistant.api.labels import (
     read_classes,
     read_coco,
     read_geojson,
+    read_rois,
     take_back_edits,
     unfinished_edits,
 )
@@ -66,8 +67,9 @@ from napari_sam3_assistant.io.annotations import (
     CocoFile,
     CocoImage,
     GeoJsonFile,
-    ImportedLabels,
 )
+from napari_sam3_assistant.io.areas import ImportedLabels
+from napari_sam3_assistant.io.imagej_rois import RoiFile
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.workflows.annotate_folder import FolderExport
 from napari_sam3_assistant.workflows.batch import FolderRow
@@ -122,6 +124,7 @@ __all__ = [
     "Renumber",
     "Reporter",
     "Rerun",
+    "RoiFile",
     "Sam3AssistantError",
     "ScanResult",
     "ScanStep",
@@ -154,6 +157,7 @@ __all__ = [
     "read_classes",
     "read_coco",
     "read_geojson",
+    "read_rois",
     "rerun",
     "save_tracks",
     "scan",

@@ -34,6 +34,7 @@ from napari_sam3_assistant.io.class_list import (
 )
 from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
 from napari_sam3_assistant.io.exports import write_table
+from napari_sam3_assistant.io.imagej_rois import RoiFile
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import find_image
@@ -374,6 +375,28 @@ def read_geojson(path: str | Path) -> GeoJsonFile:
         If it can't be read, or is no GeoJSON file.
     """
     return GeoJsonFile(expand_user(path))
+
+
+def read_rois(path: str | Path) -> RoiFile:
+    """Read regions of ImageJ: a ``.roi`` file, or a zip of them as the ROI Manager saves it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    RoiFile
+        ``paint(shape, plane)`` for the labels of a plane of an image of that height and width. The
+        format has no classes; the number of a region's group is among its ``measurements``.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read, or holds no regions.
+    """
+    return RoiFile(expand_user(path))
 
 
 def _files(labels: AnyArray | str | Path) -> tuple[Path, ...]:

@@ -130,9 +130,9 @@ def segment(
     mask : array-like, shape (H, W), optional
         Rough mask of one object, non-zero where painted.
     labels : array-like of int, shape (H, W), str or Path, optional
-        Labels of another tool (Cellpose, StarDist, ilastik), or their file, which may be COCO or
-        GeoJSON of QuPath: each object is a mask prompt of its own, and keeps its number. Without
-        any other prompt.
+        Labels of another tool (Cellpose, StarDist, ilastik), or their file, which may be COCO,
+        GeoJSON of QuPath or regions of ImageJ: each object is a mask prompt of its own, and
+        keeps its number. Without any other prompt.
     as_painted : bool
         Whether ``mask`` or ``labels`` are the objects as they are, whatever the image shows. With
         clicks, boxes or a phrase beside them, SAM 3 takes them for sketches all the same.

@@ -32,6 +32,7 @@ from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.annotations import is_geojson
 from napari_sam3_assistant.io.class_list import write_classes
 from napari_sam3_assistant.io.exports import write_table
+from napari_sam3_assistant.io.imagej_rois import is_rois
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.outputs import make_folder, safe_name
 from napari_sam3_assistant.workflows.measure import columns_of
@@ -215,11 +216,12 @@ def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add ``import``."""
     parser = commands.add_parser(
         "import",
-        help="make labels of annotations: COCO, or GeoJSON of QuPath",
+        help="make labels of annotations: COCO, GeoJSON of QuPath, or regions of ImageJ",
         description=(
-            "Make labels of the annotations of a file: COCO, or GeoJSON as QuPath writes it. For "
-            "each image there is IMAGE_labels.tif and IMAGE_objects.csv, the class of each object; "
-            "classes.csv is the class list of all."
+            "Make labels of the annotations of a file: COCO, GeoJSON as QuPath writes it, or "
+            "regions as ImageJ's ROI Manager saves them (.roi, .zip). For each image there is "
+            "IMAGE_labels.tif and IMAGE_objects.csv, the class of each object; classes.csv is the "
+            "class list of all."
         ),
         epilog=(
             "Examples: napari-sam3 import coco.json -o labels; napari-sam3 import slide.geojson "
@@ -227,13 +229,13 @@ def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "--classes labels/classes.csv --objects labels/a_objects.csv"
         ),
     )
-    parser.add_argument("file", type=parse_path, metavar="FILE", help="the COCO or GeoJSON file")
+    parser.add_argument("file", type=parse_path, metavar="FILE", help="the file of annotations")
     add_output(parser, "FOLDER", "where to; it is made")
     parser.add_argument(
         "--image",
         default="",
         metavar="NAME",
-        help="one image of a COCO file only; of GeoJSON the file of its image, which has its size",
+        help="one image of a COCO file only; else the file of the image, which has its size",
     )
     add_overwrite(parser)
     add_json(parser)
@@ -242,7 +244,7 @@ def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def import_annotations(chosen: argparse.Namespace) -> int:
     """Make labels of the annotations that were named."""
-    found, classes = (_of_geojson if is_geojson(chosen.file) else _of_coco)(chosen)
+    found, classes = (_of_outlines if _has_outlines(chosen.file) else _of_coco)(chosen)
     folder: Path = chosen.output
     listed = folder / "classes.csv"
     paths = [
@@ -279,9 +281,14 @@ def _of_coco(chosen: argparse.Namespace) -> tuple[list[_Annotated], api.ClassLis
     ], file.classes
 
 
-def _of_geojson(chosen: argparse.Namespace) -> tuple[list[_Annotated], api.ClassList]:
-    """Return the image of a GeoJSON file in the same way."""
-    file, shape = api.read_geojson(chosen.file), None
+def _has_outlines(path: Path) -> bool:
+    return is_rois(path) or is_geojson(path)
+
+
+def _of_outlines(chosen: argparse.Namespace) -> tuple[list[_Annotated], api.ClassList]:
+    """Return the image of a file of GeoJSON, or of regions of ImageJ, in the same way."""
+    read = api.read_rois if is_rois(chosen.file) else api.read_geojson
+    file, shape = read(chosen.file), None
     if chosen.image:
         image = api.imread(parse_path(chosen.image))
         layout = guess_axes(image.data.shape, rgb=image.rgb, axis_labels=image.axis_labels)

@@ -1,4 +1,4 @@
-"""Read annotations of other programs as labels: COCO, and GeoJSON of QuPath.
+"""Read annotations of other programs as labels: COCO, GeoJSON of QuPath, and what ImageJ has.
 
 Formats: https://cocodataset.org/#format-data; RFC 7946 with the fields of
 https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html
@@ -12,7 +12,7 @@ import os
 import re
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +20,16 @@ from skimage.draw import polygon
 
 from napari_sam3_assistant.core.classes import SEPARATOR, ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.objects import ANY_CLASS
-from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import ImageError, MaskError
+from napari_sam3_assistant.io.areas import (
+    Area,
+    ImportedLabels,
+    count_hidden,
+    paint_areas,
+    tell_left_out,
+)
 from napari_sam3_assistant.io.class_list import classes_in, read_colour
+from napari_sam3_assistant.io.imagej_rois import ROI_ENDINGS, RoiFile, is_rois
 from napari_sam3_assistant.io.loaded import check_memory
 from napari_sam3_assistant.io.untrusted import (
     as_dict,
@@ -64,44 +71,9 @@ class CocoImage:
     shape: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ImportedLabels:
-    """Annotations of one image as labels.
-
-    Parameters
-    ----------
-    image : str
-        The file of the image, or its name; empty where the annotations don't name it.
-    labels : ndarray, shape (H, W), dtype uint32
-        Objects 1, 2, ... in the order of the file; where they overlap, the later one is on top.
-    classes : ClassList
-        The classes of the file.
-    object_classes : dict of int to int
-        The value of the class of each object, as ``classes`` has it.
-    notes : tuple of str
-        What was left out.
-    measurements : dict of int to dict of str to float
-        What the file says was measured of each object.
-    """
-
-    image: str
-    labels: npt.NDArray[np.uint32]
-    classes: ClassList
-    object_classes: dict[int, int]
-    notes: tuple[str, ...] = ()
-    measurements: dict[int, dict[str, float]] = field(default_factory=dict)
-
-    @property
-    def names(self) -> dict[int, str]:
-        """The class of each object by its name; empty for those that the file gives none."""
-        names = self.classes.names
-        named = ((label, names[value]) for label, value in self.object_classes.items())
-        return {label: "" if name == ANY_CLASS else name for label, name in named}
-
-
 def is_annotations(path: Path) -> bool:
     """Return whether a file is one of annotations by its ending."""
-    return path.suffix.lower() in (".json", ".geojson")
+    return path.suffix.lower() in (".json", ".geojson", *ROI_ENDINGS)
 
 
 def paint_annotations(
@@ -110,7 +82,7 @@ def paint_annotations(
     names: Sequence[str] = (),
     plane: Mapping[str, int] | None = None,
 ) -> ImportedLabels:
-    """Return the annotations that a file of COCO or GeoJSON has of a plane of an image.
+    """Return the annotations that a file of COCO, GeoJSON or ImageJ has of a plane of an image.
 
     Parameters
     ----------
@@ -121,15 +93,17 @@ def paint_annotations(
     names : sequence of str
         What a COCO file may call the plane, the likeliest first.
     plane : mapping of str to int, optional
-        Which plane it is, by ``z`` and ``t``, for GeoJSON.
+        Which plane it is, by ``z`` and ``t``, for GeoJSON and ImageJ.
 
     Raises
     ------
     MaskError
-        If it can't be read, is neither, or has no such image.
+        If it can't be read, is none of these, or has no such image.
     ImageError
         If the annotations are for an image of another size.
     """
+    if is_rois(path):
+        return RoiFile(path).paint(shape, plane)
     if is_geojson(path):
         return GeoJsonFile(path).paint(shape, plane)
     file = CocoFile(path)
@@ -253,26 +227,14 @@ class CocoFile:
             label = len(classes) + 1
             labels[rows, columns] = label
             classes[label] = value
-        notes = _tell_left_out(
+        notes = tell_left_out(
             {
                 "without pixels left out": empty,
                 "of crowds left out": crowds,
-                "wholly below others": _count_hidden(labels, len(classes)),
+                "wholly below others": count_hidden(labels, len(classes)),
             }
         )
         return ImportedLabels(image.file_name, labels, self.classes, classes, notes)
-
-
-def _count_hidden(labels: npt.NDArray[np.uint32], count: int) -> int:
-    """Return how many of the labels 1, 2, ... have no pixel."""
-    seen = np.bincount(labels.reshape(-1), minlength=count + 1)[1:] > 0
-    return int(np.count_nonzero(~seen))
-
-
-def _tell_left_out(counts: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(
-        f"{pluralize(count, 'annotation')} {why}." for why, count in counts.items() if count
-    )
 
 
 def _read_image(value: object) -> CocoImage:
@@ -378,28 +340,6 @@ def is_geojson(path: Path) -> bool:
         ) from exc
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Area:
-    """An object of GeoJSON.
-
-    Parameters
-    ----------
-    polygons : tuple of tuple of ndarray, each of shape (N, 2)
-        Of each polygon its outline, then its holes: ``(y, x)`` of their corners, in pixels.
-    plane : tuple of int
-        Its index along z and t.
-    class_name : str
-        Its class.
-    measured : dict of str to float
-        What is known of it.
-    """
-
-    polygons: tuple[tuple[npt.NDArray[np.float64], ...], ...]
-    plane: tuple[int, int]
-    class_name: str
-    measured: dict[str, float]
-
-
 class GeoJsonFile:
     """A GeoJSON file as QuPath writes it: checked when it is read, its pixels are made when asked.
 
@@ -430,7 +370,7 @@ class GeoJsonFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         content = _read_json(path)
-        self._areas: list[_Area] = []
+        self._areas: list[Area] = []
         self._left_out: Counter[str] = Counter()
         self._colours: dict[str, Colour | None] = {}
         place = 0
@@ -463,14 +403,14 @@ class GeoJsonFile:
         else:
             self._left_out["without an area (points, lines) left out"] += 1
 
-    def _read_area(self, geometry: dict[str, Any], properties: dict[str, Any]) -> _Area:
+    def _read_area(self, geometry: dict[str, Any], properties: dict[str, Any]) -> Area:
         polygons = as_list(geometry["coordinates"])
         if geometry["type"] == "Polygon":
             polygons = [polygons]
         plane = as_dict(geometry.get("plane") or {})
         name, colour = _classification(properties.get("classification"))
         self._colours[name] = self._colours.get(name) or colour
-        return _Area(
+        return Area(
             tuple(tuple(_ring(ring) for ring in as_list(rings)) for rings in polygons),
             (as_whole(plane.get("z", 0)), as_whole(plane.get("t", 0))),
             name,
@@ -504,36 +444,9 @@ class GeoJsonFile:
             )
         if self.shape is not None:
             check_fits(CocoImage(0, self.image or self.path.name, self.shape), shape)
-        check_memory(shape, np.uint32)
-        labels = np.zeros(shape, np.uint32)
-        values = {name: value for value, name in self.classes.names.items()}
-        classes: dict[int, int] = {}
-        measured: dict[int, dict[str, float]] = {}
-        areas = self._on_plane(plane or {})
-        empty = 0
-        for area in areas:
-            label = len(classes) + 1
-            if not _fill(area, labels, label):
-                empty += 1
-                continue
-            classes[label] = values[area.class_name]
-            measured[label] = area.measured
-        notes = _tell_left_out(
-            {
-                **self._left_out,
-                "on other planes left out": len(self._areas) - len(areas),
-                "without pixels left out": empty,
-                "wholly below others": _count_hidden(labels, len(classes)),
-            }
+        return paint_areas(
+            self._areas, shape, plane or {}, self.classes, self._left_out, image=self.image
         )
-        return ImportedLabels(self.image, labels, self.classes, classes, notes, measured)
-
-    def _on_plane(self, plane: Mapping[str, int]) -> list[_Area]:
-        known = {area.plane for area in self._areas}
-        if known == {(0, 0)} or (len(known) == 1 and not plane):
-            return self._areas
-        at = plane.get("z", 0), plane.get("t", 0)
-        return [area for area in self._areas if area.plane == at]
 
 
 def _image_of(value: object) -> tuple[str, tuple[int, int] | None]:
@@ -601,30 +514,6 @@ def _measurements(stored: object) -> dict[str, float]:
         with suppress(*_WRONG):  # not a number, or none that is known
             known[as_text(name)] = as_number(value)
     return known
-
-
-def _fill(area: _Area, labels: npt.NDArray[np.uint32], label: int) -> bool:
-    """Paint an object; returns whether it has a pixel. No more than its box is looked at."""
-    corners = [rings[0] for rings in area.polygons if rings and len(rings[0])]
-    if not corners:
-        return False
-    every, shape = np.concatenate(corners), np.array(labels.shape)
-    first = np.floor(every.min(axis=0)).clip(0, shape).astype(int)
-    end = np.ceil(every.max(axis=0)).clip(first, shape).astype(int)
-    size = tuple(end - first)
-    if not all(size):
-        return False
-    whole = np.zeros(size, bool)
-    for rings in area.polygons:
-        one = np.zeros(size, bool)
-        for place, ring in enumerate(rings):
-            if len(ring):
-                # Corners are those of pixels, and a pixel is inside by its centre.
-                y, x = (ring - first - 0.5).T
-                one[polygon(y, x, size)] = place == 0  # then come holes
-        whole |= one
-    labels[first[0] : end[0], first[1] : end[1]][whole] = label
-    return bool(whole.any())
 
 
 def check_fits(image: CocoImage, shape: tuple[int, int]) -> None:

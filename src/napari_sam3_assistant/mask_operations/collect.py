@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.classes import Colour
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.io.annotations import ImportedLabels
+    from napari_sam3_assistant.io.areas import ImportedLabels
     from napari_sam3_assistant.mask_operations.edits import MaskEdits, MaskJobs
     from napari_sam3_assistant.mask_operations.layers import LabelsAdapter
     from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel, PlaneChoice

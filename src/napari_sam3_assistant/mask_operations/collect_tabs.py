@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.qt.controls import ListedLayers
 
 
-_ANNOTATIONS = "Annotations: COCO, GeoJSON of QuPath (*.json *.geojson)"
+_ANNOTATIONS = (
+    "Annotations: COCO, GeoJSON of QuPath, regions of ImageJ (*.json *.geojson *.roi *.zip)"
+)
 _SAVE_MODES = (
     (SaveMode.NEW, "Save as new layer"),
     (SaveMode.APPEND, "Append to existing accepted layer"),
@@ -109,8 +111,8 @@ class AcceptedTab(QWidget):
                 "Import Annotations",
                 "import_annotations",
                 self._import,
-                "Make accepted objects of annotations of COCO or QuPath (GeoJSON), for the image "
-                "on show",
+                "Make accepted objects of annotations of COCO, QuPath (GeoJSON) or ImageJ (regions)"
+                ", for the image on show",
             )
         )
         layout.addWidget(UndoRow(session, "accepted"))

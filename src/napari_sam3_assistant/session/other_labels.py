@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.stitching import Known
-    from napari_sam3_assistant.io.annotations import ImportedLabels
+    from napari_sam3_assistant.io.areas import ImportedLabels
     from napari_sam3_assistant.session.accepting import Accepting
     from napari_sam3_assistant.session.class_list import ClassFile
     from napari_sam3_assistant.session.jobs import Services
@@ -56,8 +56,9 @@ class UseLabels:
     def open_file(self, path: Path) -> Job:
         """Add the labels of a file as a layer on the chosen image, or on its plane on show.
 
-        Annotations (COCO, GeoJSON of QuPath) are labels of that plane, with classes and what was
-        measured as features; the class list gets those of their classes that it has not.
+        Annotations (COCO, GeoJSON of QuPath, regions of ImageJ) are labels of that plane, with
+        classes and what was measured as features; the class list gets those of their classes that
+        it has not.
 
         Raises PromptError if there is no image. What is wrong with the file the job says.
         """

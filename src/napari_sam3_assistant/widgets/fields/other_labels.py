@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.session import Session
 
 _KINDS = (
-    "Labels (*.tif *.tiff *.png *.npy *.npz *.h5 *.hdf5 *.zarr *.ome.zarr *.geojson *.json)"
+    "Labels (*.tif *.tiff *.png *.npy *.npz *.h5 *.hdf5 *.zarr *.ome.zarr *.geojson *.json "
+    "*.roi *.zip)"
     ";;All files (*)"
 )
 _ABOUT = (
-    "Labels of Cellpose, StarDist, ilastik, QuPath (GeoJSON) or by hand: accept them as they are, "
+    "Labels of Cellpose, StarDist, ilastik, QuPath (GeoJSON), ImageJ (regions) or by hand: accept "
+    "them as they are, "
     "let the engine refine each object of the plane on show by its mask, or follow them from "
     "this slice."
 )
