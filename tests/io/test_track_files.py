@@ -56,6 +56,27 @@ def test_every_track_is_there_without_gaps(tmp_path_factory, movie, factor):
         assert set(np.unique(firsts)) == set(np.unique(movie))
 
 
+@settings(max_examples=10, deadline=None)
+@given(MOVIES, st.sampled_from([bool, np.int8, np.uint32, np.int64, np.uint64]))
+def test_labels_of_any_type_are_tracks_and_so_are_the_highest_numbers(
+    tmp_path_factory, movie, dtype
+):
+    if dtype is not bool:
+        highest = min(np.iinfo(dtype).max, 1 << 40)
+        movie = np.array([0, 1, 2, highest], dtype)[movie]
+    movie = movie.astype(dtype)
+    folder = tmp_path_factory.mktemp("a")
+
+    frames, rows = read_ctc(save_ctc(movie, folder / "01_RES", NullReporter()))
+    save_geff(movie, folder / "a.geff", make_axes(movie.shape), NullReporter())
+    graph, _ = geff.read(folder / "a.geff")
+
+    np.testing.assert_array_equal(frames > 0, movie > 0)
+    assert set(np.unique(frames)) - {0} == set(rows[:, 0])
+    seen = {(one["t"], one["seg_id"]) for _, one in graph.nodes(data=True)}
+    assert seen == {(t, int(v)) for t, one in enumerate(movie) for v in np.unique(one[one > 0])}
+
+
 @settings(max_examples=8, deadline=None)
 @given(MOVIES)
 def test_a_graph_has_each_object_of_each_frame(tmp_path_factory, movie):

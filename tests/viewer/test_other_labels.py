@@ -250,7 +250,8 @@ def test_boxes_of_objects_are_those_of_the_array(data):
             max_size=int(np.prod(shape)),
         )
     )
-    labels = np.array(values).reshape(shape)
+    dtype = data.draw(st.sampled_from([int, bool, np.uint64]))
+    labels = np.array(values).reshape(shape).astype(dtype)
     chunks = tuple(data.draw(st.integers(1, size)) for size in shape)
     found = find_boxes(dask.from_array(labels, chunks=chunks), NullReporter())
     assert set(found) == set(np.unique(labels)) - {0}

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from scipy import ndimage as ndi
 from skimage.measure import regionprops
-from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.core.linking import DAUGHTERS, LinkedFrame, link_times
+from napari_sam3_assistant.core.masks.labels import number_objects
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -321,11 +321,11 @@ class _Parts:
         numbered = np.zeros(labels.shape, np.uint32)
         owner: dict[int, int] = {}
         areas, centres = [], []
-        small, _, ids = relabel_sequential(labels)
-        for one in regionprops(small):
+        numbers, of_number = number_objects(labels)
+        for one in regionprops(numbers):
             for mask in split_parts(one.image):
                 part = len(owner) + 1
-                owner[part] = int(ids[one.label])
+                owner[part] = int(of_number[one.label])
                 numbered[one.slice][mask] = part
                 areas.append(float(mask.sum()))
                 centres.append(np.argwhere(mask).mean(0) + one.bbox[:2])

@@ -222,16 +222,17 @@ class MaskPrompt:
             If there is no object.
         """
         from scipy import ndimage
-        from skimage.segmentation import relabel_sequential
 
-        # Room for each number up to the highest one is taken; some tools write -1 for background.
-        numbers, _, ids = relabel_sequential(np.where(labels > 0, labels, 0))
+        from napari_sam3_assistant.core.masks.labels import number_objects
+
+        # Some tools write -1 for background.
+        numbers, of_number = number_objects(np.where(labels > 0, labels, 0))
         found = []
         for number, box in enumerate(ndimage.find_objects(numbers), 1):
             if box is not None:
                 rows, columns = box
                 region = Region(rows.start, columns.start, rows.stop, columns.stop)
-                found.append(cls(numbers[box] == number, region, int(ids[number])))
+                found.append(cls(numbers[box] == number, region, int(of_number[number])))
         if not found:
             raise PromptError("The labels are empty here.", "Go to a slice with objects.")
         return tuple(found)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from skimage.measure import regionprops_table
-from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.core.lineage import valid_links
-from napari_sam3_assistant.core.masks.labels import split_blocks
+from napari_sam3_assistant.core.masks.labels import number_objects, split_blocks
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import PromptError
 
@@ -298,10 +297,7 @@ def measure_frame(frame: int, labels: npt.NDArray[np.uint32]) -> tuple[TrackRow,
 
     What found them is not in labels: they have neither score nor phrase.
     """
-    # Room for each number up to the highest one is taken.
-    numbers, ids = labels, None
-    if labels.max(initial=0) > labels.size:
-        numbers, _, ids = relabel_sequential(labels)
+    numbers, of_number = number_objects(labels)
     told = regionprops_table(numbers, properties=("label", "area", "bbox", "centroid"))
     columns = [
         told[name].tolist()
@@ -310,7 +306,7 @@ def measure_frame(frame: int, labels: npt.NDArray[np.uint32]) -> tuple[TrackRow,
         )
     ]  # fmt: skip
     return tuple(
-        TrackRow(frame, number if ids is None else int(ids[number]), int(area), Region(*box), y, x)
+        TrackRow(frame, int(of_number[number]), int(area), Region(*box), y, x)
         for number, area, *box, y, x in zip(*columns, strict=True)
     )
 

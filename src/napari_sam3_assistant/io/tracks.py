@@ -18,7 +18,7 @@ from skimage.measure import regionprops_table
 from skimage.util import map_array
 
 from napari_sam3_assistant.core.lineage import cut_runs
-from napari_sam3_assistant.core.masks.labels import read, whole_box
+from napari_sam3_assistant.core.masks.labels import number_objects, read, whole_box
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name
@@ -155,8 +155,9 @@ def save_geff(
     above = parents or {}
     for number, frame in _iter_frames(labels, reporter, "Looking for tracks"):
         before = dict(last)
-        told = regionprops_table(frame, properties=("label", "centroid", "area"))
-        for place, label in enumerate(told["label"].tolist()):
+        numbers, of_number = number_objects(frame)
+        told = regionprops_table(numbers, properties=("label", "centroid", "area"))
+        for place, label in enumerate(of_number[told["label"]].tolist()):
             node = len(columns["t"])
             columns["t"].append(number)
             for axis, name in enumerate(names[1:]):
@@ -223,7 +224,7 @@ def _number_tracks(
 def _iter_frames(
     labels: AnyArray, reporter: Reporter, doing: str
 ) -> Iterator[tuple[int, LabelArray]]:
-    """Yield each frame with its number."""
+    """Yield each frame with its number, also of truth values as whole numbers."""
     if labels.ndim not in (3, 4):
         raise ExportError(
             f"Tracks go through frames; these labels have the shape {tuple(labels.shape)}.",
@@ -233,4 +234,5 @@ def _iter_frames(
     for number in range(count):
         reporter.report(Progress(number, count, f"{doing}: frame {number + 1} of {count}"))
         box = (slice(number, number + 1), *whole_box(labels.shape[1:]))
-        yield number, read(labels, box)[0]
+        frame = read(labels, box)[0]
+        yield number, frame.view(np.uint8) if frame.dtype == bool else frame

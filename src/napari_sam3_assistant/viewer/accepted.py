@@ -10,13 +10,13 @@ import numpy as np
 import zarr
 from napari.layers import Labels
 from scipy import ndimage
-from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
 from napari_sam3_assistant.core.masks.labels import (
     box_shape,
     localise_box,
+    number_objects,
     unfiltered,
     union_box,
     write_smaller,
@@ -618,8 +618,7 @@ def _iter_objects(
         # Masks may overlap where labels can't.
         yield from ((record.region.slices, record.mask, record.id) for record in found.objects)
         return
-    # Room for each number up to the highest one is taken.
-    numbers, _, ids = relabel_sequential(shown)
+    numbers, of_number = number_objects(shown)
     top, left = found.region.y0, found.region.x0
     for number, place in enumerate(ndimage.find_objects(numbers), 1):
         if place is not None:
@@ -628,7 +627,7 @@ def _iter_objects(
                 slice(rows.start + top, rows.stop + top),
                 slice(columns.start + left, columns.stop + left),
             )
-            yield part, numbers[place] == number, int(ids[number])
+            yield part, numbers[place] == number, int(of_number[number])
 
 
 def _find(viewer: ViewerModel, image: str, shape: tuple[int, ...], role: Role) -> Labels | None:

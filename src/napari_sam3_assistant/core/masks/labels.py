@@ -193,6 +193,34 @@ def union_box(boxes: Iterable[Box]) -> Box:
     )
 
 
+def number_objects(
+    labels: LabelArray,
+) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]]:
+    """Return labels as numbers that are not higher than there are pixels, and what these are.
+
+    For whatever takes room for each number up to the highest one, or no truth values.
+
+    Parameters
+    ----------
+    labels : ndarray of int or bool, any shape
+        Labels; none of them negative.
+
+    Returns
+    -------
+    numbers : ndarray of int, of the same shape
+        0 where the labels are, and else in their order.
+    of_number : ndarray of int, shape (n + 1,)
+        The label of each number; not every one need be there.
+    """
+    dtype = np.uint8 if labels.dtype == bool else labels.dtype
+    whole: npt.NDArray[np.integer[Any]] = np.asarray(labels, dtype)
+    highest = int(whole.max(initial=0))
+    if highest <= whole.size:
+        return whole, np.arange(highest + 1)
+    numbers, _, ids = relabel_sequential(whole)
+    return numbers, ids[np.arange(int(numbers.max()) + 1)]
+
+
 def find_boxes(labels: AnyArray, reporter: Reporter) -> dict[int, Box]:
     """Return the box of each object of labels, block by block, by their numbers.
 
@@ -207,8 +235,7 @@ def find_boxes(labels: AnyArray, reporter: Reporter) -> dict[int, Box]:
     blocks = split_blocks(labels, whole_box(labels.shape))
     for done, block in enumerate(blocks):
         reporter.report(Progress(done, len(blocks), "Reading the labels"))
-        # Room for each number up to the highest one is taken.
-        numbers, _, ids = relabel_sequential(read(labels, block))
+        numbers, of_number = number_objects(read(labels, block))
         for number, found in enumerate(ndimage.find_objects(numbers), 1):
             if found is None:
                 continue
@@ -216,7 +243,7 @@ def find_boxes(labels: AnyArray, reporter: Reporter) -> dict[int, Box]:
                 slice(side.start + outer.start, side.stop + outer.start)
                 for side, outer in zip(found, block, strict=True)
             )
-            id_ = int(ids[number])
+            id_ = int(of_number[number])
             boxes[id_] = union_box((boxes[id_], box)) if id_ in boxes else box
     return boxes
 
