@@ -215,6 +215,18 @@ def sam_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def segment_anything(tmp_path_factory):
+    """A small SAM 1 of Meta's package, and its folder as micro-sam has it; for reading only."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    pytest.importorskip("segment_anything")
+    folder = tmp_path_factory.mktemp("micro_sam")
+    model = load_beside("engines/tiny_sam.py").make_segment_anything()
+    torch.save(model.state_dict(), folder / "vit_b_lm.pt")
+    return model, folder
+
+
 @pytest.fixture
 def model_calls():
     """Counts of what runs in models by transformers, whoever holds them: encode, text, ..."""

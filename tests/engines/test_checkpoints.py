@@ -88,7 +88,8 @@ def test_a_path_that_can_not_be_looked_into(path):
 def test_empty_folder(tmp_path):
     report = inspect_folder(tmp_path)
     assert [finding.text for finding in wrong(report)] == [
-        "No weight file found. Expected one of: model.safetensors, sam3.pt, sam3.1_multiplex.pt.",
+        "No weight file found. Expected one of: model.safetensors, sam3.pt, sam3.1_multiplex.pt, "
+        "or a .pt file of micro-sam or of Meta's SAM 1.",
         "Missing required config files: config.json, processor_config.json.",
         "There is no tokenizer: neither tokenizer.json nor vocab.json with merges.txt.",
     ]

@@ -159,6 +159,51 @@ def write_tiny_sam(folder: Path, kind: str) -> Path:
     return folder
 
 
+def make_segment_anything():
+    """Return a small SAM 1 of Meta's own package, for images whose longer side is :data:`SIZE`."""
+    from functools import partial
+
+    import torch
+    from segment_anything.modeling import (
+        ImageEncoderViT,
+        MaskDecoder,
+        PromptEncoder,
+        Sam,
+        TwoWayTransformer,
+    )
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = Sam(
+            ImageEncoderViT(
+                depth=4,
+                embed_dim=64,
+                img_size=SIZE,
+                mlp_ratio=2,
+                norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+                num_heads=4,
+                patch_size=16,
+                qkv_bias=True,
+                use_rel_pos=True,
+                global_attn_indexes=(1, 3),
+                window_size=3,
+                out_chans=128,
+            ),
+            PromptEncoder(128, (SIZE // 16, SIZE // 16), (SIZE, SIZE), 16),
+            MaskDecoder(
+                transformer_dim=128,
+                transformer=TwoWayTransformer(2, 128, 8, 192),
+                iou_head_hidden_dim=96,
+            ),
+        )
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.data *= 3
+            if not weight.any():
+                torch.nn.init.normal_(weight, std=0.3)
+    return model.eval()
+
+
 def write_full_size_sam2(folder: Path, **backbone) -> Path:
     """Write a checkpoint of the size of ``facebook/sam2.1-hiera-tiny`` (156 MB) into ``folder``.
 

@@ -60,6 +60,20 @@ def made_by(user):
     return user.viewer.layers["SAM3 preview labels"].metadata["sam3_engine"]
 
 
+def test_a_model_of_micro_sam_is_chosen_and_runs(user, discs, segment_anything, choose_folder):
+    user.viewer.add_image(discs, name="image")
+
+    choose_folder(user, segment_anything[1])
+
+    assert badge(user) == "Engine: SAM 1 vit_b_lm (transformers)\ndevice: automatic"
+    assert "vit_b_lm.pt holds SAM 1 vit_b_lm" in user.status
+    user.choose("2d_segmentation", "points")
+    user.viewer.layers["SAM3 points"].add((30, 40))
+    user.run()
+    assert made_by(user)["title"] == "SAM 1 vit_b_lm (transformers)"
+    assert made_by(user)["weights"] == "vit_b_lm.pt"
+
+
 def test_a_folder_is_chosen_and_runs(user, discs, tiny_checkpoint, choose_folder):
     user.viewer.add_image(discs, name="image")
     assert badge(user) == BUILTIN

@@ -127,7 +127,12 @@ def _by_type(exc: BaseException) -> EngineError | None:
     if isinstance(code, int) and code in _CUDA_CODES:
         kind, message, hint = _CUDA_CODES[code]
         return kind(f"{message} ({detail})", hint)
-    if isinstance(exc, pickle.UnpicklingError | zipfile.BadZipFile | EOFError):
+    if isinstance(exc, pickle.UnpicklingError):
+        # Without PyTorch's own words, which say how to run the code in it.
+        return CheckpointInvalid(
+            "The weights file is damaged, or holds more than weights.", _DOWNLOAD
+        )
+    if isinstance(exc, zipfile.BadZipFile | EOFError):
         return CheckpointInvalid(f"The weights file can't be read. ({detail})", _DOWNLOAD)
     # SafetensorError has no base class of its own and its package may not be installed.
     if type(exc).__name__ == "SafetensorError":

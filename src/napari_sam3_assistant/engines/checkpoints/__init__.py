@@ -1,8 +1,11 @@
 """What is in a model folder, found without loading it."""
 
-from napari_sam3_assistant.engines.checkpoints.files import inspect_folder, peek_sam
+from napari_sam3_assistant.engines.checkpoints.files import (
+    find_segment_anything,
+    inspect_folder,
+    peek_sam,
+)
 from napari_sam3_assistant.engines.checkpoints.report import (
-    SAM_MODELS,
     EngineChoice,
     Finding,
     FolderReport,
@@ -12,13 +15,13 @@ from napari_sam3_assistant.engines.checkpoints.report import (
 )
 
 __all__ = [
-    "SAM_MODELS",
     "EngineChoice",
     "Finding",
     "FolderReport",
     "Layout",
     "WeightsFile",
     "choose_engine",
+    "find_segment_anything",
     "inspect_folder",
     "peek_sam",
 ]

@@ -35,11 +35,12 @@ from napari_sam3_assistant.engines.checkpoints.report import (
     WeightsFile,
     foreign_backbone,
     sam_model,
+    segment_anything_model,
 )
 from napari_sam3_assistant.errors import CheckpointInvalid, Sam3AssistantError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.engines.checkpoints.report import SamModel
@@ -58,6 +59,7 @@ _MULTIPLEX_PREFIX = "tracker.model."
 _MAX_SETTINGS = 40 * 2**20
 # Ten times that of EdgeTAM, which names the classes of ImageNet.
 _MAX_CONFIG = 400_000
+_ZIP = b"PK\x03\x04"
 _POINTER = b"version https://git-lfs"
 _FOR_TRANSFORMERS = frozenset({TRANSFORMERS})
 _FOR_META = frozenset({META})
@@ -84,13 +86,16 @@ def inspect_folder(path: Path | str | None) -> FolderReport:
 def _inspect(folder: Path) -> FolderReport:
     findings: list[Finding] = []
     weights: list[WeightsFile] = []
-    sam = peek_sam(folder)
     present = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
+    if not present and (files := find_segment_anything(folder)):
+        return _inspect_segment_anything(folder, files)
+    sam = peek_sam(folder)
     if not present:
         findings.append(
             Finding(
                 False,
-                f"No weight file found. Expected one of: {', '.join(WEIGHT_FILES)}.",
+                f"No weight file found. Expected one of: {', '.join(WEIGHT_FILES)}, "
+                "or a .pt file of micro-sam or of Meta's SAM 1.",
                 _GET_FILES,
                 missing=True,
             )
@@ -111,8 +116,64 @@ def _inspect(folder: Path) -> FolderReport:
     return FolderReport(folder, tuple(findings), tuple(weights))
 
 
+def _inspect_segment_anything(folder: Path, files: Mapping[Path, SamModel]) -> FolderReport:
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        several = Finding(
+            False,
+            f"There are several models in {folder.name}: {names}.",
+            "Put the one to use into a folder of its own.",
+            _FOR_SAM,
+        )
+        return FolderReport(folder, (several,))
+    ((file, model),) = files.items()
+    found = WeightsFile(file, Layout.SEGMENT_ANYTHING, model.name)
+    size = file.stat().st_size / 1e9
+    fine = Finding(True, f"{file.name} holds {found.content} ({size:.2f} GB).", concerns=_FOR_SAM)
+    return FolderReport(folder, (fine,), (found,))
+
+
+def find_segment_anything(folder: Path) -> dict[Path, SamModel]:
+    """Return the files of a folder that hold a SAM 1 in the layout of segment_anything."""
+    found = {}
+    for file in sorted(folder.iterdir()):
+        # micro-sam keeps what it downloads under the model's name alone, such as vit_b_lm.
+        if file.suffix not in {"", ".pt", ".pth"} or file.name in WEIGHT_FILES:
+            continue
+        about = file.stat()
+        if S_ISREG(about.st_mode):
+            model = _peek_segment_anything(file, about.st_size, about.st_mtime_ns)
+            if model is not None:
+                found[file] = model
+    return found
+
+
+@lru_cache(maxsize=64)
+def _peek_segment_anything(file: Path, _size: int, _time: int) -> SamModel | None:
+    """Return the model in a file, which is asked at every change in the window."""
+    try:
+        with file.open("rb") as opened:
+            if opened.read(len(_ZIP)) != _ZIP:
+                return None
+        return segment_anything_model(read_strings(file), file.stem)
+    except (OSError, CheckpointInvalid):
+        return None
+
+
 def peek_sam(folder: Path) -> SamModel | None:
-    """Return the SAM 1, SAM 2 or EdgeTAM that a folder's config.json is of; None if of none."""
+    """Return the SAM 1, SAM 2 or EdgeTAM in a folder, as far as can be told at once, or None."""
+    try:
+        if not any((folder / name).is_file() for name in WEIGHT_FILES):
+            models = find_segment_anything(folder)
+            if len(models) == 1:
+                return next(iter(models.values()))
+    except (OSError, ValueError):
+        return None
+    return _peek_config(folder)
+
+
+def _peek_config(folder: Path) -> SamModel | None:
+    """Return the model that a folder's config.json is of; None if of none of these."""
     file = folder / "config.json"
     try:
         about = file.stat()

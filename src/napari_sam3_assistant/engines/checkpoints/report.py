@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from napari_sam3_assistant.engines.base import EngineStatus
@@ -25,6 +25,7 @@ class Layout(StrEnum):
     """The layouts that weights come in."""
 
     SAM = "SAM 1, SAM 2 or EdgeTAM for transformers"
+    SEGMENT_ANYTHING = "SAM 1 in the layout of segment_anything"
     TRANSFORMERS = "SAM 3 for transformers"
     META = "SAM 3 of Meta"
     META_MULTIPLEX = "SAM 3.1 multiplex of Meta"
@@ -32,7 +33,11 @@ class Layout(StrEnum):
     @property
     def engine(self) -> str:
         """The name of the engine that reads it."""
-        return {Layout.SAM: SAM, Layout.TRANSFORMERS: TRANSFORMERS}.get(self, META)
+        return {
+            Layout.SAM: SAM,
+            Layout.SEGMENT_ANYTHING: SAM,
+            Layout.TRANSFORMERS: TRANSFORMERS,
+        }.get(self, META)
 
     @property
     def version(self) -> str:
@@ -95,7 +100,7 @@ _ABSENT = {
     ),
     SAM: Finding(
         False,
-        "There is no model.safetensors of SAM 1, SAM 2 or EdgeTAM.",
+        "There is no model.safetensors of SAM 1, SAM 2 or EdgeTAM, and no SAM 1 of micro-sam.",
         "Download such a model, or use the engine that reads this folder.",
         frozenset({SAM}),
         missing=True,
@@ -124,6 +129,8 @@ class WeightsFile:
     @property
     def content(self) -> str:
         """What it holds, for the user."""
+        if self.layout is Layout.SEGMENT_ANYTHING:
+            return f"{self.model}, a {self.layout}"
         return f"{self.model} for transformers" if self.layout is Layout.SAM else self.layout.value
 
 
@@ -319,6 +326,8 @@ _HIERA: dict[tuple[int, ...], str] = {
     (2, 6, 36, 4): "large",
 }
 _VIT = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H"}
+_VIT_BLOCKS = {12: "ViT-B", 24: "ViT-L", 32: "ViT-H"}
+_BLOCK = re.compile(r"image_encoder\.blocks\.(\d+)\.norm1\.weight")
 # What SAM 2.1 has and SAM 2.0 has not.
 _SINCE_2_1 = (
     "enable_temporal_pos_encoding_for_object_pointers",
@@ -348,6 +357,20 @@ def sam_model(settings: dict[str, Any]) -> SamModel | None:
     blocks = _part(vision, "backbone_config").get("blocks_per_stage") or [1, 2, 7, 2]
     size = _HIERA.get(tuple(map(_number, blocks)), "") if isinstance(blocks, list) else ""
     return replace(model, name=f"{name} {size}".strip())
+
+
+def segment_anything_model(names: Iterable[str], stem: str) -> SamModel | None:
+    """Return the SAM 1 that weights in the layout of segment_anything are of; None for others.
+
+    It bears its file's name: SAM 1 as published and as others trained it differ in nothing else.
+    """
+    names = tuple(names)
+    blocks = len(set(filter(None, map(_BLOCK.fullmatch, names))))
+    others = ("prompt_encoder.", "mask_decoder.")
+    if not blocks or not all(any(name.startswith(one) for name in names) for one in others):
+        return None
+    parts = ("SAM 1", _VIT_BLOCKS.get(blocks, ""), stem)
+    return replace(SAM_MODELS["sam"], name=" ".join(filter(None, parts)))
 
 
 def foreign_backbone(settings: dict[str, Any]) -> str:

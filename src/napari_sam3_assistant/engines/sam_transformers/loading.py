@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
-from napari_sam3_assistant.engines.checkpoints import SAM_MODELS, inspect_folder
+from napari_sam3_assistant.engines.checkpoints import Layout, inspect_folder, peek_sam
 from napari_sam3_assistant.engines.checkpoints.files import FileIdentity, read_header, read_settings
 from napari_sam3_assistant.engines.device import convert
 from napari_sam3_assistant.engines.errors import reading_files
+from napari_sam3_assistant.engines.sam_transformers.segment_anything import (
+    AGAIN as DOWNLOAD_AGAIN,
+)
+from napari_sam3_assistant.engines.sam_transformers.segment_anything import (
+    read_segment_anything,
+)
 from napari_sam3_assistant.errors import CheckpointInvalid, EngineNotInstalled
 
 if TYPE_CHECKING:
@@ -94,12 +101,18 @@ def load_sam(
 ) -> LoadedModel:
     """Load the folder of a SAM 2, SAM 1 or EdgeTAM, offline."""
     reporter.report(Progress(0, STAGES, "Checking the model folder"))
-    inspect_folder(folder).require("sam-transformers")
-    kind = SAM_MODELS[read_settings(folder / "config.json")["model_type"]]
+    report = inspect_folder(folder)
+    report.require("sam-transformers")
+    kind = peek_sam(folder)
+    if kind is None:
+        raise CheckpointInvalid(f"The files in {folder} changed.", "Load the model again.")
     if kind.package and find_spec(kind.package) is None:
         raise EngineNotInstalled(
             f"{name} needs the package {kind.package}.", f"Run: pip install {kind.package}"
         )
+    weights = report.weights[0]
+    if weights.layout is Layout.SEGMENT_ANYTHING:
+        return _load_segment_anything(weights.path, name, device, precision, reporter)
     network, (processor,), precision = read_folder(
         folder, name, kind.network, (kind.processor,), device, precision, reporter
     )
@@ -109,6 +122,35 @@ def load_sam(
             clicks = share_modules(tracker, kind.clicks, tracker.config, tracker.vision_encoder)
     reporter.report(Progress(STAGES, STAGES, f"{name} is ready"))
     return LoadedModel(clicks, processor, tracker, device, precision)
+
+
+def _load_segment_anything(
+    file: Path, name: str, device: str, precision: str, reporter: Reporter
+) -> LoadedModel:
+    """Load a SAM 1 in the layout of segment_anything, which comes without settings."""
+    network_class, processor_class, image_class = _import_classes(
+        ("SamModel", "SamProcessor", "SamImageProcessor"), reporter
+    )
+    reporter.report(Progress(2, STAGES, "Reading the weights"))
+    settings, weights = read_segment_anything(file)
+    with _quiet(), reading_files(f"{file.name} is not of SAM 1.", DOWNLOAD_AGAIN):
+        config = network_class.config_class(**settings)
+        held = sum(weight.numel() for weight in weights.values())
+        _check_size(network_class, deepcopy(config), held, file.name, DOWNLOAD_AGAIN)
+        network = _build(network_class, config, weights, file, DOWNLOAD_AGAIN)
+        size = config.vision_config.image_size
+        low = 4 * size // config.vision_config.patch_size
+        processor = processor_class(
+            image_class(
+                size={"longest_edge": size},
+                pad_size={"height": size, "width": size},
+                mask_size={"longest_edge": low},
+                mask_pad_size={"height": low, "width": low},
+            )
+        )
+    network, precision = _place(network, device, precision, reporter)
+    reporter.report(Progress(STAGES, STAGES, f"{name} is ready"))
+    return LoadedModel(network, processor, None, device, precision, file.name)
 
 
 def read_folder(
@@ -121,13 +163,34 @@ def read_folder(
     reporter: Reporter,
 ) -> tuple[Any, list[Any], str]:
     """Return the network of a model folder on a device, its processors, and its precision."""
+    network_class, *made = _import_classes((kind, *processors), reporter)
+    file = folder / WEIGHTS
+    with _quiet():
+        with reading_files(f"{folder / 'config.json'} is not of {name}.", AGAIN):
+            tensors = read_header(file)
+            _check_settings(read_settings(folder / "config.json"), len(tensors))
+            held = sum(math.prod(tensor.shape) for tensor in tensors.values())
+            config = _read_config(folder, network_class)
+            _check_size(network_class, config, held, WEIGHTS, AGAIN)
+        ready = [read_processor(one, folder) for one in made]
+        with reading_files(f"The settings of the processor in {folder} are odd.", AGAIN):
+            _check_processor(ready[0], config)
+        reporter.report(Progress(2, STAGES, "Reading the weights"))
+        with reading_files(f"{file} can't be read.", AGAIN):
+            config, weights = _read_config(folder, network_class), _read_weights(file)
+            network = _build(network_class, config, weights, file, AGAIN)
+    network, precision = _place(network, device, precision, reporter)
+    return network, ready, precision
+
+
+def _import_classes(names: Sequence[str], reporter: Reporter) -> list[Any]:
+    """Return classes of transformers, which takes seconds to start."""
     reporter.report(Progress(1, STAGES, "Starting PyTorch and transformers"))
     try:
-        import torch
+        import torch  # noqa: F401 - what it raises is told here, too
         import transformers
 
-        network_class = getattr(transformers, kind)
-        made = [getattr(transformers, one) for one in processors]
+        return [getattr(transformers, name) for name in names]
     except (ImportError, RuntimeError, AttributeError) as exc:
         # RuntimeError: "operator torchvision::nms does not exist" of a torchvision that was
         # built for another torch.
@@ -136,30 +199,38 @@ def read_folder(
             "Install them anew, in versions that go together: "
             'pip install --upgrade --force-reinstall "napari-sam3-assistant[sam3]"',
         ) from exc
-    file = folder / WEIGHTS
-    with _quiet():
-        with reading_files(f"{folder / 'config.json'} is not of {name}.", AGAIN):
-            config = _check_size(folder, network_class)
-        ready = [read_processor(one, folder) for one in made]
-        with reading_files(f"The settings of the processor in {folder} are odd.", AGAIN):
-            _check_processor(ready[0], config)
-        reporter.report(Progress(2, STAGES, "Reading the weights"))
-        with reading_files(f"{file} can't be read.", AGAIN):
-            network, found = network_class.from_pretrained(
-                # No folder, in which it would look for other files than these.
-                None,
-                config=_read_config(folder, network_class),
-                state_dict=_read_weights(file),
-                dtype=torch.float32,
-                output_loading_info=True,
-                # Told by `found`, and refused there in our words.
-                ignore_mismatched_sizes=True,
-                **_OFFLINE,
-            )
-        _refuse_random(folder, found)
-        reporter.report(Progress(3, STAGES, f"Moving the model to {device}"))
-        precision = convert(find_backbone(network), precision)
-        return network.to(device).eval(), ready, precision
+
+
+def _build(
+    network_class: Untyped,
+    config: Untyped,
+    weights: dict[str, torch.Tensor],
+    file: Path,
+    remedy: str,
+) -> Untyped:
+    """Return a network of weights, of which each must be there and fit."""
+    import torch
+
+    network, found = network_class.from_pretrained(
+        # No folder, in which it would look for other files than these.
+        None,
+        config=config,
+        state_dict=weights,
+        dtype=torch.float32,
+        output_loading_info=True,
+        # Told by `found`, and refused there in our words.
+        ignore_mismatched_sizes=True,
+        **_OFFLINE,
+    )
+    _refuse_random(file, found, remedy)
+    return network
+
+
+def _place(network: Untyped, device: str, precision: str, reporter: Reporter) -> tuple[Any, str]:
+    """Return a network on a device, and the number format that its image encoder has there."""
+    reporter.report(Progress(3, STAGES, f"Moving the model to {device}"))
+    precision = convert(find_backbone(network), precision)
+    return network.to(device).eval(), precision
 
 
 def find_backbone(network: Untyped) -> Untyped:
@@ -185,24 +256,19 @@ def _read_config(folder: Path, network_class: Untyped) -> Untyped:
     return network_class.config_class.from_pretrained(folder, **_OFFLINE)
 
 
-def _check_size(folder: Path, network_class: Untyped) -> Untyped:
-    """Return the settings, if these and the weights are of one size; none of it is made yet."""
+def _check_size(network_class: Untyped, config: Untyped, held: int, name: str, remedy: str) -> None:
+    """Raise unless settings and weights are of one size; none of it is made yet."""
     import torch
 
-    tensors = read_header(folder / WEIGHTS)
-    _check_settings(read_settings(folder / "config.json"), len(tensors))
     # On "meta" nothing is allocated.
-    config = _read_config(folder, network_class)
     with torch.device("meta"):
         model = network_class(config)
     asked = sum(one.numel() for one in (*model.parameters(), *model.buffers()))
-    held = sum(math.prod(tensor.shape) for tensor in tensors.values())
     # Some weights may be missing, which is told weight by weight later.
     if not held / 2 < asked < 2 * held:
         raise CheckpointInvalid(
-            f"config.json is of a model of {asked:,} weights, {WEIGHTS} holds {held:,}.", AGAIN
+            f"The settings are of a model of {asked:,} weights, {name} holds {held:,}.", remedy
         )
-    return config
 
 
 def _check_settings(settings: Untyped, tensors: int, name: str = "") -> None:
@@ -276,16 +342,15 @@ def _read_weights(file: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _refuse_random(folder: Path, report: dict[str, Any]) -> None:
+def _refuse_random(file: Path, report: dict[str, Any], remedy: str) -> None:
     """Raise if a part of the model kept random weights, which would answer nonsense."""
-    file = folder / WEIGHTS
     missing = sorted(report["missing_keys"])
     misfits = sorted(name for name, *_ in report["mismatched_keys"])
     for names, what in ((missing, "missing"), (misfits, "of a wrong size")):
         if names:
             raise CheckpointInvalid(
                 f"Weights that are {what} in {file}: {len(names)}, such as {names[0]}.",
-                AGAIN,
+                remedy,
             )
 
 
