@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam3_assistant.core.masks.edits import changes_between
 from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, paint_labels
-from napari_sam3_assistant.core.stitching import StitchedObject, Stitcher, update_objects
+from napari_sam3_assistant.core.stitching import StitchedObject, Stitcher
 from napari_sam3_assistant.core.tiling import TileGrid
 
 # Two tiles side by side, columns 0 to 11 and 8 to 19: the band is columns 8 to 11.
@@ -295,36 +294,6 @@ def test_an_object_that_no_tile_still_sees_takes_a_row_of_numbers():
     objects = stitcher.objects()
     assert [one.id for one in objects] == np.unique(labels[labels > 0]).tolist()
     assert [one.area for one in objects] == np.bincount(labels.ravel())[1:].tolist()
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_the_objects_after_random_edits_are_those_of_the_labels(seed):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 4, (1, 8, 11)) * rng.integers(0, 2, (1, 8, 11))
-    objects = {
-        id_: StitchedObject(
-            id_, int((labels == id_).sum()), Region(0, 0, 8, 11), 0.1 * id_, f"{id_}"
-        )
-        for id_ in np.unique(labels[labels > 0]).tolist()
-    }
-    for _ in range(3):
-        after = np.where(
-            rng.random(labels.shape) < 0.3, rng.choice([0, 1, 3, 7, 900], labels.shape), labels
-        )
-        if rng.random() < 0.3:
-            after[after == 1] = 44
-        box = tuple(slice(0, size) for size in labels.shape)
-        changes = changes_between([(box, labels, after)], labels.shape)
-        changed = (
-            update_objects(objects, changes, labels.shape, (1, 2)) if changes.starts.size else {}
-        )
-        objects = {id_: one for id_, one in {**objects, **changed}.items() if one is not None}
-        labels = after
-        assert sorted(objects) == np.unique(labels[labels > 0]).tolist()
-        for id_, one in objects.items():
-            assert one.area == (labels == id_).sum()
-            around = Region.around(labels[0] == id_)
-            assert one.region.intersect(around) == around
 
 
 def test_an_object_is_as_firm_as_the_firmest_of_its_parts():

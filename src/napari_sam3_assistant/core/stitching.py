@@ -12,21 +12,18 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
 from napari_sam3_assistant.core.regions import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.images import AnyArray
-    from napari_sam3_assistant.core.masks.edits import Changes
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.tiling import TileGrid
 
@@ -149,16 +146,6 @@ class StitchedObjects(Sequence[StitchedObject]):
         known, firm = (None if math.isnan(one) else one for one in (score, stability))
         text = self._phrases[phrase]
         return StitchedObject(id_, area, Region(*map(int, box)), known, text, stability=firm)
-
-
-class Known(NamedTuple):
-    """What is known of an object beside its pixels: see :class:`StitchedObject`."""
-
-    score: float | None = None
-    text: str = ""
-    class_name: str = ""
-    parent: int = 0
-    stability: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -445,174 +432,6 @@ def _union_of(regions: Iterable[Region]) -> Region:
     for region in others:
         first = first.union(region)
     return first
-
-
-def update_objects(
-    objects: Mapping[int, StitchedObject],
-    changes: Changes,
-    shape: tuple[int, ...],
-    plane: tuple[int, int],
-) -> dict[int, StitchedObject | None]:
-    """Return the objects that an edit of the labels has changed; None for those that are gone.
-
-    A box stays as large as it was where an object has only lost pixels. An object that is new has
-    score, phrase and class of the one that gave it most of its pixels.
-
-    Parameters
-    ----------
-    objects : mapping of int to StitchedObject
-        The objects before, by their ids.
-    changes : Changes
-        What was written.
-    shape : tuple of int
-        Shape of the labels.
-    plane : tuple of int
-        Which axes are rows and columns.
-    """
-    lengths = changes.lengths
-    ends = [np.unravel_index(at, shape) for at in (changes.starts, changes.starts + lengths - 1)]
-    lost_ids, lost_from = np.unique(changes.before, return_inverse=True)
-    lost = np.bincount(lost_from.reshape(-1), weights=lengths)
-    ids, to = np.unique(changes.after, return_inverse=True)
-    to = to.reshape(-1)
-    gained = np.bincount(to, weights=lengths)
-    low, high = np.full((len(ids), 2), np.iinfo(np.int64).max), np.full((len(ids), 2), -1)
-    for place, axis in enumerate(plane):
-        np.minimum.at(low[:, place], to, ends[0][axis])
-        np.maximum.at(high[:, place], to, ends[1][axis])
-    pairs, pair = np.unique(np.stack([to, lost_from.reshape(-1)]), axis=1, return_inverse=True)
-    given = np.bincount(pair.reshape(-1), weights=lengths)
-    # The pair that gave most comes last, and stays.
-    order = np.argsort(given, kind="stable")
-    giver = {int(ids[pairs[0, at]]): int(lost_ids[pairs[1, at]]) for at in order.tolist()}
-    area = {id_: one.area for id_, one in objects.items()}
-    for id_, count in [*zip(lost_ids, -lost, strict=True), *zip(ids, gained, strict=True)]:
-        area[int(id_)] = area.get(int(id_), 0) + int(count)
-    grown = {
-        int(id_): Region(int(y0), int(x0), int(y1) + 1, int(x1) + 1)
-        for id_, (y0, x0), (y1, x1) in zip(ids, low, high, strict=True)
-    }
-    changed: dict[int, StitchedObject | None] = {}
-    for id_ in {*map(int, lost_ids), *map(int, ids)} - {0}:
-        old, new = objects.get(id_), grown.get(id_)
-        regions = [one for one in (old.region if old else None, new) if one is not None]
-        source = old or objects.get(giver.get(id_, 0))
-        if area[id_] <= 0 or not regions:
-            changed[id_] = None
-        else:
-            changed[id_] = StitchedObject(
-                id_,
-                area[id_],
-                _union_of(regions),
-                source.score if source else None,
-                source.text if source else "",
-                source.class_name if source else "",
-                stability=source.stability if source else None,
-            )
-    return changed
-
-
-class ObjectsBySlice:
-    """The objects of labels on each plane of rows and columns, kept in step with edits.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the labels.
-    plane : tuple of int
-        Which axes are rows and columns; the rows come first.
-
-    Attributes
-    ----------
-    slices : dict
-        By the positions on the other axes the objects there, by their ids.
-    shape, plane : tuple of int
-        As they were given.
-    """
-
-    def __init__(self, shape: tuple[int, ...], plane: tuple[int, int]) -> None:
-        self.slices: dict[tuple[int, ...], dict[int, StitchedObject]] = {}
-        self.shape, self.plane = shape, plane
-        self._others = tuple(axis for axis in range(len(shape)) if axis not in plane)
-
-    def areas(self) -> dict[int, int]:
-        """Return how many pixels each object has on all slices, by its id, which ascend."""
-        found: dict[int, int] = {}
-        for objects in self.slices.values():
-            for id_, one in objects.items():
-                found[id_] = found.get(id_, 0) + one.area
-        return dict(sorted(found.items()))
-
-    def at(self, labels: AnyArray, place: tuple[int, ...]) -> PlaneOfLabels:
-        """Return the plane of labels at positions on the other axes."""
-        return PlaneOfLabels(labels, *self.plane, dict(zip(self._others, place, strict=True)))
-
-    def update(
-        self,
-        labels: AnyArray,
-        changes: Changes,
-        objects: Mapping[int, Known],
-    ) -> None:
-        """Take note of changes that were written.
-
-        Parameters
-        ----------
-        labels : array-like of int
-            The labels; read in the boxes of objects that have lost pixels.
-        changes : Changes
-            What was written.
-        objects : mapping of int to Known
-            What is known of objects, by their ids.
-        """
-        for place, part in self._split(changes):
-            there = self.slices.setdefault(place, {})
-            lost = set(np.unique(part.before).tolist())
-            plane = self.at(labels, place)
-            for id_, one in update_objects(there, part, self.shape, self.plane).items():
-                there.pop(id_, None)
-                if one is not None:
-                    as_before = Known(
-                        one.score, one.text, one.class_name, one.parent, one.stability
-                    )
-                    known = objects.get(id_, as_before)
-                    region = _tighten(plane, one) if id_ in lost else one.region
-                    there[id_] = replace(one, region=region, **known._asdict())
-            self.slices[place] = dict(sorted(there.items()))
-            if not there:
-                del self.slices[place]
-
-    def set_classes(self, objects: Mapping[int, Known]) -> None:
-        """Take note of the classes of objects, by their ids; the others stay as they are."""
-        for there in self.slices.values():
-            for id_, one in there.items():
-                known = objects.get(id_)
-                if known is not None and known.class_name != one.class_name:
-                    there[id_] = replace(one, class_name=known.class_name)
-
-    def _split(self, changes: Changes) -> Iterator[tuple[tuple[int, ...], Changes]]:
-        """Yield the changes of each plane."""
-        if len(self.shape) - 1 in self._others:  # a stretch goes through several planes
-            changes = changes.split_pixels()
-        where = np.unravel_index(changes.starts, self.shape)
-        places = np.stack([where[axis] for axis in self._others]) if self._others else None
-        if places is None or changes.starts.size == 0:
-            if changes.starts.size:
-                yield (), changes
-            return
-        found, of_place = np.unique(places, axis=1, return_inverse=True)
-        for number, place in enumerate(found.T):
-            yield tuple(int(at) for at in place), changes.take(of_place.reshape(-1) == number)
-
-
-_MOST_READ = 1 << 24
-
-
-def _tighten(plane: PlaneOfLabels, object_: StitchedObject) -> Region:
-    """Return the box of an object that has lost pixels; as it was, where that is large."""
-    if object_.region.area > _MOST_READ:
-        return object_.region
-    found = Region.around(plane[object_.region.slices] == object_.id)
-    return object_.region if found.is_empty else found.globalise(object_.region)
 
 
 SAME = 0.5

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import Untyped
-    from napari_sam3_assistant.core.stitching import Known
+    from napari_sam3_assistant.core.objects_by_slice import Known
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
 
     LayerData = tuple[Any, dict[str, Any], str]

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.classes import ClassList
     from napari_sam3_assistant.core.images import Untyped
+    from napari_sam3_assistant.core.objects_by_slice import Known
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.stitching import Known
     from napari_sam3_assistant.io.areas import ImportedLabels
     from napari_sam3_assistant.session.accepting import Accepting
     from napari_sam3_assistant.session.class_list import ClassFile

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_sam3_assistant.core.measurements import VOLUME, combine_planes
+from napari_sam3_assistant.core.objects_by_slice import update_objects
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.results import ObjectRecord, has_soft_masks, max_probability
-from napari_sam3_assistant.core.stitching import StitchedObject, update_objects
+from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.messages import COLUMNS, SAID, column_titles, format_values

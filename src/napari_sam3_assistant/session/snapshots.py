@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.masks.merge import ObjectMask
+    from napari_sam3_assistant.core.objects_by_slice import Known
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.core.stitching import Known
     from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
 
 

@@ -22,7 +22,7 @@ from napari_sam3_assistant.core.masks.labels import (
     write_smaller,
 )
 from napari_sam3_assistant.core.masks.merge import AcceptRequest
-from napari_sam3_assistant.core.stitching import Known
+from napari_sam3_assistant.core.objects_by_slice import Known
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.session.label_storage import (
     delete_with,

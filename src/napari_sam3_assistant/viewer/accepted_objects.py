@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.masks.edits import changes_between
 from napari_sam3_assistant.core.masks.labels import whole_box
-from napari_sam3_assistant.core.stitching import Known, ObjectsBySlice
+from napari_sam3_assistant.core.objects_by_slice import Known, ObjectsBySlice
 from napari_sam3_assistant.session.messages import CLASS, NOTHING, PARENT, is_measured
 from napari_sam3_assistant.session.model import KeptPlace
 from napari_sam3_assistant.viewer.geometry import array_of, plane_of, result_axes, result_shape

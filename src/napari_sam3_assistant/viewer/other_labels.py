@@ -10,8 +10,8 @@ from napari.layers import Labels
 from napari_sam3_assistant.core.axes import axis_kind, make_axes, order_as
 from napari_sam3_assistant.core.images import as_lazy
 from napari_sam3_assistant.core.masks.labels import unfiltered
+from napari_sam3_assistant.core.objects_by_slice import Known
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.stitching import Known
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.snapshots import OtherLabels
 from napari_sam3_assistant.viewer.accepted_objects import as_number, read_parents

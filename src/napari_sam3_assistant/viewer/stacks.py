@@ -20,8 +20,8 @@ from napari_sam3_assistant.core.masks.labels import (
     union_box,
 )
 from napari_sam3_assistant.core.masks.merge import LabelMask
+from napari_sam3_assistant.core.objects_by_slice import Known
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.stitching import Known
 from napari_sam3_assistant.core.tracks import TrackScale
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.label_storage import delete_with, empty_labels
