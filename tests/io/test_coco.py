@@ -1,6 +1,7 @@
 """COCO files of others as labels: what pycocotools reads and writes, and what is damaged."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -182,6 +183,25 @@ def test_corners_far_outside_take_no_memory(tmp_path):
     file = api.read_coco(write(tmp_path / "a.json", far))
 
     assert file.paint(file.images[0]).labels.all()
+
+
+def test_images_of_any_name_are_imported_each_to_files_of_its_own(tmp_path):
+    names = ["A.tif", "a.tif", "a.png", "a_3.tif", "CON.tif", "aux", "x" * 300 + ".tif", "ä?*.tif"]
+    names += ["..", "../a.tif", "é.tif", "e\u0301.tif"]
+    told = json.loads(write(tmp_path / "a.json", []).read_text())
+    square = annotation([[2, 2, 8, 2, 8, 8, 2, 8]])
+    told["images"] = [
+        {**told["images"][0], "id": id_, "file_name": name} for id_, name in enumerate(names, 1)
+    ]
+    told["annotations"] = [
+        {**square, "id": one["id"], "image_id": one["id"]} for one in told["images"]
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(told))
+
+    assert main(["import", str(tmp_path / "a.json"), "-o", str(tmp_path / "out")]) == 0
+
+    made = [unicodedata.normalize("NFC", one.name.casefold()) for one in tmp_path.glob("out/*")]
+    assert len(set(made)) == 2 * len(names) + 1
 
 
 def test_import_and_export_on_the_command_line(tmp_path, capsys):

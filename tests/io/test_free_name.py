@@ -1,12 +1,18 @@
 """Names that are not taken."""
 
+import ntpath
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.outputs import (
+    distinct_paths,
     free_name,
     numbered_name,
     propose_path,
@@ -53,6 +59,45 @@ def test_numbers_from_one(tmp_path):
 )
 def test_texts_as_parts_of_names(text, safe):
     assert safe_name(text) == safe
+
+
+PARTS = st.one_of(
+    st.text(max_size=300),
+    st.lists(st.sampled_from(["con", "AUX", "Nul", "lpt1", "x", ".", " ", "_"])).map("".join),
+)
+
+
+@given(PARTS)
+@example("CON")
+@example("aux.tif")
+@example("ä" * 200)
+def test_texts_begin_names_on_every_system(text):
+    name = safe_name(text)
+
+    assert safe_name(name) == name
+    assert len(os.fsencode(f"{name}_propagated_mask_02_classes.csv")) < 256
+    assert not set(name) & set('<>:"/\\|?*')
+    device, _, _ = name.partition(".")
+    devices = ("con", "prn", "aux", "nul", "com1", "lpt1")
+    assert device.lower() not in devices
+    if hasattr(ntpath, "isreserved"):  # from Python 3.13 on
+        assert not ntpath.isreserved(name)
+
+
+STEMS = st.lists(st.sampled_from(["a", "A", "a_1", "A_1", "a_2", "é", "e\u0301", "ß", "ss", "b"]))
+
+
+@given(STEMS.filter(bool), st.booleans())
+def test_names_are_distinct_on_disks_without_upper_case_too(names, numbered):
+    marks = [str(place if numbered else 1) for place, _ in enumerate(names, 1)]
+
+    found = distinct_paths([Path("there", name) for name in names], marks)
+
+    alike = [unicodedata.normalize("NFC", str(path).casefold()) for path in found]
+    assert len(set(alike)) == len(names)
+    for name, path in zip(names, found, strict=True):
+        assert path.parent == Path("there")
+        assert path.name == name if names == [name] else path.name.startswith(name)
 
 
 def test_a_name_that_is_too_long_is_one_sentence(tmp_path):

@@ -226,3 +226,12 @@ def test_it_stops_between_two_paths(tmp_path):
 
     with pytest.raises(JobCancelled):
         next(find_series(tmp_path, None, "*", Stopped()))
+
+
+def test_no_two_images_of_a_folder_have_one_name(tmp_path):
+    for name in ("a.png", "a.jpg", "a_png.png"):
+        iio.imwrite(tmp_path / name, np.zeros((8, 9), np.uint8))
+
+    images = find_images(tmp_path, tmp_path / "out", "*").images
+
+    assert sorted(one.stem for one in images) == ["a_jpg", "a_png", "a_png_02"]

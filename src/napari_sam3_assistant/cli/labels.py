@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +33,7 @@ from napari_sam3_assistant.io.class_list import write_classes
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.imagej_rois import is_rois
 from napari_sam3_assistant.io.labels import save_labels
-from napari_sam3_assistant.io.outputs import make_folder, safe_name
+from napari_sam3_assistant.io.outputs import distinct_paths, make_folder, safe_name
 from napari_sam3_assistant.workflows.measure import columns_of
 
 if TYPE_CHECKING:
@@ -273,11 +272,11 @@ def _of_coco(chosen: argparse.Namespace) -> tuple[list[_Annotated], api.ClassLis
     """Return the images of a COCO file: file name, name, and what paints their labels."""
     file = api.read_coco(chosen.file)
     images = (file.find(chosen.image),) if chosen.image else file.images
-    stems = [safe_name(Path(one.file_name).stem) for one in images]
-    twice = Counter(stems)
+    wanted = [Path(safe_name(Path(one.file_name).stem)) for one in images]
+    named = distinct_paths(wanted, [str(one.id) for one in images])
     return [
-        (f"{stem}_{one.id}" if twice[stem] > 1 else stem, one.file_name, partial(file.paint, one))
-        for stem, one in zip(stems, images, strict=True)
+        (path.name, one.file_name, partial(file.paint, one))
+        for path, one in zip(named, images, strict=True)
     ], file.classes
 
 

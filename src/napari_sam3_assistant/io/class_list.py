@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ def _classes_of_rows(text: str, *, plain: bool) -> Iterator[ObjectClass]:
     lines = [line for line in text.splitlines() if line.strip()]
     header = [part.strip().lower() for part in next(csv.reader(lines[:1]), [])]
     if "name" in header:
-        for place, row in enumerate(csv.reader(lines[1:]), 1):
+        for place, row in enumerate(_csv_rows(text)[1:], 1):
             cells = dict(zip(header, row, strict=False))
             number = cells.get("id", "").strip()
             colour = cells.get("color", cells.get("colour", ""))
@@ -125,12 +126,18 @@ def _classes_of_rows(text: str, *, plain: bool) -> Iterator[ObjectClass]:
                 _read_parent(parent, name),
             )
         return
-    rows = [[line] for line in lines] if plain else list(csv.reader(lines))
+    rows = [[line] for line in lines] if plain else _csv_rows(text)
     for place, row in enumerate(rows, 1):
         if len(row) > 1 and row[0].strip().isdecimal():
             yield ObjectClass(int(row[0]), row[1].strip(), read_colour(",".join(row[2:3])))
         else:
             yield ObjectClass(place, row[0].strip())
+
+
+def _csv_rows(text: str) -> list[list[str]]:
+    """Return the rows of CSV that are not empty; a name in quotes may have lines of its own."""
+    rows = csv.reader(io.StringIO(text, newline=""))
+    return [row for row in rows if any(cell.strip() for cell in row)]
 
 
 def _read_parent(text: str, name: str) -> str:
@@ -209,7 +216,7 @@ def read_object_parents(path: Path) -> dict[int, int]:
 def _rows_of_objects(path: Path) -> csv.DictReader[str]:
     with open_regular(path) as file:
         text = file.read(_LARGEST_COCO).decode("utf-8-sig")
-    return csv.DictReader(text.splitlines())
+    return csv.DictReader(io.StringIO(text, newline=""))
 
 
 def write_object_classes(

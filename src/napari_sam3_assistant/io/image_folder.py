@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.images import NAMES, format_by_name, format_of, image_name
+from napari_sam3_assistant.io.outputs import distinct_paths
 from napari_sam3_assistant.io.provenance import is_provenance, read_provenance
 from napari_sam3_assistant.io.tiff import list_set_files
 from napari_sam3_assistant.io.zarr_images import list_fields
@@ -257,12 +257,14 @@ def _group_files(paths: Iterable[Path]) -> Iterator[list[Path]]:
 def _name_images(
     source: Path, sets: list[list[Path]], homes: dict[Path, Path]
 ) -> Iterator[FolderImage]:
-    stems = {files[0]: _stem(files[0], homes) for files in sets}
-    taken = Counter((homes[path].parent, stem.casefold()) for path, stem in stems.items())
-    for files in sets:
-        path, home, stem = files[0], homes[files[0]], stems[files[0]]
-        if taken[home.parent, stem.casefold()] > 1:
-            stem = f"{stem}_{path.name[len(stem) :].strip('.').replace('.', '_')}"
+    firsts = [files[0] for files in sets]
+    wanted = [homes[path].parent / _stem(path, homes) for path in firsts]
+    endings = [
+        path.name[len(stem.name) :].strip(".").replace(".", "_")
+        for path, stem in zip(firsts, wanted, strict=True)
+    ]
+    for files, named in zip(sets, distinct_paths(wanted, endings), strict=True):
+        path, home, stem = files[0], homes[files[0]], named.name
         folder = "" if home == source else home.parent.relative_to(source).as_posix()
         relative = path.relative_to(source).as_posix()
         yield FolderImage(path, relative, folder, stem, _file_state(files))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,7 @@ from napari_sam3_assistant.io.atomic import explain_os_errors, is_there
 from napari_sam3_assistant.io.provenance import is_provenance, provenance_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Container, Iterator, Sequence
 
 
 def check_output(path: Path, *read: Path | str, replaces: bool = True) -> None:
@@ -126,7 +129,9 @@ _ENDINGS = (".ome.zarr", ".ome.tiff", ".ome.tif", ".zarr", ".tiff", ".tif", ".np
 _MOST = 10_000
 _LONGEST_NAME = 255 - len("_10000_classes.csv")
 """In bytes, of a name beside which others are made of it."""
+_LONGEST_PART = 200
 _KEPT_END = 40
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 
 def split_ending(name: str) -> tuple[str, str]:
@@ -142,9 +147,46 @@ def split_ending(name: str) -> tuple[str, str]:
 
 
 def safe_name(text: str) -> str:
-    """Return a text as a part of a file name: other than A-Z a-z 0-9 _ . - become ``_``."""
-    cleaned = re.sub(r"[^\w.\-]", "_", text).strip(". ")
-    return cleaned or "_"
+    """Return a text as the begin of a file name, on every system.
+
+    Other characters than letters, digits, ``_``, ``.`` and ``-`` become ``_``, what is too long is
+    shortened, and names of devices of Windows, such as ``aux``, get a ``_``.
+    """
+    cleaned = _shorten(re.sub(r"[^\w.\-]", "_", text).strip(". "), _LONGEST_PART)
+    return f"_{cleaned}" if not cleaned or _DEVICE.match(cleaned) else cleaned
+
+
+def distinct_paths(paths: Sequence[Path], marks: Sequence[str]) -> list[Path]:
+    """Return paths of which no two are the same file, also on disks that know no upper case.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        What they shall be called.
+    marks : sequence of str
+        What is added to each whose name others have, too; and a number if that is not enough.
+    """
+    count = Counter(map(_on_disk, paths))
+    taken = {key for key, times in count.items() if times == 1}
+    found = []
+    for path, mark in zip(paths, marks, strict=True):
+        name = path
+        if count[_on_disk(path)] > 1:
+            marked = (f"{path.name}_{mark}{more}" for more in _numbers())
+            name = next(one for one in map(path.with_name, marked) if _on_disk(one) not in taken)
+            taken.add(_on_disk(name))
+        found.append(name)
+    return found
+
+
+def _numbers() -> Iterator[str]:
+    yield ""
+    yield from (f"_{number:02d}" for number in itertools.count(2))
+
+
+def _on_disk(path: Path) -> str:
+    """Return what is the same for names that some disk takes for one: macOS decomposes letters."""
+    return unicodedata.normalize("NFD", str(path).casefold())
 
 
 def free_name(path: Path, taken: Container[str] = (), ending: str = "") -> Path:
