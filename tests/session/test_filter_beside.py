@@ -78,6 +78,11 @@ def test_of_a_propagation_an_object_counts_with_all_its_frames(bench, tmp_path):
     assert filtering.count() == (2, 2)
     assert ids(bench) == {1, 2}
     assert np.array_equal(bench.labels.data, whole)
+
+    filtering.show_range("Area", sizes[1] + 1, math.inf)
+    filtering.show_range("Area", -math.inf, math.inf)
+    assert filtering.count() == (2, 2)
+    assert filtering.ranges == (), "a handle at each end hides nothing"
     assert isinstance(bench.labels.data, np.ndarray)
     assert bench.labels.editable
 

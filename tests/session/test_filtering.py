@@ -96,9 +96,16 @@ def test_what_comes_back_does_not_take_the_number_of_what_was_painted_meanwhile(
     assert (back.segmentation.labels[10:14, 2:6] == 3).all()
 
 
-@pytest.mark.parametrize("least", [0.0, 0.5])
-def test_the_note_says_what_was_left_out(least):
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.0, math.inf, ""),
+        (0.5, math.inf, "Only 1 of 2 objects were kept: Score 0.5 or more."),
+        (-math.inf, 0.5, "Only 1 of 2 objects were kept: Score 0.5 or less."),
+        (0.5, 0.95, "Only 1 of 2 objects were kept: Score 0.5 to 0.95."),
+    ],
+)
+def test_the_note_says_what_was_left_out(low, high, said):
     preview = of_objects([square(1, 0, 0.9), square(2, 10, 0.2)])
-    less = filter_preview(preview, (ColumnRange("Score", least, math.inf),), value_of)
-    said = explain_hidden(less)
-    assert said == ("Only 1 of 2 objects were kept: Score 0.5 to inf." if least else "")
+    less = filter_preview(preview, (ColumnRange("Score", low, high),), value_of)
+    assert explain_hidden(less) == said

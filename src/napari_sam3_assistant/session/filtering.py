@@ -66,12 +66,22 @@ def _number_apart(records: Iterable[ObjectRecord]) -> list[ObjectRecord]:
     return list(kept.values())
 
 
+def _change_ranges(
+    before: Iterable[ColumnRange], column: str, limits: ColumnRange | None
+) -> tuple[ColumnRange, ...]:
+    """Return ranges with that of a column changed; without any where there are no limits."""
+    if limits is None:
+        return ()
+    others = tuple(kept for kept in before if kept.column != column)
+    return others if limits.is_endless else (*others, limits)
+
+
 def explain_hidden(preview: Preview) -> str:
     """Return which of the objects that were found are not on show; empty where all are."""
     if not preview.hidden:
         return ""
     shown = len(preview.segmentation.objects)
-    by = ", ".join(f"{one.column} {one.low:.4g} to {one.high:.4g}" for one in preview.ranges)
+    by = ", ".join(map(str, preview.ranges))
     return f"Only {shown} of {shown + len(preview.hidden)} objects were kept: {by}."
 
 
@@ -190,8 +200,7 @@ class Filtering:
         scans = self._results.scans
         for one in which:
             before = self._beside.get(one, ())
-            others = tuple(kept for kept in before if kept.column != column)
-            ranges = () if limits is None else (*others, limits)
+            ranges = _change_ranges(before, column, limits)
             if ranges == before:
                 continue
             self._beside[one] = ranges
@@ -245,8 +254,7 @@ class Filtering:
         def changed(preview: Preview) -> Preview:
             if not concerns(preview):
                 return preview
-            others = tuple(kept for kept in preview.ranges if kept.column != column)
-            ranges = () if shown is None else (*others, shown)
+            ranges = _change_ranges(preview.ranges, column, shown)
             # Clear Results has emptied the table, and not what it is about.
             return filter_preview(
                 preview,

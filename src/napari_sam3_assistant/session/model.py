@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -147,7 +148,7 @@ class ColumnRange:
     column : str
         Title of the column.
     low, high : float
-        The least and the largest value.
+        The least and the largest value; infinite for none.
     """
 
     column: str
@@ -157,6 +158,19 @@ class ColumnRange:
     def holds(self, value: float | None) -> bool:
         """Return whether a value is on show; what has none is."""
         return value is None or self.low <= value <= self.high
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether all values are on show."""
+        return self.low == -math.inf and self.high == math.inf
+
+    def __str__(self) -> str:
+        """Return what is on show, in words."""
+        if self.high == math.inf:
+            return f"{self.column} {self.low:.4g} or more"
+        if self.low == -math.inf:
+            return f"{self.column} {self.high:.4g} or less"
+        return f"{self.column} {self.low:.4g} to {self.high:.4g}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -112,6 +112,8 @@ def test_of_a_stack_the_count_per_frame_and_the_course_of_each_object(open_advan
             stack[frame][disk((30, 60), 6, shape=(60, 80))] = 200
     opened = open_advanced(stack)
     user = opened.user
+    user.wait(lambda: not user.button("show_all").isEnabled())
+    assert found.main.binding.model.preview.ranges == (), "a range that hides nothing"
     user.choose_in("task", "3D/video propagation")
     user.choose_in("tool", "Points (positive/negative)")
     user.click("create_prompt_layer")

@@ -76,7 +76,7 @@ class FilterField(QWidget):
         shown, found = filtering.count()
         self._count.setText(f"{shown} of {found} shown" if found else "")
         self.setVisible(found > 0)
-        set_enabled(self._all, "" if filtering.ranges else "Nothing is hidden")
+        set_enabled(self._all, "" if shown < found else "Nothing is hidden")
         for slider in self._rows:
             slider.show_values()
 
