@@ -38,6 +38,14 @@ def items(plot, kind):
     return [one for one in plot.getPlotItem().items if type(one).__name__ == kind]
 
 
+def marks(plot, side):
+    """The values that an axis is marked with."""
+    axis = plot.getPlotItem().getAxis(side)
+    length = axis.height() if side == "left" else axis.width()
+    levels = axis.tickValues(*axis.range, length)
+    return [value for _, values in levels for value in values]
+
+
 def choose(user, title):
     combo = user.widget.findChild(QComboBox, "histogram_column")
     combo.setCurrentText(title)
@@ -64,6 +72,8 @@ def test_the_handles_are_the_filter(found):
     areas = sorted(int(row[5]) for row in found.cells())
     (bars,) = items(plot, "BarGraphItem")
     assert bars.opts["height"].sum() == len(SIZES)
+    assert marks(plot, "left")
+    assert all(float(one).is_integer() for one in marks(plot, "left")), "there is no half object"
     (region,) = items(plot, "LinearRegionItem")
     assert region.getRegion() == pytest.approx((areas[0], areas[-1]))
 
@@ -102,6 +112,8 @@ def test_the_handles_are_the_filter(found):
     user.settle()
     drag(middle, spot(areas[0]) + QPoint(1, 0))
     user.wait(lambda: len(found.cells()) == len(SIZES))
+    user.wait(lambda: not user.button("show_all").isEnabled())
+    assert found.main.binding.model.preview.ranges == (), "a range that hides nothing"
 
 
 def test_of_a_stack_the_count_per_frame_and_the_course_of_each_object(open_advanced):
@@ -112,8 +124,6 @@ def test_of_a_stack_the_count_per_frame_and_the_course_of_each_object(open_advan
             stack[frame][disk((30, 60), 6, shape=(60, 80))] = 200
     opened = open_advanced(stack)
     user = opened.user
-    user.wait(lambda: not user.button("show_all").isEnabled())
-    assert found.main.binding.model.preview.ranges == (), "a range that hides nothing"
     user.choose_in("task", "3D/video propagation")
     user.choose_in("tool", "Points (positive/negative)")
     user.click("create_prompt_layer")
@@ -143,6 +153,7 @@ def test_of_a_stack_the_count_per_frame_and_the_course_of_each_object(open_advan
     assert not items(plot, "LinearRegionItem")
     (line,) = items(plot, "InfiniteLine")
     assert line.value() == dims.current_step[0]
+    assert all(float(one).is_integer() for one in (*marks(plot, "left"), *marks(plot, "bottom")))
     look("count_per_frame")
     QTest.mouseClick(view, Qt.MouseButton.LeftButton, pos=spot(3, 0.5))
     user.settle()

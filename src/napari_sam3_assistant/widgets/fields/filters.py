@@ -206,7 +206,21 @@ _MOST_LINES = 200
 _PLOT_HEIGHT = 150
 _NEAR = 0.1  # of the plot's sides
 _SNAP = 2.5  # pixels
+_COUNT = "Objects"
 _BARS, _HANDLES, _BETWEEN = "#4c9fd6", "#e0a100", "#f2c74420"
+
+
+def _make_axis(side: str) -> Untyped:
+    """Return an axis that marks no halves where it counts objects or frames."""
+    import pyqtgraph
+
+    class Axis(pyqtgraph.AxisItem):  # type: ignore[misc, unused-ignore]
+        def tickSpacing(self, *reach: float) -> list[tuple[float, float]]:
+            levels = super().tickSpacing(*reach)
+            counts = self.labelText in (_COUNT, FRAME)
+            return [one for one in levels if one[0] >= 1] or [(1, 0)] if counts else levels
+
+    return Axis(side)
 
 
 class HistogramField(QWidget):
@@ -303,7 +317,8 @@ class HistogramField(QWidget):
     def _make_plot(self) -> None:
         import pyqtgraph  # a third of a second, for those who look at it
 
-        self._plot = plot = pyqtgraph.PlotWidget(background=None)
+        axes = {side: _make_axis(side) for side in ("bottom", "left")}
+        self._plot = plot = pyqtgraph.PlotWidget(background=None, axisItems=axes)
         plot.setObjectName("histogram")
         plot.setFixedHeight(_PLOT_HEIGHT)
         plot.setMenuEnabled(False)
@@ -324,7 +339,7 @@ class HistogramField(QWidget):
             return
         self._limits = (float(known.min()), float(known.max()))
         counts, edges = count_values(known)
-        self._style(column, "Objects")
+        self._style(column, _COUNT)
         bars = pyqtgraph.BarGraphItem(
             x0=edges[:-1], x1=edges[1:], height=counts, brush=_BARS, pen=None
         )
