@@ -467,6 +467,19 @@ def test_a_click_stays_when_what_a_phrase_found_turns_out_to_be_changed(desk):
     assert len(desk.ids) == 4
 
 
+def test_a_click_stays_when_the_object_that_it_corrects_turns_out_to_be_changed(desk):
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    id_ = int(desk.labels[DARK])
+    pixels = desk.layer.data
+    pixels[..., : DARK[0] - 2, :][pixels[..., : DARK[0] - 2, :] == id_] = 0
+    desk.click((DARK[0] + 3, DARK[1]))
+    at = desk.points.data[:, -2:].tolist()
+    assert at == [[DARK[0] + 3, DARK[1]]], "the click that is answered now, and no other"
+    assert desk.labels[DARK] == id_
+    assert desk.ids == [1, 2, 3, 4, id_]
+
+
 def test_a_click_on_an_object_that_was_changed_by_hand_corrects_it_as_it_is(desk):
     desk.take(Tool.POINTS)
     desk.click(DARK)

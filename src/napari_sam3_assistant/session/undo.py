@@ -201,6 +201,9 @@ class Undo:
         """
         changed = before.changed_in(after.segmentation).difference(refined)
         parted, edited = set[int](), after.edited
+        states = self._history.states.values()
+        # A click that came later made nothing of it, and is still to be answered.
+        known = next((one.prompts for one in states if before in one.previews), None)
         for kind in ONE_BY_ONE:
             made = before.made_by(kind)
             mine = made & changed
@@ -208,7 +211,7 @@ class Undo:
                 continue
             records = [one for one in before.segmentation.objects if one.id in mine]
             dropped = [
-                self._adapter.drop_prompts(before.target, (kind,), self.current.prompts, on)
+                self._adapter.drop_prompts(before.target, (kind,), known, on)
                 for on in ([None] if mine == made else records)
             ]
             if all(dropped):
