@@ -284,12 +284,14 @@ def value_of(row: ResultRow, title: str) -> float | None:
     """Return the number in a column of a row; None for none, or for a text."""
     if title == AREA:  # of which pixels are counted
         return row.area
+    if title == SCORE:
+        return row.record.score
     if title == STABILITY:
         return row.record.stability
     if title in COLUMNS:
         leading = row.parts[0].preview.target.plane.leading
         frame = leading[-1] if leading else None
-        return {FRAME: frame, "Object ID": row.record.id, SCORE: row.record.score}.get(title)
+        return {FRAME: frame, "Object ID": row.record.id}.get(title)
     return None if row.measured is None else row.measured.values().get(title)
 
 

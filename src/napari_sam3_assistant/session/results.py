@@ -378,7 +378,7 @@ class Results:
         kept = {
             id(row.record.mask): row.measured
             for row in self.found
-            if isinstance(row.record, ObjectRecord)
+            if row.measured is not None and isinstance(row.record, ObjectRecord)
         }
         picked, previews = self._model.picked, self._model.previews
         self._frames.clear()
