@@ -16,6 +16,7 @@ LONG = (
     "Propagated: 2 objects on 4 frames, in 0.3 s. Object 2 was not found on frames 2 to 3: click "
     "on it there, then press Propagate Existing Session. 1 other object was left out."
 )
+LONGEST = 3 * LONG
 LATER = ("accept", "refine", "undo", "redo", "clear_preview", "save_now", "save", "save_file")
 
 
@@ -76,10 +77,34 @@ def test_3d_in_simple_fits_a_small_screen(open_window, discs, tmp_path):
     user.widget.binding.session.classes.file.choose(file)
     user.widget.binding.model.message = Message(LONG, Level.SUCCESS)
     look_for_main_actions(user, "with classes")
+    user.widget.binding.model.message = Message(LONGEST, Level.SUCCESS)
+    look_for_main_actions(user, "with the longest text")
     tree = next(one for one in user.widget.findChildren(QTreeView) if one.isVisible())
     user.widget.findChild(QScrollArea).ensureWidgetVisible(tree)
     user.settle()
     assert tree.visibleRegion().boundingRect() == tree.rect()
+
+
+def test_however_much_is_said_the_status_shows_five_lines_of_it(open_window, discs):
+    user = open_window(discs)
+    user.window.resize(1366, 768)
+    user.click_at(user.viewer.layers["image"], (30, 40))
+    user.wait(lambda: user.has("SAM3 preview labels") and not user.is_running)
+    status = user.widget.findChild(QLabel, "status")
+    lengths = []
+    for width in (320, 640):
+        user.window.resizeDocks([user.dock], [width], Qt.Orientation.Horizontal)
+        user.widget.binding.model.message = Message(LONGEST, Level.ERROR)
+        user.settle()
+        run = user.button("run_preview")
+        assert run.visibleRegion().boundingRect() == run.rect()
+        assert status.visibleRegion().boundingRect() == status.rect()
+        assert status.height() <= 5 * status.fontMetrics().lineSpacing() + 2
+        shown = QLabel.text(status)
+        assert shown.endswith("1 other object was left out."), "the end says what to do"
+        assert LONGEST[:200] in status.toolTip()
+        lengths.append(len(shown))
+    assert lengths[0] < lengths[1], "a wider panel has room for more"
 
 
 @pytest.mark.parametrize("mode", ["simple", "advanced"])

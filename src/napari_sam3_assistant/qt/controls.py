@@ -512,6 +512,8 @@ _BREAK = "\u200b"  # the zero width space
 _THOUSANDS = re.compile(r"(?<=\d) (?=\d{3}(?!\d))")
 _FIRST, _LAST = 220, 80
 """Of a longer text so many letters are shown: the end mostly says what to do."""
+_LESS = 10
+"""So many letters fewer are tried where the lines are too many."""
 _TOLD = 2000
 """So many letters of it are in the tooltip."""
 
@@ -522,18 +524,40 @@ class WrappedLabel(QLabel):
     What looks like HTML is shown as it was typed. Long words, such as the names of files, are
     broken where the line ends; Qt would make the whole panel as wide as the word. The middle of a
     text that would make the panel much higher is left out; the tooltip has it.
+
+    ``most_lines``: so many lines are shown at most; 0 for as many as a long text takes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_lines: int = 0) -> None:
         super().__init__()
         self._given = ""
+        self._most_lines = most_lines
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setWordWrap(True)
 
     def setText(self, text: str | None) -> None:
         """Show a text."""
         self._given = text or ""
-        shown = shorten(self._given, _FIRST, _LAST)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Show as much of the text as the lines of another width hold."""
+        super().resizeEvent(event)
+        before = None if event is None else event.oldSize().width()
+        if self._most_lines and before != self.width():
+            self._fit()
+
+    def _fit(self) -> None:
+        first = _FIRST
+        self._show(first)
+        highest = self._most_lines * self.fontMetrics().lineSpacing()
+        while highest and first > _LAST and self.heightForWidth(self.width()) > highest:
+            first -= _LESS
+            self._show(first)
+
+    def _show(self, first: int) -> None:
+        """Show a text with so many letters of its beginning, or all of it."""
+        shown = shorten(self._given, first, _LAST)
         whole = html.escape(shorten(self._given, _TOLD, _LAST))
         # As rich text Qt wraps it.
         self.setToolTip("" if shown == self._given else f"<p>{whole}</p>")
@@ -565,10 +589,12 @@ def lay_out(widget: QWidget) -> None:
 
 
 def shorten(text: str, first: int, last: int) -> str:
-    """Return a text, of a long one its beginning and its end."""
+    """Return a text, of a long one its beginning and its end, which cut no short word."""
     if len(text) <= first + last:
         return text
-    return f"{text[:first].rstrip()} … {text[-last:].lstrip()}"
+    begin = re.sub(r"\s+\S{0,20}$", "", text[:first])
+    end = re.sub(r"^\S{0,20}\s+", "", text[-last:])
+    return f"{begin} … {end}"
 
 
 def _make_breakable(word: re.Match[str]) -> str:

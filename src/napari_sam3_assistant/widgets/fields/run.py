@@ -322,6 +322,10 @@ class RunButton(QWidget):
 _TICK_MS = 200
 
 
+_STATUS_LINES = 5
+"""With more, the main actions of a small screen are out of sight."""
+
+
 class StatusField(QWidget):
     """The status line, Cancel, the results line, the chime, and a bar with count and time."""
 
@@ -331,7 +335,7 @@ class StatusField(QWidget):
         self._began = 0.0
         self._bar = QProgressBar()
         self._bar.setObjectName("progress")
-        self._message = WrappedLabel()
+        self._message = WrappedLabel(_STATUS_LINES)
         self._message.setObjectName("status")
         self._results = QLabel()
         self._results.setObjectName("results")
