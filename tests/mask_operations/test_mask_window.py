@@ -27,6 +27,8 @@ def data(curator, name=PREVIEW):
 
 
 def test_from_a_preview_to_an_exported_final_mask(curator, masks, tmp_path):
+    hint = curator.widget.findChild(QLabel, "merge_hint")
+    assert hint.text().startswith("Nothing to merge yet.")
     curator.tab("Accepted Objects")
     curator.type_in("class_name", "cell")
     curator.set_number("class_value", "5")
@@ -40,6 +42,10 @@ def test_from_a_preview_to_an_exported_final_mask(curator, masks, tmp_path):
     curator.click("save_accepted")
 
     curator.tab("Class Merge")
+    curator.type_in("class_filter", "nothing of this name")
+    assert hint.text().startswith("No accepted object is of this class.")
+    curator.type_in("class_filter", "")
+    assert hint.text().startswith("Tick the accepted objects.")
     curator.tick("merge_layers", "cell_object_001 (cell = 5)")
     curator.tick("merge_layers", "ring_object_002 (ring = 7)")
     ring = np.count_nonzero(masks == 4)

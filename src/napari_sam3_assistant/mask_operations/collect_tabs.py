@@ -144,6 +144,11 @@ class AcceptedTab(QWidget):
             self._collection.import_annotations(Path(file))
 
 
+_TICK = "Tick the accepted objects. Where they overlap, the upper one wins."
+_NONE_YET = "Nothing to merge yet. Objects that you save in Accepted Objects are listed here."
+_NO_CLASS = "No accepted object is of this class. Empty the filter to see all."
+
+
 class MergeTab(QWidget):
     """Class Merge."""
 
@@ -163,9 +168,9 @@ class MergeTab(QWidget):
         )
         layout = QVBoxLayout(self)
         layout.addLayout(form)
-        layout.addWidget(
-            hint_label("Tick the accepted objects. Where they overlap, the upper one wins.")
-        )
+        self._hint = hint_label("")
+        self._hint.setObjectName("merge_hint")
+        layout.addWidget(self._hint)
         layout.addWidget(self._list, 1)
         layout.addWidget(self._overlap)
         output = QFormLayout()
@@ -208,6 +213,9 @@ class MergeTab(QWidget):
         was = self._list.blockSignals(True)
         self._list.show_layers(*read)
         self._list.blockSignals(was)
+        rows, _ = read
+        filtered = any(one.accepted for one in self._model.layers)
+        self._hint.setText(_TICK if rows else _NO_CLASS if filtered else _NONE_YET)
 
     def _on_ticked(self) -> None:
         listed = set(self._list.keys())
