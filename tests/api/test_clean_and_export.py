@@ -2,6 +2,7 @@
 
 import json
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
@@ -12,9 +13,11 @@ from skimage.measure import label
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError, ImageError, MaskError
+from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.provenance import write_provenance
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record
 
@@ -109,6 +112,40 @@ def test_coordinates_are_those_of_the_image_where_the_note_lies_beside(tmp_path)
     tifffile.imwrite(file, labels[:10])
     alone = json.loads(api.export(file, tmp_path / "b.json").read_text())
     assert alone["images"][0] == {"id": 1, "file_name": "part.tif", "height": 10, "width": 30}
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.zarr"])
+@pytest.mark.parametrize("names", ["tyx", "zyx", "ctyx", "tzyx", "tczyx"])
+def test_planes_are_called_as_the_file_of_the_labels_calls_them(tmp_path, names, name):
+    shape = (*range(2, len(names)), 8, 9)
+    labels = np.ones(shape, np.uint16)
+    save_labels(labels, tmp_path / name, make_axes(shape, names=names))
+
+    told = json.loads(api.export(tmp_path / name, tmp_path / "a.geojson").read_text())
+    rows = api.measure(tmp_path / name)
+
+    lengths = dict(zip(names, shape, strict=True))
+    for axis, absent in (("z", 0), ("t", 0), ("c", -1)):
+        at = {one["geometry"]["plane"][axis] for one in told["features"]}
+        assert at == (set(range(lengths[axis])) if axis in names else {absent})
+        assert all((axis in row) == (axis in names) for row in rows)
+    if "z" not in names:
+        with pytest.raises(MaskError, match="no z axis"):
+            api.measure(tmp_path / name, volumes=True)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize(
+    "line", ["export {} -o a.json", "measure {}", "clean {} fill-holes -o a.tif"]
+)
+def test_a_colour_picture_is_no_labels(tmp_path, line, channels, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    iio.imwrite(tmp_path / "a.png", np.full((8, 9, channels), 7, np.uint8))
+
+    assert main(line.format("a.png").split()) == 2
+
+    assert "is a colour picture" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["a.png"]
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.npy", "a.zarr"])

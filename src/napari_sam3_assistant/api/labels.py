@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.api.segment import read_input
-from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.axes import axis_kind, make_axes
 from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.masks.labels import (
     Connectivity,
@@ -408,6 +408,11 @@ def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
     """Return labels and what is known of their axes; large files are read where needed."""
     if isinstance(labels, str | Path):
         loaded = read_image(labels if is_address(labels) else expand_user(labels))
+        if loaded.rgb:
+            raise MaskError(
+                f"{labels} is a colour picture; labels have one number for each pixel.",
+                "Give the labels, or use segment on the picture.",
+            )
         return loaded.data, loaded.axes
     return labels, make_axes(labels.shape)
 
@@ -424,7 +429,8 @@ def _read_placed(
         place = ImagePlace(name, (height, width), leading=plane, names=plane_names(len(plane)))
     elif place is None:
         file = Path(labels).name if isinstance(labels, str | Path) else name
-        place = ImagePlace.alone(file, array.shape)
+        kinds = [axis_kind(axis.name) for axis in axes[:-2]]
+        place = ImagePlace.alone(file, array.shape, plane_names(len(kinds), kinds))
     while array.ndim < len(place.names) + 2:
         array, axes = array[np.newaxis], (*make_axes((1, 1, 1))[:1], *axes)
     return array, axes, place

@@ -479,9 +479,14 @@ def plane_names(count: int, axis_names: Sequence[str] = ()) -> tuple[str, ...]:
     count : int
         How many axes.
     axis_names : sequence of str
-        What is known of each: ``t``, ``c``, ``z``, or empty; by default nothing.
+        What is known of each: ``t``, ``c``, ``z``, or anything else, which says nothing; by default
+        nothing is.
     """
-    names = list(axis_names) or [""] * count
+    known = list(axis_names) or [""] * count
+    names = [
+        name if name in ("t", "c", "z") and name not in known[:axis] else ""
+        for axis, name in enumerate(known)
+    ]
     for axis in reversed(range(count)):
         if not names[axis]:
             names[axis] = next((name for name in "ztc" if name not in names), "")
