@@ -80,6 +80,7 @@ class Task:
     path: Path
     change: str
     objects: int
+    first: bool  # only first answers to prompts that name one object
     overlays: Path | None
 
 
@@ -307,10 +308,12 @@ def corrected(scene: Scene, truth: np.ndarray, first: np.ndarray) -> tuple[int, 
     return (len(points) if value >= GOOD else 0), worse, len(points) - 1
 
 
-def prompted(scene: Scene, rng: np.random.Generator, objects: int) -> tuple[dict, list]:
+def prompted(
+    scene: Scene, rng: np.random.Generator, objects: int, *, first: bool
+) -> tuple[dict, list]:
     """Return the figures of prompts that name one object, by column, and what was found.
 
-    The latter are (IoU, prompt, mask, truth).
+    The latter are (IoU, prompt, mask, truth). Nothing is corrected if only the first answers count.
     """
     rows: dict[str, list[float]] = defaultdict(list)
     masks: list[tuple[float, str, np.ndarray, np.ndarray]] = []
@@ -321,10 +324,11 @@ def prompted(scene: Scene, rng: np.random.Generator, objects: int) -> tuple[dict
         clicked = scene.plane(scene.predict(points=(PointPrompt(y, x),)))
         rows["click"].append(iou(clicked, truth))
         masks.append((rows["click"][-1], "click", clicked, truth))
-        clicks, worse, more = corrected(scene, truth, clicked)
-        rows["reach"].append(clicks > 0)
-        rows["in 3"].append(0 < clicks <= 3)
-        rows["worse"] += [1.0] * worse + [0.0] * (more - worse)
+        if not first:
+            clicks, worse, more = corrected(scene, truth, clicked)
+            rows["reach"].append(clicks > 0)
+            rows["in 3"].append(0 < clicks <= 3)
+            rows["worse"] += [1.0] * worse + [0.0] * (more - worse)
         label = local[y, x]
         rows["loc.click"].append(iou(local == label, truth) if label else 0.0)
         for size in (1.0, *LOOSE):
@@ -349,22 +353,34 @@ def measure(task: Task) -> tuple[str, dict[str, float]]:
     data = np.load(task.path)
     scene = Scene(*changed(data["image"], data["labels"], task.change))
     rng = np.random.default_rng(0)
-    rows, masks = prompted(scene, rng, task.objects)
+    rows, masks = prompted(scene, rng, task.objects, first=task.first)
+    found: list = []
+    result: dict[str, float] = {}
+    if not task.first:
+        found, result = whole_plane(scene, rng)
+    result |= {key: float(np.mean(values)) for key, values in rows.items() if values}
+    for key in MEDIANS:
+        result[key] = float(np.median(rows[key]))
+    clicks = np.array(rows["click"])
+    result |= {"c>=.5": float(np.mean(clicks >= 0.5)), "c>=.8": float(np.mean(clicks >= 0.8))}
+    if task.overlays is not None:
+        draw(task, scene, found, sorted(masks, key=lambda item: item[0]))
+    return task.path.stem.rsplit("-", 1)[0], result
+
+
+def whole_plane(scene: Scene, rng: np.random.Generator) -> tuple[list, dict[str, float]]:
+    """Return what the phrase finds, and the figures of prompts that look for many objects."""
+    examples = []
     for name in rng.permutation(scene.names)[:2]:
         example = ExemplarPrompt(boxed(scene.labels == name, rng, 1.0, 1))
         found = scene.predict(exemplars=(example,))
-        rows["examp"].append(f1([(item.mask, item.region) for item in found], scene.labels))
-    result = {key: float(np.mean(values)) for key, values in rows.items() if values}
-    for key in MEDIANS:
-        result[key] = float(np.median(rows[key]))
+        examples.append(f1([(item.mask, item.region) for item in found], scene.labels))
     text = "bright objects" if scene.bright else "dark objects"
     found, all_found = (
         [(item.mask, item.region) for item in scene.predict(**asked)]
         for asked in ({"text": text}, {"everything": Everything()})
     )
-    result |= {
-        "c>=.5": float(np.mean(np.array(rows["click"]) >= 0.5)),
-        "c>=.8": float(np.mean(np.array(rows["click"]) >= 0.8)),
+    result = {
         "F1": f1(found, scene.labels),
         "every": f1(all_found, scene.labels),
         "AP": average_precision(scene, text),
@@ -373,9 +389,9 @@ def measure(task: Task) -> tuple[str, dict[str, float]]:
         "otsu F1": f1(as_found(by_otsu(scene)), scene.labels),
         "local F1": f1(as_found(by_local_threshold(scene)), scene.labels),
     }
-    if task.overlays is not None:
-        draw(task, scene, found, sorted(masks, key=lambda item: item[0]))
-    return task.path.stem.rsplit("-", 1)[0], result
+    if examples:
+        result["examp"] = float(np.mean(examples))
+    return found, result
 
 
 def average_precision(scene: Scene, text: str) -> float:
@@ -399,7 +415,7 @@ def draw(task: Task, scene: Scene, found: list, worst: list) -> None:
     labels = np.zeros(scene.labels.shape, np.int32)
     for number, (mask, region) in enumerate(found, start=1):
         labels[region.slices][mask] = number
-    pictures = {"phrase": (labels, scene.labels)}
+    pictures = {} if task.first else {"phrase": (labels, scene.labels)}
     for value, title, mask, truth in worst[:4]:
         pictures[f"{title}{value:+.2f}"] = (mask.astype(np.int32), truth.astype(np.int32))
     task.overlays.mkdir(parents=True, exist_ok=True)
@@ -493,6 +509,7 @@ def followed(engine, frames: FrameSource, middle: int, mask: MaskPrompt) -> np.n
 def table(rows: dict[str, dict[str, float]], columns: dict[str, str]) -> None:
     """Print figures by set, and their means."""
     width = max(map(len, rows)) + 2
+    columns = {key: meaning for key, meaning in columns.items() if key in next(iter(rows.values()))}
     print(" " * width + "".join(f"{key:>10}" for key in columns))
     mean = {key: float(np.mean([row[key] for row in rows.values()])) for key in columns}
     for title, row in {**rows, "mean of sets": mean}.items():
@@ -507,10 +524,11 @@ def run(tasks: list[Task], workers: int) -> dict[str, dict[str, float]]:
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for title, row in pool.imap(measure, tasks):
             sets[title].append(row)
-    keys = [*COLUMNS, *BESIDE]
     return {
         title: {
-            key: float(np.mean([row[key] for row in rows if key in row] or [0.0])) for key in keys
+            key: float(np.mean([row[key] for row in rows if key in row] or [0.0]))
+            for key in [*COLUMNS, *BESIDE]
+            if any(key in row for some in sets.values() for row in some)
         }
         for title, rows in sets.items()
     }
@@ -523,6 +541,9 @@ def main() -> None:
     parser.add_argument("--overlays", type=Path, help="folder to write pictures of the worst to")
     parser.add_argument("--sets", nargs="*", help="beginnings of the file names; all by default")
     parser.add_argument("--quick", action="store_true", help="4 objects an image instead of 12")
+    parser.add_argument(
+        "--first", action="store_true", help="only first answers to clicks, boxes, painted masks"
+    )
     parser.add_argument("--change", choices=CHANGES, default="none", help="of each image, before")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
@@ -537,7 +558,7 @@ def main() -> None:
         if is_stack:
             stacks.append(path)
         else:
-            tasks.append(Task(path, options.change, objects, options.overlays))
+            tasks.append(Task(path, options.change, objects, options.first, options.overlays))
     if tasks:
         rows = run(tasks, options.workers)
         table(rows, COLUMNS)
@@ -546,7 +567,7 @@ def main() -> None:
         print()
         for key, meaning in {**COLUMNS, **BESIDE}.items():
             print(f"{key:>10}  {meaning}")
-    for path in stacks if options.change == "none" else []:
+    for path in stacks if options.change == "none" and not options.first else []:
         values = measure_stack(path, objects) | measure_volume(path)
         print(f"\n{path.stem}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
     print(f"\n{time.perf_counter() - began:.0f} s")
