@@ -1,18 +1,21 @@
 """The keys: by the keyboard over the canvas, in napari's command palette, and in what is read."""
 
+import inspect
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from npe2 import PluginManifest
+from npe2.manifest.utils import import_python_name
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDialog, QLabel, QLineEdit
 
+from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.qt.controls import KeyedButton
-from napari_sam3_assistant.viewer.binding import Binding
+from napari_sam3_assistant.viewer.binding import Binding, find_binding
 from napari_sam3_assistant.viewer.keys import SHORTCUTS
 from napari_sam3_assistant.widgets import commands
 
@@ -247,6 +250,32 @@ def test_a_command_of_the_palette_does_what_its_key_does(open_window, discs):
     assert user.viewer.layers.selection.active.name == "SAM3 boxes"
     with pytest.raises(AttributeError):
         commands.no_such_command  # noqa: B018
+
+
+def test_a_command_of_the_palette_opens_the_dock_where_it_is_not_open(
+    plugin_manager, settings_file, make_napari_viewer, discs, qtbot
+):
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(discs, name="image")
+    commands.choose_text()
+    made = find_binding(viewer)
+    assert made is not None
+    assert made.model.tool is Tool.TEXT
+    commands.choose_points()
+    assert viewer.layers.selection.active.name == POINTS
+    # napari gives the one that is open, or opens one.
+    _, widget = viewer.window.add_plugin_dock_widget("napari-sam3-assistant", "SAM3 Assistant")
+    assert widget.binding is made
+    qtbot.waitUntil(widget.isVisible, timeout=240_000)
+
+
+def test_the_palette_lets_nobody_call_what_needs_a_file():
+    """It calls commands without arguments; that of a reader came first, and raised TypeError."""
+    manifest = PluginManifest.from_file(ROOT / "src/napari_sam3_assistant/napari.yaml")
+    for command in manifest.contributions.commands:
+        parameters = inspect.signature(import_python_name(command.python_name)).parameters
+        asks = [name for name, one in parameters.items() if one.default is one.empty]
+        assert (command.enablement == "False") == bool(asks), (command.id, asks)
 
 
 def test_the_keys_are_napari_s_own_again_when_the_dock_is_closed(open_window, discs):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer
 
 from napari_sam3_assistant.qt.bind import show_errors
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_sam3_assistant.widgets.fields.session import SessionMenu
+    from napari_sam3_assistant.widgets.main_widget import MainWidget
 
 
 COMMANDS = tuple(one for one in SHORTCUTS if one.name != HELD)
@@ -33,12 +33,8 @@ def __getattr__(name: str) -> Callable[[], None]:
         raise AttributeError(name)
 
     def command() -> None:
-        viewer = chosen_viewer()
-        binding = find_binding(viewer)
-        if binding is None:
-            show_info("Open Plugins > SAM3 Assistant first.")
-        else:
-            binding.call(name)
+        binding = find_binding(chosen_viewer()) or _open_dock().binding
+        binding.call(name)
 
     return command
 
@@ -68,10 +64,15 @@ def _call(name: str) -> None:
     show_errors(menu.model, getattr(menu, name))()
 
 
-def _menu() -> SessionMenu:
-    """Return the menu of the dock widget, which is opened if it is not."""
+def _open_dock() -> MainWidget:
+    """Return the dock widget, which is opened if it is not."""
+    widget: MainWidget
     _, widget = chosen_viewer().window.add_plugin_dock_widget(_PLUGIN, _TITLE)
-    return menu_of(widget)
+    return widget
+
+
+def _menu() -> SessionMenu:
+    return menu_of(_open_dock())
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[tuple[Any, ...]]] | None:
