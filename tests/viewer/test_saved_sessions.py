@@ -24,6 +24,7 @@ from napari_sam3_assistant.core.prompts import Joining, Task, Tool  # noqa: E402
 from napari_sam3_assistant.engines.checkpoints.files import MULTIPLEX_NAME  # noqa: E402
 from napari_sam3_assistant.errors import ExportError, NameTaken, SessionError  # noqa: E402
 from napari_sam3_assistant.session.messages import AREA  # noqa: E402
+from napari_sam3_assistant.viewer.roles import key_of, role_of, slot_of  # noqa: E402
 
 
 def discs(shape=(96, 128), seed=0):
@@ -222,6 +223,44 @@ def test_accepted_objects_of_several_slices_come_back(binding, tmp_path):
     labels = binding.viewer.layers["SAM3 live accepted labels"]
     labels.data_setitem((np.full(9, 1), np.full(9, 50), np.arange(9)), 7)  # napari's own way
     check_same(binding, tmp_path)
+
+
+def test_layers_that_wait_for_an_image_become_nobodys(binding, tmp_path):
+    viewer = binding.viewer
+    for layer in (viewer.add_image(np.zeros((3, 40, 50)), name="stack"), viewer.add_image(discs())):
+        viewer.layers.selection.active = layer
+        for tool in (Tool.POINTS, Tool.BOX):
+            binding.model.tool = tool
+            binding.arm()
+    stack = viewer.layers["stack"]
+    viewer.layers.move(viewer.layers.index(stack), 0)
+    binding.adapter.opened.close(key_of(stack))
+    viewer.add_image(np.zeros((3, 40, 50)), name="other stack")
+    in_use = {one.name for one in viewer.layers if role_of(one) is not None and slot_of(one)[0]}
+    saved.save(binding, tmp_path / "a.sam3session")
+    again = saved.open_in_new(tmp_path / "a.sam3session")
+    try:
+        ours = [one for one in again.viewer.layers if "SAM3" in one.name]
+        assert all(role_of(one) is not None for one in ours)
+        assert {one.name for one in ours} == in_use
+        again.viewer.layers.selection.active = again.viewer.layers["other stack"]
+        again.model.tool = Tool.POINTS
+        again.arm()
+    finally:
+        again.close()
+
+
+def test_words_of_no_point_stay_words(binding, tmp_path):
+    layer = binding.viewer.add_points(np.empty((0, 2)), features={"kind": np.empty(0, object)})
+    saved.save(binding, tmp_path / "a.sam3session")
+    again = saved.open_in_new(tmp_path / "a.sam3session")
+    try:
+        assert again.viewer.layers[layer.name].features["kind"].dtype == object
+        defaults = again.viewer.layers[layer.name].feature_defaults.copy()
+        defaults["kind"] = "cell"
+        again.viewer.layers[layer.name].feature_defaults = defaults
+    finally:
+        again.close()
 
 
 def test_layers_of_the_user_come_back(binding, tmp_path):

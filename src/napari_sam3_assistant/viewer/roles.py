@@ -197,6 +197,11 @@ def put_away(viewer: ViewerModel, layer: Layer) -> None:
         viewer.layers.remove(layer)
 
 
+def is_put_away(layer: Layer) -> bool:
+    """Return whether a layer is empty and waits for whoever needs one of its role."""
+    return role_of(layer) is not None and layer.metadata.get(IMAGE) == ""
+
+
 def find_spare(layers: Iterable[Layer], role: Role, ndim: int) -> Layer | None:
     """Return a layer of a role that was put away, or None."""
     return next((one for one in with_role(layers, role, "") if one.ndim == ndim), None)
@@ -261,7 +266,7 @@ def follow_units(viewer: ViewerModel) -> None:
         with preserve_choices(viewer):
             if all(one.is_compatible_with(to) for one, to in pairs):
                 move_to(layer, convert_units(transform_of(layer), wanted))
-            elif layer.metadata.get(IMAGE) == "":
+            elif is_put_away(layer):
                 layer.units = wanted
 
 

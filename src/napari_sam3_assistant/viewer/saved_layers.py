@@ -32,6 +32,7 @@ from napari_sam3_assistant.viewer.roles import (
     PROMPT_ROLES,
     ROLE,
     Role,
+    is_put_away,
     key_of,
     role_of,
     slot_of,
@@ -89,9 +90,12 @@ def type_of(layer: Layer) -> str:
 
 
 def layer_entries(layer: Layer) -> dict[str, Entry]:
-    """Return what is known of a layer, but for its pixels; nothing of a type that is not kept."""
+    """Return what is known of a layer, but for its pixels; nothing of a type that is not kept.
+
+    What was emptied to be used again is made anew when it is.
+    """
     kind, key = type_of(layer), key_of(layer)
-    if not kind:
+    if not kind or is_put_away(layer):
         return {}
     head: dict[str, Any] = {
         "type": kind,
@@ -212,7 +216,8 @@ def _column_to_json(column: Any) -> Any:  # noqa: ANN401 (pandas)
 def _column_from_json(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, dict):
         return read_value(np.ndarray, value)
-    return [one for one in value if one is None or isinstance(one, str | int | float | bool)]
+    found = [one for one in value if one is None or isinstance(one, str | int | float | bool)]
+    return found or np.empty(0, object)  # which pandas takes for words, and none for numbers
 
 
 def _data_entry(layer: Layer, kind: str) -> Entry:
@@ -375,7 +380,8 @@ def _make_vectors(
             add_boxes(shapes, data, each["shape_type"])
         return shapes
     if kind == "points":
-        return Points(data[0].reshape(-1, ndim), ndim=ndim, **_given(each, "points"), **common)
+        rows = data[0].reshape(-1, ndim)
+        return Points(rows, ndim=ndim, **(_given(each, "points") if len(rows) else {}), **common)
     if kind == "shapes":
         return Shapes(data or None, ndim=ndim, **(_given(each, "shapes") if data else {}), **common)
     if kind == "tracks":
