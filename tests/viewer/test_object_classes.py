@@ -153,6 +153,23 @@ def test_any_changes_of_class_undone_and_done_again_are_as_a_list_of_states_has_
     desk.close()
 
 
+def test_objects_that_filters_hide_are_counted_apart(desk):
+    session, count = desk.session, 4
+    desk.find_all()
+    session.classes.set_class(desk.rows(Preview)[1:], "nucleus")
+    session.accept()
+    desk.find_all()
+    session.classes.set_class(desk.rows(Preview)[1:], "nucleus")
+    for last in range(count + 1):
+        session.filtering.show_range("Object ID", 1, last)
+        shown = Counter(row.record.class_name for row in desk.model.results)
+        counted = session.classes.count()
+        assert counted == {"": 2, "nucleus": 2 * (count - 1)}
+        assert counted - session.classes.count_hidden() == shown
+    session.filtering.show_all()
+    assert not session.classes.count_hidden()
+
+
 def test_a_change_of_class_keeps_pixels_measurements_and_the_mark(desk):
     desk.find_all()
     assert desk.session.measuring.measure().wait(240)

@@ -226,6 +226,15 @@ def test_the_tree_of_classes_goes_to_objects_and_changes_their_class(open_window
         user.press(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert list(kept.features["class"]) == ["cell", "nucleus"]
 
+    # Where filters hide some, it says how many are on show.
+    user.choose("text_segmentation")
+    user.type_phrase("bright objects")
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    assert not any(" of " in name for name in tree_rows(user))
+    session.filtering.show_range("Object ID", 1, 1)
+    user.settle()
+    assert any("(1 of 4)" in name for name in tree_rows(user))
+
     # Narrow as a dock may be, nothing of it is cut but long names.
     assert view.height() <= 7 * view.sizeHintForRow(0) + 2 * view.frameWidth()
 

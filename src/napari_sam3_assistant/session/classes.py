@@ -145,6 +145,13 @@ class ObjectClasses:
         tracked = Counter(tracks.classes.get(id_, "") for id_ in self._model.propagated_ids)
         return found + Counter(of_kept.values()) + tracked
 
+    def count_hidden(self) -> Counter[str]:
+        """Return how many of them filters hide."""
+        found = Counter(row.record.class_name for row in self._results.hidden)
+        tracks = self._propagation.tracks
+        ids = self._results.hidden_tracks & set(self._model.propagated_ids)
+        return found + Counter(tracks.classes.get(id_, "") for id_ in ids)
+
     def close(self) -> None:
         """Let what is being written be written."""
         self._notes.finish()

@@ -130,6 +130,22 @@ class Results:
         """The objects of previews and scans, also those that are not on show."""
         return (*self.found, *itertools.chain.from_iterable(self._stored.values()))
 
+    @property
+    def hidden(self) -> tuple[ResultRow, ...]:
+        """The objects of previews and scans that filters hide."""
+        stored = (
+            row
+            for slot, rows in self._stored.items()
+            for row in rows
+            if row.record.id in self.left_out(slot)
+        )
+        return (*self._hidden, *stored)
+
+    @property
+    def hidden_tracks(self) -> frozenset[int]:
+        """The objects of a propagation that filters hide."""
+        return self._frames.hidden
+
     def left_out(self, slot: tuple[str, str]) -> frozenset[int]:
         """Return which objects of a scan are not on show."""
         return self._left_out.get(slot, frozenset())

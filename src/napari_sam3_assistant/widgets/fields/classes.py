@@ -41,7 +41,7 @@ _TIP = (
     "A click on a class chooses it for the next objects, and for the one that you work on; the "
     "keys 1 to 9 do, too. Below each class are its objects: a click goes there, and a key, or "
     "dragging them onto a class, gives them that one. In brackets: how many objects there are, "
-    "with those of its kinds."
+    "with those of its kinds; of those that filters hide, as 12 of 15."
 )
 _NO_LIST = "Press Edit to make a list of classes, or to choose one"
 _MIME = "application/x-napari-sam3-objects"
@@ -60,7 +60,8 @@ class _Branch:
     """A class, a heading, or the objects of a class that are of none of its kinds.
 
     ``above`` is the branch that it is below (-1 for none), ``name`` the class that objects get here
-    (None where they get none), and ``count`` has the objects of the branches below, too.
+    (None where they get none), and ``count`` has the objects of the branches below, too, of which
+    filters hide ``hidden``.
     """
 
     above: int
@@ -69,6 +70,7 @@ class _Branch:
     colour: Colour | None = None
     rows: list[ResultRow] = field(default_factory=list)
     count: int = 0
+    hidden: int = 0
     below: list[int] = field(default_factory=list)
 
 
@@ -88,9 +90,13 @@ class ClassTree(QAbstractItemModel):
         self._chosen = ""
 
     def show(
-        self, listed: ClassList, counts: Mapping[str, int], results: Iterable[ResultRow]
+        self,
+        listed: ClassList,
+        counts: Mapping[str, int],
+        hidden: Mapping[str, int],
+        results: Iterable[ResultRow],
     ) -> None:
-        """Show other classes, how many objects each has, and those that are listed.
+        """Show other classes, how many objects each has (some hidden), and those that are listed.
 
         Of a propagated object it is the row of the first frame.
         """
@@ -104,17 +110,23 @@ class ClassTree(QAbstractItemModel):
             rows.setdefault(row.record.class_name, []).append(row)
         self.beginResetModel()
         self._branches, self._top = [], []
-        self._fill(listed, counts, rows)
+        self._fill(listed, counts, hidden, rows)
         self.endResetModel()
 
     def _fill(
         self,
         listed: ClassList,
         counts: Mapping[str, int],
+        hidden: Mapping[str, int],
         rows: Mapping[str, list[ResultRow]],
     ) -> None:
+        def give(branch: _Branch, name: str) -> _Branch:
+            branch.rows, branch.count = rows.get(name, []), counts.get(name, 0)
+            branch.hidden = hidden.get(name, 0)
+            return branch
+
         keys = dict(zip((one.name for one in listed), CLASS_KEYS, strict=False))
-        self._add(_Branch(-1, "", "none", None, rows.get("", []), counts.get("", 0)))
+        self._add(give(_Branch(-1, "", "none"), ""))
         path: list[int] = []
         for depth, name, one in listed.in_tree():
             title = listed.path_names(name)[-1]
@@ -122,19 +134,21 @@ class ClassTree(QAbstractItemModel):
             if one is not None:
                 made.name, made.colour = name, listed.colour(one.id + listed.first)
                 made.title = f"{keys[name]}  {title}" if name in keys else title
-                made.rows, made.count = rows.get(name, []), counts.get(name, 0)
+                give(made, name)
             path[depth:] = [self._add(made)]
         for name in sorted(counts.keys() - {"", *(one.name for one in listed)}):
-            title = f"{name}, not in the list"
-            self._add(_Branch(-1, None, title, None, rows.get(name, []), counts[name]))
+            self._add(give(_Branch(-1, None, f"{name}, not in the list"), name))
         for number, made in enumerate(tuple(self._branches)):
             if made.below and made.count:
-                self._add(_Branch(number, made.name, "other", None, made.rows, made.count))
-                made.rows, made.count = [], 0
+                other = _Branch(number, made.name, "other")
+                other.rows, other.count, other.hidden = made.rows, made.count, made.hidden
+                self._add(other)
+                made.rows, made.count, made.hidden = [], 0, 0
         # What is below a branch always comes after it.
         for made in reversed(self._branches):
             if made.above >= 0:
                 self._branches[made.above].count += made.count
+                self._branches[made.above].hidden += made.hidden
 
     def _add(self, branch: _Branch) -> int:
         number = len(self._branches)
@@ -225,7 +239,10 @@ class ClassTree(QAbstractItemModel):
         if branch is None:
             return None
         if role == _ROLE.DisplayRole:
-            return f"{branch.title} ({branch.count})" if branch.count else branch.title
+            if not branch.count:
+                return branch.title
+            shown = f"{branch.count - branch.hidden} of " if branch.hidden else ""
+            return f"{branch.title} ({shown}{branch.count})"
         if role == _ROLE.DecorationRole and branch.colour is not None:
             return _make_swatch(branch.colour)
         if role == _ROLE.FontRole and branch.name == self._chosen:
@@ -404,7 +421,8 @@ class ClassTreeField(QWidget):
         known = {name: view.isExpanded(at) for at, name, _ in self._tree.branches()}
         top = view.verticalScrollBar()
         at_line = 0 if top is None else top.value()
-        self._tree.show(listed, self._classes.count(), self._model.results)
+        classes = self._classes
+        self._tree.show(listed, classes.count(), classes.count_hidden(), self._model.results)
         for at, name, kinds in self._tree.branches():
             view.setExpanded(at, known.get(name, kinds > 0))
         selection = view.selectionModel()
