@@ -78,11 +78,9 @@ class Proposals:
         self._runner.start(job)
         return job
 
-    def add_example(self, *, positive: bool = True) -> None:
+    def add_example(self) -> None:
         """Keep the example boxes on the image, or else the object that is marked, as examples.
 
-        ``positive``: whether a marked object is an example of what is looked for; boxes say it
-        themselves.
         Raises PromptError if there is neither.
         """
         model, name = self._model, self._annotation.name
@@ -94,7 +92,7 @@ class Proposals:
         ]
         picked = model.picked
         if picked is not None and picked.preview.target == snapshot.target and not named:
-            named = [(picked.record.region, positive, picked.record.class_name)]
+            named = [(picked.record.region, True, picked.record.class_name)]
         if not named:
             raise PromptError(
                 "There is no example to add.",

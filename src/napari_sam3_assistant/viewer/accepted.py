@@ -25,6 +25,7 @@ from napari_sam3_assistant.core.masks.merge import AcceptRequest
 from napari_sam3_assistant.core.objects_by_slice import Known
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.session.label_storage import (
+    IN_MEMORY,
     delete_with,
     empty_levels,
     find_highest,
@@ -171,9 +172,9 @@ class AcceptedLayers:
         How often accepted labels were changed so far, by whom ever.
     """
 
-    def __init__(self, adapter: ViewerPrompts, in_memory: int) -> None:
+    def __init__(self, adapter: ViewerPrompts) -> None:
         self._adapter, self._viewer = adapter, adapter.viewer
-        self.in_memory = in_memory
+        self.in_memory = IN_MEMORY
         self.changes = 0
 
     # -- what is there --------------------------------------------------------------------

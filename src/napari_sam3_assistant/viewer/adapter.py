@@ -14,7 +14,6 @@ from napari_sam3_assistant.core.display import ImageView
 from napari_sam3_assistant.core.masks.labels import ImagePlace, plane_names
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, MaskError
-from napari_sam3_assistant.session.label_storage import IN_MEMORY
 from napari_sam3_assistant.session.model import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.session.snapshots import PictureSource
 from napari_sam3_assistant.viewer import previews as preview_layers
@@ -101,11 +100,11 @@ class ViewerAdapter(ViewerPrompts):
         The layers as entries of a saved session.
     """
 
-    def __init__(self, viewer: ViewerModel, in_memory: int = IN_MEMORY) -> None:
+    def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
         self.outlines = False
-        self.accepted = AcceptedLayers(self, in_memory)
-        self.stacks = StacksAdapter(self, in_memory)
+        self.accepted = AcceptedLayers(self)
+        self.stacks = StacksAdapter(self)
         self.tracks = TracksAdapter(self)
         self.opened = OpenedImages(self, self.accepted)
         self.saved = SavedViewer(self, self.stacks)

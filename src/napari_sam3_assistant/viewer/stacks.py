@@ -24,7 +24,7 @@ from napari_sam3_assistant.core.objects_by_slice import Known
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackScale
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.label_storage import delete_with, empty_labels
+from napari_sam3_assistant.session.label_storage import IN_MEMORY, delete_with, empty_labels
 from napari_sam3_assistant.session.model import StackTarget
 from napari_sam3_assistant.session.snapshots import StackCopy, StackPixels, StackSnapshot
 from napari_sam3_assistant.viewer import prompt_layers
@@ -255,8 +255,8 @@ class StacksAdapter:
         Labels up to this size are in memory, larger ones on the disk.
     """
 
-    def __init__(self, adapter: ViewerPrompts, in_memory: int) -> None:
-        self.in_memory = in_memory
+    def __init__(self, adapter: ViewerPrompts) -> None:
+        self.in_memory = IN_MEMORY
         self._adapter = adapter
         self._viewer = adapter.viewer
         self._written: set[int] = set()

@@ -61,6 +61,8 @@ _PARTIAL_S = 1.0
 """Seconds after which what was found so far is given again."""
 _EDGE = 20.0
 """Pixels from the edge of a crop within which an object is taken to be cut by it."""
+_AHEAD = 6
+"""So many slices are looked at before one of a volume is yielded."""
 _BESIDE = 2
 """So many slices on either side take part in the average of one."""
 _SAMPLE = 5
@@ -159,8 +161,6 @@ class EverythingTrack:
         Returns the next free id.
     known : mapping of int to sequence of MaskPrompt, optional
         Objects with their ids on slices that are done: what is found beside them goes on in them.
-    ahead : int
-        So many slices are looked at before one of a volume is yielded.
     """
 
     def __init__(
@@ -172,7 +172,6 @@ class EverythingTrack:
         new_id: Callable[[], int],
         *,
         known: Mapping[int, Sequence[MaskPrompt]] | None = None,
-        ahead: int = 6,
     ) -> None:
         self._engine, self._frames = engine, frames
         self._asked, self._options = asked, options
@@ -192,7 +191,7 @@ class EverythingTrack:
             engine.spec.proposes and asked.joining is not Joining.TIME and not frames.is_movie
         )
         self._knows_polarity = not engine.spec.proposes or asked.polarity != 0
-        self._ahead = ahead if self._in_volume else 0
+        self._ahead = _AHEAD if self._in_volume else 0
         for frame, masks in (known or {}).items():
             self._recall(frame, masks)
 

@@ -138,7 +138,6 @@ def fit(
     owner: npt.NDArray[np.int32] | None = None,
     names: npt.NDArray[np.int32] | None = None,
     range_: tuple[float, float] = (0.6, 1.4),
-    stiffness: float = 1.0,
     scale: float = 1.0,
     steps: int = STEPS,
 ) -> Contours:
@@ -158,8 +157,6 @@ def fit(
         The objects' values in ``owner``; pixels of others are kept out.
     range_ : tuple of float
         Smallest and largest radius, as shares of the one to start from.
-    stiffness : float
-        Cost of bending.
     scale : float
         Pixels of the plane per pixel of ``image`` (and of ``owner``).
     steps : int
@@ -190,7 +187,7 @@ def fit(
     total[(edge < grid.low[:, :, None]) | (edge > grid.high[:, :, None])] = FORBIDDEN
     # A bend is one of the contour, whatever the number of directions that it is seen in.
     fineness = start.radii.shape[1] / DIRECTIONS
-    path = _closed_path(total, stiffness * (step / typical * fineness) ** 2 * 12)
+    path = _closed_path(total, (step / typical * fineness) ** 2 * 12)
     radii = (path + 1.0) * step + _subsample(total, path) * step
     return Contours(start.centres, radii.astype(np.float32))
 
