@@ -503,7 +503,7 @@ _LAPLACIAN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
 def average_alike(
-    picture: npt.NDArray[np.uint8], beside: Sequence[npt.NDArray[np.uint8]]
+    picture: npt.NDArray[np.uint8], neighbours: Sequence[npt.NDArray[np.uint8]]
 ) -> npt.NDArray[np.uint8]:
     """Return a slice averaged with its neighbours, each pixel by how alike they are there.
 
@@ -515,7 +515,7 @@ def average_alike(
     ----------
     picture : ndarray, shape (H, W, 3), dtype uint8
         The slice.
-    beside : sequence of ndarray, each of the same shape and dtype
+    neighbours : sequence of ndarray, each of the same shape and dtype
         Slices near it.
 
     Returns
@@ -528,7 +528,7 @@ def average_alike(
     standing = _standing_out(grey)
     total = picture.astype(np.float32)
     weights = np.ones(grey.shape, np.float32)
-    for other in beside:
+    for other in neighbours:
         level = _grey(other)
         # The noise of a difference, after the blur.
         noise = np.hypot(spread, _noise(level)) / (2 * np.sqrt(np.pi) * _SMOOTH)

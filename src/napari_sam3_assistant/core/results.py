@@ -346,23 +346,23 @@ def drop_object(segmentation: Segmentation, id_: int) -> Segmentation:
     return put_objects(segmentation, (gone,), ())
 
 
-def merge_objects(segmentation: Segmentation, id_: int, gone: ObjectRecord) -> Segmentation:
+def merge_objects(segmentation: Segmentation, id_: int, other: ObjectRecord) -> Segmentation:
     """Return a result in which an object has the pixels of another one, too.
 
     Score, phrase and soft mask stay those of the object. The other one may be of another result of
     the plane; where it lies beyond this one, its region grows.
     """
     (one,) = _take(segmentation, id_)
-    region = one.region.union(gone.region)
+    region = one.region.union(other.region)
     mask = np.zeros(region.shape, bool)
-    for record in (one, gone):
+    for record in (one, other):
         mask[record.region.localise(region).slices] |= record.mask
-    if not segmentation.region.covers(gone.region):
-        whole = segmentation.region.union(gone.region)
+    if not segmentation.region.covers(other.region):
+        whole = segmentation.region.union(other.region)
         segmentation = replace(
             segmentation, region=whole, labels=paint_labels(segmentation.objects, whole)
         )
-    return put_objects(segmentation, (one, gone), (replace(one, mask=mask, region=region),))
+    return put_objects(segmentation, (one, other), (replace(one, mask=mask, region=region),))
 
 
 def split_object(
@@ -393,13 +393,13 @@ def _take(segmentation: Segmentation, *ids: int) -> list[ObjectRecord]:
 
 
 def put_objects(
-    segmentation: Segmentation, gone: Sequence[ObjectRecord], come: Sequence[ObjectRecord]
+    segmentation: Segmentation, removed: Sequence[ObjectRecord], added: Sequence[ObjectRecord]
 ) -> Segmentation:
     """Return a result with other objects in the place of some; only where they lie is painted."""
-    kept = [record for record in segmentation.objects if record not in gone]
-    objects = tuple(sorted((*kept, *come), key=lambda record: record.id))
+    kept = [record for record in segmentation.objects if record not in removed]
+    objects = tuple(sorted((*kept, *added), key=lambda record: record.id))
     labels = segmentation.labels.copy()
-    for record in (*gone, *come):
+    for record in (*removed, *added):
         part = record.region.intersect(segmentation.region)
         if not part.is_empty:
             labels[part.localise(segmentation.region).slices] = paint_labels(objects, part)

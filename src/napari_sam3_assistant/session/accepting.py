@@ -152,13 +152,13 @@ class Accepting:
         message = Message(said) if said else self._model.message
         self._write(changes, forward=True, said=message, withdraw=True)
 
-    def write(self, gone: Sequence[Accepted], come: Sequence[Accepted]) -> bool:
+    def write(self, removed: Sequence[Accepted], added: Sequence[Accepted]) -> bool:
         """Take accepted objects out again, or put them back, on the disk by a job.
 
         Returns whether their layers are there.
         """
-        forward = bool(come)
-        wanted = come or tuple(reversed(gone))
+        forward = bool(added)
+        wanted = added or tuple(reversed(removed))
         return self._write(wanted, forward=forward, said=self._model.message) == len(wanted)
 
     # -- inside ---------------------------------------------------------------------------

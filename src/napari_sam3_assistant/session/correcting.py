@@ -162,15 +162,18 @@ class Correcting:
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _merge_found(self, place: Preview, id_: int, giver: Preview, gone: int, said: str) -> None:
+    def _merge_found(
+        self, place: Preview, id_: int, giver: Preview, other_id: int, said: str
+    ) -> None:
         """Give an object of a preview the pixels of another one, also of another preview."""
-        other = next(one for one in giver.segmentation.objects if one.id == gone)
+        other = next(one for one in giver.segmentation.objects if one.id == other_id)
         found = place.segmentation
         if not place.target.is_same_plane(giver.target):
             raise PromptError("These objects lie on different planes.", "Merge them on one slice.")
-        if place is not giver and giver.replaces == gone:
+        if place is not giver and giver.replaces == other_id:
             raise PromptError(
-                f"Object {gone} is an accepted one that you refine.", "Press K to accept it first."
+                f"Object {other_id} is an accepted one that you refine.",
+                "Press K to accept it first.",
             )
         if found.region.union(other.region).area > max(_MOST_PIXELS, found.region.area):
             raise PromptError(
@@ -178,7 +181,7 @@ class Correcting:
                 "Accept both, then merge them.",
             )
         merged = merge_objects(found, id_, other)
-        left = [] if place is giver else [(giver, drop(giver, gone))]
+        left = [] if place is giver else [(giver, drop(giver, other_id))]
         self._show([(place, place.change(merged)), *left], said)
 
     def _current(

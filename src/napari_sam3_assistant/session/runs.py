@@ -318,7 +318,7 @@ class SegmentRun:
 def drop_drawn(
     model: SessionModel,
     adapter: ViewerAdapter,
-    gone: Sequence[Preview],
+    removed: Sequence[Preview],
     kind: PromptKind,
     known: object,
 ) -> bool:
@@ -331,7 +331,7 @@ def drop_drawn(
     own = _BOXED if kind in _BOXED else {kind}
     if kind in NOT_DRAWN and model.large_image:
         return False
-    dropped = [adapter.drop_prompts(one.target, one.kinds - own, known) for one in gone]
+    dropped = [adapter.drop_prompts(one.target, one.kinds - own, known) for one in removed]
     return any(dropped)
 
 
@@ -375,16 +375,16 @@ def add_to(host: Preview, run: Preview, kind: PromptKind, seed: RefineSeed | Non
     )
 
 
-def put_in(shown: Preview, gone: Collection[int], come: tuple[ObjectRecord, ...]) -> Preview:
+def put_in(shown: Preview, removed: Collection[int], added: tuple[ObjectRecord, ...]) -> Preview:
     """Return a result with objects in the place of others, given by their numbers."""
     found = shown.segmentation
-    lost = [one for one in found.objects if one.id in gone]
+    lost = [one for one in found.objects if one.id in removed]
     return replace(
         shown,
-        segmentation=put_objects(found, lost, come),
-        hidden=tuple(one for one in shown.hidden if one.id not in gone),
-        by_hand=shown.by_hand.difference(gone),
-        added={kind: made.difference(gone) for kind, made in shown.added.items()},
+        segmentation=put_objects(found, lost, added),
+        hidden=tuple(one for one in shown.hidden if one.id not in removed),
+        by_hand=shown.by_hand.difference(removed),
+        added={kind: made.difference(removed) for kind, made in shown.added.items()},
     )
 
 
@@ -501,9 +501,9 @@ class RoiInference:
             )
         )
 
-    def choose_label(self, beside: tuple[Preview, ...], region: Region) -> str:
+    def choose_label(self, others: tuple[Preview, ...], region: Region) -> str:
         """Return what tells a result of a region from those beside it."""
-        taken = {preview.label for preview in beside}
+        taken = {preview.label for preview in others}
         name = f"y={region.y0}:{region.y1}, x={region.x0}:{region.x1}"
         numbered = (f"{name} ({number})" for number in itertools.count(2))
         return next(one for one in itertools.chain(("", name), numbered) if one not in taken)
@@ -564,8 +564,8 @@ class Batch:
         )
         known = self._undo.current.prompts
 
-        def make_way(gone: Sequence[Preview]) -> object:
-            dropped = drop_drawn(model, self._adapter, gone, kind, known)
+        def make_way(removed: Sequence[Preview]) -> object:
+            dropped = drop_drawn(model, self._adapter, removed, kind, known)
             return self._adapter.prompt_state() if dropped else None
 
         collected = _BatchResults(

@@ -96,7 +96,7 @@ def add_labels(
     displayed: DisplayedPlane,
     name: str,
     data: Untyped,
-    told: Axes,
+    label_axes: Axes,
     features: Mapping[str, Any],
 ) -> Labels:
     """Add labels of a file, whose axes it tells, as a layer on an image, or on its plane on show.
@@ -111,9 +111,9 @@ def add_labels(
     flat = tuple(size if axis in (axes.y, axes.x) else 1 for axis, size in sides)
     names = _name_axes(displayed)
     placed = layer_transform(image, axes, world)
-    ordered = _order(data, told, whole, names)
+    ordered = _order(data, label_axes, whole, names)
     if ordered is None:
-        ordered = _order(data, told, flat, names)
+        ordered = _order(data, label_axes, flat, names)
         placed = result_transform(image, axes, world, displayed.plane, Region(0, 0, 0, 0))
     if ordered is None:
         raise ImageError(
@@ -138,7 +138,9 @@ def _name_axes(displayed: DisplayedPlane) -> list[str]:
     return names
 
 
-def _order(data: Untyped, told: Axes, shape: tuple[int, ...], names: Sequence[str]) -> Untyped:
+def _order(
+    data: Untyped, label_axes: Axes, shape: tuple[int, ...], names: Sequence[str]
+) -> Untyped:
     """Return labels with the axes and the shape of an image; None if they don't fit.
 
     Names count first: where sides are equally long, the shape says nothing. Axes of length 1 may
@@ -148,7 +150,7 @@ def _order(data: Untyped, told: Axes, shape: tuple[int, ...], names: Sequence[st
     long = [place for place, size in enumerate(shape) if size > 1]
     sizes = [shape[place] for place in long]
     there = make_axes(sizes, names=[names[place] for place in long])
-    by_name = order_as(tuple(told[number] for number in own), there)
+    by_name = order_as(tuple(label_axes[number] for number in own), there)
     in_place = tuple(range(len(own)))
     for order in (by_name, in_place):
         if [data.shape[own[number]] for number in order] != sizes:

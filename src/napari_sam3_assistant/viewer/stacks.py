@@ -168,15 +168,15 @@ class FrameWindow:
         )
 
 
-def write_frame(layer: Labels, window: FrameWindow, result: FrameResult, *, fresh: bool) -> None:
+def write_frame(layer: Labels, window: FrameWindow, result: FrameResult, *, is_new: bool) -> None:
     """Write what changes of a frame, and draw it if it is on show.
 
     ``window``: where the frame lies.
     ``result``: the frame. Objects that were not looked for are kept.
-    ``fresh``: whether nothing was written to the frame before.
+    ``is_new``: whether nothing was written to the frame before.
     """
-    if fresh:
-        _write_fresh(layer, window, result)
+    if is_new:
+        _write_new(layer, window, result)
         return
     before = window.upright(np.asarray(unfiltered(layer.data)[window.key(result.frame)]))
     wanted = result.over(before)
@@ -185,7 +185,7 @@ def write_frame(layer: Labels, window: FrameWindow, result: FrameResult, *, fres
         write_part(layer, window, result.frame, part.slices, wanted[part.slices])
 
 
-def _write_fresh(layer: Labels, window: FrameWindow, result: FrameResult) -> None:
+def _write_new(layer: Labels, window: FrameWindow, result: FrameResult) -> None:
     """Write a frame that is empty."""
     if not result.objects:
         return
@@ -339,7 +339,7 @@ class StacksAdapter:
                 _TARGETS[layer] = stack
             fresh = result.frame not in self._written
             self._written.add(result.frame)
-            write_frame(layer, self._window(stack), result, fresh=fresh)
+            write_frame(layer, self._window(stack), result, is_new=fresh)
 
     def plane(self, stack: StackTarget, frame: int) -> npt.NDArray[np.uint32]:
         """Return a copy of the labels of a frame, shape (H, W)."""
