@@ -6,6 +6,7 @@ import pytest
 
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.display import (
+    INVERTED,
     Display,
     ImageView,
     ViewChannel,
@@ -37,6 +38,18 @@ def test_channels_add_up_and_are_clipped():
     )
 
     np.testing.assert_array_equal(view.rgb(), [[[50, 50, 0], [160, 60, 0], [255, 70, 0]]])
+
+
+def test_of_inverted_channels_the_darkest_counts():
+    ink = np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
+    view = ImageView(
+        (
+            ViewChannel(source_of(row(0, 255, 100)), PlaneRef(), Display(colormap=ink)),
+            ViewChannel(source_of(row(0, 0, 200)), PlaneRef(), Display(colormap=INVERTED)),
+        )
+    )
+
+    np.testing.assert_array_equal(view.rgb(), [[[255] * 3, [0, 0, 255], [55] * 3]])
 
 
 def test_a_region_of_a_view_is_the_crop_of_the_view():

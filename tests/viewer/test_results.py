@@ -8,6 +8,7 @@ import weakref
 import dask.array as da
 import numpy as np
 import pytest
+from napari.utils.colormaps import AVAILABLE_COLORMAPS
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.prompts import Task, Tool
@@ -220,6 +221,36 @@ def test_all_visible_images_are_seen_as_one(viewer, binding, run, disc):
     preview = run()
 
     assert len(preview.segmentation.objects) == 2
+
+
+@pytest.mark.parametrize("name", sorted(AVAILABLE_COLORMAPS))
+def test_bright_is_what_napari_draws_bright(viewer, binding, disc, name):
+    layer = viewer.add_image(disc, colormap=name)
+    colours = layer.colormap.map(np.linspace(0, 1, 256))[:, :3]
+    steps = np.diff(colours @ (0.299, 0.587, 0.114))
+    picture, inside = binding.adapter.take_view(binding.model.image).rgb(), disc == 200
+
+    brighter = picture[inside].mean() > picture[~inside].mean()
+    if (steps < 0).all() or (steps > 0).all():
+        assert brighter == (steps > 0).all()
+    else:
+        assert brighter  # neither of both: as its values
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_phrases_mean_inverted_images_as_they_are_drawn(viewer, binding, run, disc, several):
+    viewer.add_image(disc, colormap="I Blue", blending="minimum")
+    if several:
+        far = np.roll(disc, 22, axis=1)
+        viewer.add_image(far, colormap="I Bordeaux", blending="minimum")
+        binding.model.image = ALL_IMAGES
+    binding.model.task, binding.model.tool = Task.TEXT, Tool.TEXT
+    binding.model.text = "bright objects"
+    run()
+    assert "SAM3 preview labels" not in names(viewer)
+    binding.model.text = "dark objects"
+
+    assert len(run().segmentation.objects) == 1 + several
 
 
 def test_zero_objects_are_said_and_the_old_preview_goes(viewer, binding, run, disc):

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _BLOCK_PIXELS = 1 << 18
 _LEVELS = 256
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
+INVERTED = np.array([(1, 1, 1), (0, 0, 0)], float)
+"""The colours of a grey image whose lowest values are white."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,10 +76,20 @@ class Display:
             )
 
     @property
+    def inverted(self) -> bool:
+        """Whether the colours go from bright to dark all along, as ink on paper."""
+        return self.colormap is not None and is_inverted(self.colormap)
+
+    @property
     def key(self) -> Hashable:
         """Identity of the display: equal keys show equal pictures."""
         colours = None if self.colormap is None else self.colormap.astype(np.float32).tobytes()
         return (self.contrast, self.gamma, colours)
+
+
+def is_inverted(colormap: npt.NDArray[np.floating]) -> bool:
+    """Return whether colours, shape (N, 3), go from bright to dark all along."""
+    return bool((np.diff(colormap @ _LUMINANCE) < 0).all())
 
 
 def to_rgb(
@@ -248,7 +261,9 @@ class ImageView:
         )
 
     def rgb(self, region: Region | None = None) -> npt.NDArray[np.uint8]:
-        """Return the picture; channels are added up and clipped.
+        """Return the picture; channels are added up and clipped, as lights.
+
+        Where all of them are inverted the darkest counts, as of inks: their sum would be white.
 
         Parameters
         ----------
@@ -261,8 +276,12 @@ class ImageView:
             A new array.
         """
         total = self.channels[0].rgb(region)
+        inks = all(channel.display.inverted for channel in self.channels)
         for channel in self.channels[1:]:
             added = channel.rgb(region)
+            if inks:
+                np.minimum(total, added, out=total)
+                continue
             total += added
             # A sum that ran over 255 and wrapped is smaller than what was added.
             total[total < added] = 255

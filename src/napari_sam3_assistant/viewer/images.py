@@ -12,7 +12,14 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_sam3_assistant.core.axes import FIND_OUT, ImageAxes, axis_kind, guess_axes
-from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel, choose_contrast
+from napari_sam3_assistant.core.display import (
+    INVERTED,
+    Display,
+    ImageView,
+    ViewChannel,
+    choose_contrast,
+    is_inverted,
+)
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
 from napari_sam3_assistant.core.paths import is_address
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
@@ -111,15 +118,19 @@ def view_channel(
 ) -> ViewChannel:
     """Return how a layer's plane is seen: as the user sees it.
 
-    ``coloured``: whether its colormap counts: only where several images are added up.
+    ``coloured``: whether its colormap counts: only where several images are added up. Of a single
+    one it is left out, but dark on bright stays dark on bright.
     """
     if source.axes.rgb:
         return ViewChannel(source, plane, Display())
     limits = choose_contrast(
         tuple(layer.contrast_limits), tuple(layer.contrast_limits_range), source, plane.channel
     )
-    colormap = _colour_table(layer) if coloured else None
-    return ViewChannel(source, plane, Display(limits, float(layer.gamma), colormap))
+    colours = _colour_table(layer)
+    grey = INVERTED if is_inverted(colours) else None
+    return ViewChannel(
+        source, plane, Display(limits, float(layer.gamma), colours if coloured else grey)
+    )
 
 
 def _colour_table(layer: Image) -> npt.NDArray[np.float64]:
