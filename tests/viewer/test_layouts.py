@@ -32,6 +32,7 @@ from layouts import (
     shown_points,
     shown_shapes,
     slice_on_show,
+    transforms,
     world_ratios,
 )
 
@@ -248,6 +249,49 @@ def test_results_lie_on_their_pixels_on_every_channel_and_on_no_other_slice(layo
                 drawn = (*np.min(corners, axis=0), *np.max(corners, axis=0))
                 wished = np.clip(np.array(record.region.box) - 0.5, *whole)
                 np.testing.assert_allclose(drawn, wished, atol=1e-4)
+    scene.close()
+
+
+@given(layout=layouts(tilted=False), data=st.data())
+def test_what_lies_on_an_image_goes_with_it_wherever_the_user_puts_it(layout, data):
+    scene = Scene(layout)
+    viewer, image, axes = scene.viewer, scene.image, scene.stage.axes
+    preview = a_preview(scene, draw_objects=True)
+    wanted = the_plane(preview, scene.stage.shape)
+    points = scene.arm(Tool.POINTS)
+    drag(viewer, scene.place(*layout.pixels[0]))
+    scene.scene.show([preview])
+    begun = scene.scene.begin_accept(preview, None)
+    ((found,),) = accept([begun.request], NullReporter())
+    begun.finish(found)
+    scene.scene.keep(preview)
+    layers = [one for one in viewer.layers if role_of(one) in RESULTS]
+    here = scene.on_show
+
+    moved = data.draw(transforms(layout.names, [axes.y, axes.x], tilted=False), label="moved")
+    moved.pop("tilted")
+    for name in data.draw(st.permutations(list(moved)), label="order"):
+        setattr(image, name, moved[name])
+    image.scale = image.scale  # napari slices by the units that it had when this was last set
+
+    pixels = [scene.displayed(*one) for one in np.ndindex(scene.stage.shape)]
+    seen = False
+    for _ in scene.go_everywhere():
+        if scene.on_show is None:
+            continue
+        on_show = scene.on_show == here
+        seen |= on_show
+        for layer in layers:
+            drawn = drawn_under(viewer, layer, image, pixels).reshape(wanted.shape)
+            np.testing.assert_array_equal(drawn, wanted * on_show, err_msg=layer.name)
+        clicks = [(one.y, one.x) for one in scene.prompts(PromptKind.POINTS).points]
+        if on_show:
+            np.testing.assert_allclose(clicks, layout.pixels[:1], atol=1e-3)
+            place = place_of(viewer, points, points.data[0])
+            np.testing.assert_allclose(scene.pixel(place), layout.pixels[0], atol=1e-3)
+        else:
+            assert not clicks
+    assume(seen)  # napari may draw no slice of an image that has got other units
     scene.close()
 
 

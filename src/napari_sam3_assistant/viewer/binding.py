@@ -39,6 +39,7 @@ from napari_sam3_assistant.viewer.classes import (
 )
 from napari_sam3_assistant.viewer.correcting import Corrections
 from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
+from napari_sam3_assistant.viewer.following import Followers
 from napari_sam3_assistant.viewer.geometry import array_of
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, file_of, image_layers
 from napari_sam3_assistant.viewer.keys import ON_RESULTS, Keys
@@ -158,6 +159,7 @@ class Binding(RefCounted):
         self.session = Session(self.model, self.adapter, deliver, settings)
         self._keys = Keys(viewer, self.call, self._choose_class, self.bare_image)
         self._strokes = Strokes()
+        self._followers = Followers(viewer, self.adapter.axes)
         self._corrections = Corrections(self.adapter, self.session)
         self._unshare = share_classes(
             viewer, self.model, self.session.classes.file, self.session.classes.rename
@@ -519,6 +521,7 @@ class Binding(RefCounted):
             layer.events.set_data.connect(self._on_drawn)
             layer.events.projection_mode.connect(self._list_images)
             layer.events.visible.connect(self._on_image_visible)
+            self._followers.watch(layer)
             self.adapter.sources.note_drawn(self.viewer, layer)
             return
         if role_of(layer) is None and self.model.image:
@@ -558,6 +561,7 @@ class Binding(RefCounted):
 
     def _forget_layer(self, layer: Layer) -> None:
         forget_pick(layer)
+        self._followers.forget(layer)
         if select_on_click in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(select_on_click)
             self._keys.forget(layer)

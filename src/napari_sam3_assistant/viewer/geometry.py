@@ -331,6 +331,60 @@ def _result_shear(shear: npt.NDArray[np.float64], ndim: int, kept: list[int]) ->
     return matrix[np.ix_(kept, kept)][np.triu_indices(len(kept), 1)]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where an image lay in the world, before it was moved.
+
+    Parameters
+    ----------
+    linear, offset : ndarray, shapes (D, D) and (D,), dtype float
+        From its data to the world.
+    units : tuple of pint.Unit
+        What they count in.
+    """
+
+    linear: Vectors
+    offset: Vectors
+    units: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, image: Layer) -> Place:
+        """Return where an image lies now."""
+        placed = _data_to_world(image)
+        return cls(np.array(placed.linear_matrix), np.array(placed.translate), tuple(image.units))
+
+    def first_of(self, layer: Layer, axes: ImageAxes) -> Vectors | None:
+        """Return where a layer's data begin in the image's: what :func:`layer_transform` was given.
+
+        None if the layer did not lie on the image, pixel on pixel.
+        """
+        kept = result_axes(axes)
+        if len(kept) != layer.ndim:
+            return None
+        units = [self.units[axis] for axis in kept]
+        if not all(one.is_compatible_with(to) for one, to in zip(layer.units, units, strict=True)):
+            return None
+        ratios, own = _ratios(layer.units, units), _data_to_world(layer)
+        # A layer's axis of channels is as long as all of the image's.
+        along = [place for place, axis in enumerate(kept) if axis != axes.channel]
+        like = np.ix_(along, along)
+        pixels = self.linear[np.ix_(kept, kept)][like]
+        off = np.abs((ratios[:, None] * own.linear_matrix)[like] - pixels).max()
+        if off > 1e-6 * np.linalg.norm(pixels, axis=0).min():
+            return None
+        shift = np.zeros(len(self.offset))
+        shift[kept] = ratios * own.translate - self.offset[kept]
+        if axes.channel is not None and not axes.rgb:
+            shift[axes.channel] = 0.0
+        shown = [axes.y, axes.x]
+        hidden = [axis for axis in range(len(shift)) if axis not in shown]
+        # The way back of _shift.
+        first = np.zeros(len(shift))
+        first[shown] = np.linalg.solve(self.linear[np.ix_(shown, shown)], shift[shown])
+        first[hidden] = np.linalg.inv(self.linear)[hidden] @ shift
+        return first
+
+
 def convert_units(transform: dict[str, Any], units: tuple[Any, ...]) -> dict[str, Any]:
     """Return the same place in the world in other units, one for each axis."""
     if tuple(transform["units"]) == tuple(units):
