@@ -230,7 +230,7 @@ def drawn_under(viewer, layer, image, pixels):
 def shown_points(layer):
     """Return the numbers of the points that napari draws."""
     name = "_view_indices" if hasattr(layer, "_view_indices") else "_indices_view"  # before 0.6
-    return list(getattr(layer, name))
+    return [number for number in getattr(layer, name) if layer.shown[number]]
 
 
 def shown_shapes(layer):

@@ -7,6 +7,7 @@ from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -206,7 +207,10 @@ def _find_frames(
 
 
 def _read_points(layer: Points, displayed: DisplayedPlane, axis: int | None) -> Found:
-    """Yield the frame of each point, and the point unless it lies beside the image."""
+    """Yield the frame of each point, and the point unless it lies beside the image.
+
+    Points that are not shown are not drawn, and no prompts.
+    """
     if len(layer.data) == 0:
         return
     coordinates = DataMap.between(layer, displayed.layer, displayed.world)(layer.data)
@@ -216,7 +220,7 @@ def _read_points(layer: Points, displayed: DisplayedPlane, axis: int | None) -> 
     plane = Region.whole(displayed.shape)
     places = coordinates[:, [displayed.axes.y, displayed.axes.x]].tolist()
     rows = zip(places, read_polarity(layer), ids, frames.tolist(), strict=True)
-    for (y, x), word, object_id, frame in rows:
+    for (y, x), word, object_id, frame in compress(rows, layer.shown):
         inside = plane.holds(y, x)
         yield frame, PointPrompt(y, x, is_positive(word), object_id) if inside else None
 
