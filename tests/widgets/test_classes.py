@@ -104,10 +104,11 @@ def test_a_list_is_made_and_objects_get_their_classes_by_keys(
     assert list(tree_rows(user)) == ["none", "1  tumour (1)", "2  nucleus (1)"]
     assert visible(user, QLabel, "object_class").text() == "nucleus"
 
-    # The row that is marked gets another class; undo takes that back.
+    # The row that is marked gets another class; undo takes that back. A French keyboard has digits
+    # with Shift.
     user.press(Key.Key_N)
     assert model.picked.record.id == 1
-    user.press(Key.Key_2)
+    user.press(Key.Key_2, Qt.KeyboardModifier.ShiftModifier)
     assert list(user.viewer.layers[ACCEPTED].features["class"]) == ["nucleus", "nucleus"]
     assert model.picked.record.id == 1
     user.press(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)

@@ -84,6 +84,10 @@ def test_other_masks_of_a_click_by_a_key_and_by_the_wheel(open_window):
     assert (chosen > first) == (way == "larger")
     user.press(other)
     assert np.count_nonzero(user.preview) == first
+    user.press(key, SHIFT)  # as on keyboards that have it only with Shift
+    assert np.count_nonzero(user.preview) == chosen
+    user.press(other, SHIFT)
+    assert np.count_nonzero(user.preview) == first
 
     camera = getattr(user.viewer, "scene", user.viewer).camera  # moved in napari 0.9
     zoom = camera.zoom

@@ -93,6 +93,9 @@ To go to an object selects its layer, and what follows is a click that corrects 
 CLASS_KEYS = tuple("123456789")
 """With a class list they choose a class, on our layers before napari's own, which choose modes."""
 
+_WITH_SHIFT = {",", ".", *CLASS_KEYS}
+"""Keys that some keyboards, such as the French one, have only with Shift."""
+
 HELD = "hold_bare_image"
 """The one that ends when its key is let go."""
 
@@ -147,10 +150,9 @@ class Keys:
             if only and shortcut.name not in only:
                 continue
             for key in shortcut.keys:
-                handler = self._make_handler(shortcut.name, key) if bound else None
-                owner.bind_key(key, handler, overwrite=True)
+                _bind(owner, key, self._make_handler(shortcut.name, key) if bound else None)
         for key in CLASS_KEYS:
-            owner.bind_key(key, self._make_class_handler(key) if bound else None, overwrite=True)
+            _bind(owner, key, self._make_class_handler(key) if bound else None)
 
     def _make_class_handler(self, key: str) -> Callable[[object], object]:
         def handle(owner: object) -> None:
@@ -175,6 +177,12 @@ class Keys:
                 self._call(name)
 
         return handle
+
+
+def _bind(owner: ViewerModel | Layer, key: str, handler: Callable[[object], object] | None) -> None:
+    """Bind a key, however it is typed; None lets it do again what it did before."""
+    for typed in (key, f"Shift-{key}") if key in _WITH_SHIFT else (key,):
+        owner.bind_key(typed, handler, overwrite=True)
 
 
 def _do_usual(owner: object, key: str) -> None:
