@@ -87,6 +87,23 @@ def test_which_plane_is_segmented_in_3d_and_of_a_thick_slice(viewer, binding, di
     assert binding.model.chosen_image.note == ""
 
 
+@pytest.mark.parametrize("leading", [(), (5,)])
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_last_axis_that_may_hold_channels_is_said(viewer, binding, leading, count):
+    image = viewer.add_image(np.zeros((*leading, 48, 64, count), np.uint8), rgb=False)
+    said = f"Are the {count} columns channels? Then roll the axes on show"
+    assert binding.model.chosen_image.note.startswith(said)
+    viewer.dims.roll()
+    assert binding.model.chosen_image.note == ""
+    assert binding.model.chosen_image.shape == (48, 64)
+
+    viewer.dims.roll()
+    viewer.dims.order = tuple(range(image.ndim))
+    image.axis_labels = ("t", "z", "y", "x")[-image.ndim :]
+    viewer.dims.events.order()
+    assert binding.model.chosen_image.note == ""
+
+
 @pytest.mark.parametrize(
     ("layer", "name"),
     [

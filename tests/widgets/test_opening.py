@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from napari.layers._layer_actions import _convert_to_image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QDoubleSpinBox, QLabel, QScrollArea
 
@@ -58,7 +60,7 @@ def test_opening_imports_no_torch(tmp_path):
 
 
 def test_what_a_newcomer_sees_without_an_image(user):
-    assert user.text_of("image_summary") == "Open an image to begin."
+    assert user.text_of("image_summary") == "Open an image first."
     assert user.text_of("engine_badge") == "Engine: Built-in (no SAM 3 weights)"
     assert user.chosen("task") == ["2D"]
     assert user.chosen("tool") == ["Points"]
@@ -67,6 +69,20 @@ def test_what_a_newcomer_sees_without_an_image(user):
         assert not user.button(name).isEnabled(), name
     assert user.button("run_preview").toolTip() == "Open an image first."
     assert user.text_of("run_reason") == "Open an image first."
+
+
+def test_an_image_that_napari_takes_for_labels(user):
+    user.viewer.add_labels(np.full((30, 40), 60_000, np.uint32), name="raw")
+    said = (
+        "“raw” is open as labels: so napari opens files of whole numbers of 32 or 64 bits. If it "
+        "is an image, right-click it in the layer list: Convert to Image."
+    )
+    assert user.text_of("image_summary") == user.text_of("run_reason") == said
+
+    user.viewer.layers.selection.active = user.viewer.layers["raw"]
+    _convert_to_image(user.viewer.layers)
+    user.settle()
+    assert user.text_of("image_summary") == "30 x 40"
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

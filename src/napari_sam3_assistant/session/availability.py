@@ -86,7 +86,7 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
 def _why_not_run(model: SessionModel, spec: EngineSpec) -> str:
     image = model.chosen_image
     if image is None:
-        return "Open an image first."
+        return model.no_image
     if image.why_not and not model.runs_all_images:
         return image.why_not
     kind = prompt_kind(model.task, model.tool)

@@ -602,6 +602,7 @@ class SessionModel:
     findings: tuple[Message, ...] = ()
     download: str = ""
     images: tuple[ImageChoice, ...] = ()
+    no_image: str = "Open an image first."
     large_image: bool = False
     roi_size: int = 1024
     active_rois: tuple[ActiveRoi, ...] = ()

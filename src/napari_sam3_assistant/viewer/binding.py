@@ -649,7 +649,7 @@ class Binding(RefCounted):
     def _list_images(self, event: Event | None = None) -> None:
         del event
         choices = self.adapter.choices()
-        self.model.images = choices
+        self.model.images, self.model.no_image = choices, self.adapter.explain_no_image()
         if self.model.image not in {choice.key for choice in choices}:
             self.model.image = choices[0].key if choices else ""
         self._stack.list_axes()

@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Layer
+from napari.layers import Image, Labels, Layer
 
-from napari_sam3_assistant.core.axes import FIND_OUT, ImageAxes, axis_kind, guess_axes
+from napari_sam3_assistant.core.axes import (
+    FIND_OUT,
+    ImageAxes,
+    axis_kind,
+    ends_in_channels,
+    guess_axes,
+)
 from napari_sam3_assistant.core.display import (
     INVERTED,
     Display,
@@ -34,7 +40,6 @@ from napari_sam3_assistant.viewer.roles import key_of, role_of
 if TYPE_CHECKING:
     import numpy.typing as npt
     from napari.components import ViewerModel
-    from napari.layers import Labels
 
 
 def image_layers(viewer: ViewerModel) -> list[Image]:
@@ -162,6 +167,13 @@ def _explain_plane(viewer: ViewerModel, layer: Image, axes: ImageAxes, plane: Pl
     """Return which plane is segmented, where what napari draws is made of several."""
     dims, missing = viewer.dims, viewer.dims.ndim - layer.ndim
     where = ", ".join(_describe_plane(layer, axes, plane))
+    last = axes.ndim - 1
+    unnamed = not any(own_axis_name(layer, axis) for axis in range(layer.ndim))
+    if last in (axes.y, axes.x) and unnamed and ends_in_channels(shape_of(layer)):
+        return (
+            f"Are the {shape_of(layer)[last]} columns channels? Then roll the axes on show, with "
+            "the button below the canvas, until it shows rows and columns."
+        )
     if dims.ndisplay > 2 and {axis + missing for axis in axes.leading} & set(dims.displayed):
         return f"3-D display: the plane {where} is segmented; choose another one in 2-D."
     margins = zip(dims.margin_left, dims.margin_right, strict=True)
@@ -250,6 +262,16 @@ class ViewerImages:
                 )
             )
         return tuple(listed)
+
+    def explain_no_image(self) -> str:
+        """Return what to do where there is no image to choose."""
+        labels = [one for one in self.viewer.layers if isinstance(one, Labels) and not role_of(one)]
+        if not labels:
+            return "Open an image first."
+        return (
+            f"“{labels[-1].name}” is open as labels: so napari opens files of whole numbers of 32 "
+            "or 64 bits. If it is an image, right-click it in the layer list: Convert to Image."
+        )
 
     def image(self, key: str) -> Image:
         """Return the layer of an image key: of several images the lowest.

@@ -52,19 +52,19 @@ class ImageField(QWidget):
         layout.addWidget(self._combo)
         layout.addWidget(self._summary)
         self._combo.activated.connect(self._choose)
-        follow(self, lambda: (model.images, model.image), self._show, model)
+        follow(self, lambda: (model.images, model.image, model.no_image), self._show, model)
 
     def _choose(self) -> None:
         self._model.image = self._combo.value
         self._binding.get_ready()
 
-    def _show(self, read: tuple[tuple[ImageChoice, ...], str]) -> None:
-        choices, image = read
+    def _show(self, read: tuple[tuple[ImageChoice, ...], str, str]) -> None:
+        choices, image, none = read
         self._combo.offer([(one.key, one.name) for one in choices])
         set_enabled(self._combo, "" if choices else "Open an image first")
         self._combo.choose(image)
         chosen = self._model.chosen_image
-        self._summary.setText(chosen.summary if chosen else "Open an image to begin.")
+        self._summary.setText(chosen.summary if chosen else none)
 
 
 def channel_axis_box(model: SessionModel) -> QSpinBox:
