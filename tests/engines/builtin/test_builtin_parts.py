@@ -71,7 +71,9 @@ def test_a_huge_object_is_measured_by_some_of_its_pixels():
 def parts_of(image, levels):
     image = np.asarray(image, np.float32)
     gradient = ndi.gaussian_gradient_magnitude(image, 0.7)
-    found = component_tree.best_parts(component_tree.Plane(image, gradient, 0, 1), levels, REPORTER)
+    plane = component_tree.Plane(image, gradient, 0, 1)
+    tree = component_tree.tree_of_parts(plane, levels, REPORTER)
+    found = tree.best(component_tree.UsualSize(), REPORTER)
     masks = []
     for part in sorted(found, key=lambda part: part.region.box):
         mask = np.zeros(SHAPE, bool)

@@ -96,6 +96,42 @@ def test_a_phrase_finds_nuclei_in_cells_of_which_some_are_as_dark_as_other_nucle
     assert good >= 0.9 * len(nuclei)
 
 
+def crowds_and_single_nuclei(depth, radius, sign, seed):
+    """Return nuclei of one size, alone and in crowds of seven with grooves between, and masks."""
+    rng = np.random.default_rng(seed)
+    shape, nuclei = (300, 420), []
+    for row in range(4):
+        for column in range(6):
+            y, x = 37 + 75 * row, 37 + 70 * column
+            nuclei.append(disc(y, x, radius - 0.5, shape))
+            for turn in range(6 if (row + column) % 3 == 0 else 0):
+                down, across = np.sin(turn * np.pi / 3), np.cos(turn * np.pi / 3)
+                nuclei.append(
+                    disc(y + 2 * radius * down, x + 2 * radius * across, radius - 0.5, shape)
+                )
+    height = np.zeros(shape)
+    for nucleus in nuclei:
+        dome = np.minimum(1, ndi.distance_transform_edt(nucleus) / radius)
+        height = np.where(nucleus, 80 - depth * (1 - dome), height)
+    gaps = ndi.binary_closing(height > 0, iterations=4) & (height == 0)
+    height[gaps] = 80 - depth
+    return 80 + sign * ndi.gaussian_filter(height, 1.0) + rng.normal(0, 2, shape), nuclei
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("depth", "radius"), [(50, 9), (60, 7)])
+@pytest.mark.parametrize(("word", "sign"), [("bright", 1), ("dark", -1)])
+def test_a_phrase_takes_no_crowd_for_an_object_where_others_tell_the_usual_size(
+    word, sign, depth, radius, seed
+):
+    grey, nuclei = crowds_and_single_nuclei(depth, radius, sign, seed)
+    grey = grey if sign > 0 else grey + 100
+    found = [plane(record, grey.shape) for record in predict(rgb(grey), text=f"{word} nuclei")]
+    good = sum(max(iou(mask, nucleus) for mask in found) > 0.5 for nucleus in nuclei)
+    assert good >= 0.8 * len(nuclei)
+    assert len(found) <= 1.2 * len(nuclei)
+
+
 def test_grain_is_the_noise_of_pixels_and_not_what_lies_under_it():
     rng = np.random.default_rng(5)
     rows, columns = np.indices((200, 300))

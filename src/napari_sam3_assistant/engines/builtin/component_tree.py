@@ -475,8 +475,82 @@ class Plane:
     polarity: int
 
 
-def best_parts(plane: Plane, levels: Sequence[float], reporter: Reporter) -> list[Proposal]:
-    """Return the best parts of a plane; none lies in another.
+@dataclass(frozen=True, slots=True)
+class UsualSize:
+    """How large the objects of a plane are.
+
+    Parameters
+    ----------
+    area : float
+        Pixels of the usual one.
+    known : float
+        How well that is known: 0, if nothing or a single object tells it, up to 1.
+    """
+
+    area: float = 1.0
+    known: float = 0.0
+
+    def share(self, areas: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the shares of their ratings that parts of such areas keep."""
+        apart = np.log(areas / self.area) / 2
+        shares: npt.NDArray[np.float64] = np.exp(-self.known * apart**2)
+        return shares
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartTree:
+    """The connected parts of a plane above falling grey levels, and which lies in which.
+
+    Parameters
+    ----------
+    plane : Plane
+        What was cut.
+    parts : _Parts
+        The N parts.
+    levels : ndarray, shape (N,), dtype float64
+        Grey level of each.
+    parents : ndarray, shape (N,), dtype intp
+        Number of the part that holds each, which comes after it; -1 for none.
+    """
+
+    plane: Plane
+    parts: _Parts
+    levels: npt.NDArray[np.float64]
+    parents: npt.NDArray[np.intp]
+
+    def best(self, usual: UsualSize, reporter: Reporter) -> list[Proposal]:
+        """Return the best parts; none lies in another.
+
+        Parameters
+        ----------
+        usual : UsualSize
+            Parts of other sizes rate less.
+        reporter : Reporter
+            Stops the work.
+        """
+        ratings = self.parts.ratings * usual.share(self.parts.areas * 4.0**self.plane.octave)
+        found = []
+        for turn, node in enumerate(_best(self.parts.areas, ratings, self.parents)):
+            if turn % CHECK_EVERY == 0:
+                reporter.check()
+            found.append(self._cut_out(node, float(ratings[node])))
+        return found
+
+    def _cut_out(self, node: int, rated: float) -> Proposal:
+        """Return a part as a mask."""
+        parts, plane = self.parts, self.plane
+        region = Region(*parts.boxes[node].tolist())
+        y, x = parts.seeds[node] - parts.boxes[node, :2]
+        labels, _ = ndi.label(plane.image[region.slices] >= self.levels[node])
+        mask = labels == labels[y, x]
+        if parts.areas[node] > np.count_nonzero(mask):
+            mask = ndi.binary_fill_holes(mask)
+        convex = float(parts.convex[node])
+        return Proposal(mask, region, plane.octave, plane.polarity, rated, convex)
+
+
+def tree_of_parts(plane: Plane, levels: Sequence[float], reporter: Reporter) -> PartTree:
+    """Return the parts of a plane.
 
     Parameters
     ----------
@@ -513,13 +587,12 @@ def best_parts(plane: Plane, levels: Sequence[float], reporter: Reporter) -> lis
     parents = np.full(count, -1, np.intp)
     for children, above in links:
         parents[children] = above
-    levels_of = [level for parts, level in found for _ in range(len(parts.areas))]
-    return _cut_out(
+    counts = [len(parts.areas) for parts, _ in found]
+    return PartTree(
         plane,
         _Parts.join_parts([NONE, *(parts for parts, _ in found)]),
-        levels_of,
+        np.repeat([level for _, level in found], counts),
         parents,
-        reporter,
     )
 
 
@@ -635,29 +708,6 @@ def _hulls(
         half = (abs(math.sin(angle)) + abs(math.cos(angle))) / 2
         reach[side] = np.maximum.reduceat(along, first) + half
     return polygon_areas(reach)
-
-
-def _cut_out(
-    plane: Plane,
-    parts: _Parts,
-    levels: Sequence[float],
-    parents: npt.NDArray[np.intp],
-    reporter: Reporter,
-) -> list[Proposal]:
-    """Return the best parts of all trees, as masks."""
-    found = []
-    for turn, node in enumerate(_best(parts.areas, parts.ratings, parents)):
-        if turn % CHECK_EVERY == 0:
-            reporter.check()
-        region = Region(*parts.boxes[node].tolist())
-        y, x = parts.seeds[node] - parts.boxes[node, :2]
-        labels, _ = ndi.label(plane.image[region.slices] >= levels[node])
-        mask = labels == labels[y, x]
-        if parts.areas[node] > np.count_nonzero(mask):
-            mask = ndi.binary_fill_holes(mask)
-        rated, convex = float(parts.ratings[node]), float(parts.convex[node])
-        found.append(Proposal(mask, region, plane.octave, plane.polarity, rated, convex))
-    return found
 
 
 def _best(

@@ -7,6 +7,7 @@ is kept, what touches is divided, every outline is fitted, and every object is s
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,11 @@ from napari_sam3_assistant.engines.builtin import contours
 from napari_sam3_assistant.engines.builtin.component_tree import (
     CHECK_EVERY,
     SMALLEST_PART,
+    PartTree,
     Plane,
-    best_parts,
+    UsualSize,
     rating,
+    tree_of_parts,
     upsample_proposal,
 )
 from napari_sam3_assistant.engines.builtin.features import (
@@ -72,6 +75,7 @@ EVEN = 20.0
 MOST_AREA = 1600  # pixels that count towards the standard error; neighbours are not independent
 FINEST = 0.5  # grey levels: what rounding to whole ones adds to the roughness
 SURER, CLEARER, SMALLER = 1.6, 0.9, 0.75  # powers of the odds
+SPEAKING = 0.9  # of what all parts are worth: what those are worth that tell the usual size
 SAMPLE = 1_000_000  # pixels that stand for a plane where its grey levels are counted
 
 FINER = 2  # octaves
@@ -155,16 +159,19 @@ def _detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple
             break
         scales.append(scale)
         ground.octave(scale[0] + COARSER)  # no two threads shall make it
-    parts = each(lambda scale, stop: _parts(ground, *scale, polarity, stop), scales, reporter)
-    owner = assign_pixels(features, [part for scale in parts for part in scale], reporter)
+    at_scales = each(lambda scale, stop: _trees(ground, *scale, polarity, stop), scales, reporter)
+    trees = [tree for at_scale in at_scales for tree in at_scale]
+    parts = _best(trees, UsualSize(), reporter)
+    usual = _usual_size(features, flat, polarity, parts, reporter)
+    owner = assign_pixels(features, _best(trees, usual, reporter), reporter)
     found = refine_contours(flat, owner, polarity, reporter)
     return _score(features, flat, found, reporter)
 
 
-def _parts(
+def _trees(
     ground: PlaneFeatures, octave: int, sigma: float, local: bool, polarity: int, reporter: Reporter
-) -> list[Proposal]:
-    """Return the best parts of one resolution; none of a kind lies in another.
+) -> list[tuple[PartTree, float]]:
+    """Return the parts of one resolution, and what their ratings count.
 
     Parameters
     ----------
@@ -191,19 +198,31 @@ def _parts(
     found = []
     if top >= LEAST:
         levels = np.geomspace(low, top * 0.9, LEVELS)[::-1].tolist()
-        found += best_parts(Plane(image, gradient, octave, polarity), levels, reporter)
+        tree = tree_of_parts(Plane(image, gradient, octave, polarity), levels, reporter)
+        found.append((tree, 1.0))
     if not local:
         return found
     coarse = ndi.gaussian_filter(ground.octave(octave + COARSER), AROUND, mode="nearest")
     # The ground beside an object stands out from it, but not from the background.
-    image -= np.maximum(upsample(coarse, image.shape, 2**COARSER), 0)
+    image = image - np.maximum(upsample(coarse, image.shape, 2**COARSER), 0)
     top = _top(image)
     if top >= LEAST:
         low = min(max(LOWEST * top, FLOOR * grain(plane, sigma)), 0.3 * top)
         levels = np.geomspace(low, HIGHEST * top, LOCAL_LEVELS)[::-1].tolist()
-        parts = best_parts(Plane(image, gradient, octave, polarity), levels, reporter)
-        found += [replace(part, rating=LOCAL_RATING * part.rating) for part in parts]
+        tree = tree_of_parts(Plane(image, gradient, octave, polarity), levels, reporter)
+        found.append((tree, LOCAL_RATING))
     return found
+
+
+def _best(
+    trees: Sequence[tuple[PartTree, float]], usual: UsualSize, reporter: Reporter
+) -> list[Proposal]:
+    """Return the best parts of all trees; none of a tree lies in another."""
+    return [
+        replace(part, rating=counts * part.rating)
+        for tree, counts in trees
+        for part in tree.best(usual, reporter)
+    ]
 
 
 def _top(image: Floats) -> float:
@@ -233,6 +252,76 @@ def _score(
     """
     if not patches:
         return ()
+    looks = _looks(features, flat, patches, reporter)
+    fainter = np.minimum(1.0, looks.ratings / _weighted_median(looks.ratings, looks.weights))
+    usual = _weighted_median(looks.areas, looks.weights)
+    smaller = np.minimum(0.0, np.log(looks.areas / usual) / 2)
+    odds = (looks.sure / EVEN) ** SURER * fainter**CLEARER * np.exp(-SMALLER * smaller**2)
+    scores = odds / (1 + odds)
+    ranks = np.argsort(-scores, kind="stable")
+    return tuple(Detection(patches[rank], float(scores[rank])) for rank in ranks)
+
+
+def _usual_size(
+    features: PlaneFeatures,
+    flat: Floats,
+    polarity: int,
+    parts: Sequence[Proposal],
+    reporter: Reporter,
+) -> UsualSize:
+    """Return how large the objects of a plane usually are, told by the best parts.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    flat : ndarray, shape (H, W), dtype float32
+        Grey values above the background.
+    polarity : int
+        +1 if objects are bright in the plane, -1 if they are dark.
+    parts : sequence of Proposal
+        What may be objects.
+    reporter : Reporter
+        Stops the work.
+    """
+    ranked = sorted(parts, key=lambda part: -part.rating)
+    worths = np.cumsum([part.rating**2 * math.sqrt(part.area) for part in ranked])
+    best = ranked[: 1 + int(np.searchsorted(worths, SPEAKING * worths[-1]))] if ranked else []
+    patches = list(_rough(assign_pixels(features, best, reporter), polarity).values())
+    if not patches:
+        return UsualSize()
+    looks = _looks(features, flat, patches, reporter)
+    # As many objects of the same weight would tell as much.
+    count = looks.weights.sum() ** 2 / (looks.weights**2).sum()
+    return UsualSize(_weighted_median(looks.areas, looks.weights), 1 - 1 / count)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Looks:
+    """How much N objects look like objects, each field of shape (N,) and dtype float64.
+
+    Parameters
+    ----------
+    areas : ndarray
+        Pixels.
+    sure : ndarray
+        Their grey step, in standard errors of what is round them.
+    ratings : ndarray
+        See :func:`.component_tree.rating`.
+    weights : ndarray
+        What each counts where the usual one of the plane is told.
+    """
+
+    areas: npt.NDArray[np.float64]
+    sure: npt.NDArray[np.float64]
+    ratings: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
+
+
+def _looks(
+    features: PlaneFeatures, flat: Floats, patches: Sequence[Patch], reporter: Reporter
+) -> _Looks:
+    """Return how much objects of a plane look like objects; see :func:`_score`."""
     seen = measure(flat, patches, reporter)
     steps = np.maximum(0.05, np.nan_to_num(seen.mean - seen.ground))
     errors = (np.nan_to_num(seen.roughness) + FINEST) / np.sqrt(np.minimum(seen.area, MOST_AREA))
@@ -240,12 +329,7 @@ def _score(
     gradient = gradient_magnitude(features.luminance, 1.0, reporter)
     ratings = rating(_along_outlines(gradient, patches, reporter), seen.solidity)
     weights = ratings**2 * np.sqrt(seen.area) * np.minimum(1.0, sure / 100) ** 2
-    fainter = np.minimum(1.0, ratings / _weighted_median(ratings, weights))
-    smaller = np.minimum(0.0, np.log(seen.area / _weighted_median(seen.area, weights)) / 2)
-    odds = (sure / EVEN) ** SURER * fainter**CLEARER * np.exp(-SMALLER * smaller**2)
-    scores = odds / (1 + odds)
-    ranks = np.argsort(-scores, kind="stable")
-    return tuple(Detection(patches[rank], float(scores[rank])) for rank in ranks)
+    return _Looks(seen.area, sure, ratings, weights)
 
 
 def _along_outlines(
