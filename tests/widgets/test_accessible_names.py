@@ -55,6 +55,7 @@ def nameless(widget):
 
 
 def test_every_control_has_a_name(user):
+    user.click("mode_advanced")
     _, masks = user.viewer.window.add_plugin_dock_widget(
         "napari-sam3-assistant", "SAM3 Mask Operations"
     )

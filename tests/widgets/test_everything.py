@@ -77,10 +77,12 @@ def with_sam(sam2_folder, open_window, discs, monkeypatch):
     user.wait(lambda: user.text_of("engine_badge").startswith("Engine: SAM 2.1"))
     user.look_at_all()
     user.choose("everything")
+    user.click("mode_advanced")
     for name in ("pred_iou_thresh", "stability_score_thresh"):
         user.find(QDoubleSpinBox, name).setValue(0.0)
     user.find(QDoubleSpinBox, "box_nms_thresh").setValue(1.0)
     user.find(QSpinBox, "points_per_side").setValue(4)
+    user.click("mode_simple")
     yield user
     vars(user).clear()
 

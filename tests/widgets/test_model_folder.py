@@ -261,6 +261,7 @@ def items(combo: QComboBox):
 def test_device_and_precision_can_be_chosen_where_the_environment_frees_the_device(
     two_gpus, user, discs, tiny_checkpoint, choose_folder
 ):
+    user.click("mode_advanced")
     assert not user.combo("precision").isEnabled()
     field = user.combo("device")
     assert field.isEnabled()

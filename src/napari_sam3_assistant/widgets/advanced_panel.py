@@ -43,7 +43,7 @@ from napari_sam3_assistant.widgets.fields.results import (
     measure_field,
     soft_masks_box,
 )
-from napari_sam3_assistant.widgets.fields.run import LogField, RunControls
+from napari_sam3_assistant.widgets.fields.run import RunControls
 from napari_sam3_assistant.widgets.fields.save import (
     SaveCleanField,
     mask_operations_button,
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.session.settings import SettingsStore
     from napari_sam3_assistant.viewer.binding import Binding
+    from napari_sam3_assistant.widgets.fields.run import LogField
 
 
 _WIDE = 640
@@ -74,17 +75,21 @@ _WIDE = 640
 
 
 class AdvancedPanel(ScrolledPanel):
-    """Steps 1 to 6 and the log, each behind a heading that folds it."""
+    """Steps 1 to 6 and the log, each behind a heading that folds it.
 
-    def __init__(self, binding: Binding, store: SettingsStore) -> None:
+    ``log``: what has been told since the widget was opened, also before this panel was.
+    """
+
+    def __init__(self, binding: Binding, store: SettingsStore, log: LogField) -> None:
         super().__init__()
         self.setObjectName("advanced_panel")
         self._store = store
         content = QWidget()
         self._columns = QBoxLayout(QBoxLayout.Direction.TopToBottom, content)
         self._columns.addLayout(self._column(_first_steps(binding)), 1)
-        self._columns.addLayout(self._column(_last_steps(binding)), 1)
+        self._columns.addLayout(self._column(_last_steps(binding, log)), 1)
         self.setWidget(content)
+        log.show()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Stand in two columns where there is room for them."""
@@ -157,7 +162,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
     }
 
 
-def _last_steps(binding: Binding) -> dict[str, QWidget]:
+def _last_steps(binding: Binding, log: LogField) -> dict[str, QWidget]:
     session = binding.session
     return {
         "Step 4. Run and Save": _step(
@@ -176,7 +181,7 @@ def _last_steps(binding: Binding) -> dict[str, QWidget]:
             soft_masks_box(session),
         ),
         "Step 6. Mask Operations": _step(mask_operations_button(binding)),
-        "Log. Activity": _step(LogField(binding.model)),
+        "Log. Activity": _step(log),
     }
 
 

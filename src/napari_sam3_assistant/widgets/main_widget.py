@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import QSignalDebouncer
 
-from napari_sam3_assistant.qt.bind import show_errors
+from napari_sam3_assistant.qt.bind import show_errors, watch
 from napari_sam3_assistant.qt.class_list import keep_class_file
 from napari_sam3_assistant.qt.controls import ScrolledPanel
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
@@ -26,12 +26,12 @@ from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.widgets.activity import activity_of
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
 from napari_sam3_assistant.widgets.fields.annotate import AnnotationBar
-from napari_sam3_assistant.widgets.fields.run import StatusField, help_button
+from napari_sam3_assistant.widgets.fields.run import LogField, StatusField, help_button
 from napari_sam3_assistant.widgets.fields.session import JournalField, SessionMenu
 from napari_sam3_assistant.widgets.simple_panel import SimplePanel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from napari.components import ViewerModel
 
@@ -65,18 +65,28 @@ class MainWidget(Dock):
 
         activity = activity_of(chosen, "SAM3 Assistant", session.model, stop)
         activity.acquire()
-        scroll = ScrolledPanel()
-        scroll.setWidget(SimplePanel(binding))
+        # It takes down what is told from now on, wherever it is looked at later.
+        log = LogField(binding.model)
+        log.setParent(self)
+        log.hide()
+
+        def simple() -> ScrolledPanel:
+            scroll = ScrolledPanel()
+            scroll.setWidget(SimplePanel(binding))
+            return scroll
+
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         beside = (SessionMenu(binding, store), help_button())
-        panels = {"simple": scroll, "advanced": AdvancedPanel(binding, store)}
+        panels = {"simple": simple, "advanced": lambda: AdvancedPanel(binding, store, log)}
         layout.setSpacing(0)
         layout.addWidget(JournalField(binding))
         layout.addWidget(AnnotationBar(session))
         layout.addWidget(Modes(panels, store, *beside), 1)
         # Below what scrolls, so that it is always in sight.
         layout.addWidget(StatusField(binding.session))
+        for field in ("results", "running", "columns"):
+            watch(session.model, field, self, session.measuring.measure_at_once)
         self.end_with(activity.release, shared.release)
         binding.get_ready()
 
@@ -92,17 +102,20 @@ _TIPS = {
 class Modes(QWidget):
     """A switch, and the panel that it chooses. Switching changes nothing but the view.
 
-    ``panels``: the panels by the name of their mode, the default first.
+    A panel is made when it is first looked at: each takes as long as all else that opens.
+
+    ``panels``: what makes the panels, by the name of their mode, the default first.
     ``*beside``: what stands beside the switch, in both modes.
     """
 
     def __init__(
-        self, panels: Mapping[str, QWidget], store: SettingsStore, *beside: QWidget
+        self, panels: Mapping[str, Callable[[], QWidget]], store: SettingsStore, *beside: QWidget
     ) -> None:
         super().__init__()
         # Without it, napari puts empty room below.
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self._panels = panels
+        self._make = panels
+        self._panels: dict[str, QWidget] = {}
         kept = store.get(_KEPT)
         chosen = kept if kept is not None and kept in panels else next(iter(panels))
         switch = QHBoxLayout()
@@ -129,11 +142,13 @@ class Modes(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         switch.setContentsMargins(*_MARGINS)
         layout.addLayout(switch)
-        for panel in panels.values():
-            layout.addWidget(panel, 1)
+        self._layout = layout
         self._show(chosen)
 
     def _show(self, chosen: str) -> None:
+        if chosen not in self._panels:
+            self._panels[chosen] = self._make[chosen]()
+            self._layout.addWidget(self._panels[chosen], 1)
         for name, panel in self._panels.items():
             panel.setVisible(name == chosen)
 

@@ -3,7 +3,7 @@
 from dataclasses import fields
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QPlainTextEdit, QTableView, QWidget
 
 from napari_sam3_assistant.qt.controls import Fold
 
@@ -29,6 +29,25 @@ def test_switching_changes_nothing_but_the_view(user, discs):
     assert list(user.viewer.layers) == layers
 
 
+def test_a_panel_is_made_when_it_is_looked_at_and_misses_nothing(user, discs):
+    user.viewer.add_image(discs, name="image")
+    user.choose("2d_segmentation", "points")
+    user.viewer.layers["SAM3 points"].add((30, 40))
+    user.run()
+    layer = user.viewer.layers["SAM3 preview labels"]
+    user.wait(lambda: "measured_area" in layer.features)  # by itself, in either mode
+    assert user.widget.findChild(QWidget, "advanced_panel") is None
+    assert not user.widget.findChild(QPlainTextEdit, "log").isVisibleTo(user.widget)
+
+    user.click("mode_advanced")
+
+    panel = user.widget.findChild(QWidget, "advanced_panel")
+    log = panel.findChild(QPlainTextEdit, "log")
+    assert log.isVisibleTo(user.widget)
+    assert "Preview ready: 1 object " in log.toPlainText()
+    assert panel.findChild(QTableView, "results_table").model().rowCount() == 1
+
+
 def test_switching_during_a_run(user, discs, gate):
     user.viewer.add_image(discs, name="image")
     user.choose("2d_segmentation", "points")
@@ -47,6 +66,8 @@ def test_switching_during_a_run(user, discs, gate):
 
 def test_what_is_chosen_in_one_mode_is_chosen_in_the_other(user, discs):
     user.viewer.add_image(discs, name="image")
+    user.click("mode_advanced")
+    user.click("mode_simple")
     user.choose("exemplar_segmentation")
     panel = user.widget.findChild(QWidget, "advanced_panel")
 

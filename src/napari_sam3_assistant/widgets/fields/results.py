@@ -205,17 +205,12 @@ _MEASURE_TIP = (
 
 
 def measure_field(session: Session) -> QWidget:
-    """Return the button that measures, beside the one that chooses what.
-
-    Where it is little work, what is wanted is measured without a press.
-    """
+    """Return the button that measures, beside the one that chooses what."""
     made = QWidget()
     layout = QHBoxLayout(made)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addWidget(_measure_button(session), 1)
     layout.addWidget(_columns_button(session))
-    for field in ("results", "running", "columns"):
-        watch(session.model, field, made, session.measuring.measure_at_once)
     return made
 
 
