@@ -88,7 +88,7 @@ sys.meta_path.insert(0, _TritonApart())
 imported = 0
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _spare_the_collector_what_was_imported():
     """Keep modules out of garbage collections: napari makes one wherever layers are cleared."""
     global imported

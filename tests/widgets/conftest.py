@@ -111,7 +111,8 @@ class User(Person):
         self.wait_for_end()
 
     def wait_for_end(self):
-        self.qtbot.waitUntil(lambda: not self.is_running, timeout=240_000)
+        cancel = self.button("cancel")  # looked up once: PyQt takes milliseconds
+        self.wait(lambda: not cancel.isEnabled())
 
     def wait(self, condition):
         self.qtbot.waitUntil(condition, timeout=240_000)
