@@ -213,6 +213,26 @@ def test_a_stopped_propagation_goes_on_where_it_stopped(binding, tmp_path, name)
     again.close()
 
 
+def test_a_stopped_propagation_goes_on_after_the_model_was_loaded(binding, tmp_path):
+    """A run of another kind takes an engine, too, which knows nothing of what was opened."""
+    binding.viewer.add_image(discs((9, 96, 128)), name="stack", axis_labels=("z", "y", "x"))
+    binding.viewer.dims.set_point(0, 3)
+    ask_for(binding, "click")
+    stop_after(binding, 3)
+    saved.save(binding, tmp_path / "work")
+    again = saved.open_in_new(tmp_path / "work.sam3session")
+
+    assert again.session.loading.load().wait(240)
+    assert again.session.loading.unload().wait(240)
+
+    assert again.model.can_continue
+    assert again.session.propagation.go_on().wait(240)
+    saved.wait_idle(again)
+    labels = again.viewer.layers["SAM3 propagated preview labels"].data
+    assert np.asarray(labels).any(axis=(1, 2)).all()
+    again.close()
+
+
 def test_accepted_objects_of_several_slices_come_back(binding, tmp_path):
     binding.viewer.add_image(discs((3, 96, 128)), name="stack")
     for plane in (0, 2):

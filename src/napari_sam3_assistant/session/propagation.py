@@ -88,7 +88,7 @@ class Propagation:
         self._open: OpenTracking | None = None
         self.provenance: StackProvenance | None = None
         self._job: Job | None = None
-        self._engine.leaving.connect(self._forget)
+        self._engine.leaving.connect(self._on_leaving)
         self._model.events.lineage.connect(self._on_lineage, max_args=1)
         for name in ("engine", "model_folder", "device", "precision", "compute"):
             getattr(self._model.events, name).connect(self._on_choice, max_args=0)
@@ -180,10 +180,9 @@ class Propagation:
         if opened.tracking is None:
             told, known = self._remember(opened, stack.frame)
             check_prompts(spec, told, stack.frames)
-            engine = self._engine.take()  # which lets go of what is open with an earlier one
+            engine = self._engine.take()
             opened.tracking = Tracking(engine, opened.stack.frames, opened.options, known)
             opened.choice = self._engine.choice
-            self._keep_open(opened)
             frames = sorted({*told, *new})
             none = PromptSet()
             new = {at: join_prompts(told.get(at, none), new.get(at, none)) for at in frames}
@@ -375,10 +374,6 @@ class Propagation:
         opened.left = tuple(range(*one) for one in state.left)
         opened.done = set(self.tracks.frames)
         opened.followed = set(state.followed)
-        self._keep_open(opened)
-
-    def _keep_open(self, opened: OpenTracking) -> None:
-        """Have a propagation that a session was saved with be the one that is open."""
         self._open = opened
         self._list_tracked()
         self._model.can_continue = True
@@ -599,6 +594,11 @@ class Propagation:
             said = f"Propagated: {objects} on {count}, {took}. {' '.join(notes)}"
             return said.strip(), Level.SUCCESS
         return None
+
+    def _on_leaving(self) -> None:
+        # One that a session was saved with is known to no engine yet, and can go on with the next.
+        if self._open is not None and self._open.tracking is not None:
+            self._forget()
 
     def _on_choice(self) -> None:
         # A run that is going ends by itself: it has an engine, and says so when it is done.
