@@ -14,10 +14,12 @@ from hypothesis.extra.numpy import arrays
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
-from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.axes import axis_kind, make_axes
+from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.tracks import save_ctc, save_geff
+from napari_sam3_assistant.workflows.save import export_tracks
 
 MOVIES = arrays(
     np.uint32, st.tuples(st.integers(1, 5), st.just(4), st.just(5)), elements=st.integers(0, 3)
@@ -35,7 +37,9 @@ def read_ctc(folder):
 @given(MOVIES, st.sampled_from([1, 70_000]))
 def test_every_track_is_there_without_gaps(tmp_path_factory, movie, factor):
     movie = movie * np.uint32(factor)
-    folder = save_ctc(movie, tmp_path_factory.mktemp("a") / "01_RES", NullReporter())
+    folder = save_ctc(
+        movie, tmp_path_factory.mktemp("a") / "01_RES", make_axes(movie.shape), NullReporter()
+    )
 
     frames, rows = read_ctc(folder)
 
@@ -67,7 +71,9 @@ def test_labels_of_any_type_are_tracks_and_so_are_the_highest_numbers(
     movie = movie.astype(dtype)
     folder = tmp_path_factory.mktemp("a")
 
-    frames, rows = read_ctc(save_ctc(movie, folder / "01_RES", NullReporter()))
+    frames, rows = read_ctc(
+        save_ctc(movie, folder / "01_RES", make_axes(movie.shape), NullReporter())
+    )
     save_geff(movie, folder / "a.geff", make_axes(movie.shape), NullReporter())
     graph, _ = geff.read(folder / "a.geff")
 
@@ -121,7 +127,13 @@ def ancestry(movie, parents):
 @settings(max_examples=40, deadline=None)
 @given(MOVIES, PARENTS)
 def test_a_division_is_in_the_table_of_the_challenge(tmp_path_factory, movie, parents):
-    folder = save_ctc(movie, tmp_path_factory.mktemp("a") / "01_RES", NullReporter(), parents)
+    folder = save_ctc(
+        movie,
+        tmp_path_factory.mktemp("a") / "01_RES",
+        make_axes(movie.shape),
+        NullReporter(),
+        parents,
+    )
 
     frames, rows = read_ctc(folder)
 
@@ -195,10 +207,61 @@ def test_on_the_command_line_in_three_dimensions_and_never_replaced(tmp_path, ca
     graph, _ = geff.read(tmp_path / "a.geff")
     assert [one["z"] for _, one in graph.nodes(data=True)] == [1.5] * 3
     with pytest.raises(NameTaken):
-        save_ctc(movie, tmp_path / "a.ctc", NullReporter())
+        save_ctc(movie, tmp_path / "a.ctc", make_axes(movie.shape), NullReporter())
     with pytest.raises(ExportError, match="go through frames"):
         api.export(movie[0, 0], tmp_path / "b.ctc")
     many = np.arange(70_000, dtype=np.uint32).reshape(2, 350, 100)
     with pytest.raises(ExportError, match="69999 tracks"):
         api.export(many, tmp_path / "b.ctc")
     assert not (tmp_path / "b.ctc").exists()
+
+
+STACKS = st.lists(
+    st.tuples(st.sampled_from(["t", "Time", "z", "c", "Channel", "s", ""]), st.integers(1, 3)),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda axis: axis_kind(axis[0]) or object(),
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(STACKS, st.sampled_from([".ctc", ".geff"]))
+def test_tracks_go_through_what_the_axes_say_and_never_through_channels(
+    tmp_path_factory, stack, ending
+):
+    names, lengths = zip(*stack, strict=True)
+    axes = make_axes((*lengths, 4, 4), names=(*names, "y", "x"), units="um")
+    labels = np.ones([axis.length for axis in axes], np.uint8)
+    path = tmp_path_factory.mktemp("a") / f"a{ending}"
+    kinds = [axis_kind(name) for name in names]
+    left = [
+        kind
+        for kind, length in zip(kinds, lengths, strict=True)
+        if length > 1 or kind not in ("c", "s")
+    ]
+    write = export_tracks(labels, path, ExportFormat(ending[1:]), axes, NullReporter())
+
+    if left not in (["t"], ["z"], [""], ["t", "z"], ["t", ""], ["", "z"], ["", ""]):
+        several = {"c", "s"} & set(left)
+        with pytest.raises(
+            ExportError, match="channels besides" if several else "the axes"
+        ) as told:
+            list(write)
+        assert told.value.hint
+        assert not path.exists()
+        return
+    list(write)
+    if ending == ".ctc":
+        frames, _ = read_ctc(path)
+        assert frames.size == labels.size
+        return
+    graph, metadata = geff.read(path, structure_validation=True)
+    validate_data(read_to_memory(path), ValidationConfig(tracklet=True, lineage=True, graph=True))
+    first = "z" if left == ["z"] else "t"
+    assert [axis.name for axis in metadata.axes] == [first, *"zyx"[-len(left) - 1 :]]
+    assert [axis.type for axis in metadata.axes] == [
+        "time" if axis.name == "t" else "space" for axis in metadata.axes
+    ]
+    assert all(axis.scaled_unit == "micrometer" for axis in metadata.axes if axis.name == "z")
+    frames = lengths[next(at for at, kind in enumerate(kinds) if kind not in ("c", "s"))]
+    assert sorted(one[first] for _, one in graph.nodes(data=True)) == list(range(frames))

@@ -171,8 +171,9 @@ def test_tracks_are_written_of_the_frames_that_were_followed(
     table, seen = read_table(bench), frames()
     written = np.stack([imread(one) for one in sorted((tmp_path / "01_RES").glob("*.tif"))])
     assert np.array_equal(written, seen)
-    graph, _ = geff.read(tmp_path / "a.geff", structure_validation=True)
-    assert {(one["t"], one["seg_id"]): one["area"] for _, one in graph.nodes(data=True)} == table
+    graph, metadata = geff.read(tmp_path / "a.geff", structure_validation=True)
+    frame = metadata.axes[0].name
+    assert {(one[frame], one["seg_id"]): one["area"] for _, one in graph.nodes(data=True)} == table
 
 
 def read_table(bench):

@@ -17,8 +17,9 @@ from scipy.sparse.csgraph import connected_components
 from skimage.measure import regionprops_table
 from skimage.util import map_array
 
+from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.lineage import cut_runs
-from napari_sam3_assistant.core.masks.labels import number_objects, read, whole_box
+from napari_sam3_assistant.core.masks.labels import number_objects, plane_names, read, whole_box
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name
@@ -38,7 +39,11 @@ _MOST = 65535  # the format's labels have 16 bits
 
 
 def save_ctc(
-    labels: AnyArray, path: Path, reporter: Reporter, parents: Mapping[int, int] | None = None
+    labels: AnyArray,
+    path: Path,
+    axes: Axes,
+    reporter: Reporter,
+    parents: Mapping[int, int] | None = None,
 ) -> Path:
     """Write a folder of the Cell Tracking Challenge: a TIFF a frame, and the table of tracks.
 
@@ -49,10 +54,12 @@ def save_ctc(
 
     Parameters
     ----------
-    labels : array-like of int, shape (T, Y, X) or (T, Z, Y, X)
-        Labels; read frame by frame.
+    labels : array-like of int, shape (T, Y, X), (Z, Y, X) or (T, Z, Y, X)
+        Labels; read frame by frame. The format calls also the slices of a z-stack frames.
     path : Path
         The folder, which must not exist.
+    axes : tuple of Axis
+        The axes of the labels.
     reporter : Reporter
         Is told of the progress, and stops the work.
     parents : mapping of int to int, optional
@@ -63,6 +70,7 @@ def save_ctc(
     ExportError
         If there are no frames, or too many tracks for 16 bits, or it can't be written.
     """
+    _name_axes(axes)
     frames: dict[int, list[int]] = defaultdict(list)
     for number, frame in _iter_frames(labels, reporter, "Looking for tracks"):
         for label in np.unique(frame[frame > 0]).tolist():
@@ -119,11 +127,12 @@ def save_geff(
     A node has its frame ``t``, its centroid ``z``, ``y`` and ``x`` in pixels, ``seg_id`` (its
     label), ``track_id`` (the stretch between divisions that it is of), ``lineage_id`` (the
     family) and ``area`` in pixels; the axes have the size of a pixel and its unit. Edges join an
-    object to itself on the next frame that it is on, and a parent to its daughters.
+    object to itself on the next frame that it is on, and a parent to its daughters. Of tracks
+    through a z-stack there is no ``t``: ``z`` is the slice.
 
     Parameters
     ----------
-    labels : array-like of int, shape (T, Y, X) or (T, Z, Y, X)
+    labels : array-like of int, shape (T, Y, X), (Z, Y, X) or (T, Z, Y, X)
         Labels; read frame by frame.
     path : Path
         The folder, which must not exist.
@@ -148,7 +157,7 @@ def save_geff(
             "GEFF needs the package geff.",
             'Install it: pip install "napari-sam3-assistant[tracks]".',
         ) from exc
-    names = ("t", "z", "y", "x") if labels.ndim == 4 else ("t", "y", "x")
+    names = _name_axes(axes)
     columns: dict[str, list[Any]] = {name: [] for name in (*names, "seg_id", "area")}
     edges: list[tuple[int, int]] = []
     last: dict[int, int] = {}
@@ -158,8 +167,8 @@ def save_geff(
         numbers, of_number = number_objects(frame)
         told = regionprops_table(numbers, properties=("label", "centroid", "area"))
         for place, label in enumerate(of_number[told["label"]].tolist()):
-            node = len(columns["t"])
-            columns["t"].append(number)
+            node = len(columns["seg_id"])
+            columns[names[0]].append(number)
             for axis, name in enumerate(names[1:]):
                 columns[name].append(float(told[f"centroid-{axis}"][place]))
             columns["seg_id"].append(label)
@@ -191,11 +200,33 @@ def save_geff(
     }
     with draft_folder(path) as draft, explain_os_errors(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about units that the format does not know
-        nodes = np.arange(len(columns["t"]), dtype=np.uint64)
+        nodes = np.arange(len(columns["seg_id"]), dtype=np.uint64)
         joined = np.array(edges, np.uint64).reshape(-1, 2)
         write_arrays(draft, nodes, properties, joined, {}, metadata)
         give_name(draft, path)
     return path
+
+
+def _name_axes(axes: Axes) -> tuple[str, ...]:
+    """Return what the axes of tracks are: ``t`` or ``z`` first, which they go through.
+
+    Raises ExportError if tracks can't go through the first one.
+    """
+    kinds = ["c" if (kind := axis_kind(axis.name)) == "s" else kind for axis in axes[:-2]]
+    if "c" in kinds:
+        at = kinds.index("c")
+        raise ExportError(
+            f"Tracks go through frames; these labels have {axes[at].length} channels besides.",
+            f"Export one channel, such as labels[{':, ' * at}0] in Python.",
+        )
+    names = plane_names(len(kinds), kinds) if any(kinds) else ("t", "z", "")[: len(kinds)]
+    if names not in (("t",), ("z",), ("t", "z")):
+        told = ", ".join(f"{axis.name or 'unnamed'} ({axis.length})" for axis in axes)
+        raise ExportError(
+            f"Tracks go through frames; these labels have the axes {told}.",
+            "Export a stack whose first axis is the frames.",
+        )
+    return (*names, "y", "x")
 
 
 def _number_tracks(
@@ -225,11 +256,6 @@ def _iter_frames(
     labels: AnyArray, reporter: Reporter, doing: str
 ) -> Iterator[tuple[int, LabelArray]]:
     """Yield each frame with its number, also of truth values as whole numbers."""
-    if labels.ndim not in (3, 4):
-        raise ExportError(
-            f"Tracks go through frames; these labels have the shape {tuple(labels.shape)}.",
-            "Export a stack whose first axis are the frames.",
-        )
     count = labels.shape[0]
     for number in range(count):
         reporter.report(Progress(number, count, f"{doing}: frame {number + 1} of {count}"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.images import as_lazy
 from napari_sam3_assistant.core.masks.labels import localise_box, read, union_box, whole_box
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
@@ -363,8 +364,8 @@ def export_tracks(
 
     Parameters
     ----------
-    labels : array-like of int, shape (T, Y, X) or (T, Z, Y, X)
-        In memory or lazy; read frame by frame.
+    labels : array-like of int, shape (T, Y, X), (Z, Y, X) or (T, Z, Y, X)
+        In memory or lazy; read frame by frame. A single channel is left out.
     path : Path
         The folder, which must not exist.
     format_ : ExportFormat
@@ -392,15 +393,19 @@ def export_tracks(
         if is_there(path):  # said before all frames are read
             raise NameTaken(f"{path} exists already.", "Choose another name.")
     make_folder(path)
-    if format_ is ExportFormat.CTC:
-        yield save_ctc(labels, path, reporter, parents)
-    else:
-        yield save_geff(labels, path, axes, reporter, parents)
+    channels = [axis_kind(axis.name) in ("c", "s") and axis.length == 1 for axis in axes]
+    found, axes = _drop(labels, axes, channels)
+    save = save_ctc if format_ is ExportFormat.CTC else save_geff
+    yield save(found, path, axes, reporter, parents)
 
 
 def _drop_unnamed(labels: AnyArray, axes: Axes) -> tuple[Any, Axes]:
     """Return labels without the axes that have no name and one plane: the image has none such."""
-    gone = [not axis.name and axis.length == 1 for axis in axes]
+    return _drop(labels, axes, [not axis.name and axis.length == 1 for axis in axes])
+
+
+def _drop(labels: AnyArray, axes: Axes, gone: Sequence[bool]) -> tuple[Any, Axes]:
+    """Return labels without axes of one plane."""
     if not any(gone):
         return labels, axes
     kept = tuple(axis for axis, drop in zip(axes, gone, strict=True) if not drop)
