@@ -67,7 +67,7 @@ def add_clean(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "clean",
         help="clean up labels",
         description=f"Do one or several steps on labels, in this order. Steps: {told}.",
-        epilog="Example: napari-sam3 clean cells.tif remove-small=50 fill-holes -o clean.tif",
+        epilog="Example: napari-sam3 clean labels.tif remove-small=50 fill-holes -o clean.tif",
     )
     _add_labels(parser)
     parser.add_argument("steps", nargs="+", metavar="STEP", help="such as remove-small=64")
@@ -168,8 +168,8 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "coordinates are those of the whole image."
         ),
         epilog=(
-            "Examples: napari-sam3 export cells.tif -o cells.geojson; "
-            "napari-sam3 export cells.tif -o cells.txt --classes data.yaml --object-class nucleus"
+            "Examples: napari-sam3 export labels.tif -o cells.geojson; "
+            "napari-sam3 export labels.tif -o cells.txt --classes data.yaml --object-class nucleus"
         ),
     )
     _add_labels(parser)
