@@ -25,6 +25,17 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("mode", ["simple", "advanced"])
+def test_another_phrase_takes_the_place_of_the_first(open_window, discs, mode):
+    user = open_window(discs)
+    user.click(f"mode_{mode}")
+    for phrase in ("dark objects", "bright objects"):
+        user.press(Key.Key_X)
+        QTest.keyClicks(user.window.focusWidget(), phrase)
+        assert user.widget.binding.model.text == phrase
+        assert user.window.focusWidget().text() == phrase
+
+
+@pytest.mark.parametrize("mode", ["simple", "advanced"])
 def test_the_tools_and_an_object_after_the_other_by_single_keys(open_window, discs, mode):
     user = open_window(discs)
     user.click(f"mode_{mode}")

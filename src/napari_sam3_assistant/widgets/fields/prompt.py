@@ -266,6 +266,7 @@ class TextField(QLineEdit):
         def take_focus() -> None:
             if self.isVisible():
                 self.setFocus()
+                self.selectAll()  # what is typed replaces it, as in a browser's address bar
 
         binding.phrase_wanted.connect(take_focus)
         disconnect_with(self, binding, take_focus, lambda known: known.phrase_wanted.disconnect)
