@@ -222,6 +222,27 @@ def read_file(entry: Mapping[str, Any], place: Path) -> tuple[tuple[AnyArray, ..
     )
 
 
+def is_found_again(entry: Mapping[str, Any], place: Path) -> bool:
+    """Return whether a file, or a folder, will give the image that is said to be of it.
+
+    Of a file it is believed: it may take long to read. A folder may hold more than the image.
+
+    Parameters
+    ----------
+    entry : mapping
+        JSON of :func:`file_reference`.
+    place : Path
+        The file or folder.
+    """
+    if not place.is_dir():
+        return True
+    try:
+        _, changed = read_file(entry, place)
+    except ImageError:
+        return False
+    return not changed
+
+
 def _candidates(
     place: Path, plugin: str, fingerprint: Fingerprint
 ) -> Iterable[tuple[AnyArray, ...]]:

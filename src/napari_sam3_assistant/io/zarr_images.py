@@ -101,7 +101,8 @@ def _open_node(place: str | Path) -> Untyped:
         raise ImageError(
             f"{hide_secrets(str(place))} holds no zarr image.",
             "Choose an image file or a .zarr folder. All images of a folder are a batch: "
-            "`napari-sam3 batch`, or Batch Folder in the window.",
+            "`napari-sam3 batch`, or Batch Folder in the window. Slices of one stack "
+            "have to be saved as one file first, such as TIFF.",
         ) from exc
 
 

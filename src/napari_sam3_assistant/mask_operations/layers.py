@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +40,7 @@ from napari_sam3_assistant.viewer.geometry import (
     spacing,
     transform_of,
 )
-from napari_sam3_assistant.viewer.images import image_layers, shape_of
+from napari_sam3_assistant.viewer.images import file_of, image_layers, shape_of, title_of
 from napari_sam3_assistant.viewer.label_pixels import (
     default_colours,
     edits_of,
@@ -54,6 +53,7 @@ from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, preser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
     from napari.components import ViewerModel
@@ -132,8 +132,7 @@ class LabelsAdapter:
 
     def file(self, key: str) -> Path | None:
         """Return the file or folder that a layer was opened from; None if that is not known."""
-        path = self.layer(key).source.path
-        return Path(path) if path else None
+        return file_of(self.layer(key))
 
     def spacing(self, key: str, *, planes: bool) -> tuple[float, ...]:
         """Return how far pixels lie apart along each axis; raises MaskError if that is not known.
@@ -171,11 +170,9 @@ class LabelsAdapter:
         return None
 
     def image_of(self, key: str) -> tuple[str, Path | None]:
-        """Return the name of the image of labels, and its file; empty and None for none."""
+        """Return what files of the image of labels are called, and its file; or neither."""
         image = image_of(self.viewer, self.layer(key))
-        if image is None:
-            return "", None
-        return image.name, Path(image.source.path) if image.source.path else None
+        return ("", None) if image is None else (title_of(image), file_of(image))
 
     def metadata(self, key: str) -> dict[str, Any]:
         """Return what is known of a layer."""
@@ -283,10 +280,16 @@ class LabelsAdapter:
         *longs, height, width = shape_of(image)[: image.ndim]
         steps = zip(World.of(self.viewer).slice_of(image), longs, strict=False)
         leading = tuple(min(max(round(float(one)), 0), size - 1) for one, size in steps)
-        file = Path(image.source.path).name if image.source.path else ""
+        file = file_of(image)
         kinds = [axis_kind(label) for label in image.axis_labels[: len(leading)]]
         names = plane_names(len(leading), kinds)
-        place = ImagePlace(str(image.name), (height, width), 0, 0, leading, names, file=file)
+        place = ImagePlace(
+            str(image.name),
+            (height, width),
+            leading=leading,
+            names=names,
+            file="" if file is None else file.name,
+        )
         index = place.plane((0,) * len(leading))
         return PlaneChoice(
             key_of(image), str(image.name), place.file_names, index, place.shape, leading

@@ -1,24 +1,27 @@
-"""Labels in files for napari's own menus: notes opened as layers, and layers saved."""
+"""Layers and files in napari's own menus: where layers are from, notes as layers, layers saved."""
 
 from __future__ import annotations
 
 import math
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sam3_assistant.core.axes import make_axes
-from napari_sam3_assistant.errors import ExportError, Sam3AssistantError
-from napari_sam3_assistant.io.images import image_name, read_image
+from napari_sam3_assistant.errors import ExportError, ImageError, Sam3AssistantError
+from napari_sam3_assistant.io.images import image_name, list_series, read_image
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
+from napari_sam3_assistant.io.outputs import stamp_of
 from napari_sam3_assistant.io.provenance import is_provenance, provenance_path, read_provenance
 from napari_sam3_assistant.io.untrusted import as_dict, as_number, as_text, as_whole
 from napari_sam3_assistant.session.messages import CLASS, NOTHING, PARENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import Untyped
@@ -29,6 +32,45 @@ if TYPE_CHECKING:
 
 _MOST_AT_ONCE = 1 << 22
 """Notes of more bytes are read only when they are opened: it takes a while."""
+
+
+def find_origin(path: Path, shape: Sequence[int]) -> Path:
+    """Return what an image was opened from: the file, or the folder of a series of files.
+
+    Who opens a series as one stack, as ``napari --stack *.tif`` does, is told the first file only.
+    That is known by what it holds: one frame of the stack.
+    """
+    stack = tuple(map(int, shape))
+    if len(stack) > 2 and stack[0] > 1 and _begins_series(path, stack, stamp_of(path)):
+        return path.parent
+    return path
+
+
+@lru_cache(maxsize=256)
+def _begins_series(path: Path, stack: tuple[int, ...], state: object) -> bool:
+    del state  # it tells one state of the file from another
+    try:
+        if path.is_dir():
+            return False
+        with os.scandir(path.parent) as others:
+            alike = sum(one.name.endswith(path.suffix) for one in others)
+        held = [one.shape for one in list_series(path)] if alike >= stack[0] else []
+    except (OSError, ImageError):
+        return False
+    whole, frame = _ways_to_tell(stack), _ways_to_tell(stack[1:])
+    shapes = {_without_ones(one) for one in held}
+    return not shapes.isdisjoint(frame) and shapes.isdisjoint(whole)
+
+
+def _ways_to_tell(shape: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """Return a shape as formats may tell it: with its colours, or without."""
+    coloured = len(shape) > 2 and shape[-1] in (3, 4)
+    return {_without_ones(shape), _without_ones(shape[:-1] if coloured else shape)}
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the lengths of axes without those of one pixel, which readers add and drop."""
+    return tuple(length for length in shape if length > 1)
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:

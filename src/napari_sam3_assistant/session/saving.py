@@ -89,8 +89,7 @@ class Saving:
         """
         target = None if image else self._target()
         key = image or (target.image if target else self._model.image)
-        named = next((one.name for one in self._model.images if one.key == key), "sam3")
-        name = target.name if target else named
+        name = self._adapter.title_of(key) or (target.name if target else "sam3")
         file = self._adapter.file_of(key)
         return propose_path(f"{name}_{what}", ending, file, self._model.save_folder)
 

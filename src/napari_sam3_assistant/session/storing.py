@@ -28,6 +28,7 @@ from napari_sam3_assistant.io.session_pixels import (
     array_reference,
     file_reference,
     hold,
+    is_found_again,
     zarr_reference,
 )
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
@@ -114,7 +115,9 @@ def keep_pixels(
         if lasting and (told := zarr_reference(pixels.levels)) is not None:
             return told, {}
         if pixels.path and not pixels.held and os.path.exists(pixels.path):
-            return file_reference(pixels.path, pixels.plugin, pixels.levels[0], folder), {}
+            told = file_reference(pixels.path, pixels.plugin, pixels.levels[0], folder)
+            if is_found_again(told, Path(pixels.path)):
+                return told, {}
     return hold(folder, key, pixels.levels, reporter, sync=sync)
 
 

@@ -919,9 +919,9 @@ class Binding(RefCounted):
 
 def _restore_features(layer: Layer) -> None:
     """Give labels that were opened from a file what the note beside it says of their objects."""
-    file = file_of(layer)
-    if isinstance(layer, Labels) and file is not None and layer.features.columns.empty:
-        told = saved_features(file)
+    if isinstance(layer, Labels) and layer.features.columns.empty:
+        file = file_of(layer)
+        told = {} if file is None else saved_features(file)
         if told:
             layer.features = told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 import zlib
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from napari_sam3_assistant.core.display import (
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
 from napari_sam3_assistant.core.paths import is_address
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
+from napari_sam3_assistant.session.layer_files import find_origin
 from napari_sam3_assistant.session.model import FrameAxis, ImageChoice, PlaneTarget
 from napari_sam3_assistant.viewer.geometry import (
     World,
@@ -48,9 +50,24 @@ def image_layers(viewer: ViewerModel) -> list[Image]:
 
 
 def file_of(layer: Layer) -> Path | None:
-    """Return the file that a layer was opened from; None if there is none, or on a server."""
+    """Return the file that a layer was opened from, or the folder of a series of files.
+
+    None if there is none, or it is on a server.
+    """
     path = str(layer.source.path or "")
-    return Path(path) if path and not is_address(path) else None
+    if not path or is_address(path):
+        return None
+    return find_origin(Path(path), array_of(layer).shape)
+
+
+def title_of(layer: Layer) -> str:
+    """Return how files that are made of a layer are called: as it is.
+
+    napari calls a series of files as the first of them: it is called as its folder here.
+    """
+    file, told = file_of(layer), Path(str(layer.source.path or ""))
+    is_first = re.sub(r" \[\d+\]$", "", layer.name) == told.stem
+    return file.name if file is not None and file != told and is_first else str(layer.name)
 
 
 def address_of(layer: Layer) -> str:
@@ -391,9 +408,14 @@ class ViewerImages:
         return self.sources.files({key: file for key, file in files.items() if file is not None})
 
     def file_of(self, image: str) -> Path | None:
-        """Return the file that an image was read from; None if there is none."""
+        """Return the file or folder that an image was read from; None if there is none."""
         layer = self.find(image)
         return None if layer is None else file_of(layer)
+
+    def title_of(self, image: str) -> str:
+        """Return how files that are made of an image are called; empty if it is gone."""
+        layer = self.find(image)
+        return "" if layer is None else title_of(layer)
 
     def _check_aligned(self, layers: list[Image]) -> None:
         """Raise unless the layers lie on top of each other, pixel on pixel."""

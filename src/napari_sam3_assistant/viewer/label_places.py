@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.labels import ImagePlace, plane_names
 from napari_sam3_assistant.viewer.geometry import DataMap, World, array_of, file_axes, unit_name
-from napari_sam3_assistant.viewer.images import image_layers, shape_of
+from napari_sam3_assistant.viewer.images import file_of, image_layers, shape_of
 from napari_sam3_assistant.viewer.roles import IMAGE, key_of
 
 if TYPE_CHECKING:
@@ -125,6 +124,7 @@ def _first_pixel(viewer: ViewerModel, layer: Labels, image: Image) -> list[int |
 
 def _make_place(layer: Labels, image: Image, first: list[int | None]) -> ImagePlace:
     *planes, y, x = first
+    file = file_of(image)
     names = _name_leading(layer, len(planes), image)
     whole = shape_of(image)[: image.ndim]
     missing = image.ndim - layer.ndim
@@ -137,7 +137,7 @@ def _make_place(layer: Labels, image: Image, first: list[int | None]) -> ImagePl
         x or 0,
         tuple(at or 0 for at in planes),
         tuple("" if no else name for name, no in zip(names, gone, strict=True)),
-        file=Path(image.source.path).name if image.source.path else "",
+        file="" if file is None else file.name,
     )
 
 

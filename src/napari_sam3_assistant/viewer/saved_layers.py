@@ -15,6 +15,7 @@ from napari.utils.colormaps import (
 
 from napari_sam3_assistant.session.saved import Entry, LayerPixels, read_value, write_value
 from napari_sam3_assistant.viewer.geometry import transform_of
+from napari_sam3_assistant.viewer.images import file_of
 from napari_sam3_assistant.viewer.label_pixels import count_written, default_colours, kept_colours
 from napari_sam3_assistant.viewer.prompt_layers import (
     OBJECT_ID,
@@ -253,7 +254,7 @@ def layer_pixels(layer: Layer) -> LayerPixels | None:
     labels = isinstance(layer, Labels)
     # Labels in memory may have been painted on before anybody listened; they take little room.
     painted = labels and isinstance(levels[0], np.ndarray)
-    path = str(layer.source.path or "")
+    path = str(file_of(layer) or "")
     plugin = str(layer.source.reader_plugin or "")
     return LayerPixels(
         levels,
