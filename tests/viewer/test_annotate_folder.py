@@ -207,6 +207,26 @@ def test_an_image_that_can_not_be_read_is_said_and_one_goes_on(binding, source):
     go(binding, 1)
     assert annotation.model.name == "cell3.tif"
     assert "cell3" in shown(binding)
+    # Nobody has seen it: once it can be read, who passes over those that are done comes to it.
+    assert [str(one.state) for one in annotation.model.images[:2]] == ["done", "untouched"]
+    tifffile.imwrite(source / "cell2.tif", draw(2))
+    annotation.model.skip_done = True
+    go(binding, -1)
+    assert annotation.model.name == "cell2.tif"
+    assert "cell2" in shown(binding)
+
+
+def test_after_the_last_image_that_can_not_be_read_there_is_no_other(binding, source):
+    (source / "cell3.tif").write_bytes(b"no image")
+    annotation = binding.session.annotation
+    annotation.start(str(source))
+    settle(binding)
+    go(binding, 1)
+    go(binding, 1)
+    assert "can't be read" in binding.model.message.text
+    go(binding, 1)
+    assert "no other image" in binding.model.message.text
+    assert annotation.model.images[2].state is ImageState.UNTOUCHED
 
 
 def test_where_nothing_can_be_written_the_image_stays(binding, annotation, tmp_path):

@@ -339,22 +339,22 @@ class FolderAnnotation:
     def _save(self, name: str, *, done: bool, then: Callable[[], None] | None) -> None:
         folder, annotation = self._require_folder(), self._annotation
         left, shown = annotation.name, annotation.shown
-        kept = self._adapter.opened.accepted(self._key) if self._key else None
+        is_open = bool(self._key)  # else it can't be read: it stays in the state that it has
+        kept = self._adapter.opened.accepted(self._key) if is_open else None
         to_save = None if kept is None else self._to_save(kept)
         state = _next_state(shown, done=done, has_objects=kept is not None)
         moment = self._moment()
-        prompts = self._adapter.opened.tell_prompts(self._key) if self._key else None
+        prompts = self._adapter.opened.tell_prompts(self._key) if is_open else []
 
         def save(reporter: Reporter) -> SavedImage:
-            if prompts is not None:
-                folder.keep_prompts(left, prompts)
+            folder.keep_prompts(left, prompts)
             return folder.save(left, state, to_save, reporter)
 
         work = partial(
             _save_and_read,
             folder,
             self._model.class_list,
-            save if left else None,
+            save if is_open else None,
             name,
             self._ahead,
         )
@@ -377,7 +377,7 @@ class FolderAnnotation:
         def end() -> None:
             if then is not None:
                 then()
-            elif said:
+            elif said or not name:
                 last = "" if name else "There is no other image. Press Finish for the files of all."
                 self._say(" ".join([*said, last]).strip(), Level.SUCCESS)
 
