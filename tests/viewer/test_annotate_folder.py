@@ -324,6 +324,39 @@ def test_stacks_channels_and_colours_come_back(binding, tmp_path, shape, axes, r
     assert len(at) == binding.viewer.dims.ndim
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+@pytest.mark.parametrize("tool", [Tool.POINTS, Tool.BOX, Tool.MASK])
+def test_no_slider_stays_that_no_image_has(binding, source, tmp_path, tool, by_hand):
+    stack = np.stack([draw(1)] * 5)
+    tifffile.imwrite(source / "cell0.tif", stack, metadata={"axes": "ZYX"})
+    annotation, dims = binding.session.annotation, binding.viewer.dims
+    annotation.start(str(source), str(tmp_path / "labels"))
+    settle(binding)
+    dims.set_point(0, 0)
+    click(binding, *CENTRES[0])
+    binding.model.task, binding.model.tool = Task.SEGMENT, tool
+    binding.arm()
+    assert dims.ndim == 3
+
+    go(binding, 1)
+    assert dims.ndim == 2, shown(binding)
+    go(binding, -1)
+    assert dims.ndim == 3
+    binding.arm()
+    if by_hand:  # what was emptied for the stack goes with it
+        binding.viewer.add_image(draw(1), name="mine")
+        binding.adapter.clear_prompts(binding.model.image)
+        binding.model.previews = ()
+        binding.viewer.layers.remove("cell0")
+        kept = [one for one in binding.viewer.layers if one.metadata.get("sam3_image") == ""]
+        assert all(one.ndim == 2 for one in kept)
+        return
+    go(binding, 1)
+    click(binding, *CENTRES[0])
+    assert binding.model.previews[-1].segmentation.objects
+    assert dims.ndim == 2
+
+
 @pytest.mark.parametrize("axes", ["YXC", "YXZ", "YZX", "unnamed"])
 def test_rows_and_columns_that_are_not_the_last_axes_are_on_show(binding, tmp_path, axes):
     """As programs write channels, and as stacks are cut; the image behind it is an ordinary one."""

@@ -57,6 +57,7 @@ from napari_sam3_assistant.viewer.roles import (
     RESULT_ROLES,
     Role,
     disown,
+    drop_deep_spares,
     follow_units,
     in_slot,
     is_ours,
@@ -626,10 +627,16 @@ class Binding(RefCounted):
             self.session.results.forget_file_backed(*slot_of(layer))
         # Later: napari may be removing several, by a list that it has made before, and can't go on
         # when another of them is gone with this one.
+        if role_of(layer) is None and not self.adapter.busy:
+            self._deliver(self._drop_deep_spares)
         if role_of(layer) is Role.PREVIEW_LABELS and not self.adapter.busy:
             self._deliver(partial(self._drop_preview, slot_of(layer)))
         if not self.adapter.busy and isinstance(layer, Image):
             self._deliver(partial(self.session.part_from_image, key_of(layer), layer.name))
+
+    def _drop_deep_spares(self) -> None:
+        with self.adapter.mark_changes():
+            drop_deep_spares(self.viewer)
 
     def _drop_preview(self, slot: tuple[str, str]) -> None:
         """Forget the preview whose labels the user removed, unless there is a newer one."""

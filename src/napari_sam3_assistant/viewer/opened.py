@@ -32,6 +32,7 @@ from napari_sam3_assistant.viewer.roles import (
     IMAGE,
     PROMPT_ROLES,
     Role,
+    drop_deep_spares,
     key_of,
     move_to,
     put_away,
@@ -220,6 +221,7 @@ class OpenedImages:
                     put_away(self._viewer, one)
                 else:
                     self._viewer.layers.remove(one)
+            drop_deep_spares(self._viewer)  # those of a stack, where flat images come next
         return [key_of(one) for one in ours if role_of(one) in PROMPT_ROLES]
 
     def _look_to_keep(self, key: str) -> dict[str, Any]:

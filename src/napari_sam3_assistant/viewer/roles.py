@@ -193,7 +193,13 @@ def put_away(viewer: ViewerModel, layer: Layer) -> None:
     the viewer with sliders that no image has.
     """
     layer.metadata.update(role_metadata(Role(layer.metadata[ROLE]), ""))
-    if layer.ndim > max((one.ndim for one in viewer.layers if role_of(one) is None), default=0):
+    drop_deep_spares(viewer)
+
+
+def drop_deep_spares(viewer: ViewerModel) -> None:
+    """Remove layers that were put away where they leave the viewer with sliders of no image."""
+    deepest = max((one.ndim for one in viewer.layers if role_of(one) is None), default=0)
+    for layer in [one for one in viewer.layers if is_put_away(one) and one.ndim > deepest]:
         viewer.layers.remove(layer)
 
 
