@@ -208,7 +208,7 @@ def press(desk, layer, key):
     for owner in (layer, desk.viewer):
         handler = {str(one): call for one, call in owner.keymap.items()}.get(key)
         if handler is not None:
-            handler(owner)
+            next(handler(owner), None)  # it waits for the key to be let go
             return
     raise AssertionError(key)
 

@@ -11,6 +11,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDialog, QFileDialog, QFrame, QTableView
 from skimage.draw import disk
 
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
+
 COUNT = 6
 CENTRES = ((30, 40), (85, 110))
 
@@ -96,6 +98,57 @@ def test_the_bar_shows_a_state_and_changes_it(user, source):
     user.wait(lambda: "1 of" in user.text_of("annotation_place"))
     user.wait_for_end()
     assert combo.currentText() == "Flagged"
+
+
+@pytest.mark.parametrize("task", ["text_segmentation", "refinement", "everything"])
+def test_with_and_without_a_prompt_layer_keys_do_what_they_promise_all_along(user, source, task):
+    """An image is the selected layer where a task has no prompt layer: its own keys came first."""
+    model = user.widget.binding.model
+    model.class_list = ClassList(tuple(ObjectClass(id_, name) for id_, name in enumerate("ab", 1)))
+    seen = []
+
+    def press_all(moment):
+        seen.append(f"{moment}, on {user.viewer.layers.selection.active}")
+        layers, outlines = list(user.viewer.layers), user.widget.binding.adapter.outlines
+        modes = [one.mode for one in layers]
+        for key, name in ((Qt.Key.Key_2, "b"), (Qt.Key.Key_1, "a")):
+            model.picked = None
+            user.press(key)
+            assert model.object_class == name, seen[-1]
+            assert [one.mode for one in layers] == modes, seen[-1]
+        user.press(Qt.Key.Key_O)
+        assert user.widget.binding.adapter.outlines is not outlines, seen[-1]
+        user.press(Qt.Key.Key_O)
+
+    def turn(key, place):
+        user.press(key)
+        user.wait(lambda: user.text_of("annotation_place") == f"{place} of {COUNT}")
+        user.wait_for_end()
+
+    user.choose(task)
+    press_all("on the first image")
+    turn(Qt.Key.Key_PageDown, 2)
+    press_all("after Next")
+    model.picked = None
+    if task == "text_segmentation":
+        user.type_phrase("bright objects")
+    elif task == "everything":
+        user.press(Qt.Key.Key_R)
+    else:
+        user.click_at(user.viewer.layers[on_show(user)[0]], CENTRES[0])
+    user.wait(lambda: user.preview is not None and not user.is_running)
+    press_all("after a run")
+    user.press(Qt.Key.Key_K)
+    user.wait(lambda: any("accepted" in one.name for one in user.viewer.layers))
+    user.wait_for_end()
+    press_all("after Accept")
+    user.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    user.wait_for_end()
+    press_all("after Undo")
+    turn(Qt.Key.Key_PageUp, 1)
+    press_all("after Previous")
+    user.press(Qt.Key.Key_X)
+    assert model.task == "text_segmentation", seen
 
 
 def test_images_that_count_in_different_units_come_without_a_warning(user, source):

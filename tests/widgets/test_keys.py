@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.utils.key_bindings import coerce_keybinding
 from npe2 import PluginManifest
 from npe2.manifest.utils import import_python_name
 from qtpy.QtCore import QPoint, QPointF, Qt
@@ -13,6 +14,7 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDialog, QLabel, QLineEdit
 
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.qt.controls import KeyedButton
 from napari_sam3_assistant.viewer.binding import Binding, find_binding
@@ -71,6 +73,38 @@ def test_the_tools_and_an_object_after_the_other_by_single_keys(open_window, dis
         user.press(Key.Key_K)
         assert user.viewer.layers[ACCEPTED].data.max() == number
     assert len(user.viewer.layers[POINTS].data) == 0
+
+
+def test_what_the_keys_of_images_do_is_napari_s_own_where_it_has_to_be(open_window, discs):
+    """In 3-D display a plane is turned; without a class list there are modes; the user's stay."""
+    user = open_window(np.stack([discs, discs]))
+    image, model = user.viewer.layers["image"], user.widget.binding.model
+    mine = []
+    user.viewer.layers.selection.active = image
+    user.press(Key.Key_2)
+    assert image.mode == "transform"
+    user.press(Key.Key_1)
+    assert image.mode == "pan_zoom"
+    outlines = user.widget.binding.adapter.outlines
+    user.press(Key.Key_O)
+    assert user.widget.binding.adapter.outlines is not outlines
+    user.viewer.dims.ndisplay = 3
+    user.press(Key.Key_O)
+    assert user.widget.binding.adapter.outlines is not outlines
+    user.viewer.dims.ndisplay = 2
+    # Keys of other plugins are not lost, and those that the user has bound on a layer are not ours.
+    user.viewer.bind_key("5", lambda _: mine.append("viewer"), overwrite=True)
+    user.press(Key.Key_5)
+    other = type(image)(discs, name="other")
+    other.bind_key("2", lambda _: mine.append("image"))
+    user.viewer.add_layer(other)
+    user.viewer.layers.selection.active = other
+    model.class_list = ClassList((ObjectClass(1, "a"), ObjectClass(2, "b")))
+    user.press(Key.Key_2)
+    assert mine == ["viewer", "image"]
+    user.close_dock()
+    assert list(other.keymap) == [coerce_keybinding("2")]
+    assert not image.keymap
 
 
 def test_other_masks_of_a_click_by_a_key_and_by_the_wheel(open_window):
@@ -299,6 +333,7 @@ def test_the_keys_are_napari_s_own_again_when_the_dock_is_closed(open_window, di
     user.close_dock()
     assert not user.viewer.keymap
     assert not points.keymap
+    assert not user.viewer.layers["image"].keymap
 
 
 def test_buttons_show_their_keys_where_there_is_room(user, qtbot):

@@ -42,7 +42,7 @@ from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
 from napari_sam3_assistant.viewer.following import Followers
 from napari_sam3_assistant.viewer.geometry import array_of
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, file_of, image_layers
-from napari_sam3_assistant.viewer.keys import ON_RESULTS, Keys
+from napari_sam3_assistant.viewer.keys import Keys
 from napari_sam3_assistant.viewer.label_pixels import Strokes, edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.picking import (
@@ -514,6 +514,9 @@ class Binding(RefCounted):
         layer.events.name.connect(self._list_images)
         layer.events.name.connect(self._list_prompt_layers)
         layer.events.visible.connect(self._list_images)
+        if role_of(layer) is None and self.model.image:
+            prompt_layers.adopt(layer, self._image_key())
+        self._keys.watch(layer)
         if role_of(layer) is Role.PREVIEW_MASKS:
             layer.events.visible.connect(self._on_soft_visible)
             return
@@ -525,15 +528,12 @@ class Binding(RefCounted):
             self._followers.watch(layer)
             self.adapter.sources.note_drawn(self.viewer, layer)
             return
-        if role_of(layer) is None and self.model.image:
-            prompt_layers.adopt(layer, self._image_key())
         if role_of(layer) in _EDITED:
             layer.events.paint.connect(self._on_painted)
             layer.events.data.connect(self._on_replaced)
             layer.events.set_data.connect(self._on_labels_drawn)
             layer.events.features.connect(self._on_features)
         if role_of(layer) in RESULT_ROLES:
-            self._keys.watch(layer, only=ON_RESULTS)
             layer.mouse_drag_callbacks.append(select_on_click)
             layer.events.selected_label.connect(self._on_picked)
         if role_of(layer) not in PROMPT_ROLES:
@@ -546,7 +546,6 @@ class Binding(RefCounted):
             layer.events.current_properties.connect(self._on_next_polarity)
         if role_of(layer) is Role.MASK:
             layer.events.paint.connect(self._on_prompts)
-        self._keys.watch(layer)
 
     def _watch_other(self, layer: Layer) -> None:
         """Listen to a layer that is not ours, but that the user may take prompts from, or boxes."""
@@ -562,13 +561,12 @@ class Binding(RefCounted):
 
     def _forget_layer(self, layer: Layer) -> None:
         forget_pick(layer)
+        self._keys.forget(layer)
         self._followers.forget(layer)
         if select_on_click in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(select_on_click)
-            self._keys.forget(layer)
         if self._on_drag in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(self._on_drag)
-            self._keys.forget(layer)
         if self._on_box in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(self._on_box)
         for name in _WATCHED:

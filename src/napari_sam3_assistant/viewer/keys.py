@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import isgenerator
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
+from napari.layers import Image
 from napari.utils.key_bindings import coerce_keybinding
 
-from napari_sam3_assistant.viewer.roles import RESULT_ROLES, role_of
+from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, RESULT_ROLES, role_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from napari.components import ViewerModel
@@ -70,7 +73,10 @@ SHORTCUTS = (
     Shortcut("next_image", ("PageDown",), "Save, and go to the next image of the folder"),
     Shortcut("previous_image", ("PageUp",), "Save, and go to the previous image of the folder"),
 )
-"""On our prompt layers they go before napari's own keys; on other layers napari's go first."""
+"""On our prompt layers they go before napari's own keys; on the user's napari's go first.
+
+On images, too, but for `ON_IMAGES`: where a task has no prompt layer an image is the selected one.
+"""
 
 GESTURES = (
     ("1 to 9", "With a class list: choose the class of the next objects, or of the marked one"),
@@ -90,8 +96,13 @@ ON_RESULTS = ("discard", "undo", "redo", "delete_object", "refine_object", *_TOO
 To go to an object selects its layer, and what follows is a click that corrects it.
 """
 
+ON_IMAGES = ("choose_text", "toggle_outlines")
+"""Those that go before napari's own on images, too, which turn a plane in 3-D display."""
+
 CLASS_KEYS = tuple("123456789")
-"""With a class list they choose a class, on our layers before napari's own, which choose modes."""
+"""With a class list they choose a class, on our layers and on images before napari's own, which
+choose modes: one of them has the next drag move the image.
+"""
 
 _WITH_SHIFT = {",", ".", *CLASS_KEYS}
 """Keys that some keyboards, such as the French one, have only with Shift."""
@@ -100,6 +111,7 @@ HELD = "hold_bare_image"
 """The one that ends when its key is let go."""
 
 _SHOWN = {one.name: one.shown for one in SHORTCUTS}
+_ALL = frozenset(_SHOWN)
 
 
 def first_key(name: str) -> str:
@@ -113,7 +125,7 @@ def with_key(text: str, name: str) -> str:
 
 
 class Keys:
-    """The keys on a viewer and, before napari's own, on our prompt layers.
+    """The keys on a viewer and, before napari's own, on some layers.
 
     ``call``: does what the shortcut of a name stands for.
     ``choose_class``: chooses the class of a key, from 1; returns whether there is a class list.
@@ -131,33 +143,55 @@ class Keys:
         self._call = call
         self._choose_class = choose_class
         self._bare_image = bare_image
-        self._bind(viewer, bound=True)
+        # By layer: the keys that are bound there, as they are typed.
+        self._bound: WeakKeyDictionary[Layer, list[str]] = WeakKeyDictionary()
+        for typed, handle in self._handlers(_ALL):
+            viewer.bind_key(typed, handle, overwrite=True)
 
     def close(self) -> None:
         """Let the keys do again what they did before."""
-        self._bind(self._viewer, bound=False)
+        for typed, _ in self._handlers(_ALL):
+            self._viewer.bind_key(typed, None)
 
-    def watch(self, layer: Layer, *, only: Collection[str] = ()) -> None:
-        """Bind the keys on a layer, or those of some commands."""
-        self._bind(layer, bound=True, only=only)
+    def watch(self, layer: Layer) -> None:
+        """Bind the keys that go before napari's own on a layer, unless the user has bound them."""
+        role = role_of(layer)
+        if role in PROMPT_ROLES:
+            names: Collection[str] = _ALL
+        elif role in RESULT_ROLES:
+            names = ON_RESULTS
+        elif isinstance(layer, Image):
+            names = ON_IMAGES
+        else:
+            return
+        bound = self._bound.setdefault(layer, [])
+        for typed, handle in self._handlers(names):
+            if coerce_keybinding(typed) not in layer.keymap:
+                layer.bind_key(typed, handle)
+                bound.append(typed)
 
     def forget(self, layer: Layer) -> None:
         """Let the keys of a layer do again what they did before."""
-        self._bind(layer, bound=False)
+        for typed in self._bound.pop(layer, ()):
+            layer.bind_key(typed, None)
 
-    def _bind(self, owner: ViewerModel | Layer, *, bound: bool, only: Collection[str] = ()) -> None:
-        for shortcut in SHORTCUTS:
-            if only and shortcut.name not in only:
-                continue
-            for key in shortcut.keys:
-                _bind(owner, key, self._make_handler(shortcut.name, key) if bound else None)
-        for key in CLASS_KEYS:
-            _bind(owner, key, self._make_class_handler(key) if bound else None)
+    def _handlers(self, names: Collection[str]) -> Iterator[tuple[str, Callable[..., object]]]:
+        """Yield the keys of commands and of classes, however they are typed, and what they do."""
+        made = [
+            (key, self._make_handler(shortcut.name, key))
+            for shortcut in SHORTCUTS
+            if shortcut.name in names
+            for key in shortcut.keys
+        ]
+        made += [(key, self._make_class_handler(key)) for key in CLASS_KEYS]
+        for key, handle in made:
+            for typed in (key, f"Shift-{key}") if key in _WITH_SHIFT else (key,):
+                yield typed, handle
 
     def _make_class_handler(self, key: str) -> Callable[[object], object]:
-        def handle(owner: object) -> None:
+        def handle(owner: object) -> Iterator[object]:
             if not self._choose_class(int(key)):
-                _do_usual(owner, key)
+                yield from self._do_usual(owner, key)
 
         return handle
 
@@ -170,34 +204,37 @@ class Keys:
 
             return hold
 
-        def handle(owner: object) -> None:
-            if _is_for_layer(name, owner):
-                _do_usual(owner, key)
+        def handle(owner: object) -> Iterator[object]:
+            if self._is_for_layer(name, owner):
+                yield from self._do_usual(owner, key)
             else:
                 self._call(name)
 
         return handle
 
+    def _is_for_layer(self, name: str, owner: object) -> bool:
+        """Return whether a key has to do what napari has it do on a layer."""
+        if isinstance(owner, Image):
+            return bool(self._viewer.dims.ndisplay == 3)
+        if name == "discard":  # it ends the drawing
+            return _is_corner_by_corner(owner)
+        if name in _TOOLS:  # whoever paints on results changes between napari's own tools
+            return (
+                getattr(owner, "mode", "pan_zoom") != "pan_zoom" and role_of(owner) in RESULT_ROLES
+            )
+        return name == "delete_object" and bool(getattr(owner, "selected_data", ()))
 
-def _bind(owner: ViewerModel | Layer, key: str, handler: Callable[[object], object] | None) -> None:
-    """Bind a key, however it is typed; None lets it do again what it did before."""
-    for typed in (key, f"Shift-{key}") if key in _WITH_SHIFT else (key,):
-        owner.bind_key(typed, handler, overwrite=True)
-
-
-def _do_usual(owner: object, key: str) -> None:
-    """Do what napari has a key do on a layer."""
-    usual = getattr(type(owner), "class_keymap", {})
-    usual.get(coerce_keybinding(key), lambda _: None)(owner)
-
-
-def _is_for_layer(name: str, owner: object) -> bool:
-    """Return whether a key has to do what napari has it do on a layer."""
-    if name == "discard":  # it ends the drawing
-        return _is_corner_by_corner(owner)
-    if name in _TOOLS:  # whoever paints on results changes between napari's own tools
-        return getattr(owner, "mode", "pan_zoom") != "pan_zoom" and role_of(owner) in RESULT_ROLES
-    return name == "delete_object" and bool(getattr(owner, "selected_data", ()))
+    def _do_usual(self, owner: object, key: str) -> Iterable[object]:
+        """Do what a key does where it is not ours; yields what waits for the key to be let go."""
+        typed = coerce_keybinding(key)
+        keymaps = [(vars(kind).get("class_keymap", {}), owner) for kind in type(owner).__mro__]
+        if owner is not self._viewer:
+            keymaps.append((self._viewer.keymap, self._viewer))
+        for keymap, whose in keymaps:
+            if typed in keymap:
+                done = keymap[typed](whose)
+                return done if isgenerator(done) else ()
+        return ()
 
 
 def _is_corner_by_corner(owner: object) -> bool:
