@@ -265,16 +265,13 @@ def leave_autocast() -> Iterator[None]:
     import torch
 
     enabled, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
-    depth = _autocast_depth()
-    try:
-        yield
-    finally:
-        for _ in range(_autocast_depth() - depth):
-            torch.autocast_decrement_nesting()
-        torch.set_autocast_enabled("cuda", enabled)
-        torch.set_autocast_dtype("cuda", dtype)
-        if depth == 0:
-            torch.clear_autocast_cache()
+    with torch.autocast("cuda", dtype=dtype, enabled=enabled):  # puts back what holds now
+        depth = _autocast_depth()
+        try:
+            yield
+        finally:
+            for _ in range(_autocast_depth() - depth):
+                torch.autocast_decrement_nesting()
 
 
 def _autocast_depth() -> int:
