@@ -52,9 +52,14 @@ def forget_pick(layer: Layer) -> None:
 def select_on_click(layer: Labels, event: Event) -> None:
     """Make the clicked object the layer's selected label: a mouse callback.
 
-    Only where a click does nothing else, so not while the user paints or places prompts.
+    Only where a click does nothing else, or napari's picker does the same: not while the user
+    paints or places prompts.
     """
-    if layer.mode == "pan_zoom" and (value := read_value(layer, event)):
+    if layer.mode not in ("pan_zoom", "pick") or not (value := read_value(layer, event)):
+        return
+    if layer.selected_label == value:
+        layer.events.selected_label()  # napari tells of changes alone, and begins with 1
+    else:
         layer.selected_label = value
 
 
