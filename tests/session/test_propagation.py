@@ -71,6 +71,20 @@ def test_who_says_that_frames_are_times_has_a_movie_in_labels_and_tracks(open_be
     assert bench.image.axis_labels[0] == "z"
 
 
+def test_results_that_are_there_have_the_axes_that_the_image_is_given_later(open_bench, balls):
+    """Also those of a movie that its file calls a volume."""
+    bench = open_bench(balls, axis_labels=("z", "y", "x"))
+    bench.click(6, 20, 20)
+    bench.start()
+    labels = bench.viewer.layers["SAM3 propagated preview labels"]
+    bench.model.frames_are_times = True
+    assert bench.image.axis_labels == labels.axis_labels == ("t", "y", "x")
+    bench.session.accept()
+    kept = bench.viewer.layers["SAM3 live accepted labels"]
+    bench.model.frames_are_times = False
+    assert bench.image.axis_labels == kept.axis_labels == ("z", "y", "x")
+
+
 def test_of_two_axes_of_frames_one_is_time(open_bench, balls):
     movie = np.stack([np.full_like(balls, 30), balls, balls])
     bench = open_bench(movie, axis_labels=("t", "z", "y", "x"))

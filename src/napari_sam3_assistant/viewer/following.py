@@ -1,6 +1,7 @@
-"""What lies on an image goes with it when the user moves, scales or turns it, or gives it units.
+"""What lies on an image goes with it when the user moves, scales or turns it, or names its axes.
 
-Who finds out the size of a pixel after the first objects are found sets it on the image alone.
+Who finds out the size of a pixel, or that slices are times, after the first objects are found sets
+it on the image alone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import ImageAxes
 
-_PLACED = ("scale", "translate", "rotate", "shear", "affine", "units")
+_PLACED = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
 class Followers:
