@@ -61,6 +61,26 @@ def frames_of(user, id_):
     return data[data[:, 0] == id_][:, 1].tolist()
 
 
+def test_no_track_is_corrected_that_nobody_clicked_on(open_window):
+    user = open_window(movie())
+    follow_all(user)
+    before, after = name_at(user, 0, BEFORE), name_at(user, 4, AFTER)
+    chosen = [user.find(QComboBox, name).currentText for name in ("track", "other_track")]
+    open_fold(user)
+    assert [text() for text in chosen] == ["No track", "No other"]
+    user.click("split_track")
+    assert "No track is chosen." in user.status
+    pick(user, 0, BEFORE)
+    user.click("join_tracks")
+    assert "This takes two tracks." in user.status
+    pick(user, 4, AFTER)
+    assert [text() for text in chosen] == [f"Track {after}", f"Track {before}"]
+
+    user.click("join_tracks")
+    user.wait(lambda: frames_of(user, before) == list(range(6)))
+    assert [text() for text in chosen] == [f"Track {before}", "No other"]
+
+
 def test_clicked_objects_are_joined_divided_split_and_unlinked_with_undo(open_window):
     user = open_window(movie())
     follow_all(user)

@@ -95,6 +95,10 @@ def test_removed_objects_and_later_propagations_are_followed(begin):
     user.click("remove_object")
     user.wait_for_end()
     assert list(paths(user)) == [2]
+    user.click("remove_object")  # once more: nobody has chosen the other one
+    user.wait_for_end()
+    assert "No object is chosen." in user.status
+    assert list(paths(user)) == [2]
 
     user.click("clear_preview")
     assert not user.has(TRACKS)

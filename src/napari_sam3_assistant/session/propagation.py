@@ -250,7 +250,9 @@ class Propagation:
         opened = self._open
         if opened is None or object_id not in self._model.tracked:
             raise PromptError(
-                f"There is no object {object_id} in this propagation.",
+                f"There is no object {object_id} in this propagation."
+                if object_id
+                else "No object is chosen.",
                 "Choose one of its objects.",
             )
         self.edited.check_done()

@@ -219,6 +219,11 @@ class TrackCorrections:
             raise PromptError(f"{why_not or 'There is nothing propagated yet'}.")
         self._accepting.check_idle()
         self._propagation.edited.check_done()
+        if 0 in tracks:
+            raise PromptError(
+                "No track is chosen." if len(tracks) == 1 else "This takes two tracks.",
+                "Click on the objects, in the labels or in the table: the last two are the tracks.",
+            )
         for track in tracks:
             if not self._tracks.frames_of(track):
                 raise PromptError(f"There is no track {track}.", "Choose one that is there.")

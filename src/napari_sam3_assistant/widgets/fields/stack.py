@@ -220,7 +220,9 @@ class FollowedField(QWidget):
         self._session.propagation.remove(self._objects.value)
 
     def _list(self) -> None:
-        self._objects.offer([(id_, f"Followed: {id_}") for id_ in self._session.model.tracked])
+        # One that is gone leaves none chosen: the next press would remove what nobody has chosen.
+        followed = [(id_, f"Followed: {id_}") for id_ in self._session.model.tracked]
+        self._objects.offer([(0, "No object"), *followed])
 
 
 class TrackCorrectionsField(QWidget):
@@ -319,25 +321,28 @@ class TrackCorrectionsField(QWidget):
         return made
 
     def _call_with_both(self, verb: Callable[[int, int], None]) -> Callable[[], None]:
-        return lambda: verb(self._track.value or 0, self._other.value or 0)
+        return lambda: verb(self._track.value, self._other.value)
 
     def _call_with_one(self, verb: Callable[[int], None]) -> Callable[[], None]:
-        return lambda: verb(self._track.value or 0)
+        return lambda: verb(self._track.value)
 
     def _unlink(self) -> None:
-        self._session.corrections.unlink(self._track.value or 0, self._other.value or 0)
+        self._session.corrections.unlink(self._track.value, self._other.value)
 
     def _list(self) -> None:
         ids = [(id_, f"Track {id_}") for id_ in self._model.propagated_ids]
-        self._track.offer(ids)
+        self._track.offer([(0, "No track"), *ids])
         self._other.offer([(0, "No other"), *ids])
+        if not self._track.value:  # it was joined to the other, or Undo took it away
+            self._track.choose(self._other.value)
+            self._other.choose(0)
 
     def _take_picked(self) -> None:
         row = self._model.picked
         if row is None or not isinstance(row.preview, FramePlace):
             return
         if row.record.id != self._track.value:
-            self._other.choose(self._track.value or 0)
+            self._other.choose(self._track.value)
             self._track.choose(row.record.id)
 
 
