@@ -78,8 +78,9 @@ def test_a_layer_that_waits_for_an_image_counts_as_it_does(viewer, binding, stac
     binding.arm()
     points = viewer.layers["SAM3 points"]
     put_away(viewer, points)
-    viewer.layers.remove(stack)
+    # In a viewer without any stack its emptied layers go with it.
     other = viewer.add_image(np.zeros((8, 40, 50)), name="pixels")
+    viewer.layers.remove(stack)
     assert points in viewer.layers
     assert viewer.layers.extent.units == points.units == other.units
     assert clicked(viewer, binding, other, 30, 40) == [(30, 40)]
