@@ -159,6 +159,12 @@ def test_on_the_command_line(folder, tmp_path, capsys):
     assert out.exists()
 
 
+def test_a_link_to_nothing_beside_it_changes_nothing(folder):
+    (folder / "config").symlink_to(folder / "gone")
+    assert inspect_folder(folder).engines == ("sam-transformers",)
+    assert ENTRY.spec_for(folder).model_name == "SAM 1 vit_b_lm"
+
+
 def test_mobile_sam_has_another_image_encoder(tmp_path):
     weights = {"image_encoder.layers.0.conv.weight": torch.zeros(1)}
     weights |= {"prompt_encoder.a": torch.zeros(1), "mask_decoder.b": torch.zeros(1)}

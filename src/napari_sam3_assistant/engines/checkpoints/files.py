@@ -37,11 +37,14 @@ from napari_sam3_assistant.engines.checkpoints.report import (
     sam_model,
     segment_anything_model,
 )
+from napari_sam3_assistant.engines.errors import reading_files
 from napari_sam3_assistant.errors import CheckpointInvalid, Sam3AssistantError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import torch
 
     from napari_sam3_assistant.engines.checkpoints.report import SamModel
 
@@ -140,7 +143,10 @@ def find_segment_anything(folder: Path) -> dict[Path, SamModel]:
         # micro-sam keeps what it downloads under the model's name alone, such as vit_b_lm.
         if file.suffix not in {"", ".pt", ".pth"} or file.name in WEIGHT_FILES:
             continue
-        about = file.stat()
+        try:
+            about = file.stat()
+        except OSError:
+            continue  # a link to nothing
         if S_ISREG(about.st_mode):
             model = _peek_segment_anything(file, about.st_size, about.st_mtime_ns)
             if model is not None:
@@ -437,6 +443,30 @@ def read_strings(path: Path) -> tuple[str, ...]:
         )
     except _DAMAGED as exc:
         raise CheckpointInvalid(f"The list of names in {path.name} is damaged.", _AGAIN) from exc
+
+
+def load_archive(path: Path, get: str) -> dict[str, torch.Tensor]:
+    """Return the weights in an archive, mapped from the file; no code in it is run.
+
+    ``get``: what to do where it holds none.
+    """
+    if not zipfile.is_zipfile(path):
+        raise CheckpointInvalid(
+            f"{path.name} is not a PyTorch weights archive; it may be cut off.", _AGAIN
+        )
+    read_strings(path)  # also that it does not unpack to more than it is
+    import torch
+
+    with reading_files(f"{path.name} can't be read.", _AGAIN):
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
+        loaded = loaded["model"]
+    if not (
+        isinstance(loaded, dict)
+        and all(isinstance(name, str) and torch.is_tensor(one) for name, one in loaded.items())
+    ):
+        raise CheckpointInvalid(f"{path.name} does not hold the weights of a model.", get)
+    return loaded
 
 
 _LENGTH_BYTES = 8

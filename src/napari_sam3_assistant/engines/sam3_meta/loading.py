@@ -13,7 +13,6 @@ import gzip
 import hashlib
 import logging
 import os
-import zipfile
 import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from napari_sam3_assistant.engines.base import package_version
 from napari_sam3_assistant.engines.checkpoints.files import (
     MULTIPLEX_NAME,
     FileIdentity,
-    read_strings,
+    load_archive,
     read_tensor_names,
 )
 from napari_sam3_assistant.engines.device import choose_device, choose_precision, convert
@@ -223,24 +222,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
         with reading_files(f"{path.name} can't be read.", _DOWNLOAD):
             return dict(load_file(path))
-    if not zipfile.is_zipfile(path):
-        raise CheckpointInvalid(
-            f"{path.name} is not a PyTorch weights archive; it may be cut off.", _DOWNLOAD
-        )
-    # Also that it does not unpack to more than it is.
-    read_strings(path)
-    import torch
-
-    with reading_files(f"{path.name} can't be read.", _DOWNLOAD):
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    if isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
-        loaded = loaded["model"]
-    if not (
-        isinstance(loaded, dict)
-        and all(isinstance(k, str) and torch.is_tensor(v) for k, v in loaded.items())
-    ):
-        raise CheckpointInvalid(f"{path.name} does not hold the weights of a model.", _GET_WEIGHTS)
-    return loaded
+    return load_archive(path, _GET_WEIGHTS)
 
 
 def to_image_model(weights: Mapping[str, Any], name: str) -> dict[str, Any]:

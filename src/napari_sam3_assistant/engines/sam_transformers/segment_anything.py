@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.engines.checkpoints.files import FileIdentity, read_strings
+from napari_sam3_assistant.engines.checkpoints.files import FileIdentity, load_archive
 from napari_sam3_assistant.engines.errors import reading_files
 from napari_sam3_assistant.errors import CheckpointInvalid
 
@@ -78,14 +78,7 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     import torch
 
     unchanged = FileIdentity(file)
-    read_strings(file)  # also that it does not unpack to more than it is
-    with reading_files(f"{file.name} can't be read.", AGAIN):
-        stored = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    if not (
-        isinstance(stored, dict)
-        and all(isinstance(name, str) and torch.is_tensor(value) for name, value in stored.items())
-    ):
-        raise CheckpointInvalid(f"{file.name} does not hold the weights of a model.", AGAIN)
+    stored = load_archive(file, AGAIN)
     # A tensor may be said to be larger than what is stored of it.
     if sum(value.numel() * value.itemsize for value in stored.values()) > file.stat().st_size:
         raise CheckpointInvalid(f"{file.name} is said to hold more than it does.", AGAIN)
