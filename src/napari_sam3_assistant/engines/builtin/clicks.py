@@ -1,6 +1,6 @@
 """Clicks: the object that they mark, what else they may mean, and how they correct an object.
 
-The image proposes (:mod:`component_tree`), clicks pick, and further clicks add or take away.
+The image proposes (:mod:`proposals`), clicks pick, and further clicks add or take away.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin import contours
-from napari_sam3_assistant.engines.builtin.component_tree import (
-    at_point,
-    octave_for,
-    rated,
-    upsample_proposal,
-)
 from napari_sam3_assistant.engines.builtin.object_mask import (
     Patch,
     Proposal,
     disc,
     largest_part,
+    rated,
     signed_depth,
 )
 from napari_sam3_assistant.engines.builtin.prompted import SHAPE, SOFT
+from napari_sam3_assistant.engines.builtin.proposals import (
+    at_point,
+    octave_for,
+    upsample_proposal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

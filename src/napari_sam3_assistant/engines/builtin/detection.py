@@ -22,9 +22,7 @@ from napari_sam3_assistant.engines.builtin.component_tree import (
     PartTree,
     Plane,
     UsualSize,
-    rating,
     tree_of_parts,
-    upsample_proposal,
 )
 from napari_sam3_assistant.engines.builtin.features import (
     PlaneFeatures,
@@ -41,7 +39,11 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     Detection,
     Patch,
     measure,
+    rating,
     split,
+)
+from napari_sam3_assistant.engines.builtin.proposals import (
+    upsample_proposal,
 )
 
 if TYPE_CHECKING:
@@ -307,7 +309,7 @@ class _Looks:
     sure : ndarray
         Their grey step, in standard errors of what is round them.
     ratings : ndarray
-        See :func:`.component_tree.rating`.
+        See :func:`.object_mask.rating`.
     weights : ndarray
         What each counts where the usual one of the plane is told.
     """

@@ -1,11 +1,11 @@
-"""Masks of single objects: their shape, where they come apart, and what they look like."""
+"""Masks of single objects: their shape, the necks that divide them, ratings and measures."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
 
     Floats = npt.NDArray[np.float64]
+    Greys = npt.NDArray[np.float32]
     Bools = npt.NDArray[np.bool_]
+
+Value = TypeVar("Value", float, "npt.NDArray[np.float64]")
 
 # Two cores are two objects if the neck between them is narrower than this share of the
 # smaller one.
@@ -29,6 +32,7 @@ NECK = 0.86
 CONVEX = 0.95  # from here on there is no neck
 LARGE = 512  # masks with a longer side are divided at a lower resolution
 _SQUARE = np.ones((3, 3), bool)
+_CROSS = ndi.generate_binary_structure(2, 1)
 
 GAP = 1  # pixels between an object and its surroundings
 RING = 3  # width of the surroundings in pixels
@@ -36,6 +40,8 @@ SIDES = 64  # of the polygon that stands for the hull; the error is below 0.1 %
 SIZES = 8  # sides of crops are multiples of this
 STACK = 1 << 18  # pixels worked on together
 SAMPLED = 500  # longest side, in pixels; of what is larger every few pixels do
+
+CONVEX_POWER = 4.0  # power of the solidity in a rating
 
 # Below this solidity an outline is not taken for a blob and keeps its own shape.
 BLOB = 0.86
@@ -217,6 +223,71 @@ def _split_coarsely(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
     coarse = split(some)
     parts: npt.NDArray[np.int32] = np.repeat(np.repeat(coarse, size, 0), size, 1)
     return parts[:height, :width] * mask
+
+
+# -- how much a mask looks like an object ----------------------------------------------------------
+
+
+def rating(gradient: Value, convex: Value) -> Value:
+    """Return how much something looks like an object: a steep outline round a convex shape.
+
+    Neither its size nor that of the image counts.
+
+    Parameters
+    ----------
+    gradient : float or ndarray
+        Mean gradient along the outline, in grey levels per pixel of the plane.
+    convex : float or ndarray
+        Solidity, 0 to 1.
+    """
+    rated: Value = gradient * convex**CONVEX_POWER
+    return rated
+
+
+def along_outline(gradient: Greys, mask: Bools, region: Region) -> float:
+    """Return the mean gradient along the outline of a mask; see :func:`outline_values`."""
+    return float(outline_values(gradient, mask, region).mean())
+
+
+def outline_values(gradient: Greys, mask: Bools, region: Region) -> Greys:
+    """Return the gradient along the outline of a mask, shape (P,); 0 if it has no such pixel.
+
+    Parameters
+    ----------
+    gradient : ndarray, shape (H, W), dtype float32
+        Of an image.
+    mask : ndarray, shape (h, w), dtype bool
+        Pixels of ``region``, which lies in the image.
+    region : Region
+        Where the mask lies.
+    """
+    # Of the pixels on either side of the outline, so that it runs in the middle of an edge.
+    frame = region.grow(1).intersect(Region.whole((gradient.shape[0], gradient.shape[1])))
+    inside = np.zeros(frame.shape, bool)
+    inside[region.localise(frame).slices] = mask
+    beside = inside & ~ndi.binary_erosion(inside, _CROSS, border_value=1)
+    beside |= ndi.binary_dilation(inside, _CROSS) & ~inside
+    return gradient[frame.slices][beside] if beside.any() else np.zeros(1, np.float32)
+
+
+def rated(image: Greys, patch: Patch) -> float:
+    """Return the rating of any mask, in grey levels per pixel of the image.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W), dtype float32
+        Grey values.
+    patch : Patch
+        In pixels of the image; 0 is the answer if it has none.
+    """
+    if not patch.mask.any():
+        return 0.0
+    patch = patch.crop()
+    window = patch.region.grow(8).intersect(Region.whole((image.shape[0], image.shape[1])))
+    gradient = ndi.gaussian_gradient_magnitude(image[window.slices], 1.0, mode="nearest")
+    return rating(
+        along_outline(gradient, patch.mask, patch.region.localise(window)), solidity(patch.mask)
+    )
 
 
 # -- measures of many masks at once ---------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What prompts name: objects in boxes, painted, like examples, or by a phrase.
 
-The image proposes (:mod:`component_tree`), the prompt picks.
+The image proposes (:mod:`proposals`), the prompt picks.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin import contours
-from napari_sam3_assistant.engines.builtin.component_tree import (
-    agreement,
-    along_outline,
-    in_box,
-    octave_for,
-    outline_values,
-    upsample_proposal,
-)
 from napari_sam3_assistant.engines.builtin.detection import detect
 from napari_sam3_assistant.engines.builtin.object_mask import (
     Detection,
     Patch,
     Proposal,
+    along_outline,
     largest_part,
     measure,
+    outline_values,
     signed_depth,
     solidity,
+)
+from napari_sam3_assistant.engines.builtin.proposals import (
+    agreement,
+    in_box,
+    octave_for,
+    upsample_proposal,
 )
 from napari_sam3_assistant.errors import PromptError
 
