@@ -22,12 +22,11 @@ from napari_sam3_assistant.core.prompts import (
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.json_values import prompts_from_json, prompts_to_json
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.io.provenance import (
     ProvenanceRecord,
-    prompts_from_json,
-    prompts_to_json,
     provenance_path,
     read_provenance,
     sha256_of,

@@ -23,7 +23,7 @@ from napari_sam3_assistant.core.tracks import Span, TrackRow
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.registry import create
 from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError
-from napari_sam3_assistant.io.provenance import prompts_from_json, prompts_to_json
+from napari_sam3_assistant.io.json_values import prompts_from_json, prompts_to_json
 from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult
 from napari_sam3_assistant.workflows import everything, segment
 from napari_sam3_assistant.workflows.everything import box_nms, label_seeds

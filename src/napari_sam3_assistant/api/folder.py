@@ -18,7 +18,8 @@ from napari_sam3_assistant.errors import CheckpointNotFound, ExportError, MaskEr
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import is_zarr
 from napari_sam3_assistant.io.outputs import check_output, free_name, save_under_free_name
-from napari_sam3_assistant.io.provenance import is_on_a_share, read_provenance
+from napari_sam3_assistant.io.provenance import read_provenance
+from napari_sam3_assistant.io.untrusted import is_on_a_share
 from napari_sam3_assistant.io.zarr_images import list_fields
 from napari_sam3_assistant.workflows.annotate_folder import (
     DEFAULT_OUTPUT,

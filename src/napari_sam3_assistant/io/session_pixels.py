@@ -18,7 +18,6 @@ from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError, SessionError
 from napari_sam3_assistant.io.images import list_series, read_image
 from napari_sam3_assistant.io.loaded import LAZY_BYTES, check_memory
-from napari_sam3_assistant.io.provenance import is_on_a_share
 from napari_sam3_assistant.io.session_folder import (
     StoredArray,
     StoredSession,
@@ -26,7 +25,7 @@ from napari_sam3_assistant.io.session_folder import (
     write_array,
 )
 from napari_sam3_assistant.io.typed_json import check_kind, check_shape
-from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole, is_on_a_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

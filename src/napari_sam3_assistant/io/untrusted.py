@@ -1,7 +1,7 @@
-"""Read files and JSON values of strangers: only what ends, and only what is of its kind.
+"""Files, JSON values and paths of strangers: checked before they are used.
 
-Each function returns its argument, and raises TypeError or ValueError if it is something else.
-JSON of Python holds NaN and infinite numbers, and whole numbers of any size.
+``as_text`` and its like return their argument, and raise TypeError or ValueError if it is of
+another type. JSON of Python holds NaN and infinite numbers, and whole numbers of any size.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 import sys
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
@@ -98,3 +99,22 @@ def open_regular(path: Path) -> BinaryIO:
     if not is_regular(path):
         raise OSError(errno.EINVAL, "it is no file on a disk", str(path))
     return path.open("rb")
+
+
+def is_on_a_share(path: str, folder: Path) -> bool:
+    """Return whether a path that a note names leads to another computer than its own.
+
+    Windows logs on to each computer that a path names with two slashes in front, and shows it who
+    asks: a stranger's note must not make it do so.
+
+    Parameters
+    ----------
+    path : str
+        What the note says.
+    folder : Path
+        The folder in which it lies.
+    """
+    if len(path) < 2 or path[:2].strip("/\\"):
+        return False
+    share, own = PureWindowsPath(path).drive, PureWindowsPath(folder.absolute()).drive
+    return not share or share.casefold() != own.casefold()

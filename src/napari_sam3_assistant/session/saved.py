@@ -40,7 +40,7 @@ from napari_sam3_assistant.core.results import (
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import Direction, TrackRow
 from napari_sam3_assistant.engines.device import Precision
-from napari_sam3_assistant.io.provenance import prompts_from_json, prompts_to_json
+from napari_sam3_assistant.io.json_values import prompts_from_json, prompts_to_json
 from napari_sam3_assistant.io.typed_json import (
     check_kind,
     check_shape,

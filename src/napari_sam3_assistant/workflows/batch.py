@@ -29,10 +29,11 @@ from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.image_folder import find_images, finished_outputs, first_files
 from napari_sam3_assistant.io.images import list_series
+from napari_sam3_assistant.io.json_values import prompts_to_json
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.loaded import own_series
 from napari_sam3_assistant.io.outputs import safe_name, save_under_free_name
-from napari_sam3_assistant.io.provenance import prompts_to_json, write_provenance
+from napari_sam3_assistant.io.provenance import write_provenance
 from napari_sam3_assistant.workflows.folder_work import FolderPiece, PhraseAnswer, PhraseWork
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
 from napari_sam3_assistant.workflows.segment import (

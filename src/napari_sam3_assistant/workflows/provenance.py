@@ -12,12 +12,8 @@ from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import CheckpointNotFound
-from napari_sam3_assistant.io.provenance import (
-    ProvenanceRecord,
-    prompts_to_json,
-    sha256_of,
-    view_to_json,
-)
+from napari_sam3_assistant.io.json_values import prompts_to_json, view_to_json
+from napari_sam3_assistant.io.provenance import ProvenanceRecord, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

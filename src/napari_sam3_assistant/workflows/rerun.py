@@ -13,7 +13,8 @@ from napari_sam3_assistant.core.display import FrameSource
 from napari_sam3_assistant.core.lineage import Lineage, Relabel
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.provenance import prompts_from_json, sha256_of, view_from_json
+from napari_sam3_assistant.io.json_values import prompts_from_json, view_from_json
+from napari_sam3_assistant.io.provenance import sha256_of
 from napari_sam3_assistant.io.untrusted import as_dict, as_flag, as_list, as_text, as_whole
 from napari_sam3_assistant.workflows.provenance import labels_checksum
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, scan

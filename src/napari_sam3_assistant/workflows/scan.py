@@ -27,8 +27,8 @@ from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.piecework import work_through
 from napari_sam3_assistant.errors import NO_MEMORY, EngineError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.atomic import explain_os_errors
+from napari_sam3_assistant.io.json_values import prompts_to_json
 from napari_sam3_assistant.io.outputs import check_apart, free_name, split_ending
-from napari_sam3_assistant.io.provenance import prompts_to_json
 from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult, is_folder_of, output_path
 from napari_sam3_assistant.workflows.everything import predict
 from napari_sam3_assistant.workflows.folder_work import SharedView, view_checksum

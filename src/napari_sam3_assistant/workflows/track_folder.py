@@ -25,9 +25,10 @@ from napari_sam3_assistant.engines.piecework import work_through
 from napari_sam3_assistant.errors import NO_MEMORY, ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.image_folder import find_images, finished_outputs
+from napari_sam3_assistant.io.json_values import prompts_to_json
 from napari_sam3_assistant.io.labels import open_label_stack
 from napari_sam3_assistant.io.outputs import save_under_free_name
-from napari_sam3_assistant.io.provenance import prompts_to_json, write_provenance
+from napari_sam3_assistant.io.provenance import write_provenance
 from napari_sam3_assistant.workflows.batch import FolderRow, write_summary
 from napari_sam3_assistant.workflows.folder_work import FolderImages
 from napari_sam3_assistant.workflows.provenance import StackProvenance, make_record, track_entries

@@ -24,11 +24,7 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     signed_depth,
 )
 from napari_sam3_assistant.engines.builtin.prompted import SHAPE, SOFT
-from napari_sam3_assistant.engines.builtin.proposals import (
-    at_point,
-    octave_for,
-    upsample_proposal,
-)
+from napari_sam3_assistant.engines.builtin.proposals import at_point, octave_for, upsample_proposal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -42,9 +42,7 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     rating,
     split,
 )
-from napari_sam3_assistant.engines.builtin.proposals import (
-    upsample_proposal,
-)
+from napari_sam3_assistant.engines.builtin.proposals import upsample_proposal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

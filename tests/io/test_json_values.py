@@ -10,7 +10,8 @@ import tifffile
 
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.provenance import is_on_a_share, view_from_json, view_to_json
+from napari_sam3_assistant.io.json_values import view_from_json, view_to_json
+from napari_sam3_assistant.io.untrusted import is_on_a_share
 
 
 @pytest.fixture
