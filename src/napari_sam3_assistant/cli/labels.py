@@ -224,7 +224,7 @@ def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ),
         epilog=(
             "Examples: napari-sam3 import coco.json -o labels; napari-sam3 import slide.geojson "
-            "--image slide.tif -o labels; napari-sam3 export labels/a_labels.tif -o a.txt "
+            "--image slide.tif -o slide; napari-sam3 export labels/a_labels.tif -o a.txt "
             "--classes labels/classes.csv --objects labels/a_objects.csv"
         ),
     )

@@ -62,7 +62,7 @@ def add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         ),
         epilog=(
             "Examples: napari-sam3 segment cells.tif -o labels.tif --text 'bright cells' "
-            "--table cells.csv; napari-sam3 segment stack.tif --plane 12 -o labels.tif "
+            "--table cells.csv; napari-sam3 segment stack.tif --plane 12 -o cell.tif "
             "--point 120,85,+ --point 130,85,-"
         ),
     )
@@ -214,7 +214,7 @@ def add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
             "levels, how it is read, and what would be segmented. Of most formats no pixels are "
             "read."
         ),
-        epilog="Example: napari-sam3 info cells.czi --series 2",
+        epilog="Example: napari-sam3 info cells.ome.tif --series 2",
     )
     add_image(parser)
     add_series(parser.add_argument_group("what to look at"))
