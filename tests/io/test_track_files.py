@@ -8,7 +8,7 @@ import tifffile
 from geff.convert import from_ctc_to_geff
 from geff.core_io import read_to_memory
 from geff.validate.data import ValidationConfig, validate_data
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -60,14 +60,18 @@ def test_every_track_is_there_without_gaps(tmp_path_factory, movie, factor):
         assert set(np.unique(firsts)) == set(np.unique(movie))
 
 
+# Numbers that no signed type holds, alone, and beside one.
+@example(np.full((2, 4, 5), 3, np.uint32), np.uint64, True)
+@example(np.array([[[1, 3]]] * 2, np.uint32), np.uint64, True)
 @settings(max_examples=10, deadline=None)
-@given(MOVIES, st.sampled_from([bool, np.int8, np.uint32, np.int64, np.uint64]))
+@given(MOVIES, st.sampled_from([bool, np.int8, np.uint32, np.int64, np.uint64]), st.booleans())
 def test_labels_of_any_type_are_tracks_and_so_are_the_highest_numbers(
-    tmp_path_factory, movie, dtype
+    tmp_path_factory, movie, dtype, high
 ):
     if dtype is not bool:
-        highest = min(np.iinfo(dtype).max, 1 << 40)
-        movie = np.array([0, 1, 2, highest], dtype)[movie]
+        highest = np.iinfo(dtype).max
+        values = [0, 1, highest - 1, highest] if high else [0, 1, 2, highest]
+        movie = np.array(values, dtype)[movie]
     movie = movie.astype(dtype)
     folder = tmp_path_factory.mktemp("a")
 

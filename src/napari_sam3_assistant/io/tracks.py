@@ -6,6 +6,7 @@ and https://live-image-tracking-tools.github.io/geff
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
@@ -195,8 +196,11 @@ def save_geff(
         edge_props_metadata={},
     )
     columns["track_id"], columns["lineage_id"] = _number_tracks(columns["seg_id"], edges)
+    # numpy takes integers that no signed type holds, beside others, for floats.
+    types = dict.fromkeys(("seg_id", "track_id", "lineage_id"), np.uint64)
     properties: Any = {
-        name: {"values": np.array(values), "missing": None} for name, values in columns.items()
+        name: {"values": np.array(values, types.get(name)), "missing": None}
+        for name, values in columns.items()
     }
     with draft_folder(path) as draft, explain_os_errors(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about units that the format does not know
@@ -238,14 +242,17 @@ def _number_tracks(
     leaving = np.bincount(joined[:, 0], minlength=count)
     unbranched = joined[leaving[joined[:, 0]] == 1]  # no node has two parents
 
+    used = set(labels)
+
     def numbered(kept: npt.NDArray[np.intp]) -> list[int]:
         graph = coo_array((np.ones(len(kept), bool), (kept[:, 0], kept[:, 1])), (count, count))
         _, part = connected_components(graph, directed=False)
         numbers: dict[int, int] = {}
-        taken, fresh = set[int](), max(labels, default=0)
+        taken = set[int]()
+        free = (number for number in itertools.count(1) if number not in used)
         for label, own in zip(labels, part.tolist(), strict=True):
             if own not in numbers:
-                numbers[own] = label if label not in taken else (fresh := fresh + 1)
+                numbers[own] = label if label not in taken else next(free)
                 taken.add(numbers[own])
         return [numbers[own] for own in part.tolist()]
 
