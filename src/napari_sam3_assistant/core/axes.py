@@ -149,25 +149,25 @@ def make_axes(
     named = ("",) * (ndim - 2) + ("y", "x")[-ndim:] if names is None else tuple(names)
     if isinstance(units, str):
         units = [units if axis_kind(name) not in ("t", "c", "s") else "" for name in named]
-    given = {
+    by_field = {
         "names": named,
         "scale": (1.0,) * ndim if scale is None else tuple(map(float, scale)),
         "units": tuple(units),
         "origin": (0.0,) * ndim if origin is None else tuple(map(float, origin)),
     }
-    for what, values in given.items():
+    for field, values in by_field.items():
         if len(values) != ndim:
             raise ImageError(
-                f"An array of the shape {tuple(shape)} has {ndim} axes, and {what} has "
+                f"An array of the shape {tuple(shape)} has {ndim} axes, and {field} has "
                 f"{len(values)} values.",
                 "Give one for each axis.",
             )
-    made = []
-    columns = zip(named, shape, *list(given.values())[1:], strict=True)
-    for name, length, size, said, first in columns:
-        factor, unit = parse_unit(said)
-        made.append(Axis(str(name), int(length), size * factor, unit, first * factor))
-    return tuple(made)
+    axes = []
+    columns = zip(named, shape, *list(by_field.values())[1:], strict=True)
+    for name, length, size, unit_text, first in columns:
+        factor, unit = parse_unit(unit_text)
+        axes.append(Axis(str(name), int(length), size * factor, unit, first * factor))
+    return tuple(axes)
 
 
 def order_as(axes: Axes, others: Axes) -> tuple[int, ...]:
@@ -178,11 +178,15 @@ def order_as(axes: Axes, others: Axes) -> tuple[int, ...]:
     among them, they take the places that are left, in their order.
     """
     kinds = [axis_kind(axis.name) for axis in axes]
-    wanted = [axis_kind(axis.name) for axis in others]
-    common = [kind for kind in wanted if kind and kinds.count(kind) == wanted.count(kind) == 1]
+    other_kinds = [axis_kind(axis.name) for axis in others]
+    common = [
+        kind for kind in other_kinds if kind and kinds.count(kind) == other_kinds.count(kind) == 1
+    ]
     if len(axes) == len(others) and {"y", "x"} <= set(common):
-        left = iter(number for number, kind in enumerate(kinds) if kind not in common)
-        return tuple(kinds.index(kind) if kind in common else next(left) for kind in wanted)
+        unmatched = iter(number for number, kind in enumerate(kinds) if kind not in common)
+        return tuple(
+            kinds.index(kind) if kind in common else next(unmatched) for kind in other_kinds
+        )
     order = list(range(len(axes)))
     for place, kind in zip(sorted(map(kinds.index, common)), common, strict=True):
         order[place] = kinds.index(kind)
@@ -467,12 +471,12 @@ _CONVERTED = {
 }
 
 
-def parse_unit(said: str) -> tuple[float, str]:
+def parse_unit(unit: str) -> tuple[float, str]:
     """Return how many of which unit another program's unit is.
 
     Parameters
     ----------
-    said : str
+    unit : str
         A symbol or a name, such as ``µm``, ``um``, ``micrometers`` or ``thou``.
 
     Returns
@@ -481,7 +485,7 @@ def parse_unit(said: str) -> tuple[float, str]:
         A factor, 1 for all but a few, and the name in OME-Zarr. Nothing (``""``) for pixels;
         what is not known stays as it is.
     """
-    text = said.strip()
+    text = unit.strip()
     if text in _CONVERTED:
         return _CONVERTED[text]
     for name in (text, text.lower().replace("metre", "meter")):

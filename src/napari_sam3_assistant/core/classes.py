@@ -84,17 +84,17 @@ class ClassList:
     classes: tuple[ObjectClass, ...] = ()
 
     def __post_init__(self) -> None:
-        for one in self.classes:
-            if not one.name.strip():
-                raise MaskError(f"The class {one.id} has no name.", "Give it one.")
-            if not 0 <= one.id <= LARGEST_ID:
+        for entry in self.classes:
+            if not entry.name.strip():
+                raise MaskError(f"The class {entry.id} has no name.", "Give it one.")
+            if not 0 <= entry.id <= LARGEST_ID:
                 raise MaskError(
-                    f"The class “{one.name}” has the number {one.id}.",
+                    f"The class “{entry.name}” has the number {entry.id}.",
                     f"Numbers are from 0 to {LARGEST_ID}.",
                 )
         for kind, values in (
-            ("name", [one.name for one in self.classes]),
-            ("number", [one.id for one in self.classes]),
+            ("name", [entry.name for entry in self.classes]),
+            ("number", [entry.id for entry in self.classes]),
         ):
             twice = next((value for value, many in Counter(values).items() if many > 1), None)
             if twice is not None:
@@ -103,11 +103,11 @@ class ClassList:
                     f"Give each class a {kind} of its own.",
                 )
         parents = self._parents
-        for one in self.classes:
-            path = _path(parents, one.name)
+        for entry in self.classes:
+            path = _path(parents, entry.name)
             if len(path) > len(set(path)):
                 raise MaskError(
-                    f"The class “{one.name}” is a kind of itself.", "Choose another parent."
+                    f"The class “{entry.name}” is a kind of itself.", "Choose another parent."
                 )
 
     @classmethod
@@ -139,13 +139,15 @@ class ClassList:
                     return names[above] + name.removeprefix(above)
             return name
 
-        known = {one.name: follow(one.name) for one in classes if follow(one.name) != one.name}
+        known = {
+            entry.name: follow(entry.name) for entry in classes if follow(entry.name) != entry.name
+        }
         known |= names
-        made = (
-            replace(one, name=follow(one.name), parent=known.get(one.parent, one.parent))
-            for one in classes
+        renamed = (
+            replace(entry, name=follow(entry.name), parent=known.get(entry.parent, entry.parent))
+            for entry in classes
         )
-        return cls(tuple(made)), known
+        return cls(tuple(renamed)), known
 
     @classmethod
     def of_names(cls, names: Iterable[str], first: int = 1) -> ClassList:
@@ -164,25 +166,25 @@ class ClassList:
     @property
     def first(self) -> int:
         """What is added to a number to get the value in labels: 1 where they count from 0."""
-        return int(any(one.id == 0 for one in self.classes))
+        return int(any(entry.id == 0 for entry in self.classes))
 
     @property
     def names(self) -> dict[int, str]:
         """The names, by values in labels."""
-        return {one.id + self.first: one.name for one in self.classes}
+        return {entry.id + self.first: entry.name for entry in self.classes}
 
     @property
     def yolo_numbers(self) -> dict[int, int]:
         """YOLO's numbers, by values in labels: those of a list from 0, else places in it."""
-        ordered = sorted(self.classes, key=lambda one: one.id)
+        ordered = sorted(self.classes, key=lambda entry: entry.id)
         return {
-            one.id + self.first: one.id if self.first else place
-            for place, one in enumerate(ordered)
+            entry.id + self.first: entry.id if self.first else place
+            for place, entry in enumerate(ordered)
         }
 
     def find(self, name: str) -> ObjectClass | None:
         """Return the class of a name; None if the list has it not."""
-        return next((one for one in self.classes if one.name == name.strip()), None)
+        return next((entry for entry in self.classes if entry.name == name.strip()), None)
 
     def path(self, name: str) -> tuple[str, ...]:
         """Return the names above a class and its own, the outermost first."""
@@ -190,7 +192,7 @@ class ClassList:
 
     @property
     def _parents(self) -> dict[str, str]:
-        return {one.name: one.parent for one in self.classes}
+        return {entry.name: entry.parent for entry in self.classes}
 
     def parent(self, name: str) -> str:
         """Return what a class is a kind of; empty for nothing."""
@@ -199,14 +201,14 @@ class ClassList:
     def path_names(self, name: str) -> list[str]:
         """Return the names of a path as QuPath has them: of ``tumour: positive`` both parts."""
         path = self.path(name)
-        return [_leaf(above, one) for above, one in zip(("", *path), path, strict=False)]
+        return [_leaf(above, own_name) for above, own_name in zip(("", *path), path, strict=False)]
 
     def resolve(self, name: str) -> str:
         """Return the list's name of a class that another program may name by its path."""
         if self.find(name) is None:
-            for one in self.classes:
-                if SEPARATOR.join(self.path_names(one.name)) == name:
-                    return one.name
+            for entry in self.classes:
+                if SEPARATOR.join(self.path_names(entry.name)) == name:
+                    return entry.name
         return name
 
     def extend(self, classes: Iterable[ObjectClass]) -> ClassList:
@@ -221,24 +223,26 @@ class ClassList:
         MaskError
             If there are no numbers left, or the new ones are no list.
         """
-        parents, used = self._parents, {one.id for one in self.classes}
-        fresh = [one for one in classes if self.resolve(one.name) not in parents]
+        parents, used = self._parents, {entry.id for entry in self.classes}
+        fresh = [entry for entry in classes if self.resolve(entry.name) not in parents]
         last = max(used, default=0)
         free = chain(range(last + 1, LARGEST_ID + 1), range(1, last))
         numbers = (id_ for id_ in free if id_ not in used)
-        made = list(self.classes)
-        for one in fresh:
-            parent = "" if one.name in _path(parents, one.parent) else one.parent
-            parents[one.name] = parent
-            id_ = next(numbers, LARGEST_ID + 1) if self.classes else one.id
-            made.append(replace(one, id=id_, parent=parent))
-        return ClassList(tuple(made))
+        merged = list(self.classes)
+        for entry in fresh:
+            parent = "" if entry.name in _path(parents, entry.parent) else entry.parent
+            parents[entry.name] = parent
+            id_ = next(numbers, LARGEST_ID + 1) if self.classes else entry.id
+            merged.append(replace(entry, id=id_, parent=parent))
+        return ClassList(tuple(merged))
 
     def in_tree(self) -> Iterator[tuple[int, str, ObjectClass | None]]:
         """Yield the tree from its top: how deep, the name, and its class; None for a heading."""
         below: dict[str, list[str]] = {}
-        for one in self.classes:
-            for parent, name in zip(("", *self.path(one.name)), self.path(one.name), strict=False):
+        for entry in self.classes:
+            for parent, name in zip(
+                ("", *self.path(entry.name)), self.path(entry.name), strict=False
+            ):
                 kin = below.setdefault(parent, [])
                 if name not in kin:
                     kin.append(name)
@@ -260,7 +264,7 @@ class ClassList:
         """
         found = next((value for value, known in self.names.items() if known == name.strip()), None)
         if found is None:
-            listed = ", ".join(one.name for one in self.classes[:5])
+            listed = ", ".join(entry.name for entry in self.classes[:5])
             more = ", ..." if len(self.classes) > 5 else ""
             raise MaskError(
                 f"The class list has no “{name}”.", f"It has {listed}{more}: choose one, or add it."
@@ -277,8 +281,8 @@ class ClassList:
 
     def colour(self, value: int) -> Colour:
         """Return the colour of a value in labels."""
-        one = next((one for one in self.classes if one.id + self.first == value), None)
-        return default_colour(value) if one is None or one.colour is None else one.colour
+        found = next((entry for entry in self.classes if entry.id + self.first == value), None)
+        return default_colour(value) if found is None or found.colour is None else found.colour
 
 
 def _path(parents: Mapping[str, str], name: str) -> tuple[str, ...]:

@@ -178,8 +178,8 @@ def _colour_table(colormap: npt.NDArray[np.floating] | None) -> npt.NDArray[np.u
     if colormap is None:
         return None
     positions = np.linspace(0.0, 1.0, len(colormap))
-    wanted = np.linspace(0.0, 1.0, _LEVELS)
-    columns = [np.interp(wanted, positions, np.clip(column, 0, 1)) for column in colormap.T]
+    samples = np.linspace(0.0, 1.0, _LEVELS)
+    columns = [np.interp(samples, positions, np.clip(column, 0, 1)) for column in colormap.T]
     return (np.stack(columns, axis=1) * (_LEVELS - 1) + 0.5).astype(np.uint8)
 
 

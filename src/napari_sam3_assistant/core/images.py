@@ -270,8 +270,8 @@ class ImageSource:
         if self.axes.channel is not None and plane.channel is not None:
             key[self.axes.channel] = int(plane.channel)
         key[self.axes.y], key[self.axes.x] = part.slices
-        what = f"Plane {plane.leading} of the image" if plane.leading else "The image"
-        with map_read_errors(f"{what} could not be read", "Check that its file is still there."):
+        subject = f"Plane {plane.leading} of the image" if plane.leading else "The image"
+        with map_read_errors(f"{subject} could not be read", "Check that its file is still there."):
             found = self._data[tuple(key)]
             # NumPy's own way out of dask forgets what is masked.
             pixels = np.asanyarray(found.compute() if hasattr(found, "compute") else found)
@@ -371,7 +371,7 @@ class ImageSource:
 
 
 @contextmanager
-def map_read_errors(said: str, hint: str) -> Iterator[None]:
+def map_read_errors(message: str, hint: str) -> Iterator[None]:
     """Make one sentence of whatever a foreign reader raises.
 
     Arrays of zarr, dask, h5py, tifffile and others read files, and dask runs any function: what
@@ -380,7 +380,7 @@ def map_read_errors(said: str, hint: str) -> Iterator[None]:
 
     Parameters
     ----------
-    said : str
+    message : str
         How the sentence begins; what the reader says follows.
     hint : str
         What the user can do about it.
@@ -404,7 +404,7 @@ def map_read_errors(said: str, hint: str) -> Iterator[None]:
         if "imagecodecs" in why:
             hint = "It is compressed in a way that needs: pip install --upgrade imagecodecs"
         short = why if len(why) <= _LONGEST else f"{why[:_LONGEST]}..."
-        raise ImageError(f"{hide_secrets(said)}: {short}.", hint) from exc
+        raise ImageError(f"{hide_secrets(message)}: {short}.", hint) from exc
 
 
 def level_zero(data: LazyArray | Sequence[LazyArray]) -> LazyArray:
@@ -573,7 +573,7 @@ class RawPlane:
         """
         if self.beside:
             own = replace(self, beside=())
-            return np.concatenate([one.read(region) for one in (own, *self.beside)], -1)
+            return np.concatenate([image.read(region) for image in (own, *self.beside)], -1)
         source = self.source
         if source.axes.rgb:
             return source.read(PlaneRef(self.leading), region)[..., :3]

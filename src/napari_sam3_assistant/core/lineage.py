@@ -64,7 +64,7 @@ class Lineage:
 
     def daughters(self, parent: int) -> tuple[int, ...]:
         """Return the tracks that a track divides into."""
-        return tuple(child for child, one in sorted(self.parents.items()) if one == parent)
+        return tuple(child for child, mother in sorted(self.parents.items()) if mother == parent)
 
     def link(self, links: Mapping[int, int]) -> Self:
         """Return it with more daughters, each with its parent.
@@ -90,7 +90,11 @@ class Lineage:
 
     def unlink(self, *pairs: tuple[int, int]) -> Self:
         """Return it without some links, each of a daughter and its parent."""
-        kept = {one: parent for one, parent in self.parents.items() if (one, parent) not in pairs}
+        kept = {
+            daughter: parent
+            for daughter, parent in self.parents.items()
+            if (daughter, parent) not in pairs
+        }
         return replace(self, parents=kept)
 
     def links_of(self, track: int) -> tuple[tuple[int, int], ...]:
@@ -130,43 +134,43 @@ class Lineage:
         That is another one of the same history: corrections that are not in it are taken back.
         """
         same = 0
-        for one, of_other in zip(self.relabelled, other.relabelled, strict=False):
-            if one != of_other:
+        for step, of_other in zip(self.relabelled, other.relabelled, strict=False):
+            if step != of_other:
                 break
             same += 1
-        for one in reversed(self.relabelled[same:]):
-            yield Relabel(one.new, one.old, one.first)
+        for step in reversed(self.relabelled[same:]):
+            yield Relabel(step.new, step.old, step.first)
         yield from other.relabelled[same:]
 
     def shown_as(self, track: int, frame: int) -> int:
         """Return the number by which a track of an engine is on show on a frame."""
-        for one in self.relabelled:
-            if track == one.old and frame >= one.first:
-                track = one.new
+        for step in self.relabelled:
+            if track == step.old and frame >= step.first:
+                track = step.new
         return track
 
     def found_as(self, track: int, frame: int) -> int:
         """Return the number by which an engine knows what is on show as a track on a frame."""
-        for one in reversed(self.relabelled):
-            if track == one.new and frame >= one.first:
-                track = one.old
+        for step in reversed(self.relabelled):
+            if track == step.new and frame >= step.first:
+                track = step.old
         return track
 
     def plane_as_found(self, labels: npt.NDArray[np.uint32], frame: int) -> npt.NDArray[np.uint32]:
         """Return a copy of the labels of a frame, with the numbers that the engine knows."""
         found = labels.copy()
-        for one in self.relabelled:
-            if frame >= one.first:
-                found[labels == one.new] = self.found_as(one.new, frame)
+        for step in self.relabelled:
+            if frame >= step.first:
+                found[labels == step.new] = self.found_as(step.new, frame)
         return found
 
     def followed_as(self, track: int) -> frozenset[int]:
         """Return the numbers by which an engine follows what goes on as a track."""
         names = {track}
-        for one in reversed(self.relabelled):
-            if one.new in names:
-                names.add(one.old)
-        return frozenset(one for one in names if self.shown_as(one, sys.maxsize) == track)
+        for step in reversed(self.relabelled):
+            if step.new in names:
+                names.add(step.old)
+        return frozenset(name for name in names if self.shown_as(name, sys.maxsize) == track)
 
 
 def valid_links(
@@ -289,8 +293,8 @@ def find_divisions(
         if before is not None and before.number + 1 == number:
             for division in _between(before, here):
                 if any(
-                    one != division.mother and (one in seen or one in known)
-                    for one in division.daughters
+                    daughter != division.mother and (daughter in seen or daughter in known)
+                    for daughter in division.daughters
                 ):
                     continue
                 if division.daughters == (division.mother,) * 2:
@@ -322,13 +326,13 @@ class _Parts:
         owner: dict[int, int] = {}
         areas, centres = [], []
         numbers, of_number = number_objects(labels)
-        for one in regionprops(numbers):
-            for mask in split_parts(one.image):
+        for region in regionprops(numbers):
+            for mask in split_parts(region.image):
                 part = len(owner) + 1
-                owner[part] = int(of_number[one.label])
-                numbered[one.slice][mask] = part
+                owner[part] = int(of_number[region.label])
+                numbered[region.slice][mask] = part
                 areas.append(float(mask.sum()))
-                centres.append(np.argwhere(mask).mean(0) + one.bbox[:2])
+                centres.append(np.argwhere(mask).mean(0) + region.bbox[:2])
         parts = np.arange(1, len(owner) + 1, dtype=np.uint32)
         middles = np.array(centres, np.float64).reshape(-1, 2)
         return cls(number, LinkedFrame(numbered, parts, np.array(areas), middles), owner)
@@ -344,8 +348,8 @@ class _Parts:
 def _between(before: _Parts, here: _Parts) -> Iterator[Division]:
     """Yield what divides between two frames by its place, whatever number the daughters have."""
     _, divisions = link_times(before.frame, here.frame, _OVERLAP)
-    for part, (one, other) in divisions.items():
-        mother, daughters = before.owner[part], (here.owner[one], here.owner[other])
+    for part, (first, second) in divisions.items():
+        mother, daughters = before.owner[part], (here.owner[first], here.owner[second])
         goes_on, whole = mother in daughters, not before.is_apart(mother)
         elsewhere = mother in here.tracks and not goes_on
         same = daughters[0] == daughters[1] and not goes_on
@@ -366,6 +370,6 @@ def split_parts(mask: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.bool_]]:
     large, small = sizes[first - 1], sizes[second - 1]
     if small < DAUGHTERS * large or large + small < (1 - _REST) * sizes.sum():
         return [mask]
-    away = [ndi.distance_transform_edt(pieces != one) for one in (first, second)]
+    away = [ndi.distance_transform_edt(pieces != piece) for piece in (first, second)]
     nearer = away[0] <= away[1]
     return [mask & nearer, mask & ~nearer]

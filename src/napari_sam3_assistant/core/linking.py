@@ -253,7 +253,7 @@ def _find_drift(earlier: npt.NDArray[np.bool_], later: npt.NDArray[np.bool_]) ->
         return (0, 0)
     before = float((small[0] * small[1]).sum())
     found, _, _ = phase_cross_correlation(small[1], small[0], normalization=None)
-    dy, dx = (round(float(one)) for one in found)
+    dy, dx = (round(float(shift)) for shift in found)
     moved = ndi.shift(small[0], (dy, dx), order=0)
     after = float((moved * small[1]).sum())
     return (dy * step, dx * step) if after > _DRIFTED * before else (0, 0)
@@ -274,9 +274,9 @@ def _second_daughters(
     open_ = free[columns] & (sister[rows] >= 0) & (overlaps | (far <= _APART))
     rows, columns = rows[open_], columns[open_]
     sisters = sister[rows]
-    mother, one, other = earlier.areas[rows], later.areas[sisters], later.areas[columns]
-    together = (one + other) / mother
-    sizes = np.stack([one, other])
+    mother, daughter, sister_area = earlier.areas[rows], later.areas[sisters], later.areas[columns]
+    together = (daughter + sister_area) / mother
+    sizes = np.stack([daughter, sister_area])
     away = np.stack(
         [
             np.hypot(*(later.centres[place] - earlier.centres[rows]).T)
@@ -284,7 +284,7 @@ def _second_daughters(
         ]
     )
     # Where the mother was, between her daughters.
-    weights = one / (one + other)
+    weights = daughter / (daughter + sister_area)
     middle = (
         weights[:, None] * later.centres[sisters] + (1 - weights)[:, None] * later.centres[columns]
     )

@@ -69,9 +69,16 @@ class Measurement:
     def values(self) -> dict[str, float]:
         """Return all numbers by their titles."""
         area, diameter, y, x, mean = BASIC
-        told = {area: self.area, diameter: self.diameter, y: self.centroid[0], x: self.centroid[1]}
-        told |= dict(zip(channel_titles(mean, len(self.means)), self.means, strict=True))
-        return {name: one for name, one in (told | {**self.more}).items() if not math.isnan(one)}
+        values = {
+            area: self.area,
+            diameter: self.diameter,
+            y: self.centroid[0],
+            x: self.centroid[1],
+        }
+        values |= dict(zip(channel_titles(mean, len(self.means)), self.means, strict=True))
+        return {
+            name: value for name, value in (values | {**self.more}).items() if not math.isnan(value)
+        }
 
 
 BASIC = ("Measured area", "Diameter", "Centroid Y", "Centroid X", "Mean intensity")
@@ -142,7 +149,7 @@ def measure_object(
     more : collection of str
         What to measure besides, of :data:`MORE`.
     """
-    told: dict[str, Any] = regionprops_table(
+    table: dict[str, Any] = regionprops_table(
         record.mask.astype(np.uint8),
         # Numbers of 8 and 16 bits would overflow where they are added up.
         pixels.astype(np.float64),
@@ -150,13 +157,13 @@ def measure_object(
     )
     channels = pixels.shape[-1]
     return Measurement(
-        float(told["area"][0]) * pixel.area,
-        float(told["equivalent_diameter_area"][0]) * math.sqrt(pixel.area),
+        float(table["area"][0]) * pixel.area,
+        float(table["equivalent_diameter_area"][0]) * math.sqrt(pixel.area),
         (
-            (float(told["centroid-0"][0]) + record.region.y0) * pixel.height,
-            (float(told["centroid-1"][0]) + record.region.x0) * pixel.width,
+            (float(table["centroid-0"][0]) + record.region.y0) * pixel.height,
+            (float(table["centroid-1"][0]) + record.region.x0) * pixel.width,
         ),
-        tuple(float(told[f"intensity_mean-{channel}"][0]) for channel in range(channels)),
+        tuple(float(table[f"intensity_mean-{channel}"][0]) for channel in range(channels)),
         pixel.unit,
         _measure_more(record, pixels, pixel, more),
     )
@@ -183,10 +190,10 @@ def _measure_more(
         if kind is Kind.INTENSITY:
             own = {"properties": (), "extra_properties": (spread,)}
             asked = own if name == "spread" else {"properties": (name,)}
-            told = regionprops_table(mask, grey, **asked)
+            table = regionprops_table(mask, grey, **asked)
             channels = pixels.shape[-1]
-            for number, each in enumerate(channel_titles(title, channels)):
-                answers[each] = float(told[f"{name}-{number}"][0])
+            for number, column in enumerate(channel_titles(title, channels)):
+                answers[column] = float(table[f"{name}-{number}"][0])
             continue
         factor = factors[kind]
         spacing = (
@@ -196,8 +203,8 @@ def _measure_more(
         )
         value = math.nan
         if not math.isnan(factor):
-            told = regionprops_table(mask, properties=(name,), spacing=spacing)
-            value = float(told[name][0]) * factor
+            table = regionprops_table(mask, properties=(name,), spacing=spacing)
+            value = float(table[name][0]) * factor
         answers[title] = value
     return answers
 
@@ -230,9 +237,9 @@ def combine_planes(planes: Sequence[Measurement]) -> Measurement:
     That is where its middle is, its brightness, and what was measured of it in 3-D, which is the
     same on all planes.
     """
-    shared = [title for title in planes[0].more if all(title in one.more for one in planes)]
+    shared = [title for title in planes[0].more if all(title in plane.more for plane in planes)]
     whole = combine_measurements(
-        [replace(one, more={title: one.more[title] for title in shared}) for one in planes]
+        [replace(plane, more={title: plane.more[title] for title in shared}) for plane in planes]
     )
     solid = {title: planes[0].more[title] for title in shared if title.startswith(VOLUME)}
     return replace(whole, area=math.nan, diameter=math.nan, more={**whole.more, **solid})
@@ -258,11 +265,11 @@ def measure_volume(slices: Sequence[Measurement], depth: float) -> dict[str, flo
         The volume in cubes of the unit, the diameter of the sphere of the same volume, and the mean
         of the raw pixels, one for each channel.
     """
-    whole = combine_measurements([replace(one, more={}) for one in slices])
+    whole = combine_measurements([replace(plane, more={}) for plane in slices])
     volume, diameter, intensity = VOLUME
-    told = {volume: whole.area * depth, diameter: math.cbrt(6 * whole.area * depth / math.pi)}
+    values = {volume: whole.area * depth, diameter: math.cbrt(6 * whole.area * depth / math.pi)}
     titles = channel_titles(intensity, len(whole.means))
-    return told | dict(zip(titles, whole.means, strict=True))
+    return values | dict(zip(titles, whole.means, strict=True))
 
 
 VOLUME_MORE = {
@@ -297,19 +304,19 @@ def measure_shape(
     dict of str to float
         Lengths in the unit. The solidity of what is flat, or has a very large box, is NaN.
     """
-    told: dict[str, float] = {}
+    values: dict[str, float] = {}
     for title, name in VOLUME_MORE.items():
         if title not in more:
             continue
         if name == "solidity" and (mask.size > _MOST_HULL or _is_flat(mask)):
-            told[title] = math.nan
+            values[title] = math.nan
             continue
         try:
             table = regionprops_table(mask.astype(np.uint8), properties=(name,), spacing=spacing)
-            told[title] = float(table[name][0])
+            values[title] = float(table[name][0])
         except ValueError:  # the root of 0 of a flat object, and below by a rounding error
-            told[title] = 0.0
-    return told
+            values[title] = 0.0
+    return values
 
 
 def _is_flat(mask: npt.NDArray[np.bool_]) -> bool:

@@ -63,11 +63,11 @@ def update_objects(
         np.minimum.at(low[:, place], to, ends[0][axis])
         np.maximum.at(high[:, place], to, ends[1][axis])
     pairs, pair = np.unique(np.stack([to, lost_from.reshape(-1)]), axis=1, return_inverse=True)
-    given = np.bincount(pair.reshape(-1), weights=lengths)
+    weight = np.bincount(pair.reshape(-1), weights=lengths)
     # The pair that gave most comes last, and stays.
-    order = np.argsort(given, kind="stable")
+    order = np.argsort(weight, kind="stable")
     giver = {int(ids[pairs[0, at]]): int(lost_ids[pairs[1, at]]) for at in order.tolist()}
-    area = {id_: one.area for id_, one in objects.items()}
+    area = {id_: known.area for id_, known in objects.items()}
     for id_, count in [*zip(lost_ids, -lost, strict=True), *zip(ids, gained, strict=True)]:
         area[int(id_)] = area.get(int(id_), 0) + int(count)
     grown = {
@@ -77,7 +77,7 @@ def update_objects(
     changed: dict[int, StitchedObject | None] = {}
     for id_ in {*map(int, lost_ids), *map(int, ids)} - {0}:
         old, new = objects.get(id_), grown.get(id_)
-        regions = [one for one in (old.region if old else None, new) if one is not None]
+        regions = [region for region in (old.region if old else None, new) if region is not None]
         source = old or objects.get(giver.get(id_, 0))
         if area[id_] <= 0 or not regions:
             changed[id_] = None
@@ -121,8 +121,8 @@ class ObjectsBySlice:
         """Return how many pixels each object has on all slices, by its id, which ascend."""
         found: dict[int, int] = {}
         for objects in self.slices.values():
-            for id_, one in objects.items():
-                found[id_] = found.get(id_, 0) + one.area
+            for id_, part in objects.items():
+                found[id_] = found.get(id_, 0) + part.area
         return dict(sorted(found.items()))
 
     def at(self, labels: AnyArray, place: tuple[int, ...]) -> PlaneOfLabels:
@@ -150,15 +150,19 @@ class ObjectsBySlice:
             there = self.slices.setdefault(place, {})
             lost = set(np.unique(part.before).tolist())
             plane = self.at(labels, place)
-            for id_, one in update_objects(there, part, self.shape, self.plane).items():
+            for id_, changed in update_objects(there, part, self.shape, self.plane).items():
                 there.pop(id_, None)
-                if one is not None:
+                if changed is not None:
                     as_before = Known(
-                        one.score, one.text, one.class_name, one.parent, one.stability
+                        changed.score,
+                        changed.text,
+                        changed.class_name,
+                        changed.parent,
+                        changed.stability,
                     )
                     known = objects.get(id_, as_before)
-                    region = _tighten(plane, one) if id_ in lost else one.region
-                    there[id_] = replace(one, region=region, **known._asdict())
+                    region = _tighten(plane, changed) if id_ in lost else changed.region
+                    there[id_] = replace(changed, region=region, **known._asdict())
             self.slices[place] = dict(sorted(there.items()))
             if not there:
                 del self.slices[place]
@@ -166,17 +170,17 @@ class ObjectsBySlice:
     def set_classes(self, objects: Mapping[int, Known]) -> None:
         """Take note of the classes of objects, by their ids; the others stay as they are."""
         for there in self.slices.values():
-            for id_, one in there.items():
+            for id_, part in there.items():
                 known = objects.get(id_)
-                if known is not None and known.class_name != one.class_name:
-                    there[id_] = replace(one, class_name=known.class_name)
+                if known is not None and known.class_name != part.class_name:
+                    there[id_] = replace(part, class_name=known.class_name)
 
     def _split(self, changes: Changes) -> Iterator[tuple[tuple[int, ...], Changes]]:
         """Yield the changes of each plane."""
         if len(self.shape) - 1 in self._others:  # a stretch goes through several planes
             changes = changes.split_pixels()
-        where = np.unravel_index(changes.starts, self.shape)
-        places = np.stack([where[axis] for axis in self._others]) if self._others else None
+        coordinates = np.unravel_index(changes.starts, self.shape)
+        places = np.stack([coordinates[axis] for axis in self._others]) if self._others else None
         if places is None or changes.starts.size == 0:
             if changes.starts.size:
                 yield (), changes

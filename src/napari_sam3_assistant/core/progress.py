@@ -109,8 +109,8 @@ class RemainingTime:
             # The first one pays for what is done once.
             self._began = self._last
             return None
-        each = (self._last - self._began) / (self._done - 1)
-        return each * max(0, self._pieces - self._done)
+        per_piece = (self._last - self._began) / (self._done - 1)
+        return per_piece * max(0, self._pieces - self._done)
 
     @property
     def rate(self) -> float | None:
@@ -143,8 +143,8 @@ class PartReporter:
 
     def report(self, progress: Progress) -> None:
         """Report what a part says, with the count and the time left of the whole."""
-        said = f"{self._whole.message}: {progress.message}"
-        self._reporter.report(replace(self._whole, message=said))
+        message = f"{self._whole.message}: {progress.message}"
+        self._reporter.report(replace(self._whole, message=message))
 
     def check(self) -> None:
         """Raise JobCancelled when the user has stopped the work."""

@@ -447,7 +447,7 @@ class PromptSet:
     @property
     def kinds(self) -> frozenset[PromptKind]:
         """The kinds of prompt in this set."""
-        given = {
+        by_kind = {
             PromptKind.POINTS: self.points,
             PromptKind.BOXES: self.boxes,
             PromptKind.MASK: self.masks,
@@ -455,7 +455,7 @@ class PromptSet:
             PromptKind.TEXT: self.text.strip(),
             PromptKind.EVERYTHING: self.everything,
         }
-        return frozenset(kind for kind, prompts in given.items() if prompts)
+        return frozenset(kind for kind, prompts in by_kind.items() if prompts)
 
     @property
     def are_labels(self) -> bool:

@@ -201,7 +201,9 @@ def list_candidates(segmentation: Segmentation, id_: int) -> tuple[list[ObjectRe
     current = next((record for record in segmentation.objects if record.id == id_), None)
     if current is None or not segmentation.candidates:
         return [], -1
-    others = [one for one in segmentation.candidates if not one.covers_the_same(current)]
+    others = [
+        candidate for candidate in segmentation.candidates if not candidate.covers_the_same(current)
+    ]
     ordered = sorted([*others, current], key=lambda record: record.area)
     return ordered, ordered.index(current)
 
@@ -210,15 +212,17 @@ def replace_object(segmentation: Segmentation, id_: int, chosen: ObjectRecord) -
     """Return a result with one of its candidates in the place of an object, which becomes one."""
     ordered, _ = list_candidates(segmentation, id_)
     chosen_as = [
-        replace(chosen, id=id_, text=one.text, class_name=one.class_name) if one.id == id_ else one
-        for one in segmentation.objects
+        replace(chosen, id=id_, text=record.text, class_name=record.class_name)
+        if record.id == id_
+        else record
+        for record in segmentation.objects
     ]
     labels = paint_labels(chosen_as, segmentation.region)
     return replace(segmentation, objects=tuple(chosen_as), labels=labels, candidates=tuple(ordered))
 
 
 def apply_edit(
-    segmentation: Segmentation, shown: npt.NDArray[np.integer[Any]], where: tuple[slice, ...]
+    segmentation: Segmentation, shown: npt.NDArray[np.integer[Any]], edited: tuple[slice, ...]
 ) -> Segmentation | None:
     """Return a result of which the user has changed pixels; None where nothing has changed.
 
@@ -233,16 +237,16 @@ def apply_edit(
         The result. Its labels are brought up to date in place, for all that share them.
     shown : ndarray of int, shape (h, w)
         The labels of its region as they are now.
-    where : tuple of slice
+    edited : tuple of slice
         Rows and columns of the region in which they may have changed.
     """
-    differs = segmentation.labels[where] != shown[where]
+    differs = segmentation.labels[edited] != shown[edited]
     if not differs.any():
         return None
     inner = bounds_of(differs)
     rows, columns = (
         slice(outer.start + side.start, outer.start + side.stop)
-        for outer, side in zip(where, inner, strict=True)
+        for outer, side in zip(edited, inner, strict=True)
     )
     part = Region(rows.start, columns.start, rows.stop, columns.stop).globalise(segmentation.region)
     change = _Change(
@@ -296,13 +300,13 @@ class _Change:
         if old is not None:
             mask[old.region.localise(region).slices] = old.mask
         here, local = mask[touched.localise(region).slices], touched.localise(self.part).slices
-        wanted, differs = self.after[local] == id_, self.differs[local]
-        if old is not None and np.array_equal(here[differs], wanted[differs]):
+        belongs, differs = self.after[local] == id_, self.differs[local]
+        if old is not None and np.array_equal(here[differs], belongs[differs]):
             return old
-        here[differs] = wanted[differs]
+        here[differs] = belongs[differs]
         source = old
         if old is None or not (mask[old.region.localise(region).slices] & old.mask).any():
-            givers = self.before[local][differs & wanted]
+            givers = self.before[local][differs & belongs]
             ids, counts = np.unique(givers[givers > 0], return_counts=True)
             source = records.get(int(ids[counts.argmax()])) if ids.size else None
         return _copy_known(source, id_, mask, region)
@@ -312,11 +316,11 @@ def _copy_known(
     source: ObjectRecord | None, id_: int, mask: npt.NDArray[np.bool_], region: Region
 ) -> ObjectRecord | None:
     """Return an object of a mask of which the same is known as of another one; None if empty."""
-    made = ObjectRecord.from_mask(id_, mask, offset=(region.y0, region.x0))
-    if made is None or source is None:
-        return made
+    record = ObjectRecord.from_mask(id_, mask, offset=(region.y0, region.x0))
+    if record is None or source is None:
+        return record
     return replace(
-        made,
+        record,
         score=source.score,
         text=source.text,
         stability=source.stability,
@@ -332,10 +336,10 @@ def set_class(
     Pixels and masks are shared, so what was measured of the objects still holds.
     """
     objects = tuple(
-        replace(one, class_name=class_name)
-        if (not one.class_name if ids is None else one.id in ids)
-        else one
-        for one in segmentation.objects
+        replace(record, class_name=class_name)
+        if (not record.class_name if ids is None else record.id in ids)
+        else record
+        for record in segmentation.objects
     )
     return replace(segmentation, objects=objects)
 
@@ -352,17 +356,17 @@ def merge_objects(segmentation: Segmentation, id_: int, other: ObjectRecord) -> 
     Score, phrase and soft mask stay those of the object. The other one may be of another result of
     the plane; where it lies beyond this one, its region grows.
     """
-    (one,) = _take(segmentation, id_)
-    region = one.region.union(other.region)
+    (found,) = _take(segmentation, id_)
+    region = found.region.union(other.region)
     mask = np.zeros(region.shape, bool)
-    for record in (one, other):
+    for record in (found, other):
         mask[record.region.localise(region).slices] |= record.mask
     if not segmentation.region.covers(other.region):
         whole = segmentation.region.union(other.region)
         segmentation = replace(
             segmentation, region=whole, labels=paint_labels(segmentation.objects, whole)
         )
-    return put_objects(segmentation, (one, other), (replace(one, mask=mask, region=region),))
+    return put_objects(segmentation, (found, other), (replace(found, mask=mask, region=region),))
 
 
 def split_object(

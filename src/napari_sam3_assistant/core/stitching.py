@@ -143,7 +143,7 @@ class StitchedObjects(Sequence[StitchedObject]):
         stability: float,
         phrase: int,
     ) -> StitchedObject:
-        known, firm = (None if math.isnan(one) else one for one in (score, stability))
+        known, firm = (None if math.isnan(value) else value for value in (score, stability))
         text = self._phrases[phrase]
         return StitchedObject(id_, area, Region(*map(int, box)), known, text, stability=firm)
 
@@ -183,7 +183,7 @@ class _Pair:
 
 def _higher(first: float | None, second: float | None) -> float | None:
     """Return the higher of two values, of which there may be none."""
-    return max((one for one in (first, second) if one is not None), default=None)
+    return max((value for value in (first, second) if value is not None), default=None)
 
 
 class Stitcher:
@@ -224,14 +224,14 @@ class Stitcher:
         return np.array(
             [
                 (
-                    one.id,
-                    one.painted if one.touched else one.area,
-                    _union_of(one.parts).box,
-                    math.nan if one.score is None else one.score,
-                    math.nan if one.stability is None else one.stability,
-                    self._phrases.setdefault(one.text, len(self._phrases)),
+                    record.id,
+                    record.painted if record.touched else record.area,
+                    _union_of(record.parts).box,
+                    math.nan if record.score is None else record.score,
+                    math.nan if record.stability is None else record.stability,
+                    self._phrases.setdefault(record.text, len(self._phrases)),
                 )
-                for one in objects
+                for record in objects
             ],
             _ROW,
         )
@@ -385,11 +385,11 @@ def _overlapping_boxes(
     records: Sequence[ObjectRecord], others: Sequence[ObjectRecord]
 ) -> npt.NDArray[np.bool_]:
     """Return which boxes overlap, shape (records, others)."""
-    one, other = (
+    boxes, other = (
         np.array([record.region.box for record in some], np.int64).reshape(-1, 4).T
         for some in (records, others)
     )
-    (y0, x0, y1, x1), (top, left, bottom, right) = one[:, :, None], other
+    (y0, x0, y1, x1), (top, left, bottom, right) = boxes[:, :, None], other
     meeting: npt.NDArray[np.bool_] = (top < y1) & (bottom > y0) & (left < x1) & (right > x0)
     return meeting
 
@@ -562,13 +562,13 @@ def _is_same(
         return True
     olds, news = (ndi.label(mask, np.ones((3, 3), bool))[0] for mask in (old, new))
     both = old & new
-    for one, other in set(zip(olds[both].tolist(), news[both].tolist(), strict=True)):
-        mine, theirs = olds == one, news == other
+    for first, second in set(zip(olds[both].tolist(), news[both].tolist(), strict=True)):
+        mine, theirs = olds == first, news == second
         if _is_alike(mine, theirs) and (counts is None or (counts & (mine | theirs)).any()):
             return True
     return False
 
 
-def _is_alike(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> bool:
+def _is_alike(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> bool:
     """Return whether two masks have more than half of their union in common."""
-    return int(np.count_nonzero(one & other)) > SAME * int(np.count_nonzero(one | other))
+    return int(np.count_nonzero(first & second)) > SAME * int(np.count_nonzero(first | second))

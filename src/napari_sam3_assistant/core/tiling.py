@@ -168,10 +168,10 @@ def local_roi(
 
 def _span(first: int, last: int, size: int, length: int) -> tuple[int, int]:
     """Return ``size`` pixels round a stretch, or all of it if it is longer, in the image."""
-    wanted = min(max(size, last - first), length)
-    start = (first + last) // 2 - wanted // 2
-    start = min(max(start, 0), length - wanted)
-    return (start, start + wanted)
+    span = min(max(size, last - first), length)
+    start = (first + last) // 2 - span // 2
+    start = min(max(start, 0), length - span)
+    return (start, start + span)
 
 
 def count_outside(prompts: PromptSet, region: Region) -> int:

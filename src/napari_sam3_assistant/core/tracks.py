@@ -197,7 +197,7 @@ class FrameResult:
         return replace(
             self,
             labels=table[self.labels],
-            objects=tuple(replace(one, id=names[one.id]) for one in self.objects),
+            objects=tuple(replace(record, id=names[record.id]) for record in self.objects),
             tracked=frozenset(names[id_] for id_ in self.tracked),
             parents={names[child]: names[parent] for child, parent in self.parents.items()},
         )
@@ -298,9 +298,9 @@ def measure_frame(frame: int, labels: npt.NDArray[np.uint32]) -> tuple[TrackRow,
     What found them is not in labels: they have neither score nor phrase.
     """
     numbers, of_number = number_objects(labels)
-    told = regionprops_table(numbers, properties=("label", "area", "bbox", "centroid"))
+    table = regionprops_table(numbers, properties=("label", "area", "bbox", "centroid"))
     columns = [
-        told[name].tolist()
+        table[name].tolist()
         for name in (
             "label", "area", "bbox-0", "bbox-1", "bbox-2", "bbox-3", "centroid-0", "centroid-1",
         )

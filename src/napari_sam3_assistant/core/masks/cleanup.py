@@ -169,8 +169,8 @@ def merge_values(
     check_fits(new, labels.dtype)
     runs = find_runs(labels, box, background=0 in values, reporter=reporter)
     highest = np.iinfo(runs.values.dtype).max
-    wanted = np.asarray([value for value in values if value <= highest], runs.values.dtype)
-    chosen = runs.take(np.isin(runs.values, wanted))
+    in_range = np.asarray([value for value in values if value <= highest], runs.values.dtype)
+    chosen = runs.take(np.isin(runs.values, in_range))
     return _make_edit("relabel values", chosen, new, labels.dtype)
 
 

@@ -172,7 +172,7 @@ def _measure_runs(runs: Runs, of_run: Indices, values: npt.NDArray[Any]) -> Comp
     centroids = np.zeros((count, ndim))
     lows, highs = np.zeros((2, count, ndim), np.int64)
     left = runs.starts % runs.shape[-1]
-    spans = [(where, where + 1) for where in runs.coordinates()] + [(left, left + lengths)]
+    spans = [(axis, axis + 1) for axis in runs.coordinates()] + [(left, left + lengths)]
     for axis, (low, high) in enumerate(spans):
         middle = (low + high - 1) / 2
         centroids[:, axis] = np.bincount(of_run, middle * lengths, count) / np.maximum(areas, 1)
@@ -188,7 +188,10 @@ def paint_runs(runs: Runs, numbers: npt.NDArray[Any], box: Box) -> npt.NDArray[A
     image = np.zeros(shape, numbers.dtype)
     flat = image.reshape(-1)
     rows = runs.rows
-    local = [where - side.start for where, side in zip(runs.coordinates(), box[:-1], strict=True)]
+    local = [
+        coordinate - side.start
+        for coordinate, side in zip(runs.coordinates(), box[:-1], strict=True)
+    ]
     columns = runs.starts - rows * runs.shape[-1] - box[-1].start
     starts = np.ravel_multi_index(local, shape[:-1]) * shape[-1] + columns
     lengths = runs.lengths
@@ -363,10 +366,10 @@ def touching_pairs(
         reach = int(np.count_nonzero(step) < rank)
         inside = np.ones(rows.size, bool)
         delta = 0
-        for axis, size, where in zip(step, runs.shape, coordinates, strict=False):
+        for axis, size, coordinate in zip(step, runs.shape, coordinates, strict=False):
             delta = delta * size + axis
             if axis:
-                inside &= (where + axis >= 0) & (where + axis < size)
+                inside &= (coordinate + axis >= 0) & (coordinate + axis < size)
         which = np.flatnonzero(inside)
         base = (rows[which] + delta) * width
         lowest = base + np.maximum(left[which] - reach, 0)

@@ -115,8 +115,10 @@ class Changes:
         else:
             for box, chosen in _split_by_chunk(labels, pixels):
                 part = np.array(labels[box], order="C")
-                where = np.unravel_index(pixels[chosen], labels.shape)
-                local = tuple(axis - side.start for axis, side in zip(where, box, strict=True))
+                coordinates = np.unravel_index(pixels[chosen], labels.shape)
+                local = tuple(
+                    axis - side.start for axis, side in zip(coordinates, box, strict=True)
+                )
                 at = np.ravel_multi_index(local, part.shape)
                 _write(part.reshape(-1), at, before[chosen], after[chosen], same, chosen)
                 if same[chosen].any():
@@ -170,7 +172,7 @@ class LabelEdit:
             changes.before[kept].astype(kind),
             changes.after[kept].astype(kind),
         )
-        packed = tuple(zlib.compress(np.ascontiguousarray(one).data, _LEVEL) for one in arrays)
+        packed = tuple(zlib.compress(np.ascontiguousarray(array).data, _LEVEL) for array in arrays)
         box = _bounds(shape, starts, lengths)
         return cls(action, shape, int(lengths.sum()), box, starts.size, packed, kind.str)
 
@@ -201,17 +203,17 @@ class LabelEdit:
         That is this edit, or one without the pixels that somebody else had changed meanwhile.
         """
         changes = self.changes() if forward else self.changes().reverse()
-        told = reporter or NullReporter()
+        own_reporter = reporter or NullReporter()
         pieces, written, done = list(changes.pieces()), [], 0
         for piece in pieces:
-            told.report(Progress(done, self.pixels, "Writing the change"))
+            own_reporter.report(Progress(done, self.pixels, "Writing the change"))
             written.append(piece.write(labels))
             done += int(piece.lengths.sum())
-        if all(one is piece for one, piece in zip(written, pieces, strict=True)):
+        if all(part is piece for part, piece in zip(written, pieces, strict=True)):
             return self
         columns = zip(*((c.starts, c.lengths, c.before, c.after) for c in written), strict=True)
-        left = Changes(*map(np.concatenate, columns))
-        kept = left if forward else left.reverse()
+        remaining = Changes(*map(np.concatenate, columns))
+        kept = remaining if forward else remaining.reverse()
         return LabelEdit.pack(self.action, self.shape, kept, self.dtype)
 
 
@@ -259,7 +261,7 @@ def _difference(
     box: Box, before: LabelArray, after: LabelArray, shape: tuple[int, ...]
 ) -> tuple[npt.NDArray[Any], ...]:
     width = before.shape[-1]
-    old, new = (np.ascontiguousarray(one).reshape(-1) for one in (before, after))
+    old, new = (np.ascontiguousarray(array).reshape(-1) for array in (before, after))
     differs = old != new
     first = np.flatnonzero(differs)
     if first.size == 0:
@@ -290,8 +292,8 @@ def classify_pixels(edit: LabelEdit) -> npt.NDArray[np.uint8]:
     image = np.zeros(box_shape(edit.box), np.uint8)
     if edit.count:
         pixels = expand_ranges(changes.starts, changes.lengths)
-        where = np.unravel_index(pixels, edit.shape)
-        local = tuple(axis - side.start for axis, side in zip(where, edit.box, strict=True))
+        coordinates = np.unravel_index(pixels, edit.shape)
+        local = tuple(axis - side.start for axis, side in zip(coordinates, edit.box, strict=True))
         image[local] = np.repeat(kind, changes.lengths)
     return image
 
@@ -299,10 +301,12 @@ def classify_pixels(edit: LabelEdit) -> npt.NDArray[np.uint8]:
 def _bounds(shape: tuple[int, ...], starts: Positions, lengths: Positions) -> Box:
     if starts.size == 0:
         return tuple(slice(0, 0) for _ in shape)
-    where = np.unravel_index(starts, shape)
-    highs = [int(axis.max()) + 1 for axis in where]
-    highs[-1] = int((where[-1] + lengths).max())
-    return tuple(slice(int(axis.min()), high) for axis, high in zip(where, highs, strict=True))
+    coordinates = np.unravel_index(starts, shape)
+    highs = [int(axis.max()) + 1 for axis in coordinates]
+    highs[-1] = int((coordinates[-1] + lengths).max())
+    return tuple(
+        slice(int(axis.min()), high) for axis, high in zip(coordinates, highs, strict=True)
+    )
 
 
 def _split_by_chunk(
@@ -314,15 +318,17 @@ def _split_by_chunk(
         return
     shape = tuple(labels.shape)
     sides = shape if isinstance(labels, np.ndarray) else tuple(labels.chunks)
-    where = np.unravel_index(pixels, shape)
+    coordinates = np.unravel_index(pixels, shape)
     grid = tuple(-(-size // side) for size, side in zip(shape, sides, strict=True))
     cell = np.ravel_multi_index(
-        tuple(axis // side for axis, side in zip(where, sides, strict=True)), grid
+        tuple(axis // side for axis, side in zip(coordinates, sides, strict=True)), grid
     )
     order = np.argsort(cell, kind="stable")
     cuts = np.flatnonzero(np.diff(cell[order])) + 1
     for chosen in np.split(order, cuts):
-        box = tuple(slice(int(axis[chosen].min()), int(axis[chosen].max()) + 1) for axis in where)
+        box = tuple(
+            slice(int(axis[chosen].min()), int(axis[chosen].max()) + 1) for axis in coordinates
+        )
         yield box, chosen
 
 
@@ -434,11 +440,11 @@ class EditHistory:
                         break
                     found.append((tick, (key, step, undone)))
         kept: dict[int, tuple[str, LabelEdit, bool]] = {}
-        for tick, one in sorted(found, key=lambda pair: pair[0], reverse=True):
-            most_bytes -= one[1].nbytes
+        for tick, entry in sorted(found, key=lambda pair: pair[0], reverse=True):
+            most_bytes -= entry[1].nbytes
             if most_bytes < 0:
                 break
-            kept[tick] = one
+            kept[tick] = entry
         return kept
 
     def restore(self, edits: Iterable[tuple[str, LabelEdit, bool]]) -> None:
@@ -462,7 +468,10 @@ class EditHistory:
         """Drop the oldest steps until the rest fits; returns how many."""
         dropped, size = 0, self.nbytes
         while size > self.limit:
-            stack = min((one for one in self._stacks() if one), key=lambda one: one[0][0])
+            stack = min(
+                (entries for entries in self._stacks() if entries),
+                key=lambda entries: entries[0][0],
+            )
             size -= stack.pop(0)[1].nbytes
             dropped += 1
         return dropped

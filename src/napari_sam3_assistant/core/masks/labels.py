@@ -187,9 +187,10 @@ _BLOCK_PIXELS = 1 << 22
 
 def union_box(boxes: Iterable[Box]) -> Box:
     """Return the smallest box that holds others."""
-    each = zip(*boxes, strict=True)
+    by_axis = zip(*boxes, strict=True)
     return tuple(
-        slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in each
+        slice(min(side.start for side in sides), max(side.stop for side in sides))
+        for sides in by_axis
     )
 
 
@@ -462,7 +463,7 @@ class ImagePlace:
     def file_names(self) -> tuple[str, ...]:
         """What a file of annotations may call the first plane, the likeliest first."""
         numbered = self.file_name((0,) * len(self.leading)) if self.leading else ""
-        return tuple(dict.fromkeys(one for one in (numbered, self.file, self.image) if one))
+        return tuple(dict.fromkeys(name for name in (numbered, self.file, self.image) if name))
 
     def file_name(self, index: tuple[int, ...]) -> str:
         """Return what a plane of the image is called as a file: in stacks with its numbers."""

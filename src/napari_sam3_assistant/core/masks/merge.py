@@ -270,21 +270,21 @@ def _number_pixels(
     """Return what a source's pixels shall hold, and the areas of their components if needed."""
     labels = _pixels(source)
     values = np.unique(labels[labels != 0])
-    wanted = np.array([_class_of(source, value) for value in values.tolist()], np.int64)
-    for value in wanted.tolist():
+    class_values = np.array([_class_of(source, value) for value in values.tolist()], np.int64)
+    for value in class_values.tolist():
         check_fits(value, np.uint32)
-    names = {v: source.classes.names.get(v, f"class {v}") for v in np.unique(wanted).tolist()}
+    names = {v: source.classes.names.get(v, f"class {v}") for v in np.unique(class_values).tolist()}
     areas = np.zeros(0, np.int64)
     if mode is MergeMode.INSTANCE or by_area:
         found, everything = find_components(labels, connectivity), whole_box(labels.shape)
         if by_area:
             areas = found.image(found.areas, everything)
     if mode is not MergeMode.INSTANCE:
-        return MergeResult(map_array(labels, values, wanted.astype(np.uint32)), names), areas
+        return MergeResult(map_array(labels, values, class_values.astype(np.uint32)), names), areas
     ids = np.arange(before + 1, before + 1 + len(found), dtype=np.uint32)
-    known = dict(zip(values.tolist(), wanted.tolist(), strict=True))
+    known = dict(zip(values.tolist(), class_values.tolist(), strict=True))
     class_of = {
-        int(one): known[label] for one, label in zip(ids, found.values.tolist(), strict=True)
+        int(id_): known[label] for id_, label in zip(ids, found.values.tolist(), strict=True)
     }
     return MergeResult(found.image(ids, everything), names, class_of), areas
 
@@ -405,10 +405,10 @@ def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
     labels, objects = request.labels, request.objects
     shape = tuple(int(size) for size in labels.shape)
     starts, stops = (
-        np.array([[getattr(side, end) for side in where] for where, _ in objects])
+        np.array([[getattr(side, end) for side in box] for box, _ in objects])
         for end in ("start", "stop")
     )
-    blocks = split_blocks(labels, union_box(where for where, _ in objects))
+    blocks = split_blocks(labels, union_box(box for box, _ in objects))
     new = np.zeros(len(objects), bool)
     new[[*find_new(labels, objects, reporter), *request.own]] = True
     free: set[int] = set()
@@ -425,8 +425,8 @@ def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
             empty = there_are == 0
             before, added = np.zeros((2, *empty.shape), np.int64)
             for place in inside.tolist():
-                where, mask = objects[place]
-                both = _intersect(where, block)
+                box, mask = objects[place]
+                both = _intersect(box, block)
                 there = localise_box(both, block)
                 room = empty[there]
                 if place in request.own:
@@ -434,7 +434,7 @@ def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
                     before[there][mine] = place + 1
                     had[place + 1] += np.count_nonzero(mine)
                     room = room | mine
-                pixels = mask[localise_box(both, where)] & room
+                pixels = mask[localise_box(both, box)] & room
                 if pixels.any():
                     free.add(place)
                     added[there][pixels] = place + 1
@@ -462,8 +462,8 @@ def _make_edit(
     areas = had + gained - lost
     numbered = Changes(changes.starts, changes.lengths, ids[changes.before], ids[changes.after])
     edit = LabelEdit.pack("accept objects", shape, numbered, labels.dtype)
-    told = (tuple(of[1:][list(places)].tolist()) for of in (ids, areas))
-    return AcceptedObjects(edit, tuple(places), *told)
+    values = (tuple(of[1:][list(places)].tolist()) for of in (ids, areas))
+    return AcceptedObjects(edit, tuple(places), *values)
 
 
 def _number(request: AcceptRequest, places: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -492,11 +492,11 @@ def find_new(
     if len(objects) == 1:
         return [0]
     new = []
-    for place, (where, mask) in enumerate(objects):
+    for place, (box, mask) in enumerate(objects):
         reporter.report(Progress(place, len(objects), "Looking for what is new"))
         empty = whole = 0
-        for block in split_blocks(labels, where):
-            pixels = mask[localise_box(block, where)]
+        for block in split_blocks(labels, box):
+            pixels = mask[localise_box(block, box)]
             whole += int(np.count_nonzero(pixels))
             empty += int(np.count_nonzero(pixels & (read(labels, block) == 0)))
         if 2 * empty >= whole:

@@ -353,13 +353,13 @@ def _read_padded(
     margin: Sequence[int],
     shape: Sequence[int],
 ) -> LabelArray:
-    wanted = [(side.start - more, side.stop + more) for side, more in zip(box, margin, strict=True)]
+    bounds = [(side.start - more, side.stop + more) for side, more in zip(box, margin, strict=True)]
     there = tuple(
-        slice(max(low, 0), min(high, size)) for (low, high), size in zip(wanted, shape, strict=True)
+        slice(max(low, 0), min(high, size)) for (low, high), size in zip(bounds, shape, strict=True)
     )
     missing = [
         (side.start - low, high - side.stop)
-        for (low, high), side in zip(wanted, there, strict=True)
+        for (low, high), side in zip(bounds, there, strict=True)
     ]
     # A copy, whatever the margin: the user may paint on the labels meanwhile.
     return np.pad(read(labels, there), missing, mode="edge")

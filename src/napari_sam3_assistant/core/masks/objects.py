@@ -269,20 +269,20 @@ def _find_corners(part: Bits) -> tuple[Ring, Ring, Ring, Bits]:
     falling = (total == 2) & a & d
     rising = (total == 2) & b & c
     columns = []
-    for where, across, along in (
+    for corners, across, along in (
         (total % 2 == 1, np.where(b != d, 1, -1), np.where(c != d, 1, -1)),
         (falling, -1, 1),
         (falling, 1, -1),
         (rising, -1, -1),
         (rising, 1, 1),
     ):
-        points = np.argwhere(where)
+        points = np.argwhere(corners)
         columns.append(
             (
                 points,
-                np.broadcast_to(across, total.shape)[where],
-                np.broadcast_to(along, total.shape)[where],
-                d[where],
+                np.broadcast_to(across, total.shape)[corners],
+                np.broadcast_to(along, total.shape)[corners],
+                d[corners],
             )
         )
     points, across_, along_, outer = (np.concatenate(parts) for parts in zip(*columns, strict=True))
@@ -401,7 +401,7 @@ def with_suffix(path: Path, format_: ExportFormat) -> Path:
     if path.suffix.lower() in _ACCEPTED.get(format_, (format_.suffix,)):
         return path
     known = {suffix for endings in _ACCEPTED.values() for suffix in endings}
-    if path.suffix.lower() in known | {one.suffix for one in ExportFormat}:
+    if path.suffix.lower() in known | {export_format.suffix for export_format in ExportFormat}:
         return path.with_suffix(format_.suffix)
     return path.with_name(path.name + format_.suffix)
 
