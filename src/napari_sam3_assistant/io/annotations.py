@@ -149,12 +149,14 @@ class CocoFile:
         self.path = path
         content = _read_json(path)
         try:
-            told = as_dict(json.loads(content))
-            self.classes = classes_in({"categories": as_list(told["categories"])})
-            self.images = tuple(map(_read_image, as_list(told["images"])))
-            self._annotations: dict[int, list[dict[str, Any]]] = {one.id: [] for one in self.images}
-            for one in as_list(told["annotations"]):
-                self._annotations[as_whole(as_dict(one)["image_id"])].append(one)
+            parsed = as_dict(json.loads(content))
+            self.classes = classes_in({"categories": as_list(parsed["categories"])})
+            self.images = tuple(map(_read_image, as_list(parsed["images"])))
+            self._annotations: dict[int, list[dict[str, Any]]] = {
+                image.id: [] for image in self.images
+            }
+            for entry in as_list(parsed["annotations"]):
+                self._annotations[as_whole(as_dict(entry)["image_id"])].append(entry)
         except _WRONG as exc:
             raise MaskError(
                 f"{path} is no COCO file: {exc}.", "Choose one with images and annotations."
@@ -173,12 +175,14 @@ class CocoFile:
         MaskError
             If there is none, or several.
         """
-        same = [one for one in self.images if one.file_name == name]
-        same = same or [one for one in self.images if _stem(one.file_name) == _stem(name) and name]
+        same = [image for image in self.images if image.file_name == name]
+        same = same or [
+            image for image in self.images if _stem(image.file_name) == _stem(name) and name
+        ]
         same = same or (list(self.images) if not name else [])
         if len(same) == 1:
             return same[0]
-        listed = ", ".join(one.file_name for one in self.images[:4])
+        listed = ", ".join(image.file_name for image in self.images[:4])
         listed += ", ..." if len(self.images) > 4 else ""
         many = "no image" if not same else "several images"
         raise MaskError(
@@ -190,7 +194,7 @@ class CocoFile:
         """Return the image of the first name that it has, or the only one; raises MaskError."""
         if len(self.images) == 1:
             return self.images[0]
-        stems = {_stem(one.file_name) for one in self.images}
+        stems = {_stem(image.file_name) for image in self.images}
         return self.find(next((name for name in names if _stem(name) in stems), names[0]))
 
     def paint(self, image: CocoImage) -> ImportedLabels:
@@ -205,16 +209,16 @@ class CocoFile:
         """
         check_memory(image.shape, np.uint32)
         labels = np.zeros(image.shape, np.uint32)
-        values = {one.id: one.id + self.classes.first for one in self.classes}
+        values = {entry.id: entry.id + self.classes.first for entry in self.classes}
         classes: dict[int, int] = {}
         empty = crowds = 0
-        for place, one in enumerate(self._annotations[image.id], 1):
+        for place, entry in enumerate(self._annotations[image.id], 1):
             try:
-                value = values[as_whole(one["category_id"])]
-                if one.get("iscrowd") and "segmentation" in one:
+                value = values[as_whole(entry["category_id"])]
+                if entry.get("iscrowd") and "segmentation" in entry:
                     crowds += 1
                     continue
-                rows, columns = _pixels(one.get("segmentation"), image.shape)
+                rows, columns = _pixels(entry.get("segmentation"), image.shape)
             except _WRONG as exc:
                 raise MaskError(
                     f"Annotation {place} of {image.file_name} in {self.path.name} can't be used: "
@@ -267,7 +271,7 @@ def _pixels(
     found = [np.zeros((2, 0), np.intp)]
     for ring in [] if value is None else as_list(value):
         # Those far outside are as far as any.
-        corners = np.array([as_number(one) for one in as_list(ring)]).clip(-1e9, 1e9)
+        corners = np.array([as_number(number) for number in as_list(ring)]).clip(-1e9, 1e9)
         if corners.size % 2:
             raise ValueError("a polygon has an odd number of coordinates")
         x, y = corners.reshape(-1, 2).T
@@ -375,19 +379,19 @@ class GeoJsonFile:
         self._colours: dict[str, Colour | None] = {}
         place = 0
         try:
-            told = json.loads(content)
-            self.image, self.shape = _image_of(told)
-            for one in _features_of(told):
+            parsed = json.loads(content)
+            self.image, self.shape = _image_of(parsed)
+            for feature in _features_of(parsed):
                 place += 1
-                self._read(one)
+                self._read(feature)
         except _WRONG as exc:
-            where = f"in its object {place}, " if place else ""
+            place_text = f"in its object {place}, " if place else ""
             raise MaskError(
-                f"{path} is no GeoJSON file of objects: {where}{exc}.",
+                f"{path} is no GeoJSON file of objects: {place_text}{exc}.",
                 "Export it again from QuPath, as a FeatureCollection.",
             ) from exc
         named = enumerate(self._colours.items(), 1)
-        self.classes = ClassList(tuple(ObjectClass(id_, *one) for id_, one in named))
+        self.classes = ClassList(tuple(ObjectClass(id_, *entry) for id_, entry in named))
 
     def _read(self, feature: dict[str, Any]) -> None:
         """Take in a feature; raises TypeError, ValueError or KeyError."""
@@ -468,17 +472,17 @@ def _features_of(value: object) -> Iterator[dict[str, Any]]:
         feature = as_dict(waiting.pop())
         yield feature
         inside = feature, as_dict(feature.get("properties") or {})
-        for one in inside:
-            waiting += as_list(one.get("childObjects") or [])[::-1]
+        for child in inside:
+            waiting += as_list(child.get("childObjects") or [])[::-1]
 
 
 def _ring(value: object) -> npt.NDArray[np.float64]:
     """Return the corners of a line, shape (N, 2), as ``(y, x)``."""
-    corners = [as_list(one) for one in as_list(value)]
-    if any(len(one) < 2 for one in corners):
+    corners = [as_list(corner) for corner in as_list(value)]
+    if any(len(corner) < 2 for corner in corners):
         raise ValueError("a corner has not two coordinates")
     # Those far outside are as far as any.
-    found = [(as_number(one[1]), as_number(one[0])) for one in corners]
+    found = [(as_number(corner[1]), as_number(corner[0])) for corner in corners]
     return np.array(found, float).reshape(-1, 2).clip(-1e9, 1e9)
 
 
@@ -493,7 +497,7 @@ def _classification(value: object) -> tuple[str, Colour | None]:
     above = found.get("parentClass")  # until QuPath 0.3
     while isinstance(above, dict):
         names, above = [above.get("name"), *names], above.get("parentClass")
-    name = SEPARATOR.join(as_text(one).strip() for one in names if one)
+    name = SEPARATOR.join(as_text(part).strip() for part in names if part)
     colour = None
     with suppress(*_WRONG):  # a strange one is none
         colour = read_colour(found.get("color", found.get("colorRGB")))
@@ -506,7 +510,7 @@ def _measurements(stored: object) -> dict[str, float]:
         return {}
     pairs: list[tuple[Any, Any]]
     if isinstance(stored, list):
-        pairs = [(as_dict(one)["name"], one.get("value")) for one in stored]
+        pairs = [(as_dict(measurement)["name"], measurement.get("value")) for measurement in stored]
     else:
         pairs = list(as_dict(stored).items())
     known = {}

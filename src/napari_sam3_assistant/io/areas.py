@@ -158,15 +158,15 @@ def _fill(area: Area, labels: npt.NDArray[np.uint32], label: int) -> bool:
         return False
     whole = np.zeros(size, bool)
     for rings in area.polygons:
-        one = np.zeros(size, bool)
+        filled = np.zeros(size, bool)
         for place, ring in enumerate(rings):
             if len(ring):
                 # Corners are those of pixels, and a pixel is inside by its centre.
                 y, x = (ring - first - 0.5).T
                 inside = polygon(y, x, size)
                 # After the first one come holes.
-                one[inside] = ~one[inside] if area.even_odd else place == 0
-        whole |= one
+                filled[inside] = ~filled[inside] if area.even_odd else place == 0
+        whole |= filled
     labels[first[0] : end[0], first[1] : end[1]][whole] = label
     return bool(whole.any())
 

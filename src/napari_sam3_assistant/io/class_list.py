@@ -86,7 +86,8 @@ def _classes_in(entry: Any) -> Iterator[ObjectClass]:  # noqa: ANN401 - whatever
     first = 1
     if isinstance(entry, dict):
         key = next(
-            (one for one in ("categories", "pathClasses", "classes", "names") if one in entry), None
+            (name for name in ("categories", "pathClasses", "classes", "names") if name in entry),
+            None,
         )
         if key is None:
             raise ValueError("it has none of categories, pathClasses, classes, names")
@@ -98,13 +99,13 @@ def _classes_in(entry: Any) -> Iterator[ObjectClass]:  # noqa: ANN401 - whatever
         return
     if not isinstance(entry, list):
         raise TypeError("it holds no list")
-    for place, one in enumerate(entry, first):
-        if not isinstance(one, dict):
-            yield ObjectClass(place, as_text(one).strip())
+    for place, item in enumerate(entry, first):
+        if not isinstance(item, dict):
+            yield ObjectClass(place, as_text(item).strip())
             continue
-        id_, name = as_whole(one.get("id", place)), as_text(one["name"]).strip()
-        colour = next((one[key] for key in ("color", "colour", "colorRGB") if key in one), None)
-        parent = next((one[key] for key in _PARENT if key in one), None) or ""
+        id_, name = as_whole(item.get("id", place)), as_text(item["name"]).strip()
+        colour = next((item[key] for key in ("color", "colour", "colorRGB") if key in item), None)
+        parent = next((item[key] for key in _PARENT if key in item), None) or ""
         yield ObjectClass(id_, name, read_colour(colour), _read_parent(as_text(parent), name))
 
 
@@ -204,8 +205,8 @@ def read_object_parents(path: Path) -> dict[int, int]:
         If it can't be read.
     """
     try:
-        told = ((int(row["id"]), row.get("parent")) for row in _rows_of_objects(path))
-        return {label: int(parent) for label, parent in told if parent}
+        ids_and_parents = ((int(row["id"]), row.get("parent")) for row in _rows_of_objects(path))
+        return {label: int(parent) for label, parent in ids_and_parents if parent}
     except (OSError, TypeError, ValueError, KeyError, csv.Error) as exc:
         raise MaskError(
             f"{path} does not say which label came of which one's division: {exc}.",
@@ -277,8 +278,8 @@ def write_classes(classes: ClassList, path: Path) -> Path:
     ExportError
         If it can't be written.
     """
-    colours = {one.id: "#{:02x}{:02x}{:02x}".format(*classes.colour(value))
-               for value, one in zip(classes.names, classes, strict=True)}  # fmt: skip
+    colours = {entry.id: "#{:02x}{:02x}{:02x}".format(*classes.colour(value))
+               for value, entry in zip(classes.names, classes, strict=True)}  # fmt: skip
     with atomic_write(path) as draft:
         ending = path.suffix.lower()
         if ending in _YAML:
@@ -287,26 +288,26 @@ def write_classes(classes: ClassList, path: Path) -> Path:
             draft.write_text(yolo_names(numbered), encoding="utf-8")
         elif ending == ".json":
             listed = [
-                {"id": one.id, "name": one.name, "color": colours[one.id]}
-                | ({"supercategory": one.parent} if one.parent else {})
-                for one in classes
+                {"id": entry.id, "name": entry.name, "color": colours[entry.id]}
+                | ({"supercategory": entry.parent} if entry.parent else {})
+                for entry in classes
             ]
             draft.write_text(json.dumps({"categories": listed}, indent=1), encoding="utf-8")
         else:
             with draft.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file)
-                with_parent = any(one.parent for one in classes)
+                with_parent = any(entry.parent for entry in classes)
                 writer.writerow(("id", "name", "color", *(("parent",) * with_parent)))
                 writer.writerows(
-                    (one.id, one.name, colours[one.id], *((one.parent,) * with_parent))
-                    for one in classes
+                    (entry.id, entry.name, colours[entry.id], *((entry.parent,) * with_parent))
+                    for entry in classes
                 )
     return path
 
 
 def yolo_names(names: Mapping[int, str]) -> str:
     """Return what YOLO's data file says of names, by their numbers."""
-    text: str = yaml.safe_dump({"names": {one: names[one] for one in sorted(names)}}, width=9999)
+    text: str = yaml.safe_dump({"names": {id_: names[id_] for id_ in sorted(names)}}, width=9999)
     return text
 
 
@@ -326,4 +327,4 @@ def read_yolo_names(path: Path) -> dict[str, int] | None:
         raise ExportError(
             f"{path} exists, and is no list of classes.", "Rename it, or export under another name."
         ) from error
-    return {one.name: one.id for one in listed}
+    return {entry.name: entry.id for entry in listed}

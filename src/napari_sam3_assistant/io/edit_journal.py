@@ -113,7 +113,7 @@ class JournaledEdit:
             "shape": edit.shape,
             "dtype": edit.dtype,
             "count": edit.count,
-            "sizes": [len(one) for one in edit.packed],
+            "sizes": [len(array) for array in edit.packed],
             "sum": zlib.crc32(body),
             "forward": self.forward,
             "levels": self.levels,
@@ -156,16 +156,21 @@ def make_journal(
     if before is not None and not before.is_ours:
         raise MaskError(*explain_unfinished(before))
     folders = [array_folder(level) for level in smaller]
-    beside = tuple(one.name for one in folders if one is not None and one.parent == folder.parent)
+    beside = tuple(
+        path.name for path in folders if path is not None and path.parent == folder.parent
+    )
     return JournaledEdit(folder, edit, forward, beside, process_mark())
 
 
 def explain_unfinished(edit: JournaledEdit) -> tuple[str, str]:
     """Return what happened to an edit, and what to do about it, for the user."""
-    what = f"“{edit.edit.action}”" if edit.forward else f"Taking back “{edit.edit.action}”"
+    message = f"“{edit.edit.action}”" if edit.forward else f"Taking back “{edit.edit.action}”"
     if edit.is_stopped:
-        return f"{what} was stopped half-way in these labels.", "Finish it or take it back first."
-    return f"{what} is being written into these labels by another program.", "Wait for its end."
+        return (
+            f"{message} was stopped half-way in these labels.",
+            "Finish it or take it back first.",
+        )
+    return f"{message} is being written into these labels by another program.", "Wait for its end."
 
 
 def read_journal(folder: Path) -> JournaledEdit | None:
@@ -214,7 +219,7 @@ def _parse_journal(
         return None
     if ends[-1] > math.prod(shape) or (starts // shape[-1] != (ends - 1) // shape[-1]).any():
         return None
-    before, after = (np.frombuffer(one, kind) for one in unpacked[2:])
+    before, after = (np.frombuffer(array, kind) for array in unpacked[2:])
     edit = LabelEdit.pack(
         str(about["action"]), shape, Changes(starts, lengths, before, after), kind
     )

@@ -140,7 +140,7 @@ def save_coco_of_all(
                     listed.setdefault(category, _category(classes, found.class_value))
                     outline = _segmentation(found, place.shape, as_polygons=as_polygons)
                     separator, last = ", " if last else "", last + 1
-                    told = {
+                    annotation = {
                         "id": last,
                         "image_id": number,
                         "category_id": category,
@@ -149,7 +149,7 @@ def save_coco_of_all(
                         "bbox": [found.x, found.y, found.mask.shape[1], found.mask.shape[0]],
                         "iscrowd": 0,
                     }
-                    file.write(f"{separator}{json.dumps(told)}")
+                    file.write(f"{separator}{json.dumps(annotation)}")
         rest = {
             "info": {"description": " ".join(filter(None, notes))},
             "images": images,
@@ -223,9 +223,9 @@ def save_geojson(
     """
     known = {} if measured is None or classes.is_semantic else measured
     features = [
-        _feature(one, place.plane(index), classes, kind, known.get(one.label, {}))
+        _feature(record, place.plane(index), classes, kind, known.get(record.label, {}))
         for index, plane in iter_planes(labels)
-        for one in iter_objects(plane, classes, place.y, place.x)
+        for record in iter_objects(plane, classes, place.y, place.x)
     ]
     height, width = place.shape
     image = {"name": place.image, "height": height, "width": width}
@@ -271,8 +271,8 @@ def _feature(
 def _classification(classes: Classes, value: int) -> dict[str, Any]:
     """Return a class as QuPath has it: one that is a kind of another by the names of its path."""
     names = classes.listed.path_names(classes.name(value))
-    told: dict[str, Any] = {"names": names} if len(names) > 1 else {"name": names[0]}
-    return {**told, "color": list(classes.listed.colour(value))}
+    entry: dict[str, Any] = {"names": names} if len(names) > 1 else {"name": names[0]}
+    return {**entry, "color": list(classes.listed.colour(value))}
 
 
 def save_yolo(
@@ -312,20 +312,20 @@ def save_yolo(
             "Save a stack as COCO JSON or OME-Zarr.",
         )
     found = [
-        one
+        record
         for _, plane in iter_planes(labels)
-        for one in iter_objects(plane, classes, place.y, place.x)
+        for record in iter_objects(plane, classes, place.y, place.x)
     ]
     path = Path(path)
-    used = {one.class_value for one in found}
+    used = {record.class_value for record in found}
     numbers = _number_classes(path.with_suffix(".yaml"), classes, used)
     size = np.array(place.shape)
     lines = []
-    for one in found:
-        for rings in trace_polygons(one.mask):
-            corners = ((rings[0] + (one.y, one.x)) / size)[:, ::-1].reshape(-1)
+    for record in found:
+        for rings in trace_polygons(record.mask):
+            corners = ((rings[0] + (record.y, record.x)) / size)[:, ::-1].reshape(-1)
             outline = " ".join(f"{part:.6f}" for part in corners)
-            lines.append(f"{numbers[one.class_value]} {outline}\n")
+            lines.append(f"{numbers[record.class_value]} {outline}\n")
     with atomic_write(path) as draft:
         draft.write_text("".join(lines), encoding="utf-8")
     return path
@@ -391,10 +391,10 @@ def save_rois(
     with atomic_write(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
         for index, plane in iter_planes(labels):
             at = place.plane(index)
-            for one in iter_objects(plane, classes, place.y, place.x):
-                name = "_".join([str(one.label), *(f"{axis}{n + 1}" for axis, n in at.items())])
+            for record in iter_objects(plane, classes, place.y, place.x):
+                name = "_".join([str(record.label), *(f"{axis}{n + 1}" for axis, n in at.items())])
                 taken[name] += 1  # components of a class have one value
-                roi = _roi(one, at, classes)
+                roi = _roi(record, at, classes)
                 roi.name = name if taken[name] == 1 else f"{name}-{taken[name]}"
                 archive.writestr(f"{roi.name}.roi", roi.tobytes())
     return path

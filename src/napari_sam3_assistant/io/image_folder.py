@@ -258,12 +258,12 @@ def _name_images(
     source: Path, sets: list[list[Path]], homes: dict[Path, Path]
 ) -> Iterator[FolderImage]:
     firsts = [files[0] for files in sets]
-    wanted = [homes[path].parent / _stem(path, homes) for path in firsts]
+    stems = [homes[path].parent / _stem(path, homes) for path in firsts]
     endings = [
         path.name[len(stem.name) :].strip(".").replace(".", "_")
-        for path, stem in zip(firsts, wanted, strict=True)
+        for path, stem in zip(firsts, stems, strict=True)
     ]
-    for files, named in zip(sets, distinct_paths(wanted, endings), strict=True):
+    for files, named in zip(sets, distinct_paths(stems, endings), strict=True):
         path, home, stem = files[0], homes[files[0]], named.name
         folder = "" if home == source else home.parent.relative_to(source).as_posix()
         relative = path.relative_to(source).as_posix()

@@ -84,14 +84,16 @@ class RoiFile:
                 yield file.read(_MOST_BYTES)
                 return
             with zipfile.ZipFile(file) as archive:
-                members = [one for one in archive.infolist() if one.filename.endswith(".roi")]
+                members = [
+                    member for member in archive.infolist() if member.filename.endswith(".roi")
+                ]
                 if not members:
                     raise MaskError(f"{self.path.name} has no .roi file in it.", _REMEDY)
-                if sum(one.file_size for one in members) > _MOST_BYTES:
+                if sum(member.file_size for member in members) > _MOST_BYTES:
                     raise MaskError(f"{self.path.name} is too large.", "Split it into several.")
-                for one in members:
-                    with archive.open(one) as member:  # no more is unpacked than it says
-                        yield member.read(one.file_size)
+                for info in members:
+                    with archive.open(info) as member:  # no more is unpacked than it says
+                        yield member.read(info.file_size)
 
     def _take(self, roi: ImagejRoi) -> None:
         if roi.roitype in _AREAS and roi.subtype not in _NO_AREAS:
@@ -125,7 +127,7 @@ class RoiFile:
         at = plane or {}
         try:
             with map_read_errors(f"A region of {self.path.name} can't be used", _REMEDY):
-                areas = [_area(one, at) for one in self._rois]
+                areas = [_area(roi, at) for roi in self._rois]
         except ImageError as error:
             raise MaskError(error.message, error.hint) from error
         return paint_areas(areas, shape, at, self.classes, self._left_out)

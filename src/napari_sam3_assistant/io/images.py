@@ -248,9 +248,9 @@ def _opened(path: str | Path) -> Iterator[tuple[str | Path, Format]]:
             raise _not_installed(place, f"zarr on servers ({exc})", "remote") from exc
 
 
-def _not_installed(place: str | Path, what: str, extra: str) -> ImageError:
+def _not_installed(place: str | Path, subject: str, extra: str) -> ImageError:
     return ImageError(
-        f"{hide_secrets(str(place))} can't be read: what reads {what} is not installed.",
+        f"{hide_secrets(str(place))} can't be read: what reads {subject} is not installed.",
         f'Install it: pip install "napari-sam3-assistant[{extra}]"; or open it in napari, then '
         "segment there.",
     )
@@ -275,8 +275,8 @@ def _format(place: str | Path) -> Format:
 
 def image_name(path: Path) -> str:
     """Return the name of a file without its ending; other dots are part of the name."""
-    known = [one for form in (*FORMATS, _ZARR) for one in form.endings]
+    known = [suffix for form in (*FORMATS, _ZARR) for suffix in form.endings]
     lower = path.name.lower()
-    ending = next((one for one in known if lower.endswith(one)), path.suffix)
+    ending = next((suffix for suffix in known if lower.endswith(suffix)), path.suffix)
     name = path.name[: len(path.name) - len(ending)]
     return name[:-4] if name.lower().endswith(".ome") else name

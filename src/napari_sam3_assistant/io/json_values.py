@@ -162,10 +162,10 @@ def prompts_from_json(entry: Mapping[str, Any]) -> PromptSet:
 def _everything(entry: Mapping[str, Any]) -> Everything:
     """Return how everything was looked for."""
     numbers: dict[str, Any] = {
-        one.name: (as_whole if isinstance(one.default, int) else as_number)(entry[one.name])
-        for one in fields(Everything)
-        if one.name not in ("seeds", "joining", "points")
-        and (one.name != "polarity" or "polarity" in entry)  # which older notes don't say
+        field.name: (as_whole if isinstance(field.default, int) else as_number)(entry[field.name])
+        for field in fields(Everything)
+        if field.name not in ("seeds", "joining", "points")
+        and (field.name != "polarity" or "polarity" in entry)  # which older notes don't say
     }
     points = entry["points"]
     if points is not None:
@@ -302,7 +302,7 @@ def view_from_json(
         If it is no such description.
     """
     sources: dict[Path | str, ImageSource] = {}
-    made = []
+    view_channels = []
     for found in channels:
         path = image or _find_file(found, folder)
         if path not in sources:
@@ -317,7 +317,7 @@ def view_from_json(
             sources[path] = ImageSource(data, image_axes_from_json(as_dict(found["axes"]), shape))
         plane, shown = as_dict(found["plane"]), as_dict(found["display"])
         contrast, colours = shown["contrast"], shown["colormap"]
-        made.append(
+        view_channels.append(
             ViewChannel(
                 sources[path],
                 PlaneRef(
@@ -331,7 +331,7 @@ def view_from_json(
                 ),
             )
         )
-    return ImageView(tuple(made))
+    return ImageView(tuple(view_channels))
 
 
 def _read_image(path: Path | str, series: int | None, shape: tuple[int, ...]) -> LazyArray:
@@ -339,7 +339,7 @@ def _read_image(path: Path | str, series: int | None, shape: tuple[int, ...]) ->
     loaded = read_image(path, series)
     if series is None and loaded.data.shape != shape:
         # napari's own readers take the first image of a file.
-        alike = [number for number, one in enumerate(loaded.choices) if one.shape == shape]
+        alike = [number for number, choice in enumerate(loaded.choices) if choice.shape == shape]
         loaded = read_image(path, alike[0]) if alike else loaded
     return loaded.data
 
@@ -383,19 +383,20 @@ def _colours(value: object) -> npt.NDArray[np.float64]:
 
 
 def _find_file(entry: Mapping[str, Any], folder: Path) -> Path:
-    told = [as_text(entry[key]) for key in ("path", "beside") if entry[key]]
-    if not told:
+    names = [as_text(entry[key]) for key in ("path", "beside") if entry[key]]
+    if not names:
         raise ImageError(
             "The labels were made from an image that has no file.",
             "Save the image, and give its path.",
         )
-    paths = [folder / one for one in told if not is_on_a_share(one, folder)]
+    paths = [folder / name for name in names if not is_on_a_share(name, folder)]
     for path in paths:
         if os.path.exists(path):
             return path
     if not paths:
         raise ImageError(
-            f"The note names the image {told[0]} on another computer, which is not opened unasked.",
+            f"The note names the image {names[0]} on another computer, which is not opened "
+            "unasked.",
             "If you trust it, give the image by its path.",
         )
     raise ImageError(f"The image {paths[0]} is gone.", "Give the image by its new path.")

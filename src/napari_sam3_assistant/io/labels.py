@@ -139,11 +139,11 @@ def _to_smallest_dtype(
 
 
 def _write_tiff(path: Path, labels: npt.NDArray[np.generic], axes: Axes | None) -> None:
-    told: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     if axes is not None and len(axes) <= MOST_AXES:
         check_axes(axes, labels.shape)
         stored, order = ome_tiff_axes(axes)
-        labels, told = labels.transpose(order), make_ome_metadata(stored)
+        labels, metadata = labels.transpose(order), make_ome_metadata(stored)
     # photometric: an axis of size 3 or 4 must not be taken for colours.
     tifffile.imwrite(
         path,
@@ -151,8 +151,8 @@ def _write_tiff(path: Path, labels: npt.NDArray[np.generic], axes: Axes | None) 
         photometric="minisblack",
         compression="zlib",
         bigtiff=labels.nbytes > _CLASSIC_TIFF_BYTES,
-        ome=bool(told),
-        metadata=told,
+        ome=bool(metadata),
+        metadata=metadata,
     )
 
 

@@ -141,9 +141,9 @@ def check_memory(shape: Sequence[int], dtype: npt.DTypeLike) -> None:
     """
     size, free = math.prod(shape) * np.dtype(dtype).itemsize, psutil.virtual_memory().available
     if size > free:
-        told = " x ".join(map(str, shape))
+        sides = " x ".join(map(str, shape))
         raise ImageError(
-            f"The file says that it holds {told} pixels, which take {size / 1e9:.3g} GB; "
+            f"The file says that it holds {sides} pixels, which take {size / 1e9:.3g} GB; "
             f"{free / 1e9:.3g} GB of memory are free.",
             "Save it as OME-Zarr or as TIFF in tiles, which are read piece by piece.",
         )
@@ -252,7 +252,7 @@ class Series:
 
 def own_series(series: Sequence[Series]) -> Sequence[int]:
     """Return the numbers of the images that lie in the file itself; all where none does."""
-    here = [number for number, one in enumerate(series) if not one.elsewhere]
+    here = [number for number, choice in enumerate(series) if not choice.elsewhere]
     return here or range(len(series))
 
 
@@ -283,7 +283,7 @@ def choose_series(series: Sequence[Series], index: int | None) -> tuple[int, tup
     """
     if not series:
         raise ImageError("The file holds no image.", "Choose a file that holds one.")
-    listed = [f"{number}: {one}" for number, one in enumerate(series[:_MOST_LISTED])]
+    listed = [f"{number}: {choice}" for number, choice in enumerate(series[:_MOST_LISTED])]
     all_of_them = "; ".join([*listed, *(["..."] if len(series) > _MOST_LISTED else [])])
     if index is not None:
         if not 0 <= index < len(series):

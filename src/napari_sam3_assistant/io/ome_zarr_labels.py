@@ -221,7 +221,7 @@ def save_ome_zarr(
     NameTaken
         If it exists and shall not be replaced.
     """
-    told = reporter or NullReporter()
+    reporter = reporter or NullReporter()
     image, levels = find_image(path), None
     if image is not None:
         zarr_format, levels = _prepare_image(image, axes)
@@ -244,11 +244,11 @@ def save_ome_zarr(
             group, array = _create(draft, stored, plain, zarr_format)
             keys = list(_split_blocks(array.shape, array.chunks))
             for done, key in enumerate(keys):
-                told.report(Progress(done, len(keys), f"Saving {path.name}"))
+                reporter.report(Progress(done, len(keys), f"Saving {path.name}"))
                 part = np.asarray(labels[tuple(key[place] for place in np.argsort(order))])
                 array[key] = part.transpose(order)
             check_there(draft)
-            _add_levels(group, array, stored, told, levels)
+            _add_levels(group, array, stored, reporter, levels)
             check_there(draft)
             if image is not None:
                 _tell_source(group)
@@ -301,11 +301,11 @@ def _list_labels(image: Path, name: str) -> None:
     """Name labels among those of an image, also where all metadata are in one place."""
     with explain_os_errors(image):
         group = zarr.open_group(str(image / "labels"), mode="r+", use_consolidated=False)
-        told: dict[str, Any] = dict(group.attrs)
+        attributes: dict[str, Any] = dict(group.attrs)
         if group.metadata.zarr_format == 2:
-            group.attrs["labels"] = list(dict.fromkeys([*told.get("labels", ()), name]))
+            group.attrs["labels"] = list(dict.fromkeys([*attributes.get("labels", ()), name]))
         else:
-            ome = told.get("ome", {})
+            ome = attributes.get("ome", {})
             listed = list(dict.fromkeys([*ome.get("labels", ()), name]))
             group.attrs["ome"] = {**ome, "version": _VERSIONS[3], "labels": listed}
         outer = zarr.open_group(str(image), mode="r+")
@@ -347,17 +347,17 @@ def _add_level(
 ) -> Untyped:
     chunks = (*(1 for _ in shape[:-2]), *(min(CHUNK, max(1, size)) for size in shape[-2:]))
     names = [axis.name for axis in axes]
-    told: dict[str, Any] = {"dimension_names": names}
+    options: dict[str, Any] = {"dimension_names": names}
     if group.metadata.zarr_format == 2:
-        told = {"attributes": {"_ARRAY_DIMENSIONS": names}}
-        told["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
+        options = {"attributes": {"_ARRAY_DIMENSIONS": names}}
+        options["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
     return group.create_array(
         str(number),
         shape=shape,
         chunks=chunks,
         dtype=dtype,
         fill_value=0,
-        **told,
+        **options,
         config={"write_empty_chunks": empty_chunks},
         overwrite=True,
     )
@@ -381,8 +381,8 @@ def _split_blocks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[t
 def _write_metadata(group: Untyped, axes: Axes, levels: int) -> None:
     named, note = [], explain_place(axes, backwards=True)
     for axis in axes:
-        told = {"name": axis.name, "type": _KINDS.get(axis.name, "space")}
-        named.append({**told, "unit": axis.unit} if axis.unit else told)
+        entry = {"name": axis.name, "type": _KINDS.get(axis.name, "space")}
+        named.append({**entry, "unit": axis.unit} if axis.unit else entry)
     datasets = []
     for number in range(levels):
         steps = [1] * (len(axes) - 2) + [2**number] * 2
@@ -534,15 +534,15 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
         if chunk is None:
             busy = self._waiting | self._writing
             while len(self._chunks) >= self._kept:
-                gone = next((one for one in self._chunks if one not in busy), None)
+                gone = next((chunk for chunk in self._chunks if chunk not in busy), None)
                 if gone is None:
                     break
                 del self._chunks[gone]
-            (number, *place), where = name, self._where(name)
+            (number, *place), chunk_key = name, self._where(name)
             if self._stored[number][tuple(place)]:
-                chunk = self._levels[number][where]
+                chunk = self._levels[number][chunk_key]
             else:
-                chunk = np.zeros([side.stop - side.start for side in where], np.uint32)
+                chunk = np.zeros([side.stop - side.start for side in chunk_key], np.uint32)
             self._chunks[name] = chunk
         self._chunks.move_to_end(name)
         return chunk

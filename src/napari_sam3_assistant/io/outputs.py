@@ -82,7 +82,7 @@ def propose_path(name: str, ending: str, image: Path | None, last: str = "") -> 
         written to; empty for the user's own.
     """
     folders = [folder_beside(image), Path(last) if last else None]
-    there = (one for one in folders if one is not None and os.access(one, os.W_OK))
+    there = (folder for folder in folders if folder is not None and os.access(folder, os.W_OK))
     return free_name(next(there, Path.home()) / f"{safe_name(name)}{ending}", ending=ending)
 
 
@@ -120,9 +120,9 @@ def check_apart(path: Path, *read: Path | str) -> None:
             )
 
 
-def _same_file(one: Path, other: Path) -> bool:
+def _same_file(first: Path, second: Path) -> bool:
     """Return whether both are one file: a link, or a name that differs in case only."""
-    return os.path.isfile(one) and os.path.isfile(other) and os.path.samefile(one, other)
+    return os.path.isfile(first) and os.path.isfile(second) and os.path.samefile(first, second)
 
 
 _ENDINGS = (".ome.zarr", ".ome.tiff", ".ome.tif", ".zarr", ".tiff", ".tif", ".npy", ".png", ".csv")
@@ -173,7 +173,11 @@ def distinct_paths(paths: Sequence[Path], marks: Sequence[str]) -> list[Path]:
         name = path
         if count[_on_disk(path)] > 1:
             marked = (f"{path.name}_{mark}{more}" for more in _numbers())
-            name = next(one for one in map(path.with_name, marked) if _on_disk(one) not in taken)
+            name = next(
+                candidate
+                for candidate in map(path.with_name, marked)
+                if _on_disk(candidate) not in taken
+            )
             taken.add(_on_disk(name))
         found.append(name)
     return found

@@ -113,8 +113,8 @@ def _name_axes(axes: Axes, of_planes: tuple[str, ...]) -> Axes:
     for place in reversed(range(len(axes))):
         if not names[place]:
             from_last = len(axes) - 1 - place
-            wanted = {0: "xyztc", 1: "yxztc"}.get(from_last, "ztcyx")
-            names[place] = next(name for name in wanted if name not in names)
+            preferred = {0: "xyztc", 1: "yxztc"}.get(from_last, "ztcyx")
+            names[place] = next(name for name in preferred if name not in names)
     return tuple(replace(axis, name=name) for axis, name in zip(axes, names, strict=True))
 
 
@@ -132,7 +132,7 @@ def make_ome_metadata(axes: Axes) -> dict[str, Any]:
     axis that is turned or runs backwards: then no position is told, and the description says so.
     """
     note = explain_place(axes)
-    told: dict[str, Any] = {"axes": "".join(axis.name for axis in axes).upper()}
+    metadata: dict[str, Any] = {"axes": "".join(axis.name for axis in axes).upper()}
     planes: dict[str, list[Any]] = {}
     leading = [axis.length for axis in axes[:-2]]
     places = np.indices(leading).reshape(len(leading), math.prod(leading))
@@ -142,14 +142,14 @@ def make_ome_metadata(axes: Axes) -> dict[str, Any]:
             continue
         symbol = ome_symbol(axis.unit, time=time) or ("s" if time else "pixel")
         key = _SIZES[axis.name]
-        told |= {key: abs(axis.scale), f"{key}Unit": symbol}
+        metadata |= {key: abs(axis.scale), f"{key}Unit": symbol}
         if axis.origin and not note:
             steps = places[number] if number < len(leading) else np.zeros(math.prod(leading))
             key = _PLACES[axis.name]
             planes[key] = (axis.origin + axis.scale * steps).tolist()
             planes[f"{key}Unit"] = [symbol] * len(steps)
-    told |= {"Plane": planes} if planes else {}
-    return told | ({"Description": note} if note else {})
+    metadata |= {"Plane": planes} if planes else {}
+    return metadata | ({"Description": note} if note else {})
 
 
 def axes_of_series(file: tifffile.TiffFile, number: int) -> Axes:
@@ -172,18 +172,18 @@ def axes_of_series(file: tifffile.TiffFile, number: int) -> Axes:
         names = f"{names[:-3]}yxc"
     plain = make_axes(series.shape, names=names)
     if file.is_ome:
-        told = _ome_axes(_ome_pixels(file, number))
+        sizes = _ome_axes(_ome_pixels(file, number))
     elif file.is_imagej:
-        told = _imagej_axes(file.imagej_metadata or {}, series.keyframe.tags)
+        sizes = _imagej_axes(file.imagej_metadata or {}, series.keyframe.tags)
     elif file.is_lsm or file.is_stk:
-        told = _lsm_axes(file.lsm_metadata or {}) | _stk_axes(file.stk_metadata or {})
+        sizes = _lsm_axes(file.lsm_metadata or {}) | _stk_axes(file.stk_metadata or {})
     elif file.is_svs and series.name == "Baseline":
         size = svs_description_metadata(file.pages.first.description).get("MPP")
-        told = _in_unit({"x": size, "y": size}, "µm")
+        sizes = _in_unit({"x": size, "y": size}, "µm")
     else:
-        told = _resolution_axes(series.keyframe.tags)
+        sizes = _resolution_axes(series.keyframe.tags)
     return tuple(
-        Axis(axis.name, axis.length, *told[axis.name]) if axis.name in told else axis
+        Axis(axis.name, axis.length, *sizes[axis.name]) if axis.name in sizes else axis
         for axis in plain
     )
 
@@ -199,7 +199,7 @@ def _ome_pixels(file: tifffile.TiffFile, number: int) -> Mapping[str, Any]:
         images = images if isinstance(images, list) else [images]
         if len(images) != len(file.series):
             # tifffile leaves out images without pages.
-            named = [one for one in images if one.get("Name") == file.series[number].name]
+            named = [image for image in images if image.get("Name") == file.series[number].name]
             images = [named[0]] * len(file.series) if len(named) == 1 else images
         pixels: Mapping[str, Any] = images[number]["Pixels"]
     except (KeyError, TypeError, SyntaxError, IndexError, AttributeError):
@@ -213,8 +213,8 @@ def _ome_axes(pixels: Mapping[str, Any]) -> _Told:
     for name, key in _SIZES.items():
         size = _parse_number(pixels.get(key))
         # The defaults of OME-XML, where it gives a size without a unit.
-        said = str(pixels.get(f"{key}Unit", "s" if name == "t" else "µm"))
-        factor, unit = parse_unit(said) if size else (1.0, "")
+        unit_name = str(pixels.get(f"{key}Unit", "s" if name == "t" else "µm"))
+        factor, unit = parse_unit(unit_name) if size else (1.0, "")
         scale = abs(size) * factor if size else 1.0
         found[name] = (scale, unit, _ome_origin(first, _PLACES[name], unit))
     return found
@@ -232,10 +232,10 @@ def _ome_origin(plane: Mapping[str, Any], key: str, unit: str) -> float:
     """Return where the first pixel lies; 0 where that is not told in a known unit."""
     place = _parse_number(plane.get(key))
     # Positions have no unit by default: they are those of a frame that nobody else knows.
-    said = str(plane.get(f"{key}Unit", "s" if key == "DeltaT" else "reference frame"))
-    if place is None or said == "reference frame":
+    unit_name = str(plane.get(f"{key}Unit", "s" if key == "DeltaT" else "reference frame"))
+    if place is None or unit_name == "reference frame":
         return 0.0
-    return convert_unit(place, said, unit) or 0.0
+    return convert_unit(place, unit_name, unit) or 0.0
 
 
 def _imagej_axes(entry: Mapping[str, Any], tags: Untyped) -> _Told:
@@ -276,9 +276,9 @@ def _stk_axes(entry: Mapping[str, Any]) -> _Told:
     return _in_unit(known, str(entry.get("CalibrationUnits") or ""))
 
 
-def _in_unit(sizes: Mapping[str, object], said: str) -> _Told:
+def _in_unit(sizes: Mapping[str, object], unit_name: str) -> _Told:
     """Return those sizes of pixels that are numbers above 0."""
-    factor, unit = parse_unit(said)
+    factor, unit = parse_unit(unit_name)
     known = {name: _parse_number(size) or 0.0 for name, size in sizes.items()}
     return {name: (size * factor, unit, 0.0) for name, size in known.items() if size > 0}
 

@@ -170,8 +170,8 @@ def write_provenance(labels: Path, record: ProvenanceRecord) -> Path:
     ):
         file.write(_to_json(content, 1).removesuffix("\n}"))
         file.write(',\n "objects": [')
-        for number, told in enumerate(record.objects):
-            file.write(f"{',' if number else ''}\n  {_to_json(told)}")
+        for number, entry in enumerate(record.objects):
+            file.write(f"{',' if number else ''}\n  {_to_json(entry)}")
         file.write("\n ]\n}\n")
     return path
 
@@ -248,15 +248,15 @@ def read_provenance(path: Path) -> ProvenanceRecord:
     """
     try:
         with open_regular(path) as file:
-            told = file.read() if os.fstat(file.fileno()).st_size <= _MOST_BYTES else None
+            content = file.read() if os.fstat(file.fileno()).st_size <= _MOST_BYTES else None
     except OSError as exc:
         raise ExportError(
             f"{path} can't be read: {exc.strerror or exc}.", "Check the path."
         ) from exc
     try:
-        if told is None:
+        if content is None:
             raise ValueError("it is too large")
-        found = json.loads(told.decode())
+        found = json.loads(content.decode())
         known = isinstance(found, dict) and found.get("format") == FORMAT
         if known and as_whole(found["version"]) <= VERSION:
             return _record_from_json(found)
@@ -295,12 +295,12 @@ def write_object_classes(labels: Path, classes: Mapping[int, str]) -> None:
     if not note.exists():
         return
     record = read_provenance(note)
-    objects = [dict(one) for one in record.objects]
-    for one in objects:
-        if one.get("id") in classes:
-            one.pop("class", None)
-            if name := classes[one["id"]]:
-                one["class"] = name
+    objects = [dict(entry) for entry in record.objects]
+    for entry in objects:
+        if entry.get("id") in classes:
+            entry.pop("class", None)
+            if name := classes[entry["id"]]:
+                entry["class"] = name
     if objects != [*record.objects]:
         write_provenance(labels, replace(record, objects=tuple(objects)))
 
@@ -343,9 +343,9 @@ def parents_of(record: ProvenanceRecord) -> dict[int, int]:
     """
     try:
         return {
-            as_whole(one["id"]): as_whole(one["parent"])
-            for one in record.objects
-            if one.get("parent") is not None
+            as_whole(entry["id"]): as_whole(entry["parent"])
+            for entry in record.objects
+            if entry.get("parent") is not None
         }
     except (KeyError, TypeError, ValueError) as exc:
         raise ExportError(
@@ -384,8 +384,8 @@ def find_place(record: ProvenanceRecord, shape: Sequence[int]) -> ImagePlace | N
         return None
     names = plane_names(len(leading))
     if len(shape) > 2 or record.all_planes:
-        told = [] if record.axes is None else [axis_kind(axis.name) for axis in record.axes[:-2]]
-        names = plane_names(len(shape) - 2, told if len(told) == len(shape) - 2 else ())
+        kinds = [] if record.axes is None else [axis_kind(axis.name) for axis in record.axes[:-2]]
+        names = plane_names(len(shape) - 2, kinds if len(kinds) == len(shape) - 2 else ())
         leading = (0,) * len(names)
     return ImagePlace(file, plane, region.y0, region.x0, leading, names, file=file)
 

@@ -440,9 +440,9 @@ def _dicom_spacing(head: Untyped) -> Sequence[float] | None:
     """Return height and width of a pixel in mm; None where the file does not say."""
     for place in (_measures(head), head):
         for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-            told = place.get(name) if place is not None else None
-            if told and len(told) == 2 and all(float(size) > 0 for size in told):
-                return [float(size) for size in told]
+            spacing = place.get(name) if place is not None else None
+            if spacing and len(spacing) == 2 and all(float(size) > 0 for size in spacing):
+                return [float(size) for size in spacing]
     return None
 
 
@@ -459,9 +459,9 @@ def _frame_axis(head: Untyped) -> tuple[str, float, str]:
         return ("t", float(head.FrameTime), "millisecond")
     for place in (_measures(head), head):
         for name in ("SpacingBetweenSlices", "SliceThickness"):
-            told = place.get(name) if place is not None else None
-            if told and float(told) > 0:
-                return ("z", float(told), "millimeter")
+            spacing = place.get(name) if place is not None else None
+            if spacing and float(spacing) > 0:
+                return ("z", float(spacing), "millimeter")
     return ("", 0.0, "")
 
 
@@ -500,8 +500,8 @@ def read_bio(
     image.set_scene(number)
     kept = _kept(image)
     sizes = image.physical_pixel_sizes
-    told = {"z": sizes.Z, "y": sizes.Y, "x": sizes.X, "t": _seconds(image.time_interval)}
-    known = {name: abs(size) for name, size in told.items() if size and math.isfinite(size)}
+    by_axis = {"z": sizes.Z, "y": sizes.Y, "x": sizes.X, "t": _seconds(image.time_interval)}
+    known = {name: abs(size) for name, size in by_axis.items() if size and math.isfinite(size)}
     levels = []
     for level in image.resolution_levels:
         image.set_resolution_level(level)

@@ -125,10 +125,10 @@ class ScanFolder:
 
     def _open(self, identity: Mapping[str, Any]) -> None:
         note = self.path / "scan.json"
-        wanted = _through_json(identity)
+        expected = _through_json(identity)
         self._check_alone()
         with explain_os_errors(self.path):
-            if note.exists() and _read_json(note) != wanted:
+            if note.exists() and _read_json(note) != expected:
                 if not self._overwrite:
                     raise ExportError(
                         f"{self.path} holds another scan that is not finished.",
@@ -145,7 +145,7 @@ class ScanFolder:
             self._check_alone()
             if not note.exists():
                 with atomic_write(note) as draft:
-                    draft.write_text(json.dumps(wanted, indent=1), "utf-8")
+                    draft.write_text(json.dumps(expected, indent=1), "utf-8")
         except ExportError:
             self._claim.unlink(missing_ok=True)
             raise
@@ -359,7 +359,7 @@ def _read_records(file: Mapping[str, Any], phrases: list[str]) -> list[ObjectRec
         region = Region(*box)
         stop = start + -(-region.area // 8)
         mask = np.unpackbits(bits[start:stop], count=region.area).reshape(region.shape)
-        known, firm = (None if np.isnan(one) else one for one in (score, stability))
+        known, firm = (None if np.isnan(value) else value for value in (score, stability))
         text = phrases[phrase]
         records.append(ObjectRecord(id_, mask.astype(bool), region, known, text, stability=firm))
         start = stop

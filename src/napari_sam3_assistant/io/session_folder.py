@@ -205,7 +205,7 @@ def check_free(folder: Path) -> None:
     """
     if is_there(folder) and not is_session(folder):
         ours = {_ARRAYS, _JOURNAL, _LOCK}
-        if not folder.is_dir() or {one.name for one in folder.iterdir()} - ours:
+        if not folder.is_dir() or {path.name for path in folder.iterdir()} - ours:
             raise NameTaken(f"{folder} exists already and is no session.", "Choose another name.")
 
 
@@ -298,7 +298,7 @@ def write_array(
     SessionError
         If it holds no numbers.
     """
-    told = reporter or NullReporter()
+    reporter = reporter or NullReporter()
     kind = np.dtype(array.dtype)
     if kind.kind not in "biuf":
         raise SessionError(f"Values of type {kind} can't be kept in a session.", "Convert them.")
@@ -309,15 +309,15 @@ def write_array(
     chunks = _choose_chunks(shape)
     with explain_os_errors(folder):
         try:
-            made = zarr.create_array(
+            created = zarr.create_array(
                 str(place), shape=shape, chunks=chunks, dtype=kind, fill_value=0, zarr_format=3
             )
             keys = list(_iter_chunks(shape, chunks))
             for number, key in enumerate(keys):
-                told.report(Progress(number, len(keys), "Saving pixels"))
+                reporter.report(Progress(number, len(keys), "Saving pixels"))
                 part = np.asarray(array[key])
                 if part.any():
-                    made[key] = part
+                    created[key] = part
             if sync:
                 _sync_folder(place)
         except BaseException:
@@ -327,10 +327,10 @@ def write_array(
 
 
 def _choose_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    left, chunks = _CHUNK_PIXELS, []
+    remaining, chunks = _CHUNK_PIXELS, []
     for side in reversed(shape):
-        chunks.append(max(1, min(side, _CHUNK_SIDE, left)))
-        left //= chunks[-1]
+        chunks.append(max(1, min(side, _CHUNK_SIDE, remaining)))
+        remaining //= chunks[-1]
     return tuple(reversed(chunks))
 
 
@@ -396,8 +396,8 @@ def check_codecs(place: Path, wrong: str) -> None:
         with open_regular(new if new.is_file() else place / ".zarray") as file:
             about = as_dict(json.loads(file.read(1 << 20)))
         packed = [about.get("compressor"), *(about.get("filters") or ()), *about.get("codecs", ())]
-        steps = [as_dict(one) for one in packed if one is not None]
-        named = {as_text(one["name"] if "name" in one else one["id"]) for one in steps}
+        steps = [as_dict(codec) for codec in packed if codec is not None]
+        named = {as_text(codec["name"] if "name" in codec else codec["id"]) for codec in steps}
         if not named <= _CODECS or about.get("storage_transformers"):
             raise ValueError("they are packed in an unknown way")
 
@@ -405,15 +405,15 @@ def check_codecs(place: Path, wrong: str) -> None:
 class _explain_damage:
     """Turn what damaged or hostile files raise into a sentence."""
 
-    def __init__(self, said: str) -> None:
-        self._said = said
+    def __init__(self, message: str) -> None:
+        self._message = message
 
     def __enter__(self) -> None:
         return
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (*WRONG, OSError, MemoryError)):
-            raise SessionError(f"{self._said}: {error}.", _DAMAGED) from error
+            raise SessionError(f"{self._message}: {error}.", _DAMAGED) from error
 
 
 # -- the index ------------------------------------------------------------------------------------
@@ -520,7 +520,7 @@ def read_session(folder: Path) -> StoredSession:
                 f"{folder} was saved by a later version (format {found['version']}).",
                 "Update napari-sam3-assistant.",
             )
-        arrays = {name: _array_from_json(one) for name, one in as_dict(found["arrays"]).items()}
+        arrays = {name: _array_from_json(entry) for name, entry in as_dict(found["arrays"]).items()}
         session = StoredSession(folder, as_text(found["key"]), as_dict(found["entries"]), arrays)
     for changed in _iter_journal(folder, session.key):
         if changed is None:
@@ -577,9 +577,9 @@ class Journal:
         record = _HEAD.pack(len(body), zlib.crc32(body)) + body
         with explain_os_errors(self._path):
             # In one call: of a killed process all of it is there, or its end is missing.
-            left = memoryview(record)
-            while left:
-                left = left[self._file.write(left) :]
+            remaining = memoryview(record)
+            while remaining:
+                remaining = remaining[self._file.write(remaining) :]
         self.size += len(record)
         return len(record)
 
@@ -604,7 +604,7 @@ def _pack_record(changed: Changed) -> bytes:
     about = {
         "set": dict(changed.entries),
         "gone": list(changed.gone),
-        "arrays": {name: _array_to_json(one) for name, one in changed.arrays.items()},
+        "arrays": {name: _array_to_json(array) for name, array in changed.arrays.items()},
         "pixels": [
             {
                 "array": box.array,
@@ -625,23 +625,23 @@ def _unpack_record(body: bytes) -> Changed:
     at = _HEAD.size + length
     about = as_dict(json.loads(body[_HEAD.size : at].decode()))
     pixels = []
-    for told in map(as_dict, as_list(about["pixels"])):
-        shape, kind = check_shape(told["shape"]), check_kind(told["dtype"])
-        first = check_shape(told["first"])
-        wanted = math.prod(shape) * kind.itemsize
-        if len(first) != len(shape) or wanted > _LARGEST_CHUNK:
+    for entry in map(as_dict, as_list(about["pixels"])):
+        shape, kind = check_shape(entry["shape"]), check_kind(entry["dtype"])
+        first = check_shape(entry["first"])
+        n_bytes = math.prod(shape) * kind.itemsize
+        if len(first) != len(shape) or n_bytes > _LARGEST_CHUNK:
             raise ValueError("its pixels are too many")
-        size = as_whole(told["size"])
-        data = zlib.decompressobj().decompress(body[at : at + size], wanted + 1)
-        if size < 0 or len(data) != wanted:
+        size = as_whole(entry["size"])
+        data = zlib.decompressobj().decompress(body[at : at + size], n_bytes + 1)
+        if size < 0 or len(data) != n_bytes:
             raise ValueError("its pixels are not as many as it says")
         at += size
         values = np.frombuffer(data, kind).reshape(shape)
-        pixels.append(PixelBox(as_text(told["array"]), first, values))
+        pixels.append(PixelBox(as_text(entry["array"]), first, values))
     return Changed(
         as_dict(about["set"]),
         tuple(map(as_text, as_list(about["gone"]))),
-        {name: _array_from_json(one) for name, one in as_dict(about["arrays"]).items()},
+        {name: _array_from_json(entry) for name, entry in as_dict(about["arrays"]).items()},
         tuple(pixels),
     )
 

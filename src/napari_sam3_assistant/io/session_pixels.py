@@ -124,7 +124,7 @@ def zarr_reference(levels: Sequence[AnyArray]) -> dict[str, Any] | None:
         if not isinstance(level, zarr.Array) or not isinstance(level.store, LocalStore):
             return None
         places.append(str((Path(level.store.root) / level.path).absolute()))
-    about = [{"shape": list(one.shape), "dtype": np.dtype(one.dtype).str} for one in levels]
+    about = [{"shape": list(level.shape), "dtype": np.dtype(level.dtype).str} for level in levels]
     return {"kind": "zarr", "paths": places, "arrays": about}
 
 
@@ -142,9 +142,9 @@ def _print_to_json(fingerprint: Fingerprint) -> dict[str, Any]:
 
 
 def _print_from_json(value: object) -> Fingerprint:
-    told = as_dict(value)
-    kind = check_kind(told["dtype"]).str
-    return Fingerprint(check_shape(told["shape"]), kind, as_whole(told["checksum"]))
+    entry = as_dict(value)
+    kind = check_kind(entry["dtype"]).str
+    return Fingerprint(check_shape(entry["shape"]), kind, as_whole(entry["checksum"]))
 
 
 def hold(
@@ -179,13 +179,17 @@ def find_file(entry: Mapping[str, Any], folder: Path) -> Path | None:
     path, beside = as_text(entry["path"]), entry.get("beside")
     name = PureWindowsPath(path).name if "\\" in path else Path(path).name
     outer = folder.absolute().parent
-    wanted = [Path(path)]
+    candidates = [Path(path)]
     if beside is not None:
-        wanted.append(outer / as_text(beside))
-    wanted += [outer / name, folder / name]
-    for one in wanted:
-        if not is_on_a_share(str(one), folder) and one.is_absolute() and os.path.exists(one):
-            return one
+        candidates.append(outer / as_text(beside))
+    candidates += [outer / name, folder / name]
+    for candidate in candidates:
+        if (
+            not is_on_a_share(str(candidate), folder)
+            and candidate.is_absolute()
+            and os.path.exists(candidate)
+        ):
+            return candidate
     return None
 
 
@@ -206,16 +210,16 @@ def read_file(entry: Mapping[str, Any], place: Path) -> tuple[tuple[AnyArray, ..
     ValueError, TypeError, KeyError
         If the JSON is damaged.
     """
-    wanted, plugin = _print_from_json(entry["fingerprint"]), as_text(entry.get("plugin", ""))
+    expected, plugin = _print_from_json(entry["fingerprint"]), as_text(entry.get("plugin", ""))
     alike = []
-    for levels in _candidates(place, plugin, wanted):
-        if levels and wanted.is_like(levels[0]):
-            if Fingerprint.of(levels[0]) == wanted:
+    for levels in _candidates(place, plugin, expected):
+        if levels and expected.is_like(levels[0]):
+            if Fingerprint.of(levels[0]) == expected:
                 return levels, ""
             alike.append(levels)
     if alike:
         return alike[0], f"{place} has other pixels now than when the session was saved."
-    shape = " x ".join(map(str, wanted.shape))
+    shape = " x ".join(map(str, expected.shape))
     raise ImageError(
         f"{place} holds no image of {shape} pixels any more.", "Choose the file that does."
     )
@@ -264,8 +268,8 @@ def _read_with_plugin(place: Path, plugin: str) -> list[tuple[AnyArray, ...]]:
             read = npe2.read([str(place)], stack=False, plugin_name=plugin or None)
     except (Sam3AssistantError, ValueError):
         return []
-    for one in read:
-        data: Any = one[0] if one else None
+    for layer_data in read:
+        data: Any = layer_data[0] if layer_data else None
         several = isinstance(data, list | tuple) and all(hasattr(part, "shape") for part in data)
         if several and data:
             found.append(tuple(data))

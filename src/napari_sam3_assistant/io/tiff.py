@@ -99,13 +99,13 @@ def list_tiff(path: Path) -> tuple[Series, ...]:
 def _tiff_series_of(file: tifffile.TiffFile) -> tuple[Series, ...]:
     return tuple(
         Series(
-            str(one.name),
-            tuple(one.shape),
-            bool(one.keyframe.is_reduced),
-            all(page.parent is not file for page in one.pages if page),
-            dict(zip(one.axes, one.shape, strict=True)).get("S", 1),
+            str(series.name),
+            tuple(series.shape),
+            bool(series.keyframe.is_reduced),
+            all(page.parent is not file for page in series.pages if page),
+            dict(zip(series.axes, series.shape, strict=True)).get("S", 1),
         )
-        for one in file.series
+        for series in file.series
     )
 
 

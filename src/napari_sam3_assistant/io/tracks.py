@@ -166,14 +166,14 @@ def save_geff(
     for number, frame in _iter_frames(labels, reporter, "Looking for tracks"):
         before = dict(last)
         numbers, of_number = number_objects(frame)
-        told = regionprops_table(numbers, properties=("label", "centroid", "area"))
-        for place, label in enumerate(of_number[told["label"]].tolist()):
+        table = regionprops_table(numbers, properties=("label", "centroid", "area"))
+        for place, label in enumerate(of_number[table["label"]].tolist()):
             node = len(columns["seg_id"])
             columns[names[0]].append(number)
             for axis, name in enumerate(names[1:]):
-                columns[name].append(float(told[f"centroid-{axis}"][place]))
+                columns[name].append(float(table[f"centroid-{axis}"][place]))
             columns["seg_id"].append(label)
-            columns["area"].append(int(told["area"][place]))
+            columns["area"].append(int(table["area"][place]))
             origin = before.get(label, before.get(above.get(label, 0)))
             if origin is not None:
                 edges.append((origin, node))
@@ -225,9 +225,9 @@ def _name_axes(axes: Axes) -> tuple[str, ...]:
         )
     names = plane_names(len(kinds), kinds) if any(kinds) else ("t", "z", "")[: len(kinds)]
     if names not in (("t",), ("z",), ("t", "z")):
-        told = ", ".join(f"{axis.name or 'unnamed'} ({axis.length})" for axis in axes)
+        listed = ", ".join(f"{axis.name or 'unnamed'} ({axis.length})" for axis in axes)
         raise ExportError(
-            f"Tracks go through frames; these labels have the axes {told}.",
+            f"Tracks go through frames; these labels have the axes {listed}.",
             "Export a stack whose first axis is the frames.",
         )
     return (*names, "y", "x")

@@ -68,16 +68,16 @@ def to_json(value: Any) -> Any:  # noqa: ANN401 (any value)
 
 def _whole_to_json(value: Any) -> Any:  # noqa: ANN401 (any value)
     if is_dataclass(value):
-        made = (one.name for one in fields(value) if one.init)
-        return {name: to_json(getattr(value, name)) for name in made}
+        names = (field.name for field in fields(value) if field.init)
+        return {name: to_json(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         if all(isinstance(key, str) for key in value):
-            return {str(key): to_json(one) for key, one in value.items()}
-        return [[to_json(key), to_json(one)] for key, one in value.items()]
+            return {str(key): to_json(item) for key, item in value.items()}
+        return [[to_json(key), to_json(item)] for key, item in value.items()]
     if isinstance(value, tuple | list):
-        return [to_json(one) for one in value]
+        return [to_json(item) for item in value]
     if isinstance(value, set | frozenset):
-        return [to_json(one) for one in sorted(value)]
+        return [to_json(item) for item in sorted(value)]
     raise TypeError(f"{type(value).__name__} is not kept")
 
 
@@ -245,39 +245,39 @@ class _Reader:
 
     def _read_array(self, kind: Any, value: Any) -> npt.NDArray[Any]:  # noqa: ANN401
         array = unpack_array(value)
-        (wanted,) = typing.get_args(typing.get_args(kind)[1])
-        if isinstance(wanted, type) and not issubclass(array.dtype.type, wanted):
+        (dtype,) = typing.get_args(typing.get_args(kind)[1])
+        if isinstance(dtype, type) and not issubclass(array.dtype.type, dtype):
             raise TypeError(f"an array is of type {array.dtype}")
         return array
 
     def _read_several(self, origin: Any, kinds: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
         if origin is tuple:
             if len(kinds) == 2 and kinds[1] is Ellipsis:
-                return tuple(self.read(kinds[0], one) for one in as_list(value))
-            given = as_list(value, len(kinds))
-            return tuple(self.read(kind, one) for kind, one in zip(kinds, given, strict=True))
+                return tuple(self.read(kinds[0], item) for item in as_list(value))
+            items = as_list(value, len(kinds))
+            return tuple(self.read(kind, item) for kind, item in zip(kinds, items, strict=True))
         if issubclass(origin, Mapping):
             pairs = list(value.items()) if isinstance(value, dict) else as_list(value)
             return {
-                self.read(kinds[0], key): self.read(kinds[1], one)
-                for key, one in (
+                self.read(kinds[0], key): self.read(kinds[1], item)
+                for key, item in (
                     pair if isinstance(pair, tuple) else as_list(pair, 2) for pair in pairs
                 )
             }
-        made = (self.read(kinds[0], one) for one in as_list(value))
-        return frozenset(made) if origin is frozenset else list(made)
+        values = (self.read(kinds[0], item) for item in as_list(value))
+        return frozenset(values) if origin is frozenset else list(values)
 
     def _read_fields(self, kind: Any, value: Any) -> Any:  # noqa: ANN401
         found, hints = as_dict(value), _hints(kind, self._names)
-        given = {}
-        for one in fields(kind):
-            if not one.init:
+        values = {}
+        for field in fields(kind):
+            if not field.init:
                 continue
-            if one.name in found:
-                given[one.name] = self.read(hints[one.name], found[one.name])
-            elif one.default is MISSING and one.default_factory is MISSING:
-                raise KeyError(f"{kind.__name__} lacks {one.name}")
-        return kind(**given)
+            if field.name in found:
+                values[field.name] = self.read(hints[field.name], found[field.name])
+            elif field.default is MISSING and field.default_factory is MISSING:
+                raise KeyError(f"{kind.__name__} lacks {field.name}")
+        return kind(**values)
 
 
 _PLAIN: dict[Any, Callable[[Any], Any]] = {

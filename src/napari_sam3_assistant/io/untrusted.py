@@ -73,8 +73,8 @@ def _shorten(value: object) -> str:
     """Return a value in short."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
-    told = repr(value) if not isinstance(value, int) or abs(value) <= _MOST else "a huge number"
-    return told if len(told) < 40 else f"{told[:36]}..."
+    text = repr(value) if not isinstance(value, int) or abs(value) <= _MOST else "a huge number"
+    return text if len(text) < 40 else f"{text[:36]}..."
 
 
 def is_regular(path: Path) -> bool:

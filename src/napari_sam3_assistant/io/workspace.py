@@ -59,7 +59,7 @@ def read_workspace(path: Path) -> StoredSession:
 
 
 def _to_session(entry: Mapping[str, Any], path: Path) -> StoredSession:
-    layers = [as_dict(one) for one in as_list(entry["layers"])]
+    layers = [as_dict(layer) for layer in as_list(entry["layers"])]
     entries: dict[str, Any] = {}
     keys, unread = [], []
     for number, told in enumerate(layers):
@@ -150,11 +150,12 @@ def _drawn(kind: str, data: list[Any], entry: Mapping[str, Any], ndim: int) -> d
     if kind == "points":
         return {"ndim": ndim, "data": [pack_array(np.asarray(data, float))], "each": {}}
     outlines = [
-        one.get("data", one.get("vertices")) if isinstance(one, dict) else one for one in data
+        outline.get("data", outline.get("vertices")) if isinstance(outline, dict) else outline
+        for outline in data
     ]
     kinds = _first(entry, "shape_type", "shape_types") or "rectangle"
-    kinds = [kinds] * len(outlines) if isinstance(kinds, str) else [str(one) for one in kinds]
-    packed = [pack_array(np.asarray(one, float)) for one in outlines]
+    kinds = [kinds] * len(outlines) if isinstance(kinds, str) else [str(kind) for kind in kinds]
+    packed = [pack_array(np.asarray(outline, float)) for outline in outlines]
     return {"ndim": ndim, "data": packed, "each": {"shape_type": kinds}}
 
 
@@ -162,7 +163,7 @@ def _place(entry: Mapping[str, Any], ndim: int) -> dict[str, Any]:
     def numbers(name: str, default: float) -> list[float]:
         value = entry.get(name)
         right = isinstance(value, list) and len(value) == ndim
-        return [float(one) for one in value] if right and value else [default] * ndim
+        return [float(number) for number in value] if right and value else [default] * ndim
 
     affine: Any = entry.get("affine")
     right = np.shape(affine) == (ndim + 1, ndim + 1)
@@ -217,5 +218,5 @@ def _look_at(place: Path) -> tuple[dict[str, Any], int]:
 
 
 def _largest(group: Any) -> Any:  # noqa: ANN401 (zarr has no type)
-    arrays = [one for _, one in group.arrays()]
-    return max(arrays, key=lambda one: math.prod(one.shape))
+    arrays = [array for _, array in group.arrays()]
+    return max(arrays, key=lambda array: math.prod(array.shape))

@@ -178,8 +178,8 @@ def _read_multiscale(group: Untyped, image: Mapping[str, Any]) -> LoadedImage:
         axis if isinstance(axis, dict) else {"name": axis}
         for axis in image.get("axes", _AXES_BEFORE_0_3)
     ]
-    for one in (array, *smaller):
-        _check_codecs(one)
+    for level_array in (array, *smaller):
+        _check_codecs(level_array)
     if len(told) != array.ndim:
         raise ImageError(
             f"The OME-Zarr image names {len(told)} axes, its array has {array.ndim}.",

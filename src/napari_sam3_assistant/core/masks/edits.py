@@ -203,10 +203,10 @@ class LabelEdit:
         That is this edit, or one without the pixels that somebody else had changed meanwhile.
         """
         changes = self.changes() if forward else self.changes().reverse()
-        own_reporter = reporter or NullReporter()
+        reporter = reporter or NullReporter()
         pieces, written, done = list(changes.pieces()), [], 0
         for piece in pieces:
-            own_reporter.report(Progress(done, self.pixels, "Writing the change"))
+            reporter.report(Progress(done, self.pixels, "Writing the change"))
             written.append(piece.write(labels))
             done += int(piece.lengths.sum())
         if all(part is piece for part, piece in zip(written, pieces, strict=True)):
