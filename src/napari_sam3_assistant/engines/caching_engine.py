@@ -215,15 +215,15 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         EngineError
             If the engine's encodings can't be kept.
         """
-        made, engine = self.encode(image, reporter), self._engine
-        if not (isinstance(made, Packable) and isinstance(engine, Unpacker)):
+        encoded, engine = self.encode(image, reporter), self._engine
+        if not (isinstance(encoded, Packable) and isinstance(engine, Unpacker)):
             raise EngineError(
                 f"{self.spec.title} makes no encodings that can be kept.",
                 "Give the model folder of SAM 3 or of a SAM.",
             )
         with self._lock.hold(reporter):
             key = EmbeddingFolder.key(image, engine.portable_id)
-            return key, pack_encoding(made.shape, made.tensors())
+            return key, pack_encoding(encoded.shape, encoded.tensors())
 
     def predict(
         self,
@@ -297,7 +297,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         self, view: ImageView, region: Region, reporter: Reporter, pixels: Hashable = None
     ) -> Encoding:
         sources = [channel.source for channel in view.channels] if pixels is None else []
-        made = self._retry_with_room(
+        encoded = self._retry_with_room(
             lambda: self._store.get_or_make(
                 self._key(view.key if pixels is None else pixels, region),
                 lambda: self._make(view, region, reporter),
@@ -307,7 +307,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         )
         for source in sources:
             source.add_cache(self._store)
-        return made
+        return encoded
 
     def _make(self, view: ImageView, region: Region, reporter: Reporter) -> Encoding:
         image = view.rgb(region)
@@ -325,15 +325,15 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
                     raise
                 # Of a stranger: tensors of other names or shapes than this engine makes.
                 folder.drop(name)
-                said = f"An encoding in {folder.path} is not of this model; it is made anew"
-                logger.warning("%s: %s", said, error)
-                reporter.report(Progress(0, 0, said))
+                message = f"An encoding in {folder.path} is not of this model; it is made anew"
+                logger.warning("%s: %s", message, error)
+                reporter.report(Progress(0, 0, message))
             else:
                 return unpacked
-        made = engine.embed(image, reporter)
-        if isinstance(made, Packable):
-            folder.save(name, made.shape, made.tensors())
-        return made
+        embedding = engine.embed(image, reporter)
+        if isinstance(embedding, Packable):
+            folder.save(name, embedding.shape, embedding.tensors())
+        return embedding
 
     def _try_out(
         self, read: Encoding, tensors: Mapping[str, torch.Tensor], shape: tuple[int, ...]

@@ -144,14 +144,14 @@ def read_devices(requested: str = "") -> Devices:
     built = bool(torch.backends.cuda.is_built())
     if not (built and torch.cuda.is_available()):
         return Devices(cuda_build=built, mps=bool(torch.backends.mps.is_available()))
-    wanted = requested.strip().lower()
+    requested = requested.strip().lower()
     cuda: list[CudaDevice] = []
     for number in range(torch.cuda.device_count()):
         device = f"cuda:{number}"
-        if wanted == "auto":
+        if requested == "auto":
             is_tried = all(gpu.problem for gpu in cuda)
         else:
-            is_tried = wanted in {"", device} or (wanted == "cuda" and number == 0)
+            is_tried = requested in {"", device} or (requested == "cuda" and number == 0)
         name = torch.cuda.get_device_name(number)
         capability = torch.cuda.get_device_capability(number)
         cuda.append(CudaDevice(name, capability, _try_device(device) if is_tried else ""))
@@ -177,17 +177,17 @@ def choose_device(requested: str = "auto") -> DeviceChoice:
 
 def pick_device(requested: str, devices: Devices) -> DeviceChoice:
     """Choose among known devices; see :func:`choose_device`."""
-    wanted = requested.strip().lower()
-    if wanted == "auto":
+    requested = requested.strip().lower()
+    if requested == "auto":
         return _pick_automatically(devices)
-    if wanted == "cpu":
+    if requested == "cpu":
         return DeviceChoice("cpu", "The CPU was asked for.")
-    if wanted == "mps":
+    if requested == "mps":
         if not devices.mps:
             raise DeviceUnavailable("The Apple GPU (mps) can't be used here.", _USE_CPU)
         return DeviceChoice("mps", "The Apple GPU was asked for.")
     check_device_name(requested)
-    return _pick_cuda(int(wanted.partition(":")[2] or 0), devices)
+    return _pick_cuda(int(requested.partition(":")[2] or 0), devices)
 
 
 def check_device_name(requested: str) -> None:
@@ -368,7 +368,7 @@ class Precision(StrEnum):
 
 
 AUTO, FLOAT32, BFLOAT16, INT8 = Precision
-PRECISIONS = tuple(one.value for one in Precision)
+PRECISIONS = tuple(precision.value for precision in Precision)
 PRECISION_VARIABLE = "NAPARI_SAM3_PRECISION"
 """The environment variable that says what ``auto`` stands for, such as on all nodes of a cluster:
 processors of two kinds would make masks that differ in single pixels."""
@@ -396,21 +396,21 @@ def choose_precision(
     requested: str, device: str, environment: Mapping[str, str] = os.environ
 ) -> PrecisionChoice:
     """Choose the number format of an image encoder on a device, or see that one can be used."""
-    wanted = requested.strip().lower()
+    precision = requested.strip().lower()
     preset = environment.get(PRECISION_VARIABLE, "").strip().lower()
-    if wanted == AUTO and preset in {"", AUTO}:
+    if precision == AUTO and preset in {"", AUTO}:
         return _choose_by_hardware(device)
-    reason = f"{wanted} was asked for."
-    if wanted == AUTO:
-        wanted, reason = preset, f"{PRECISION_VARIABLE} is {preset}."
-    if wanted not in PRECISIONS:
-        raise EngineError(f"There is no precision '{wanted}'.", f"Use {', '.join(PRECISIONS)}.")
-    if wanted == INT8 and device != "cpu":
+    reason = f"{precision} was asked for."
+    if precision == AUTO:
+        precision, reason = preset, f"{PRECISION_VARIABLE} is {preset}."
+    if precision not in PRECISIONS:
+        raise EngineError(f"There is no precision '{precision}'.", f"Use {', '.join(PRECISIONS)}.")
+    if precision == INT8 and device != "cpu":
         raise EngineError(
             f"int8 is for the CPU, and the model runs on {device}.",
             "Choose the precision 'auto' or 'bfloat16', or the device 'cpu'.",
         )
-    return PrecisionChoice(wanted, reason)
+    return PrecisionChoice(precision, reason)
 
 
 def _choose_by_hardware(device: str) -> PrecisionChoice:
@@ -480,12 +480,12 @@ def _cast(value: Untyped, method: str) -> Untyped:
         # By the tensor's own method: Meta's package has its `to` watched, see compat.py.
         return getattr(value, method)() if value.is_floating_point() else value
     if isinstance(value, dict):
-        made = {name: _cast(one, method) for name, one in value.items()}
+        cast = {name: _cast(item, method) for name, item in value.items()}
         # Also the answers of transformers, which are dictionaries with fields.
         kind: Callable[..., Any] = type(value)
-        return kind(**made)
+        return kind(**cast)
     if isinstance(value, list | tuple):
-        return type(value)(_cast(one, method) for one in value)
+        return type(value)(_cast(item, method) for item in value)
     return value
 
 

@@ -147,9 +147,9 @@ def download_model(
             "The package huggingface_hub is not installed.",
             'Run: pip install "napari-sam3-assistant[sam3]"',
         )
-    repository = {one.name: one.repository for one in HUB_MODELS}.get(repository, repository)
+    repository = {model.name: model.repository for model in HUB_MODELS}.get(repository, repository)
     reporter.report(Progress(0, 0, f"Asking the hub for {repository}"))
-    with map_hub_errors(repository, endpoint(), given=token is not None):
+    with map_hub_errors(repository, endpoint(), has_token=token is not None):
         commit, files = _list_files(repository, token, meta=meta)
         folder.mkdir(parents=True, exist_ok=True)
         missing = [file for file in files if not _is_there(folder / file.name, file)]
@@ -180,12 +180,12 @@ def _list_files(repository: str, token: str | None, *, meta: bool) -> tuple[str,
         repository, files_metadata=True, timeout=_TIMEOUT
     )
     there = {sibling.rfilename: sibling for sibling in info.siblings or []}
-    wanted = _META_WEIGHTS if meta else ("model.safetensors",)
-    weights = [name for name in wanted if name in there]
+    file_names = _META_WEIGHTS if meta else ("model.safetensors",)
+    weights = [name for name in file_names if name in there]
     if not weights:
         other = "for transformers" if meta else "for Meta's package"
         raise DownloadError(
-            f"{repository} has no {' or '.join(wanted)}.",
+            f"{repository} has no {' or '.join(file_names)}.",
             f"Fetch the weights {other}, or choose another repository.",
         )
     files = []
@@ -344,7 +344,7 @@ def is_refusal(exc: Exception) -> bool:
 
 
 @contextmanager
-def map_hub_errors(repository: str, endpoint: str, *, given: bool) -> Iterator[None]:
+def map_hub_errors(repository: str, endpoint: str, *, has_token: bool) -> Iterator[None]:
     """Raise our error, with a remedy, in place of those of the hub, the network and the disk."""
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
@@ -361,7 +361,7 @@ def map_hub_errors(repository: str, endpoint: str, *, given: bool) -> Iterator[N
         ) from exc
     except http_error() as exc:
         if is_refusal(exc):
-            raise _explain_refusal(repository, endpoint, exc, given=given) from exc
+            raise _explain_refusal(repository, endpoint, exc, has_token=has_token) from exc
         raise DownloadError(
             f"There is no connection to {endpoint} ({exc or type(exc).__name__}).",
             f"Check the network. {_GO_ON}",
@@ -379,7 +379,7 @@ def _explain_refusal(
     endpoint: str,
     exc: Untyped,
     *,
-    given: bool,
+    has_token: bool,
 ) -> DownloadError:
     """Return what the hub's answer means."""
     from huggingface_hub import get_token
@@ -395,9 +395,9 @@ def _explain_refusal(
         )
     if isinstance(exc, GatedRepoError) or status == 401:
         if isinstance(exc, RepositoryNotFoundError) and not isinstance(exc, GatedRepoError):
-            said = f"There is no repository {repository}, or it is not open to you (error 401)."
-            return DownloadError(said, "Check its name, and that you are logged in.")
-        known = "The token was not accepted" if given or get_token() else "No token was given"
+            message = f"There is no repository {repository}, or it is not open to you (error 401)."
+            return DownloadError(message, "Check its name, and that you are logged in.")
+        known = "The token was not accepted" if has_token or get_token() else "No token was given"
         return DownloadError(
             f"{repository} needs a login on Hugging Face (error {status}). {known}.",
             f"Ask for access on {page}, make a token on {_TOKENS}, and give it here, or set it "

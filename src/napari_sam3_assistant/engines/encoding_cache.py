@@ -81,7 +81,7 @@ class EmbeddingStore:
         with self._working():
             if key not in self:
                 self._near[key] = make()
-                self._images = {one: of for one, of in self._images.items() if one in self}
+                self._images = {kept: of for kept, of in self._images.items() if kept in self}
                 self._images[key] = frozenset(images)
             return self._find(key, device)
 

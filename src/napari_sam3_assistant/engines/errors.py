@@ -195,14 +195,14 @@ class reading_files:
 
     Parameters
     ----------
-    what : str
+    subject : str
         What can't be read, for the user.
     remedy : str
         What to do about it.
     """
 
-    def __init__(self, what: str, remedy: str) -> None:
-        self._what = what
+    def __init__(self, subject: str, remedy: str) -> None:
+        self._subject = subject
         self._remedy = remedy
 
     def __enter__(self) -> None:
@@ -219,5 +219,5 @@ class reading_files:
             return
         if isinstance(exc, Exception) or type(exc).__name__ == "PanicException":
             raise CheckpointInvalid(
-                f"{self._what} ({type(exc).__name__}: {_first_line(exc)})", self._remedy
+                f"{self._subject} ({type(exc).__name__}: {_first_line(exc)})", self._remedy
             ) from exc

@@ -63,10 +63,14 @@ def _load(point: EntryPoint) -> EngineEntry:
 def _ask_status(point: EntryPoint, status: Callable[[], EngineStatus]) -> EngineStatus:
     """Return whether an engine can run here, also where its package fails to tell."""
     try:
-        told = status()
+        engine_status = status()
     except _ANYTHING as exc:
         return _broken_status(point, f"{type(exc).__name__}: {exc}")
-    return told if isinstance(told, EngineStatus) else _broken_status(point, "it tells no status")
+    return (
+        engine_status
+        if isinstance(engine_status, EngineStatus)
+        else _broken_status(point, "it tells no status")
+    )
 
 
 def _unusable_entry(point: EntryPoint, reason: str) -> EngineEntry:
@@ -199,14 +203,14 @@ def acquire(
     found = find_entry(name)
     folder = None if model_folder is None else expand_user(model_folder).resolve()
     key: Hashable = (found, folder, precision) if found.spec.needs_weights else object()
-    wanted = _FULL_NAMES.get(device.strip().lower(), device.strip().lower())
+    device_name = _FULL_NAMES.get(device.strip().lower(), device.strip().lower())
     with _lock:
         known = _engines.get(key, [])
-        fitting = [one for one in known if one.runs_on(wanted)]
-        shared = max(fitting, key=lambda one: one.engine.is_loaded, default=None)
+        fitting = [entry for entry in known if entry.runs_on(device_name)]
+        shared = max(fitting, key=lambda entry: entry.engine.is_loaded, default=None)
         if shared is None:
-            made = CachingEngine(create(name, model_folder, device, precision))
-            shared = _SharedEngine(made, wanted)
+            engine = CachingEngine(create(name, model_folder, device, precision))
+            shared = _SharedEngine(engine, device_name)
             _engines[key] = [*known, shared]
         shared.holders += 1
         return EngineLease(key, shared)

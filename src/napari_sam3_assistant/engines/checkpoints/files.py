@@ -463,7 +463,9 @@ def load_archive(path: Path, get: str) -> dict[str, torch.Tensor]:
         loaded = loaded["model"]
     if not (
         isinstance(loaded, dict)
-        and all(isinstance(name, str) and torch.is_tensor(one) for name, one in loaded.items())
+        and all(
+            isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in loaded.items()
+        )
     ):
         raise CheckpointInvalid(f"{path.name} does not hold the weights of a model.", get)
     return loaded
@@ -522,7 +524,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise CheckpointInvalid(f"The header of {path.name} is damaged.", _AGAIN) from exc
-    expected = max((one.begin + one.nbytes for one in tensors.values()), default=data)
+    expected = max((tensor.begin + tensor.nbytes for tensor in tensors.values()), default=data)
     if size != expected:
         word = "only " if size < expected else ""
         raise CheckpointInvalid(

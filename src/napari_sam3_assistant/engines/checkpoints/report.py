@@ -367,7 +367,7 @@ def segment_anything_model(names: Iterable[str], stem: str) -> SamModel | None:
     names = tuple(names)
     blocks = len(set(filter(None, map(_BLOCK.fullmatch, names))))
     others = ("prompt_encoder.", "mask_decoder.")
-    if not blocks or not all(any(name.startswith(one) for name in names) for one in others):
+    if not blocks or not all(any(name.startswith(prefix) for name in names) for prefix in others):
         return None
     parts = ("SAM 1", _VIT_BLOCKS.get(blocks, ""), stem)
     return replace(SAM_MODELS["sam"], name=" ".join(filter(None, parts)))

@@ -239,9 +239,11 @@ class Decoded:
         cls, scores: Sequence[float], record_of: Callable[[int], Iterable[ObjectRecord]]
     ) -> Decoded:
         """Return the best of some masks as the object, and all of them as candidates."""
-        made = [list(record_of(number)) for number in range(len(scores))]
-        every = sorted((one for records in made for one in records), key=lambda one: one.area)
-        return cls(made[int(np.argmax(scores))], renumber(every, first=1))
+        candidates = [list(record_of(number)) for number in range(len(scores))]
+        every = sorted(
+            (record for records in candidates for record in records), key=lambda record: record.area
+        )
+        return cls(candidates[int(np.argmax(scores))], renumber(every, first=1))
 
 
 def xyxy(box: BoxPrompt | ExemplarPrompt) -> list[float]:

@@ -116,11 +116,11 @@ def run_together(steps: Sequence[Callable[[], T]], networks: Sequence[Network]) 
 
 def _run_with(answers: Sequence[Any], step: Callable[[], T], networks: Sequence[Network]) -> T:
     """Run a step on the answers of networks that are known, as far as they go."""
-    left = iter(answers)
+    remaining = iter(answers)
 
     def stand_in(network: Network) -> Callable[..., Any]:
         def forward(*arguments: object, **options: object) -> Any:  # noqa: ANN401 - of a network
-            for answer in left:
+            for answer in remaining:
                 return answer
             raise _Call(network, arguments, options)
 

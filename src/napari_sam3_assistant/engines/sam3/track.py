@@ -350,7 +350,7 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
             some = objects[first : first + self._together]
             found = run_together([partial(follow, object_) for _, object_ in some], networks)
             for (id_, object_), (low, score) in zip(some, found, strict=True):
-                made = to_records(
+                new = to_records(
                     low[None],
                     [score],
                     self._frames.shape,
@@ -358,5 +358,5 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
                     reporter=reporter,
                     text=object_.text,
                 )
-                records += [replace(record, id=id_) for record in made]
+                records += [replace(record, id=id_) for record in new]
         return records

@@ -330,7 +330,7 @@ def vision_blocks(model: Untyped) -> list[Any]:
 def position_encodings(model: Untyped, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return the position encodings of feature maps, as ``necks.py:116`` makes them."""
     encode = model.backbone.vision_backbone.position_encoding
-    return [encode(one).to(one.dtype) for one in maps]
+    return [encode(level).to(level.dtype) for level in maps]
 
 
 def prompt_stages(model: Untyped) -> list[Any]:

@@ -130,14 +130,14 @@ def encode(model: Untyped, tracker: Untyped, picture: torch.Tensor, device: str)
     import torch
 
     image = picture.to(dtype=torch.float32, device=device)[None]
-    made = model.backbone.forward_image(image)["sam2_backbone_out"]
+    backbone = model.backbone.forward_image(image)["sam2_backbone_out"]
     # As sam3_image.py:838: bfloat16 on CUDA; elsewhere ``compat.call_context`` keeps float32.
-    maps = [one.to(torch.bfloat16) for one in made["backbone_fpn"]]
+    maps = [level.to(torch.bfloat16) for level in backbone["backbone_fpn"]]
     decoder = tracker.sam_mask_decoder
     maps = [decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1]), maps[2]]
     features = {
         "vision_features": maps[-1],
-        "vision_pos_enc": made["vision_pos_enc"],
+        "vision_pos_enc": backbone["vision_pos_enc"],
         "backbone_fpn": maps,
     }
     return picture, {"tracker_backbone_out": features}

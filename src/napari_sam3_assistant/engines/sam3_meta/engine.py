@@ -99,11 +99,11 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
         picture = Image.fromarray(np.ascontiguousarray(image))
         blocks = compat.vision_blocks(model.model)
         with watch_layers(blocks, "Encoding the image", reporter):
-            made = model.processor.set_image(picture)["backbone_out"]
+            backbone = model.processor.set_image(picture)["backbone_out"]
         features = backbone_out(
-            made["backbone_fpn"],
-            made["sam2_backbone_out"]["backbone_fpn"],
-            model.positions(lambda: made["vision_pos_enc"]),
+            backbone["backbone_fpn"],
+            backbone["sam2_backbone_out"]["backbone_fpn"],
+            model.positions(lambda: backbone["vision_pos_enc"]),
         )
         return MetaEncoding((image.shape[0], image.shape[1]), features)
 
@@ -225,12 +225,14 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
             self._features.clear()
             self._features[frame] = phrase.features(frame)
         sought = self._objects_to_find(frame, reverse=reverse)
-        if not all(one.is_known_at(frame) for one in sought.values()):
+        if not all(followed.is_known_at(frame) for followed in sought.values()):
             self._encode(model, frame, reporter)
         fill_area = model.video.fill_hole_area
         records = self._follow_objects(
             sought,
-            lambda one: one.follow(model.tracker, frame, reverse=reverse, fill_area=fill_area),
+            lambda followed: followed.follow(
+                model.tracker, frame, reverse=reverse, fill_area=fill_area
+            ),
             compat_video.networks(model.tracker),
             reporter,
         )
@@ -244,7 +246,7 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
                 found = phrase.records(model.video, answer)
                 records += [record for record in found if record.id not in self._hidden]
                 tracked |= phrase.ids - self._hidden
-        return TrackedFrame(frame, tuple(sorted(records, key=lambda one: one.id)), tracked)
+        return TrackedFrame(frame, tuple(sorted(records, key=lambda record: record.id)), tracked)
 
     def _encode(self, model: LoadedModel, frame: int, reporter: Reporter) -> None:
         """Put the features of a frame where the tracker looks for them."""
@@ -253,8 +255,8 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         self._features.clear()
         picture = self._get_pictures(model)[frame]
         with watch_layers(compat.vision_blocks(model.model), "", CancelOnlyReporter(reporter)):
-            made = compat_video.encode(model.model, model.tracker, picture, model.device)
-        self._features[frame] = made
+            encoded = compat_video.encode(model.model, model.tracker, picture, model.device)
+        self._features[frame] = encoded
 
     def _get_pictures(self, model: LoadedModel) -> compat_video.Pictures:
         if self._pictures is None:

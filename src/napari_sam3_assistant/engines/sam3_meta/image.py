@@ -71,7 +71,7 @@ class MetaEncoding:
         if str(self.features["vision_features"].device) == device:
             return self
         maps, click_maps = (
-            [one.to(device) for one in part["backbone_fpn"]] for part in self._parts()
+            [level.to(device) for level in part["backbone_fpn"]] for part in self._parts()
         )
         # Not the position encodings: the engine keeps one copy of them for all images.
         features = backbone_out(maps, click_maps, self.features["vision_pos_enc"])

@@ -274,7 +274,7 @@ def put_into(model: Untyped, weights: Mapping[str, Any], name: str) -> None:
             ],
         ),
     )
-    found = [f"{len(keys)} are {what} (such as {keys[0]})" for what, keys in problems if keys]
+    found = [f"{len(keys)} are {problem} (such as {keys[0]})" for problem, keys in problems if keys]
     if found:
         raise CheckpointInvalid(
             f"The weights in {name} do not fit the model: of {len(expected)}, "

@@ -480,8 +480,8 @@ def put_into(model: Untyped, weights: Mapping[str, Any], name: str) -> None:
         key for key in known.keys() & weights.keys() if known[key].shape != weights[key].shape
     )
     found = [
-        f"{len(keys)} are {what} (such as {keys[0]})"
-        for what, keys in (("missing", missing), ("of another shape", wrong))
+        f"{len(keys)} are {problem} (such as {keys[0]})"
+        for problem, keys in (("missing", missing), ("of another shape", wrong))
         if keys
     ]
     if found:

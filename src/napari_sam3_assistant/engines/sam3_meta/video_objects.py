@@ -225,8 +225,8 @@ class Memory:
             _forget(state, frame)
             return
         record: dict[str, Any] = {
-            name: one.to(state["storage_device" if name in _STORED else "device"])
-            for name, one in self.saved.load(frame).items()
+            name: tensor.to(state["storage_device" if name in _STORED else "device"])
+            for name, tensor in self.saved.load(frame).items()
         }
         record["maskmem_pos_enc"] = state["constants"]["maskmem_pos_enc"]
         others[frame] = record

@@ -474,13 +474,17 @@ def _objects_together(tracker: Untyped, session: Untyped, together: int) -> Iter
     def find(**call: Any) -> Untyped:  # noqa: ANN401 - of the library
         index, frame = call["obj_idx"], call["frame_idx"]
         prompts = (call["point_inputs"], call["mask_inputs"])
-        given = call["is_init_cond_frame"] or any(one is not None for one in prompts)
-        if given or not is_followed(index, frame):
+        is_prompted = call["is_init_cond_frame"] or any(prompt is not None for prompt in prompts)
+        if is_prompted or not is_followed(index, frame):
             return single(**call)
         if index not in ahead:
-            left = (one for one in range(index, session.get_obj_num()) if is_followed(one, frame))
-            some = list(islice(left, together))
-            steps = [partial(single, **{**call, "obj_idx": one}) for one in some]
+            remaining = (
+                number
+                for number in range(index, session.get_obj_num())
+                if is_followed(number, frame)
+            )
+            some = list(islice(remaining, together))
+            steps = [partial(single, **{**call, "obj_idx": number}) for number in some]
             ahead.update(zip(some, run_together(steps, networks), strict=True))
         return ahead.pop(index)
 

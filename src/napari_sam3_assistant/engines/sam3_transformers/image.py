@@ -75,15 +75,15 @@ class Sam3Embedding:
         vision = replace(
             self.vision,
             last_hidden_state=self.vision.last_hidden_state.to(device),
-            fpn_hidden_states=tuple(one.to(device) for one in self.vision.fpn_hidden_states),
+            fpn_hidden_states=tuple(level.to(device) for level in self.vision.fpn_hidden_states),
         )
-        clicks = self.clicks and [one.to(device) for one in self.clicks]
+        clicks = self.clicks and [level.to(device) for level in self.clicks]
         found = self.found.map(lambda detections: detections.to(device))
         return Sam3Embedding(self.shape, vision, clicks, found)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the image encoder's output by name; the rest can be made of it."""
-        maps = {f"map{number}": one for number, one in enumerate(self.vision.fpn_hidden_states)}
+        maps = {f"map{number}": level for number, level in enumerate(self.vision.fpn_hidden_states)}
         return {"hidden": self.vision.last_hidden_state, **maps}
 
     @classmethod

@@ -181,11 +181,13 @@ class TrackerTrack(ObjectTrack[M, FollowedObject], Generic[M]):
     ) -> TrackedFrame:
         """Return the prompted objects on a frame; it is encoded if no features are given."""
         sought = self._objects_to_find(frame, reverse=reverse)
-        if features is None and not all(one.is_known_at(frame) for one in sought.values()):
+        if features is None and not all(
+            followed.is_known_at(frame) for followed in sought.values()
+        ):
             features = self._encode(model, frame, reporter)
         records = self._follow_objects(
             sought,
-            lambda one: one.follow(model, features, frame, reverse=reverse),
+            lambda followed: followed.follow(model, features, frame, reverse=reverse),
             (Network(model.tracker.memory_attention, 1), Network(model.tracker.mask_decoder, 0)),
             reporter,
         )

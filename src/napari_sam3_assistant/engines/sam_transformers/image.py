@@ -72,17 +72,17 @@ class SamEmbedding:
     @property
     def nbytes(self) -> int:
         """Memory that the tensors of this image take, in bytes."""
-        return sum(one.nbytes for one in self.maps)
+        return sum(level.nbytes for level in self.maps)
 
     def to(self, device: str) -> SamEmbedding:
         """Return it on another device; itself where it is there already."""
         if str(self.maps[0].device) == device:
             return self
-        return SamEmbedding(self.shape, tuple(one.to(device) for one in self.maps))
+        return SamEmbedding(self.shape, tuple(level.to(device) for level in self.maps))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return its tensors by name."""
-        return {f"map{number}": one for number, one in enumerate(self.maps)}
+        return {f"map{number}": level for number, level in enumerate(self.maps)}
 
 
 def encode(

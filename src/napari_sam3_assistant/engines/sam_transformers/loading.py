@@ -163,7 +163,7 @@ def read_folder(
     reporter: Reporter,
 ) -> tuple[Any, list[Any], str]:
     """Return the network of a model folder on a device, its processors, and its precision."""
-    network_class, *made = _import_classes((kind, *processors), reporter)
+    network_class, *processor_classes = _import_classes((kind, *processors), reporter)
     file = folder / WEIGHTS
     with _quiet():
         with reading_files(f"{folder / 'config.json'} is not of {name}.", AGAIN):
@@ -172,7 +172,7 @@ def read_folder(
             held = sum(math.prod(tensor.shape) for tensor in tensors.values())
             config = _read_config(folder, network_class)
             _check_size(network_class, config, held, WEIGHTS, AGAIN)
-        ready = [read_processor(one, folder) for one in made]
+        ready = [read_processor(processor_class, folder) for processor_class in processor_classes]
         with reading_files(f"The settings of the processor in {folder} are odd.", AGAIN):
             _check_processor(ready[0], config)
         reporter.report(Progress(2, STAGES, "Reading the weights"))
@@ -263,7 +263,7 @@ def _check_size(network_class: Untyped, config: Untyped, held: int, name: str, r
     # On "meta" nothing is allocated.
     with torch.device("meta"):
         model = network_class(config)
-    asked = sum(one.numel() for one in (*model.parameters(), *model.buffers()))
+    asked = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     # Some weights may be missing, which is told weight by weight later.
     if not held / 2 < asked < 2 * held:
         raise CheckpointInvalid(
@@ -293,9 +293,9 @@ def _check_processor(processor: Untyped, config: Untyped) -> None:
     """Raise unless images and prompts are prepared at the size that the model takes."""
     image_processor = processor.image_processor
     size = image_processor.pad_size if pads(processor) else image_processor.size
-    given = {size["height"], size["width"], getattr(processor, "target_size", size["height"])}
+    sides = {size["height"], size["width"], getattr(processor, "target_size", size["height"])}
     taken = getattr(config, "image_size", None) or config.prompt_encoder_config.image_size
-    if given != {taken}:
+    if sides != {taken}:
         raise CheckpointInvalid(
             f"The processor is for images of {size['height']} × {size['width']} pixels, "
             f"config.json for {taken} × {taken}.",
@@ -346,10 +346,10 @@ def _refuse_random(file: Path, report: dict[str, Any], remedy: str) -> None:
     """Raise if a part of the model kept random weights, which would answer nonsense."""
     missing = sorted(report["missing_keys"])
     misfits = sorted(name for name, *_ in report["mismatched_keys"])
-    for names, what in ((missing, "missing"), (misfits, "of a wrong size")):
+    for names, problem in ((missing, "missing"), (misfits, "of a wrong size")):
         if names:
             raise CheckpointInvalid(
-                f"Weights that are {what} in {file}: {len(names)}, such as {names[0]}.",
+                f"Weights that are {problem} in {file}: {len(names)}, such as {names[0]}.",
                 remedy,
             )
 

@@ -190,8 +190,8 @@ def partner(model: Untyped, part: str) -> Callable[..., Any]:
     """Return the library's class of a part that goes with a model of videos."""
     kind = type(model)
     name = f"{kind.__name__.removesuffix('Model')}{part}"
-    made: Callable[..., Any] = getattr(sys.modules[kind.__module__], name)
-    return made
+    output: Callable[..., Any] = getattr(sys.modules[kind.__module__], name)
+    return output
 
 
 def open_session(
@@ -261,7 +261,7 @@ class Memory:
                 continue
             if other in self.saved:
                 found = self.saved.load(other)
-                others[other] = {name: one.to(self._device) for name, one in found.items()}
+                others[other] = {name: tensor.to(self._device) for name, tensor in found.items()}
                 others[other]["maskmem_pos_enc"] = self._positions
             elif record:
                 # Without a memory the model can't take it.
@@ -314,7 +314,7 @@ class Memory:
     def _save(self, frame: int, record: dict[str, Any]) -> None:
         """Write a record to the file that is still whole and not there."""
         if frame not in self.saved and _MEMORY[0] in record:
-            kept = {name: one for name, one in record.items() if name not in _NOT_SAVED}
+            kept = {name: tensor for name, tensor in record.items() if name not in _NOT_SAVED}
             self.saved.save(frame, kept)
 
     def _place(self, record: dict[str, Any]) -> None:
