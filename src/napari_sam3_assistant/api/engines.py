@@ -313,20 +313,20 @@ def report() -> tuple[str, ...]:
     lines += ["", "Engines"]
     for entry in registry.entries().values():
         status = entry.status()
-        said = "ready" if status.available else f"not available. {status.reason}"
+        state = "ready" if status.available else f"not available. {status.reason}"
         if status.available and entry.spec.needs_weights:
-            said = "installed; needs a model folder"
-        lines.append(f"  {entry.spec.name:<20} {entry.spec.title}: {said}")
+            state = "installed; needs a model folder"
+        lines.append(f"  {entry.spec.name:<20} {entry.spec.title}: {state}")
     lines += ["", "Devices", *_devices(), "", "Display", f"  {_display()}"]
     return tuple(lines)
 
 
 def _package(name: str, remedy: str) -> str:
     try:
-        said = version(name)
+        text = version(name)
     except PackageNotFoundError:
-        said = f"not installed ({remedy})" if remedy else "not installed"
-    return f"  {name:<22} {said}"
+        text = f"not installed ({remedy})" if remedy else "not installed"
+    return f"  {name:<22} {text}"
 
 
 def _devices() -> list[str]:

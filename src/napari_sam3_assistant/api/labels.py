@@ -107,7 +107,7 @@ def clean(
     ExportError
         If the output exists or can't be written.
     """
-    told = reporter or NullReporter()
+    reporter = reporter or NullReporter()
     if output is not None:
         output = expand_user(output)
         check_output(output, *_files(labels), replaces=overwrite)
@@ -118,9 +118,9 @@ def clean(
     spacing = tuple(axis.scale for axis in axes) if physical else (1.0,) * result.ndim
     for operation in operations:
         part = LabelsPart(result, spacing, None, connectivity, per_slice)
-        operation.edit(part, told).write(result, reporter=told)
+        operation.edit(part, reporter).write(result, reporter=reporter)
     if output is not None:
-        save_labels(result, output, axes, overwrite=overwrite, reporter=told)
+        save_labels(result, output, axes, overwrite=overwrite, reporter=reporter)
     return result
 
 
@@ -217,8 +217,8 @@ def export(
     if parents is None and chosen.has_tracks:
         parents = _parents_beside(labels)
     request = MaskExport(array, path, chosen, place, axes, meaning, parents=parents or {})
-    (made,) = export_masks(request, reporter or NullReporter())
-    return made
+    (written,) = export_masks(request, reporter or NullReporter())
+    return written
 
 
 def measure(
@@ -300,10 +300,10 @@ def measure(
         raise MaskError(
             "These labels have no z axis, and so no volumes.", "Measure them without volumes."
         )
-    given = None if image is None else read_input(image, series=series).image
-    told, asked = reporter or NullReporter(), tuple(more)
+    source = None if image is None else read_input(image, series=series).image
+    reporter, asked = reporter or NullReporter(), tuple(more)
     measured = measure_in_image(
-        array, axes, place, given, told, channel_axis=channel_axis, more=asked, volumes=volumes
+        array, axes, place, source, reporter, channel_axis=channel_axis, more=asked, volumes=volumes
     )
     rows = tuple(measured)
     if path is not None:
@@ -450,8 +450,8 @@ def _classes_beside(labels: object) -> dict[int, str]:
     if table.exists():
         return read_object_names(table)
     note = _note_beside(labels)
-    told = () if note is None else note.objects
-    named = ((one.get("id"), one.get("class")) for one in told)
+    entries = () if note is None else note.objects
+    named = ((entry.get("id"), entry.get("class")) for entry in entries)
     # A stranger's note may say anything.
     return {
         id_: name for id_, name in named if isinstance(id_, int) and isinstance(name, str) and name
@@ -480,9 +480,11 @@ def _format_of(path: Path) -> ExportFormat:
     if find_image(path) is not None:
         return ExportFormat.OME_ZARR
     ending = ".tif" if path.suffix.lower() == ".tiff" else path.suffix.lower()
-    found = next((one for one in ExportFormat if one.suffix == ending), None)
+    found = next(
+        (export_format for export_format in ExportFormat if export_format.suffix == ending), None
+    )
     if found is None:
-        known = ", ".join(sorted({one.suffix for one in ExportFormat}))
+        known = ", ".join(sorted({export_format.suffix for export_format in ExportFormat}))
         raise ExportError(f"Labels can't be exported as '{path.suffix}': {path}.", f"Use {known}.")
     return found
 

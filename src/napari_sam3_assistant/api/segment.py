@@ -203,8 +203,8 @@ def segment(
     if path is not None:
         check_output(path, *([image] if isinstance(image, str | Path) else ()), replaces=overwrite)
         check_ending(path)
-    given = read_input(image, axis_labels, rgb=rgb, series=series)
-    source = given.image
+    loaded = read_input(image, axis_labels, rgb=rgb, series=series)
+    source = loaded.image
     view = view_of_array(
         source.data,
         plane=plane,
@@ -241,8 +241,10 @@ def segment(
             options,
             result.engine,
             None if model_folder is None else expand_user(model_folder),
-            {} if given.path is None else {one.source.token: given.path for one in view.channels},
-            axes=given.plane_axes(view),
+            {}
+            if loaded.path is None
+            else {channel.source.token: loaded.path for channel in view.channels},
+            axes=loaded.plane_axes(view),
             notes=result.notes,
             series=source.series,
         )
@@ -295,18 +297,18 @@ def add_example(
     ExportError
         If the example can't be written.
     """
-    given = read_input(image, series=series)
+    loaded = read_input(image, series=series)
     view = view_of_array(
-        given.image.data,
+        loaded.image.data,
         plane=plane,
         channel_axis=channel_axis,
         channel=channel,
         contrast=contrast,
-        axis_labels=given.image.axis_labels,
-        rgb=given.image.rgb,
+        axis_labels=loaded.image.axis_labels,
+        rgb=loaded.image.rgb,
     )
     region = BoxPrompt.from_box(box).region
-    name = "" if given.path is None else given.path.name
+    name = "" if loaded.path is None else loaded.path.name
     example = cut_example(view, region, positive=positive, class_name=class_name, image=name)
     return ExampleLibrary(expand_user(library)).add(example)
 
@@ -446,8 +448,8 @@ def use_engine(
     name = engine_for(model_folder) if engine is None and compute is None else engine
     with open_engine(
         name, compute=compute, model_folder=model_folder, device=device, precision=precision
-    ) as made:
-        yield made
+    ) as opened:
+        yield opened
 
 
 def make_prompts(
@@ -507,11 +509,11 @@ def as_everything(everything: bool | Everything) -> Everything | None:
 
 def check_lists(*prompts: Iterable[npt.ArrayLike]) -> None:
     """Raise PromptError where a single prompt is given in place of a list of them."""
-    for given in prompts:
-        for one in given:
-            if np.ndim(one) == 0:
+    for kind in prompts:
+        for prompt in kind:
+            if np.ndim(prompt) == 0:
                 raise PromptError(
-                    f"{given} is no list of prompts.", "Put it in a list, as in points=[(120, 85)]."
+                    f"{kind} is no list of prompts.", "Put it in a list, as in points=[(120, 85)]."
                 )
 
 

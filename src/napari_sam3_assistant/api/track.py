@@ -185,22 +185,22 @@ def prompts_by_frame(
     PromptError
         If a value can't be used.
     """
-    given = {
+    prompts = {
         "points": _by_frame(points, frame),
         "boxes": _by_frame(boxes, frame),
         "exemplars": _by_frame(exemplars, frame),
         "masks": _by_frame(mask, frame),
     }
     for kind in ("points", "boxes", "exemplars"):
-        check_lists(*given[kind].values())
-    frames = sorted({number for kind in given.values() for number in kind} | {frame})
+        check_lists(*prompts[kind].values())
+    frames = sorted({number for kind in prompts.values() for number in kind} | {frame})
     phrase = (text or "").strip()
     return {
         number: PromptSet(
-            points=tuple(map(_point, given["points"].get(number, ()))),
-            boxes=tuple(map(_box, given["boxes"].get(number, ()))),
-            exemplars=tuple(map(_exemplar, given["exemplars"].get(number, ()))),
-            masks=tuple(_masks(given["masks"].get(number), shape)),
+            points=tuple(map(_point, prompts["points"].get(number, ()))),
+            boxes=tuple(map(_box, prompts["boxes"].get(number, ()))),
+            exemplars=tuple(map(_exemplar, prompts["exemplars"].get(number, ()))),
+            masks=tuple(_masks(prompts["masks"].get(number), shape)),
             text=phrase if number == frame else "",
             everything=as_everything(everything) if number == frame else None,
         )
@@ -208,10 +208,10 @@ def prompts_by_frame(
     }
 
 
-def _by_frame(given: ByFrame, frame: int) -> dict[int, Any]:
-    if isinstance(given, Mapping):
-        return {int(number): value for number, value in given.items()}
-    return {} if given is None or len(given) == 0 else {frame: given}
+def _by_frame(prompts: ByFrame, frame: int) -> dict[int, Any]:
+    if isinstance(prompts, Mapping):
+        return {int(number): value for number, value in prompts.items()}
+    return {} if prompts is None or len(prompts) == 0 else {frame: prompts}
 
 
 def _numbers(values: Sequence[float], least: int, most: int, example: str) -> list[float]:
@@ -610,7 +610,9 @@ class TrackFrames(Iterator[FrameResult]):
         """
         provenance = self._provenance
         if image is not None:
-            provenance.paths = {one.source.token: image for one in provenance.frames.view.channels}
+            provenance.paths = {
+                channel.source.token: image for channel in provenance.frames.view.channels
+            }
         run = provenance.to_run(axes)
         if run is not None:
             run = replace(run, series=series)

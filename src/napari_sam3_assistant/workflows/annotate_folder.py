@@ -223,7 +223,7 @@ class AnnotatedFolder:
             output.mkdir(parents=True, exist_ok=True)
         self._images = list(found)
         self._prompts: dict[str, list[Any]] = {}  # that were not run, by the image
-        self._places = {one.name: place for place, one in enumerate(found)}
+        self._places = {image.name: place for place, image in enumerate(found)}
         self._begin()
         self.refresh()
         list_file = output / CLASSES_FILE
@@ -252,7 +252,7 @@ class AnnotatedFolder:
     @property
     def counts(self) -> Counter[ImageState]:
         """How many images are in each state."""
-        return Counter(one.state for one in self.images)
+        return Counter(image.state for image in self.images)
 
     def set_state(self, name: str, state: ImageState) -> None:
         """Take note of the state of an image, on the disk."""
@@ -273,17 +273,17 @@ class AnnotatedFolder:
         with self._lock:
             place = self.place_of(name) + step
             while 0 <= place < len(self._images):
-                one = self._images[place]
-                if not (skip_done and one.state is ImageState.DONE):
-                    return one.name
+                image = self._images[place]
+                if not (skip_done and image.state is ImageState.DONE):
+                    return image.name
                 place += step
             return ""
 
     def first(self) -> str:
         """Return the image to begin with: the first that is not done, or the first of all."""
         images = self.images
-        left = (one.name for one in images if one.state is not ImageState.DONE)
-        return next(left, images[0].name)
+        remaining = (image.name for image in images if image.state is not ImageState.DONE)
+        return next(remaining, images[0].name)
 
     def refresh(self) -> None:
         """Take in what other processes have noted since."""
@@ -321,10 +321,10 @@ class AnnotatedFolder:
         remedy = "Choose another folder for the labels."
         try:
             with open_regular(self._file) as file:
-                told = as_dict(json.loads(file.readline(1 << 16)))
-            if told["format"] != FORMAT:
+                header = as_dict(json.loads(file.readline(1 << 16)))
+            if header["format"] != FORMAT:
                 raise ValueError("it is another file")
-            version, made_of = as_whole(told["version"]), as_text(told["source"])
+            version, made_of = as_whole(header["version"]), as_text(header["source"])
         except (OSError, *_LINE_ERRORS) as exc:
             raise ExportError(f"{self._file} is no list of states: {exc}.", remedy) from exc
         if version > VERSION:
@@ -338,7 +338,7 @@ class AnnotatedFolder:
     def _take(self, entry: dict[str, Any]) -> None:
         """Take in a line."""
         if "files" in entry:
-            self._join(as_text(entry["image"]), [as_text(one) for one in as_list(entry["files"])])
+            self._join(as_text(entry["image"]), [as_text(file) for file in as_list(entry["files"])])
         if "prompts" in entry:
             self._prompts[as_text(entry["image"])] = as_list(entry["prompts"])
         place = self._places.get(as_text(entry.get("image", "")))
@@ -356,8 +356,8 @@ class AnnotatedFolder:
 
     def _note(self, image: AnnotatedImage) -> None:
         if image != self.get(image.name):
-            told = {"image": image.name, "state": image.state, "labels": image.labels}
-            self._append({**told, "objects": image.objects})
+            entry = {"image": image.name, "state": image.state, "labels": image.labels}
+            self._append({**entry, "objects": image.objects})
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         """Add a line and bring it to the disk, then take it in."""
@@ -378,10 +378,10 @@ class AnnotatedFolder:
 
     def _join(self, first: str, files: list[str]) -> None:
         """Have files that are one image be one."""
-        gone = {one for one in files if one != first and one in self._places}
+        gone = {file for file in files if file != first and file in self._places}
         if gone and first in self._places:
-            self._images = [one for one in self._images if one.name not in gone]
-            self._places = {one.name: place for place, one in enumerate(self._images)}
+            self._images = [image for image in self._images if image.name not in gone]
+            self._places = {image.name: place for place, image in enumerate(self._images)}
 
     # -- images -----------------------------------------------------------------------------
 
@@ -393,14 +393,14 @@ class AnnotatedFolder:
         """
         self.refresh()
         name = self._find_set(name)
-        one = self.get(name)
-        opened = OpenedImage(name, one.file.path, read_image(one.file.path, series))
-        if not one.labels:
+        image = self.get(name)
+        opened = OpenedImage(name, image.file.path, read_image(image.file.path, series))
+        if not image.labels:
             return opened
-        path = self.output / one.labels
+        path = self.output / image.labels
         if not path.exists():
             # Who was killed before he wrote them has begun; who had some, has lost them.
-            lost = f"{path} is gone; there are no labels to go on with." if one.objects else ""
+            lost = f"{path} is gone; there are no labels to go on with." if image.objects else ""
             return replace(opened, problem=lost)
         try:
             read = _read_labels(path, opened.image.axes)
@@ -432,31 +432,31 @@ class AnnotatedFolder:
         finds them. Labels that somebody else has written meanwhile stay; these get another name.
         """
         self.refresh()
-        one = self.get(name)
+        image = self.get(name)
         if to_save is None:
-            self._note(replace(one, state=state))
-            path = self.output / one.labels if one.labels else None
-            return SavedImage(path, one.objects)
+            self._note(replace(image, state=state))
+            path = self.output / image.labels if image.labels else None
+            return SavedImage(path, image.objects)
         in_memory = isinstance(to_save.labels, np.ndarray)
-        known = self.output / one.labels if one.labels else None
+        known = self.output / image.labels if image.labels else None
         now = stamp_of(known) if known else None
         beside = known if now is not None and now != to_save.stamp else None
         ending = ".tif" if in_memory else ".ome.zarr"
         if known is None or beside is not None or not known.name.endswith(ending):
-            folder = self.output / one.file.folder
-            path = free_name(folder / f"{one.file.stem}_labels{ending}")
+            folder = self.output / image.file.folder
+            path = free_name(folder / f"{image.file.stem}_labels{ending}")
         else:
             path = known
         relative = path.relative_to(self.output).as_posix()
-        begun = ImageState.BEGUN if one.state is ImageState.UNTOUCHED else one.state
-        self._note(replace(one, state=begun, labels=relative))
+        begun = ImageState.BEGUN if image.state is ImageState.UNTOUCHED else image.state
+        self._note(replace(image, state=begun, labels=relative))
         make_folder(path)
         record = make_accepted_record(
             to_save.provenance,
             to_save.axes,
             path.parent,
             to_save.objects,
-            {"source": one.name, "annotated": str(state)},
+            {"source": image.name, "annotated": str(state)},
         )
         ours = path == known and now is not None
         request = LabelsExport(
@@ -467,7 +467,7 @@ class AnnotatedFolder:
         write_provenance(written, record)
         count = len(to_save.objects)
         relative = written.relative_to(self.output).as_posix()
-        self._note(replace(one, state=state, labels=relative, objects=count))
+        self._note(replace(image, state=state, labels=relative, objects=count))
         return SavedImage(written, count, beside, stamp)
 
     def save_classes(self, classes: ClassList) -> None:
@@ -487,15 +487,15 @@ class AnnotatedFolder:
         classes = _SeenClasses(self.classes)
         rows: list[dict[str, Any]] = []
         failed: list[tuple[str, str]] = []
-        begun = [one for one in self.images if one.state is not ImageState.UNTOUCHED]
+        begun = [image for image in self.images if image.state is not ImageState.UNTOUCHED]
 
         def parts() -> Iterator[CocoPart]:
-            for done, one in enumerate(begun):
-                reporter.report(Progress(done, len(begun), f"{one.name} ({done + 1})"))
+            for done, image in enumerate(begun):
+                reporter.report(Progress(done, len(begun), f"{image.name} ({done + 1})"))
                 try:
-                    part, found = _measure_image(self, one, classes, more, reporter)
+                    part, found = _measure_image(self, image, classes, more, reporter)
                 except (ImageError, MaskError, ExportError) as error:
-                    failed.append((one.name, str(error)))
+                    failed.append((image.name, str(error)))
                     continue
                 rows.extend(found)
                 if part is not None:
@@ -544,8 +544,8 @@ class _SeenClasses:
             return Classes()
         named = {id_: name or ANY_CLASS for id_, name in of_object.items()}
         known = set(self.listed.names.values())
-        for name in dict.fromkeys(one for one in named.values() if one not in known):
-            id_ = max((one.id for one in self.listed), default=0) + 1
+        for name in dict.fromkeys(name for name in named.values() if name not in known):
+            id_ = max((entry.id for entry in self.listed), default=0) + 1
             self.listed = ClassList((*self.listed, ObjectClass(id_, name)))
         values = {name: value for value, name in self.listed.names.items()}
         of_label = {id_: values[name] for id_, name in named.items()}
@@ -571,29 +571,29 @@ def _measure_image(
     place = place or ImagePlace.alone(annotated.file.path.name, labels.shape)
     place = replace(place, file=annotated.name, image=annotated.name)
     labels = labels.reshape((1,) * (len(place.names) + 2 - labels.ndim) + labels.shape)
-    told = {} if note is None else _told_of_objects(note)
+    entries = {} if note is None else _object_entries(note)
     rows = []
     axes = make_axes(labels.shape) if note is None or note.axes is None else note.axes
     quiet = CancelOnlyReporter(reporter)
     measured = measure_in_image(labels, axes, place, image, quiet, more=more)
     for row in measured:
-        known = told.get(row["id"], {})
+        known = entries.get(row["id"], {})
         named = {"class": "", "score": None, **known}
         rows.append({**state, "id": row.pop("id"), **named, **row})
-    of_object = {id_: known["class"] for id_, known in told.items()}
+    of_object = {id_: known["class"] for id_, known in entries.items()}
     return CocoPart(labels, classes.meaning(of_object), place), rows
 
 
-def _told_of_objects(note: ProvenanceRecord) -> dict[int, dict[str, Any]]:
+def _object_entries(note: ProvenanceRecord) -> dict[int, dict[str, Any]]:
     """Return class and score of each object that a note tells of, by its id."""
     try:
         return {
-            as_whole(told["id"]): {
-                "class": as_text(told.get("class") or ""),
-                "score": told.get("score"),
-                **({"stability": told["stability"]} if told.get("stability") is not None else {}),
+            as_whole(entry["id"]): {
+                "class": as_text(entry.get("class") or ""),
+                "score": entry.get("score"),
+                **({"stability": entry["stability"]} if entry.get("stability") is not None else {}),
             }
-            for told in note.objects
+            for entry in note.objects
         }
     except _LINE_ERRORS:
         return {}
@@ -620,19 +620,19 @@ def _read_labels(path: Path, image_axes: Axes) -> dict[str, Any]:
 
 def _take_companions(files: tuple[FolderImage, ...]) -> tuple[AnnotatedImage, ...]:
     """Return the images, with the labels of other tools that lie beside them and are none."""
-    names = [(one.path.parent, image_name(one.path)) for one in files]
+    names = [(image.path.parent, image_name(image.path)) for image in files]
     known = set(names)
     others: dict[tuple[Path, str], Path] = {}
     own = []
-    for one, (folder, name) in zip(files, names, strict=True):
+    for file, (folder, name) in zip(files, names, strict=True):
         ending = next((end for end in _OTHERS if name.endswith(end)), "")
         image = (folder, name.removesuffix(ending))
         if ending and image in known:
-            others.setdefault(image, one.path)
+            others.setdefault(image, file.path)
         else:
-            own.append((one, (folder, name)))
-    return tuple(AnnotatedImage(one, others=others.get(image)) for one, image in own)
+            own.append((file, (folder, name)))
+    return tuple(AnnotatedImage(file, others=others.get(image)) for file, image in own)
 
 
-def _same_folder(one: str, other: str) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+def _same_folder(first: str, second: str) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)

@@ -148,16 +148,18 @@ def batch(
     done = 0
     for item in request.items:
         for phrase in request.phrases or ("",):
-            one = item.request
+            plane_request = item.request
             if phrase:
-                one = replace(one, prompts=replace(one.prompts, text=phrase))
+                plane_request = replace(
+                    plane_request, prompts=replace(plane_request.prompts, text=phrase)
+                )
             name = f"{item.name} - {phrase}" if phrase else item.name
             reporter.report(Progress(done, request.runs, f"{name} ({done + 1} of {request.runs})"))
             began = time.monotonic()
             result: Segmentation | None = None
             error: Sam3AssistantError | None = None
             try:
-                result = next(segment(engine, one, quiet))
+                result = next(segment(engine, plane_request, quiet))
             except JobCancelled:
                 raise
             except Sam3AssistantError as caught:
@@ -287,8 +289,8 @@ def segment_folder(
                 for run in plan.runs:
                     place = len(rows) + 1
                     soon = "" if left is None else f", {format_duration(left)} left"
-                    said = f"{name} ({place} of {total}{soon})"
-                    reporter.report(Progress(len(rows), total, said, left))
+                    message = f"{name} ({place} of {total}{soon})"
+                    reporter.report(Progress(len(rows), total, message, left))
                     row = run.skip(finished)
                     if row is None:
                         answers = answers or plan.take(outcomes)
@@ -342,7 +344,7 @@ class _ImagePlan:
         return {
             phrase: _Answer(
                 self.planes,
-                [one.value[place] if one.error is None else one.error for one in found],
+                [result.value[place] if result.error is None else result.error for result in found],
             )
             for place, phrase in enumerate(self.phrases)
         }
@@ -563,8 +565,8 @@ def find_series(
         tuple(
             FoundSeries(
                 number,
-                tuple(dict.fromkeys(one.name for one in alike if one.name)),
-                tuple(dict.fromkeys(one.shape for one in alike)),
+                tuple(dict.fromkeys(series.name for series in alike if series.name)),
+                tuple(dict.fromkeys(series.shape for series in alike)),
                 len(alike),
             )
             for number, alike in sorted(by_number.items())[:most]

@@ -107,8 +107,8 @@ def overlay(
             after[chosen] = fresh[chosen]
             yield box, before, after
 
-    what = action or ("replace accepted object" if replace else "append accepted object")
-    yield LabelEdit.pack(what, shape, changes_between(parts(), shape), target.dtype)
+    action = action or ("replace accepted object" if replace else "append accepted object")
+    yield LabelEdit.pack(action, shape, changes_between(parts(), shape), target.dtype)
 
 
 def pick_label(labels: LabelArray, label: int) -> LabelArray:
@@ -170,10 +170,10 @@ def end_edit(journal: JournaledEdit, reporter: Reporter, *, forward: bool) -> It
     if not journal.is_stopped and not journal.is_ours:
         raise MaskError(*explain_unfinished(journal))
     largest, smaller = journal.open()
-    way = journal.forward if forward else not journal.forward
+    forward = journal.forward if forward else not journal.forward
     # From here on it is ours, and what is being done is this.
-    replace(journal, forward=way, process=process_mark()).write()
-    yield from write_edit(journal.edit, largest, smaller, reporter, forward=way)
+    replace(journal, forward=forward, process=process_mark()).write()
+    yield from write_edit(journal.edit, largest, smaller, reporter, forward=forward)
 
 
 def _make_journal(

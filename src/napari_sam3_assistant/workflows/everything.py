@@ -94,9 +94,9 @@ def find_everything(
         asked = replace(asked, points=builtin_seeds(read(whole), options, reporter))
     crops = asked.crops(shape)
     batches = [(crop, layer, _batches(asked, crop, layer)) for crop, layer in crops]
-    search = _Search(asked, shape, [len(one) for _, _, found in batches for one in found])
+    search = _Search(asked, shape, [len(batch) for _, _, found in batches for batch in found])
     quiet = CancelOnlyReporter(reporter)
-    told = time.monotonic()
+    reported = time.monotonic()
     try:
         for crop, layer, of_crop in batches:
             if layer and of_crop:
@@ -106,9 +106,9 @@ def find_everything(
                 prompts = PromptSet(everything=replace(asked, points=batch))
                 answer = engine.predict(embedding, prompts, options, quiet)
                 search.add(answer.objects, crop, len(batch))
-                if search.done < search.total and time.monotonic() - told > _PARTIAL_S:
+                if search.done < search.total and time.monotonic() - reported > _PARTIAL_S:
                     yield search.prediction(options.threshold)
-                    told = time.monotonic()
+                    reported = time.monotonic()
             search.end_crop()
     except JobCancelled as stopped:
         stopped.partial = search.prediction(options.threshold)
@@ -236,15 +236,15 @@ class EverythingTrack:
         quiet = CancelOnlyReporter(reporter)
         if not self._knows_polarity:
             self._find_polarity(reporter)
-        left = [frame for frame in order if frame not in self._done]
-        if [one.frame for one in self._waiting] != left[: len(self._waiting)]:
+        remaining = [frame for frame in order if frame not in self._done]
+        if [waiting.frame for waiting in self._waiting] != remaining[: len(self._waiting)]:
             self._waiting.clear()
         for followed in self._followed.values():
             # What lay behind a pass the other way is not behind this one.
             followed.neck = math.inf
         pictures: dict[int, npt.NDArray[np.uint8]] = {}
         try:
-            for frame in left[len(self._waiting) :]:
+            for frame in remaining[len(self._waiting) :]:
                 if 0 < len(self._waiting) < self._ahead:
                     reporter.report(Progress(0, 0, f"Looking at frame {frame}"))
                 objects = self._find(frame, pictures, quiet)
@@ -267,7 +267,7 @@ class EverythingTrack:
             0.0,
         )
         reporter.report(Progress(0, 0, "Looking at some slices"))
-        for frame in {(2 * one + 1) * count // (2 * _SAMPLE) for one in range(_SAMPLE)}:
+        for frame in {(2 * part + 1) * count // (2 * _SAMPLE) for part in range(_SAMPLE)}:
             # A slice that can't be read is told of when it is its turn.
             with suppress(ImageError):
                 embedding = self._engine.embedding(self._frames.view_at(frame), whole, quiet)
@@ -337,13 +337,15 @@ class EverythingTrack:
     def _part_at_necks(self) -> None:
         """Give what had shrunk and grows again a new number from the slice that is due on."""
         for number in tuple(self._waiting[0].objects):
-            ahead = [one.objects[number] for one in self._waiting if number in one.objects]
+            ahead = [
+                waiting.objects[number] for waiting in self._waiting if number in waiting.objects
+            ]
             if not self._followed[number].has_ended(ahead):
                 continue
             new = next(self._numbers)
-            for one in self._waiting:
-                one.rename(number, new)
-                self._known[one.frame] = self._known[one.frame].rename(number, new)
+            for waiting in self._waiting:
+                waiting.rename(number, new)
+                self._known[waiting.frame] = self._known[waiting.frame].rename(number, new)
 
     def _settle(self) -> TrackedFrame:
         """Return the slice that waits longest: what is on it is sure, there or nearby."""
@@ -352,8 +354,8 @@ class EverythingTrack:
         least = self._options.threshold if self._in_volume else 0.0
         sure = {
             number
-            for one in self._waiting
-            for number, record in one.objects.items()
+            for waiting in self._waiting
+            for number, record in waiting.objects.items()
             if record.score is None or record.score >= least
         }
         found = self._waiting.popleft()
@@ -365,12 +367,14 @@ class EverythingTrack:
                 kept.append(replace(record, id=self._id_of(number)))
         self._done.add(found.frame)
         self._known = {
-            known: one
-            for known, one in self._known.items()
+            known: objects
+            for known, objects in self._known.items()
             if not {known - 1, known + 1} <= self._done
         }
-        parents = {self._id_of(one): self._id_of(other) for one, other in found.parents.items()}
-        return TrackedFrame(found.frame, tuple(kept), frozenset(one.id for one in kept), parents)
+        parents = {self._id_of(id_): self._id_of(parent) for id_, parent in found.parents.items()}
+        return TrackedFrame(
+            found.frame, tuple(kept), frozenset(record.id for record in kept), parents
+        )
 
     def _id_of(self, number: int) -> int:
         if number not in self._ids:
@@ -384,13 +388,13 @@ class EverythingTrack:
         least = self._asked.stitch_threshold
         if self._asked.joining is not Joining.TIME:
             partner = join_slices(before, here, least)
-            return [partner.get(int(one)) or next(self._numbers) for one in here.ids], {}
+            return [partner.get(int(id_)) or next(self._numbers) for id_ in here.ids], {}
         if forward:
             partner, divisions = link_times(before, here, least)
         else:
             backwards, divisions = link_times(here, before, least)
             partner = {here_: later for later, here_ in backwards.items()}
-        ids = {int(one): partner.get(int(one)) or next(self._numbers) for one in here.ids}
+        ids = {int(id_): partner.get(int(id_)) or next(self._numbers) for id_ in here.ids}
         parents: dict[int, int] = {}
         for mother, daughters in divisions.items():
             for daughter in daughters:
@@ -412,7 +416,7 @@ class _Known:
     missed: frozenset[int] = frozenset()
 
     def rename(self, old: int, new: int) -> _Known:
-        missed = frozenset(new if one == old else one for one in self.missed)
+        missed = frozenset(new if id_ == old else id_ for id_ in self.missed)
         return _Known(self.frame.rename(old, new), missed)
 
 
@@ -425,7 +429,7 @@ class _Slice:
     parents: dict[int, int]
 
     def rename(self, old: int, new: int) -> None:
-        self.objects = {new if one == old else one: it for one, it in self.objects.items()}
+        self.objects = {new if id_ == old else id_: record for id_, record in self.objects.items()}
 
 
 def builtin_seeds(
@@ -537,7 +541,7 @@ class _Search:
 
     def end_crop(self) -> None:
         """Compare the masks of a crop with each other."""
-        scores = np.array([one.record.score or 0.0 for one in self._of_crop])
+        scores = np.array([candidate.record.score or 0.0 for candidate in self._of_crop])
         kept = _suppress(self._of_crop, scores, self._asked.box_nms_thresh)
         self._found += kept
         self._of_crop = []
@@ -546,13 +550,13 @@ class _Search:
         """Return how far it is: points, objects so far, and the time left."""
         left = self._seconds_left
         objects = pluralize(len(self._kept()), "object")
-        said = f"{self.done} of {self.total} points, {objects} so far"
+        message = f"{self.done} of {self.total} points, {objects} so far"
         ahead = "" if left is None else f", {format_duration(left)} left"
-        return Progress(self.done, self.total, said + ahead, left)
+        return Progress(self.done, self.total, message + ahead, left)
 
     def prediction(self, threshold: float) -> Prediction:
         """Return the objects so far."""
-        records = [one.unpack() for one in self._kept()]
+        records = [candidate.unpack() for candidate in self._kept()]
         if self._asked.min_mask_region_area:
             records = _mended(records, self._asked)
         objects = _in_order([_limited(record) for record in records])
@@ -569,13 +573,15 @@ class _Search:
 
     def _kept(self) -> list[_Found]:
         """Return those that are no second mask of a better one, the best first."""
-        scores = np.array([one.record.score or 0.0 for one in self._of_crop])
+        scores = np.array([candidate.record.score or 0.0 for candidate in self._of_crop])
         found = self._found + _suppress(self._of_crop, scores, self._asked.box_nms_thresh)
-        if len({one.crop for one in found}) < 2:
+        if len({candidate.crop for candidate in found}) < 2:
             return found
         # Smaller crops see more of the same object.
         return _suppress(
-            found, np.array([1 / one.crop.area for one in found]), self._asked.crop_nms_thresh
+            found,
+            np.array([1 / candidate.crop.area for candidate in found]),
+            self._asked.crop_nms_thresh,
         )
 
 
@@ -597,7 +603,9 @@ def _suppress(
     candidates: Sequence[_Found], scores: npt.NDArray[np.float64], most: float
 ) -> list[_Found]:
     """Return the objects whose boxes overlap no better one's by more (IoU), the best first."""
-    boxes = np.array([one.record.region.box for one in candidates], np.float64).reshape(-1, 4)
+    boxes = np.array([candidate.record.region.box for candidate in candidates], np.float64).reshape(
+        -1, 4
+    )
     return [candidates[index] for index in box_nms(boxes, scores, most)]
 
 

@@ -116,7 +116,7 @@ class ExampleLibrary:
         """
         with explain_os_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        told = {
+        entry = {
             "box": list(example.region.box),
             "positive": example.positive,
             "class": example.class_name,
@@ -130,14 +130,14 @@ class ExampleLibrary:
         path = save_under_free_name(self.folder / "example.png", save)
         # It comes last: a picture without it is no example.
         with atomic_write(path.with_suffix(".json")) as draft:
-            draft.write_text(json.dumps(told), encoding="utf-8")
+            draft.write_text(json.dumps(entry), encoding="utf-8")
         return path
 
     def read(self) -> tuple[Example, ...]:
         """Return the examples, the latest last; those that are damaged are passed over."""
-        told = [path for path in self.folder.glob("*.json") if path.with_suffix(".png").exists()]
-        found = [_read_example(path) for path in sorted(told, key=_age)]
-        return tuple(one for one in found if one is not None)
+        paths = [path for path in self.folder.glob("*.json") if path.with_suffix(".png").exists()]
+        found = [_read_example(path) for path in sorted(paths, key=_age)]
+        return tuple(example for example in found if example is not None)
 
 
 def _age(path: Path) -> tuple[int, str]:
@@ -147,10 +147,10 @@ def _age(path: Path) -> tuple[int, str]:
 def _read_example(path: Path) -> Example | None:
     try:
         with open_regular(path) as file:
-            told = as_dict(json.loads(file.read(_MOST_BYTES)))
+            entry = as_dict(json.loads(file.read(_MOST_BYTES)))
         picture = read_image(path.with_suffix(".png"))
         height, width, *colours = picture.data.shape
-        y0, x0, y1, x1 = map(as_whole, as_list(told["box"], 4))
+        y0, x0, y1, x1 = map(as_whole, as_list(entry["box"], 4))
         region = Region(y0, x0, y1, x1)
         if max(height, width) > _LARGEST_SIDE or colours != [3] or region.is_empty:
             return None
@@ -159,9 +159,9 @@ def _read_example(path: Path) -> Example | None:
         return Example(
             picture.pixels().astype(np.uint8),
             region,
-            as_flag(told["positive"]),
-            as_text(told["class"]),
-            PurePath(as_text(told["image"])).name,
+            as_flag(entry["positive"]),
+            as_text(entry["class"]),
+            PurePath(as_text(entry["image"])).name,
         )
     except (OSError, ImageError, TypeError, ValueError, KeyError, RecursionError):
         return None
@@ -175,7 +175,7 @@ def propose(
     reporter: Reporter,
 ) -> Iterator[Segmentation]:
     """Yield what looks like the examples on a plane, class by class."""
-    positive = [one for one in examples if one.positive]
+    positive = [example for example in examples if example.positive]
     if not positive:
         raise PromptError(
             "There is no example of what is looked for yet.",
@@ -191,25 +191,27 @@ def propose(
     picture, whole = view.rgb(), Region.whole(view.shape)
     found: list[ObjectRecord] = []
     notes: dict[str, None] = {EXPERIMENTAL: None}
-    negative = [one for one in examples if not one.positive][-_MOST_USED:]
-    names = dict.fromkeys(one.class_name for one in positive)
+    negative = [example for example in examples if not example.positive][-_MOST_USED:]
+    names = dict.fromkeys(example.class_name for example in positive)
     for done, name in enumerate(names):
         reporter.report(Progress(done, len(names), f"Looking for {name or 'objects'} by examples"))
-        used = [one for one in positive if one.class_name == name][-_MOST_USED:] + negative
+        used = [example for example in positive if example.class_name == name][
+            -_MOST_USED:
+        ] + negative
         composite = compose_tile(
             picture,
-            [one.picture for one in used],
-            [ExemplarPrompt(one.region, one.positive) for one in used],
+            [example.picture for example in used],
+            [ExemplarPrompt(example.region, example.positive) for example in used],
         )
         embedding = engine.encode(composite.picture, reporter)
         prompts = PromptSet(exemplars=composite.exemplars)
         prediction = engine.predict(embedding, prompts, options, reporter)
         notes.update(dict.fromkeys(prediction.notes))
         found += [
-            replace(one, class_name=name, text=PROMPT)
-            for one in composite.crop_to_tile(prediction.objects)
+            replace(record, class_name=name, text=PROMPT)
+            for record in composite.crop_to_tile(prediction.objects)
         ]
-    objects = tuple(replace(one, id=number) for number, one in enumerate(found, 1))
+    objects = tuple(replace(record, id=number) for number, record in enumerate(found, 1))
     yield Segmentation(
         labels=paint_labels(objects, whole),
         objects=objects,

@@ -69,11 +69,11 @@ class LabelsOnShow:
         pixels = np.asarray(self.labels[region.slices])
         values, places = np.unique(pixels, return_inverse=True)
         numbers = places.reshape(pixels.shape).astype(np.int32) + 1
-        for value, where in zip(values.tolist(), ndimage.find_objects(numbers), strict=True):
+        for value, box in zip(values.tolist(), ndimage.find_objects(numbers), strict=True):
             if value <= 0 or value in self.hidden:
                 continue
-            mask = pixels[where] == value
-            offset = (where[0].start + region.y0, where[1].start + region.x0)
+            mask = pixels[box] == value
+            offset = (box[0].start + region.y0, box[1].start + region.x0)
             record = ObjectRecord.from_mask(
                 value, mask, offset=offset, text=self.names.get(value, "")
             )
@@ -116,7 +116,7 @@ def make_figure(request: FigureRequest, reporter: Reporter) -> Figure:
         )
     counts: dict[str, int] = {}
     outlines = []
-    read = (one.read(region) for one in request.labels)
+    read = (labels.read(region) for labels in request.labels)
     for record in itertools.chain(request.found, *read):
         reporter.check()
         text = record.text or "Objects"

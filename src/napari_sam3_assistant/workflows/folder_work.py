@@ -185,12 +185,12 @@ class PhraseWork(FolderPlanes):
         answers = []
         for phrase in piece.phrases:
             prompts = replace(self._prompts, text=phrase)
-            one = SegmentRequest(view, prompts, self._options)
+            request = SegmentRequest(view, prompts, self._options)
             began = time.monotonic()
             result: TileResult | None = None
             error: Sam3AssistantError | None = None
             try:
-                found = next(segment(engine, one, reporter))
+                found = next(segment(engine, request, reporter))
                 result = TileResult(found.objects, found.engine, found.notes)
             except JobCancelled:
                 raise
@@ -198,7 +198,7 @@ class PhraseWork(FolderPlanes):
                 error = caught
             answers.append(PhraseAnswer(result, error, time.monotonic() - began))
         view.channels[0].source.drop_caches()
-        errors = {str(one.error): one.error for one in answers}
+        errors = {str(answer.error): answer.error for answer in answers}
         only = next(iter(errors.values()))
         if len(errors) == 1 and only is not None and not isinstance(only, PromptError):
             # Another worker may have better luck.

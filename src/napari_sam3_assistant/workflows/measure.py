@@ -82,8 +82,8 @@ def measure(
                 if record is None:
                     continue
                 part = pixels[record.region.localise(region).slices]
-                told = measure_object(record, part, request.plane.pixel, request.more)
-                found.setdefault(place, []).append(told)
+                measurement = measure_object(record, part, request.plane.pixel, request.more)
+                found.setdefault(place, []).append(measurement)
             done = min(total, done + len(places))
         yield tuple(
             combine_measurements(found[place]) if place in found else None
@@ -124,7 +124,7 @@ def measure_shapes(
     for done, request in enumerate(requests):
         total = len(requests)
         reporter.report(Progress(done, total, f"Measuring volume {done + 1} of {total}"))
-        regions = [one.region for one, _ in request.slices.values()]
+        regions = [record.region for record, _ in request.slices.values()]
         box = regions[0]
         for region in regions[1:]:
             box = box.union(region)
@@ -134,10 +134,10 @@ def measure_shapes(
             yield {}
             continue
         mask = np.zeros(shape, bool)
-        for at, (one, labels) in request.slices.items():
+        for at, (record, labels) in request.slices.items():
             reporter.check()
-            inside = one.region.localise(box).slices
-            mask[at - first][inside] = np.asarray(labels[one.region.slices]) == one.id
+            inside = record.region.localise(box).slices
+            mask[at - first][inside] = np.asarray(labels[record.region.slices]) == record.id
         yield measure_shape(mask, request.spacing, request.more) if mask.any() else {}
 
 
@@ -171,11 +171,11 @@ def measure_labels(
     dict
         ``id``, the index on each leading axis by its name, what was measured, and ``unit``.
     """
-    for index, one, measured in _measure_planes(labels, source, place, pixel, more, reporter):
-        told = measured.values()
+    for index, record, measured in _measure_planes(labels, source, place, pixel, more, reporter):
+        values = measured.values()
         if source is None:
-            told = {name: value for name, value in told.items() if name not in INTENSITIES}
-        yield {"id": one.id, **place.plane(index), **told, "unit": pixel.unit}
+            values = {name: value for name, value in values.items() if name not in INTENSITIES}
+        yield {"id": record.id, **place.plane(index), **values, "unit": pixel.unit}
 
 
 def measure_label_volumes(
@@ -191,10 +191,10 @@ def measure_label_volumes(
     z = place.names.index("z")
     rows, columns = len(place.names), len(place.names) + 1
     found: dict[tuple[tuple[int, ...], int], dict[int, tuple[Measurable, Measurement]]] = {}
-    for index, one, measured in _measure_planes(labels, source, place, pixel, (), reporter):
-        key = ((*index[:z], 0, *index[z + 1 :]), one.id)
+    for index, record, measured in _measure_planes(labels, source, place, pixel, (), reporter):
+        key = ((*index[:z], 0, *index[z + 1 :]), record.id)
         # The mask is not needed any more, and of all planes together they are large.
-        found.setdefault(key, {})[index[z]] = (_Box(one.id, one.region), measured)
+        found.setdefault(key, {})[index[z]] = (_Box(record.id, record.region), measured)
     height, width = labels.shape[-2:]
     whole = Region(place.y, place.x, place.y + height, place.x + width)
     requests = []
@@ -208,9 +208,9 @@ def measure_label_volumes(
     shapes = measure_shapes(requests, reporter) if more else itertools.repeat({})
     for ((index, label), slices), shape in zip(found.items(), shapes, strict=False):
         parts = [measured for _, measured in slices.values()]
-        told = measure_volume(parts, depth)
+        values = measure_volume(parts, depth)
         if source is None:
-            told = {title: told[title] for title in VOLUME[:2]}
+            values = {title: values[title] for title in VOLUME[:2]}
         areas = np.array([part.area for part in parts])
         first = place.leading[z]
         centre = float(np.average([first + at for at in slices], weights=areas)) * depth
@@ -222,7 +222,7 @@ def measure_label_volumes(
             "id": label,
             **plane,
             "slices": len(slices),
-            **told,
+            **values,
             **middle,
             **shape,
             "unit": pixel.unit,
@@ -252,11 +252,16 @@ def _measure_planes(
         reporter.report(Progress(done, planes, f"Measuring plane {done + 1} of {planes}"))
         objects = tuple(
             ObjectRecord(
-                one.label,
-                one.mask,
-                Region(one.y, one.x, one.y + one.mask.shape[0], one.x + one.mask.shape[1]),
+                record.label,
+                record.mask,
+                Region(
+                    record.y,
+                    record.x,
+                    record.y + record.mask.shape[0],
+                    record.x + record.mask.shape[1],
+                ),
             )
-            for one in iter_objects(plane, Classes(), place.y, place.x)
+            for record in iter_objects(plane, Classes(), place.y, place.x)
         )
         at = zip(place.names, place.leading, index, strict=True)
         leading = tuple(first + step for name, first, step in at if name)
@@ -264,9 +269,9 @@ def _measure_planes(
         (answers,) = measure(
             [MeasureRequest(below, objects, more=more)], CancelOnlyReporter(reporter)
         )
-        for one, answer in zip(objects, answers, strict=True):
+        for record, answer in zip(objects, answers, strict=True):
             assert answer is not None  # each object here has a mask of its own
-            yield index, one, answer
+            yield index, record, answer
 
 
 def measure_in_image(
@@ -323,7 +328,7 @@ def measure_in_image(
         if known.unit or not pixel.unit:
             pixel = known
             if slices is not None:
-                slices = next((one for one in image.axes if axis_kind(one.name) == "z"), slices)
+                slices = next((axis for axis in image.axes if axis_kind(axis.name) == "z"), slices)
     if slices is None:
         yield from measure_labels(labels, source, place, pixel, more, reporter)
         return
@@ -370,8 +375,8 @@ def _split_pieces(request: MeasureRequest, side: int) -> Iterator[tuple[Region, 
     """Yield what is read at once, and the places of the objects that are measured there."""
     large = {
         place
-        for place, one in enumerate(request.objects)
-        if request.labels is not None and max(one.region.shape) > side
+        for place, record in enumerate(request.objects)
+        if request.labels is not None and max(record.region.shape) > side
     }
     small = [place for place in range(len(request.objects)) if place not in large]
     for region, places in group_neighbours([request.objects[place] for place in small]):

@@ -224,10 +224,10 @@ class DeviceComparison:
         if self.agrees:
             return f"The other devices agree with {self.reference}."
         differing = dict.fromkeys(row.device for row in self.rows if not row.agrees)
-        said = [f"{device} differs from {self.reference}" for device in differing]
+        sentences = [f"{device} differs from {self.reference}" for device in differing]
         if self.failures:
-            said.append("not every device could run")
-        text = ", and ".join(said)
+            sentences.append("not every device could run")
+        text = ", and ".join(sentences)
         return f"{text[0].upper()}{text[1:]}. Choose the device {self.reference}, and report this."
 
     def lines(self) -> tuple[str, ...]:
@@ -329,13 +329,13 @@ class PrecisionMeasurement:
         title = f"{self.engine} on {self.device.device}. {self.device.reason}"
         head = f"{'precision':<11}{'encode s':>10}{'processor s':>13}{'least mask IoU':>16}"
         table = []
-        for one in self.times:
-            own = [row.iou for row in self.rows if row.device == one.precision]
-            told = f"{min(own):.4f}" if own else "reference"
-            note = "" if one.works_in == one.precision else f"  (works in {one.works_in})"
+        for timing in self.times:
+            own = [row.iou for row in self.rows if row.device == timing.precision]
+            overlap = f"{min(own):.4f}" if own else "reference"
+            note = "" if timing.works_in == timing.precision else f"  (works in {timing.works_in})"
             table.append(
-                f"{one.precision:<11}{one.seconds:>10.2f}{one.processor_seconds:>13.2f}"
-                f"{told:>16}{note}"
+                f"{timing.precision:<11}{timing.seconds:>10.2f}{timing.processor_seconds:>13.2f}"
+                f"{overlap:>16}{note}"
             )
         chosen = f"auto is {self.automatic.precision}. {self.automatic.reason}"
         return (title, head, *table, *self.failures, chosen)
@@ -349,7 +349,7 @@ def measure_precision(
     if not registry.spec_for(engine, folder).precisions:
         raise EngineError(f"{title} has no choice of the precision.", "Measure another model.")
     used = pick_device(device, read_devices(device))
-    formats = [one for one in PRECISIONS if one != AUTO]
+    formats = [precision for precision in PRECISIONS if precision != AUTO]
     expected: Mapping[str, Segmentation] = {}
     times: list[PrecisionTime] = []
     rows: list[Difference] = []
@@ -420,23 +420,28 @@ def difference(
         len(result.objects),
         len(expected.objects),
         iou=sum(overlap for overlap, _, _ in pairs) / larger if larger else 1.0,
-        box=float(max((_box_difference(one, two) for _, one, two in pairs), default=0.0)),
-        score=max((abs((one.score or 0) - (two.score or 0)) for _, one, two in pairs), default=0.0),
+        box=float(max((_box_difference(first, second) for _, first, second in pairs), default=0.0)),
+        score=max(
+            (abs((first.score or 0) - (second.score or 0)) for _, first, second in pairs),
+            default=0.0,
+        ),
     )
 
 
 def _best_pairs(
     records: Sequence[ObjectRecord], expected: Sequence[ObjectRecord]
 ) -> list[tuple[float, ObjectRecord, ObjectRecord]]:
-    every = [(one.iou(two), one, two) for one in records for two in expected]
+    every = [
+        (record.iou(reference), record, reference) for record in records for reference in expected
+    ]
     every.sort(key=lambda pair: pair[0], reverse=True)
     pairs: list[tuple[float, ObjectRecord, ObjectRecord]] = []
-    for overlap, one, two in every:
-        taken = any(one is first or two is second for _, first, second in pairs)
+    for overlap, record, reference in every:
+        taken = any(record is first or reference is second for _, first, second in pairs)
         if overlap > 0 and not taken:
-            pairs.append((overlap, one, two))
+            pairs.append((overlap, record, reference))
     return pairs
 
 
-def _box_difference(one: ObjectRecord, two: ObjectRecord) -> float:
-    return float(np.abs(np.subtract(one.bbox, two.bbox)).max())
+def _box_difference(first: ObjectRecord, second: ObjectRecord) -> float:
+    return float(np.abs(np.subtract(first.bbox, second.bbox)).max())

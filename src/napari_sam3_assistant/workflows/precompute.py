@@ -162,8 +162,8 @@ def precompute(
         with closing(work_through(engine, work, pieces(), quiet)) as outcomes:
             for number, plan in enumerate(plans):
                 soon = "" if left is None else f", {format_duration(left)} left"
-                said = f"{plan.image.relative} ({number + 1} of {len(plans)}{soon})"
-                reporter.report(Progress(number, len(plans), said, left))
+                message = f"{plan.image.relative} ({number + 1} of {len(plans)}{soon})"
+                reporter.report(Progress(number, len(plans), message, left))
                 while not plan.is_settled:
                     outcome = next(outcomes, None)
                     if outcome is not None:
@@ -203,10 +203,10 @@ class _Index:
                 for line in file:
                     # The last one may be cut off by a kill, and a stranger's may say anything.
                     with suppress(ValueError, TypeError, KeyError, RecursionError):
-                        told = as_dict(json.loads(line))
-                        plane = tuple(map(as_whole, as_list(told["plane"])))
-                        self._known.setdefault(as_text(told["of"]), {})[plane] = as_text(
-                            told["key"]
+                        entry = as_dict(json.loads(line))
+                        plane = tuple(map(as_whole, as_list(entry["plane"])))
+                        self._known.setdefault(as_text(entry["of"]), {})[plane] = as_text(
+                            entry["key"]
                         )
 
     def _name(self, image: FolderImage) -> str:
@@ -247,7 +247,7 @@ class _Plan:
             return
         self.planes = len(every)
         self.to_do = tuple(
-            one for one in every if one not in self.known or not folder.has(self.known[one])
+            plane for plane in every if plane not in self.known or not folder.has(self.known[plane])
         )
         for leading in self.to_do:
             yield FolderPiece(self.image, leading)

@@ -134,7 +134,7 @@ def object_entry(
     record: ObjectRecord | StitchedObject, plane: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     """Return what a note says of an object: all but its mask, which is in the labels."""
-    told = {
+    entry = {
         "id": record.id,
         "score": record.score,
         "area": record.area,
@@ -142,10 +142,10 @@ def object_entry(
         "text": record.text,
     }
     if record.stability is not None:
-        told["stability"] = record.stability
+        entry["stability"] = record.stability
     if record.class_name:
-        told["class"] = record.class_name
-    return {**told, "plane": list(plane)} if plane else told
+        entry["class"] = record.class_name
+    return {**entry, "plane": list(plane)} if plane else entry
 
 
 def labels_checksum(labels: npt.NDArray[np.generic]) -> int:
@@ -210,7 +210,7 @@ class StackProvenance:
 
     def note_relabelled(self, changes: Iterable[Relabel]) -> None:
         """Take note that tracks have got other numbers, each from a frame on."""
-        self.steps += [{"relabelled": [one.old, one.new, one.first]} for one in changes]
+        self.steps += [{"relabelled": [step.old, step.new, step.first]} for step in changes]
 
     def note_removed(self, object_id: int) -> None:
         """Take note that an object was taken out."""
@@ -242,14 +242,14 @@ def track_entries(table: TrackTable) -> tuple[dict[str, Any], ...]:
     """Return what the note says of each object: its frames, and the one that it descends from."""
     found: dict[int, dict[str, Any]] = {}
     for row in table.rows():
-        told = found.setdefault(
+        entry = found.setdefault(
             row.object_id,
             {"id": row.object_id, "text": row.text, "frames": 0, "first": row.frame},
         )
-        told["frames"] += 1
-        told["last"] = row.frame
+        entry["frames"] += 1
+        entry["last"] = row.frame
         if row.class_name:
-            told["class"] = row.class_name
+            entry["class"] = row.class_name
     for child, parent in table.links().items():
         found[child]["parent"] = parent
-    return tuple(told for _, told in sorted(found.items()))
+    return tuple(entry for _, entry in sorted(found.items()))

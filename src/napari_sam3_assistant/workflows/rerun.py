@@ -215,10 +215,10 @@ def _read_steps(
 ) -> tuple[FrameSource, list[int | Relabel | _PropagationRun]]:
     """Return the stack, and the steps of its propagation."""
     try:
-        told = as_dict(record.extra["propagation"])
-        name = as_text(told.get("axis_name", ""))
-        frames = FrameSource(view, as_whole(told["axis"]), name)
-        steps = [_read_step(step) for step in map(as_dict, as_list(told["steps"]))]
+        entry = as_dict(record.extra["propagation"])
+        name = as_text(entry.get("axis_name", ""))
+        frames = FrameSource(view, as_whole(entry["axis"]), name)
+        steps = [_read_step(step) for step in map(as_dict, as_list(entry["steps"]))]
         for step in steps:
             if isinstance(step, _PropagationRun):
                 step.check(len(frames))

@@ -71,7 +71,7 @@ def save_segmentation(
 ) -> None:
     """Write the labels of a run to a file, and the note beside it."""
     check_provenance_path(path)
-    record = make_record(run, path.parent, [object_entry(one) for one in result.objects])
+    record = make_record(run, path.parent, [object_entry(found) for found in result.objects])
     save_labels(result.labels, path, run.axes, overwrite=overwrite, reporter=reporter)
     write_provenance(path, record)
 
@@ -139,8 +139,8 @@ def save_stack(
             return
         with open_label_stack(name, request.shape, request.axes, replace=overwrite) as write:
             for frame in range(request.shape[0]):
-                told = f"Saving frame {frame + 1} of {request.shape[0]}"
-                reporter.report(Progress(frame, request.shape[0], told))
+                message = f"Saving frame {frame + 1} of {request.shape[0]}"
+                reporter.report(Progress(frame, request.shape[0], message))
                 write(frame, request.read(frame))
 
     yield _save_with_note(path, noted, save, overwrite=overwrite)
@@ -214,14 +214,14 @@ def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
         else:
             with open_label_stack(name, labels.shape, axes, replace=overwrite) as write:
                 for plane in range(len(labels)):
-                    told = f"Saving plane {plane + 1} of {len(labels)}"
-                    reporter.report(Progress(plane, len(labels), told))
+                    message = f"Saving plane {plane + 1} of {len(labels)}"
+                    reporter.report(Progress(plane, len(labels), message))
                     write(plane, labels[plane])
 
     path = _save_with_note(path, record, save, overwrite=overwrite)
     beside = classes_path(path)
-    classes = {told["id"]: told.get("class", "") for told in objects}
-    links = [(told["id"], told.get("parent", 0)) for told in objects]
+    classes = {entry["id"]: entry.get("class", "") for entry in objects}
+    links = [(entry["id"], entry.get("parent", 0)) for entry in objects]
     parents = {id_: parent for id_, parent in links if parent in classes and parent != id_}
     if any(classes.values()) or parents:
         write = partial(write_object_classes, classes, parents=parents, replace=overwrite)
@@ -256,19 +256,19 @@ def _add_objects(request: LabelsExport) -> tuple[Untyped, tuple[Mapping[str, Any
     if not parts:
         return whole, request.objects
     areas = []
-    box = union_box(where for where, _ in parts)
+    box = union_box(part_box for part_box, _ in parts)
     piece = np.array(whole[box])
-    for value, (where, mask) in enumerate(parts, request.next_id):
-        part = piece[localise_box(where, box)]
-        taken = mask[localise_box(where, where)] & (part == 0)
+    for value, (part_box, mask) in enumerate(parts, request.next_id):
+        part = piece[localise_box(part_box, box)]
+        taken = mask[localise_box(part_box, part_box)] & (part == 0)
         part[taken] = value
         areas.append(int(np.count_nonzero(taken)))
     whole[box] = piece
-    ids = {told["id"]: id_ for id_, told in enumerate(request.of_parts, request.next_id)}
+    ids = {entry["id"]: id_ for id_, entry in enumerate(request.of_parts, request.next_id)}
     added = [
-        {**told, "id": id_, "area": area}
-        | ({"parent": ids.get(told["parent"], 0)} if told.get("parent") else {})
-        for id_, (told, area) in enumerate(
+        {**entry, "id": id_, "area": area}
+        | ({"parent": ids.get(entry["parent"], 0)} if entry.get("parent") else {})
+        for id_, (entry, area) in enumerate(
             zip(request.of_parts, areas, strict=True), request.next_id
         )
     ]

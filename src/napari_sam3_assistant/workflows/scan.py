@@ -186,8 +186,8 @@ def _iter_results(
                 result = cast("TileResult", outcome.value)
                 folder.save(number, result)
             if failed:
-                said = f"Tile {number + 1} of {len(grid)}, {len(failed)} failed"
-                reporter.report(Progress(number + 1, len(grid), said))
+                message = f"Tile {number + 1} of {len(grid)}, {len(failed)} failed"
+                reporter.report(Progress(number + 1, len(grid), message))
             else:
                 yield result, workers
     if failed:
@@ -309,13 +309,13 @@ def scan_identity(engine: CachingEngine, request: ScanRequest) -> dict[str, Any]
     }
 
 
-def _unique_notes(said: Counter[str]) -> tuple[str, ...]:
+def _unique_notes(counts: Counter[str]) -> tuple[str, ...]:
     notes = [
         note if count == 1 else f"{note} ({count} tiles)"
-        for note, count in said.most_common(_MOST_NOTES)
+        for note, count in counts.most_common(_MOST_NOTES)
     ]
-    if len(said) > _MOST_NOTES:
-        notes.append(f"{len(said) - _MOST_NOTES} more notes of single tiles are left out.")
+    if len(counts) > _MOST_NOTES:
+        notes.append(f"{len(counts) - _MOST_NOTES} more notes of single tiles are left out.")
     return tuple(notes)
 
 

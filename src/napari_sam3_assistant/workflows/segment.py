@@ -87,12 +87,12 @@ def segment(
     if prompts.everything is None:
         parts = split_objects(prompts)
         answers: list[Prediction] = []
-        for done, one in enumerate(parts):
+        for done, part in enumerate(parts):
             if len(parts) > 1:
-                told = f"{SEGMENTING}: object {done + 1} of {len(parts)}"
-                reporter.report(Progress(done, len(parts), told))
-            answer = engine.predict(embedding, one, request.options, reporter)
-            answers.append(_keep_number(answer, one) if prompts.are_labels else answer)
+                message = f"{SEGMENTING}: object {done + 1} of {len(parts)}"
+                reporter.report(Progress(done, len(parts), message))
+            answer = engine.predict(embedding, part, request.options, reporter)
+            answers.append(_keep_number(answer, part) if prompts.are_labels else answer)
             if request.in_steps and len(answers) % _STEP == 0 and len(answers) < len(parts):
                 yield _result(engine, answers, region, numbered=prompts.are_labels)
         yield _result(engine, answers, region, numbered=prompts.are_labels)
@@ -134,7 +134,7 @@ def _keep_number(answer: Prediction, asked: PromptSet) -> Prediction:
     assert mask.object_id is not None
     found = answer.objects[:1] or (ObjectRecord(mask.object_id, mask.mask, mask.region),)
     notes = answer.notes if answer.objects else (KEPT_LABELS,)
-    objects = tuple(replace(one, id=mask.object_id) for one in found)
+    objects = tuple(replace(record, id=mask.object_id) for record in found)
     return replace(answer, objects=objects, notes=notes, candidates=())
 
 
@@ -159,7 +159,7 @@ def _result(
         objects=objects,
         region=region,
         engine=engine.provenance(predictions[0]),
-        notes=tuple(dict.fromkeys(note for one in predictions for note in one.notes)),
+        notes=tuple(dict.fromkeys(note for prediction in predictions for note in prediction.notes)),
         candidates=tuple(
             record.shift(region.y0, region.x0)
             for record in (predictions[0].candidates if len(predictions) == 1 else ())
@@ -179,7 +179,8 @@ def split_objects(prompts: PromptSet) -> tuple[PromptSet, ...]:
         return (prompts,)
     return tuple(
         replace(
-            prompts, points=tuple(one for one in prompts.points if one.object_id in (number, None))
+            prompts,
+            points=tuple(point for point in prompts.points if point.object_id in (number, None)),
         )
         for number in numbers
         if number is not None
@@ -256,8 +257,8 @@ def segment_planes(
     found = []
     for done, leading in enumerate(np.ndindex(*shape)):
         reporter.report(Progress(done, count, f"Plane {done + 1} of {count}"))
-        one = replace(request, view=view_of_plane(request.view, leading))
-        result = next(segment(engine, one, quiet))
+        plane_request = replace(request, view=view_of_plane(request.view, leading))
+        result = next(segment(engine, plane_request, quiet))
         found.append((leading, TileResult(result.objects, result.engine, result.notes)))
     yield join_planes(request.view, found)
 

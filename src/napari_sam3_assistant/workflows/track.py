@@ -363,7 +363,7 @@ class Tracking(AbstractContextManager["Tracking"]):
         prompted = [record for record in tracked.objects if record.id in self._prompted]
         for record in tracked.objects:
             if record.id not in self._prompted and record.id not in self._doubles:
-                self._doubles[record.id] = any(record.iou(one) >= _SAME for one in prompted)
+                self._doubles[record.id] = any(record.iou(seed) >= _SAME for seed in prompted)
         doubles = {id_ for id_, double in self._doubles.items() if double} - self._prompted.keys()
         return replace(
             tracked,

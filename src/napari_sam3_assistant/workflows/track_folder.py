@@ -158,18 +158,18 @@ class FollowWork(FolderImages):
         axes = view.channels[0].source.axes
         axis = self._axis
         if isinstance(axis, str):
-            names = [one.name.lower() for one in loaded.axes]
+            names = [item.name.lower() for item in loaded.axes]
             if names.count(axis.lower()) != 1:
                 raise ImageError(f"There is no axis '{axis}'.", f"It has {', '.join(names)}.")
             axis = names.index(axis.lower())
-        longer = [one for one in axes.leading if loaded.data.shape[one] > 1]
+        longer = [leading for leading in axes.leading if loaded.data.shape[leading] > 1]
         if axis is None and not longer:
             raise ImageError(
                 f"An image of the shape {tuple(loaded.data.shape)} is no stack.",
                 "Segment it as a plane.",
             )
         number = longer[0] if axis is None else axis % len(loaded.data.shape)
-        if any(one != number for one in longer):
+        if any(leading != number for leading in longer):
             raise ImageError(
                 f"An image of the shape {tuple(loaded.data.shape)} is no single stack.",
                 "Follow its stacks one by one.",
@@ -194,14 +194,14 @@ class FollowWork(FolderImages):
         else:
             frames = pixels.frames
         began = time.monotonic()
-        told = StackProvenance(frames, self._prompts, self._options, None, {})
+        provenance = StackProvenance(frames, self._prompts, self._options, None, {})
         request = TrackRequest(frames, self._prompts, self._span, self._options)
         none = np.zeros((0, 0), np.uint32)
         found = tuple(
             (replace(result, labels=none), bytes(_CODEC.encode(result.labels)))
-            for result in track(engine, request, reporter, told)
+            for result in track(engine, request, reporter, provenance)
         )
-        return FollowedStack(found, told.steps, time.monotonic() - began)
+        return FollowedStack(found, provenance.steps, time.monotonic() - began)
 
 
 def track_folder(
@@ -233,8 +233,8 @@ def track_folder(
         with closing(work_through(engine, work, to_do, frames)) as outcomes:
             for number, stack in enumerate(stacks):
                 soon = "" if left is None else f", {format_duration(left)} left"
-                said = f"{stack.image.relative} ({number + 1} of {len(stacks)}{soon})"
-                frames.begin(Progress(number, len(stacks), said, left))
+                message = f"{stack.image.relative} ({number + 1} of {len(stacks)}{soon})"
+                frames.begin(Progress(number, len(stacks), message, left))
                 row = skipped[stack.image]
                 if row is None:
                     row = stack.finish(work, next(outcomes))
@@ -264,7 +264,7 @@ class _Stack:
         request, span = self.request, self.request.span
         look = {**request.look, "series": request.series, "axis": request.axis}
         prompts = {str(frame): prompts_to_json(own) for frame, own in request.prompts.items()}
-        told = {
+        extra = {
             "source": self.image.relative,
             "state": self.image.state,
             "look": {key: value for key, value in look.items() if value is not None},
@@ -272,7 +272,7 @@ class _Stack:
             "span": [str(span.direction), span.first, span.last, span.stop_after_lost],
             "engine": self.engine.spec.name,
         }
-        through_json: dict[str, Any] = json.loads(json.dumps(told))
+        through_json: dict[str, Any] = json.loads(json.dumps(extra))
         return through_json
 
     def find_finished(
@@ -280,9 +280,9 @@ class _Stack:
     ) -> FolderRow | None:
         """Return the row of labels that are finished, or None."""
         for labels, record in finished.get(self.image.relative, ()):
-            told = {key: value for key, value in record.extra.items() if key != "propagation"}
+            extra = {key: value for key, value in record.extra.items() if key != "propagation"}
             if (
-                told == self._identity
+                extra == self._identity
                 and record.threshold == self.request.options.threshold
                 and labels.suffix == self.request.ending
                 and labels.exists()
@@ -312,14 +312,14 @@ class _Stack:
         layout = frames.view.channels[0].source.axes
         axes = loaded.along((frames.axis, layout.y, layout.x))
         tokens = {channel.source.token: self.image.path for channel in frames.view.channels}
-        told = StackProvenance(
+        provenance = StackProvenance(
             frames, request.prompts, request.options, request.model_folder, tokens
         )
-        told.steps += followed.steps
+        provenance.steps += followed.steps
         table, notes = TrackTable(), dict.fromkeys(loaded.notes)
         for result, _ in followed.frames:
             # Where it runs is said by the engine here: a worker knows itself alone.
-            told.note_frame(replace(result.engine, device=self.engine.device))
+            provenance.note_frame(replace(result.engine, device=self.engine.device))
             table.add(result)
             notes |= dict.fromkeys(result.notes)
         folder = request.output / self.image.folder
@@ -335,10 +335,10 @@ class _Stack:
             return name
 
         path = save_under_free_name(folder / f"{self.image.stem}_tracks{request.ending}", write)
-        run = told.to_run(axes)
+        run = provenance.to_run(axes)
         if run is not None:
             run = replace(run, series=loaded.series, notes=tuple(notes))
-            extra = {**self._identity, **told.extra()}
+            extra = {**self._identity, **provenance.extra()}
             # The note comes last: labels without one are not finished, and are made again.
             write_provenance(path, make_record(run, folder, track_entries(table), extra))
         return FolderRow(

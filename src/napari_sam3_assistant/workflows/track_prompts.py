@@ -163,8 +163,8 @@ class PromptResolver:
         free = any(point.object_id is None for point in prompts.points)
         clicked = self._ids.for_clicks() if free else None
         for point in prompts.points:
-            wanted = clicked if point.object_id is None else point.object_id
-            groups.setdefault(self._ids.take(wanted), _Group()).points += (point,)
+            object_id = clicked if point.object_id is None else point.object_id
+            groups.setdefault(self._ids.take(object_id), _Group()).points += (point,)
         for box in prompts.boxes:
             id_ = box.object_id
             if id_ is None and clicked is not None and groups[clicked].box is None:
@@ -212,10 +212,10 @@ class PromptResolver:
             self._engine, view.rgb, embedding, prompts, whole.shape, self._options, reporter
         )
         if not prediction.objects:
-            said = " ".join(prediction.notes)
+            message = " ".join(prediction.notes)
             raise PromptError(
                 f"Nothing was found on frame {frame}.",
-                said or "Move the prompts, or paint the object.",
+                message or "Move the prompts, or paint the object.",
             )
         seeds = [
             TrackSeed(
@@ -249,16 +249,16 @@ def check_prompts(
 
     Nothing is loaded or read to tell.
     """
-    given = {frame: found for frame, found in prompts.items() if found.kinds}
-    if not given:
+    by_frame = {frame: found for frame, found in prompts.items() if found.kinds}
+    if not by_frame:
         PromptSet().check(frames.shape)
-    joined = [found.joins_slices for found in given.values()]
+    joined = [found.joins_slices for found in by_frame.values()]
     if any(joined) and not all(joined):
         raise PromptError(
             "All objects are looked for on each slice by itself, without other prompts.",
             "Leave the other prompts out, or have what is found followed by the video head.",
         )
-    for frame, found in given.items():
+    for frame, found in by_frame.items():
         if not 0 <= frame < len(frames):
             raise PromptError(
                 f"There is no frame {frame} in a stack of {len(frames)}.",
@@ -269,11 +269,11 @@ def check_prompts(
         spec.check_kinds(frozenset({PromptKind.EVERYTHING}))
         return ()
     video = check_limits(spec)
-    for found in given.values():
+    for found in by_frame.values():
         _check_mix(spec, video, found)
         check_limits(spec, found.kinds, points=found.most_points)
-    check_limits(spec, boxes=sum(len(found.boxes) for found in given.values()))
-    return _bridge_notes(spec, video, given)
+    check_limits(spec, boxes=sum(len(found.boxes) for found in by_frame.values()))
+    return _bridge_notes(spec, video, by_frame)
 
 
 def check_limits(
