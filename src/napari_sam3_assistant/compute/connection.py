@@ -101,13 +101,13 @@ class Connection:
         from distributed import Security
 
         try:
-            made = Security.temporary()
+            security = Security.temporary()
         except ImportError as error:
             raise EngineNotInstalled(
                 "Making the keys of a server needs the package cryptography.",
                 "pip install 'napari-sam3-assistant[cluster]'",
             ) from error
-        return cls(address, made.tls_client_cert, made.tls_client_key)
+        return cls(address, security.tls_client_cert, security.tls_client_key)
 
     @classmethod
     def read(cls, path: Path) -> Connection:
@@ -120,8 +120,8 @@ class Connection:
         """
         try:
             with open_regular(path) as file:
-                told = as_dict(json.loads(file.read(_LARGEST)))
-            found = cls(*(as_text(told[name]) for name in ("address", "certificate", "key")))
+                entry = as_dict(json.loads(file.read(_LARGEST)))
+            found = cls(*(as_text(entry[name]) for name in ("address", "certificate", "key")))
         except FileNotFoundError as error:
             raise EngineError(
                 f"There is no connection file {path}.",
@@ -208,17 +208,17 @@ def connect(compute: Compute, reporter: Reporter | None = None) -> Client:
     if isinstance(compute, Client):
         return compute
     found = find_connection(compute)
-    made: Future[Client] = Future()
+    connecting: Future[Client] = Future()
 
     def open_client() -> None:
         try:
             client = _open_client(found)
         except BaseException as error:  # noqa: BLE001 - raised by who waits
-            if made.set_running_or_notify_cancel():
-                made.set_exception(error)
+            if connecting.set_running_or_notify_cancel():
+                connecting.set_exception(error)
         else:
-            if made.set_running_or_notify_cancel():
-                made.set_result(client)
+            if connecting.set_running_or_notify_cancel():
+                connecting.set_result(client)
             else:
                 leave(client)
 
@@ -226,13 +226,13 @@ def connect(compute: Compute, reporter: Reporter | None = None) -> Client:
     threading.Thread(target=open_client, daemon=True, name="sam3-connect").start()
     reporter = reporter or NullReporter()
     try:
-        while not wait([made], _POLL_SECONDS).done:
+        while not wait([connecting], _POLL_SECONDS).done:
             reporter.check()
     except BaseException:
-        if not made.cancel() and made.exception() is None:
-            leave(made.result())
+        if not connecting.cancel() and connecting.exception() is None:
+            leave(connecting.result())
         raise
-    return made.result()
+    return connecting.result()
 
 
 def leave(client: Client, timeout: float = _CONNECT_SECONDS) -> None:

@@ -199,8 +199,8 @@ class _HostReporter:
         if now - self._told >= _TELL_SECONDS:
             self._told = now
             left = progress.seconds_left
-            told = [int(progress.done), int(progress.total), progress.message]
-            self._tell([*told, None if left is None else float(left)])
+            event = [int(progress.done), int(progress.total), progress.message]
+            self._tell([*event, None if left is None else float(left)])
 
     def check(self) -> None:
         """Raise if the work shall stop."""
@@ -365,7 +365,7 @@ class Host:
             )
 
     def step_track(
-        self, session: str, call: str, name: str, what: str, *arguments: object
+        self, session: str, call: str, name: str, method: str, *arguments: object
     ) -> tuple[str, Any]:
         """Call a method of a track, or answer what it asked; returns what it asks or yields."""
         found = self._session(session)
@@ -376,7 +376,7 @@ class Host:
                 "Start it again; what was found stays.",
             )
         try:
-            return track.step(self._reporter(found, session, call), what, *arguments)
+            return track.step(self._reporter(found, session, call), method, *arguments)
         finally:
             found.calls.pop(call, None)
 
@@ -384,16 +384,16 @@ class Host:
     def _turn(self, session: str, call: str) -> Iterator[tuple[_Session, Reporter]]:
         """Wait for the engine, and give what its client holds and the reporter of the work."""
         found = self._session(session)
-        told = self._reporter(found, session, call)
+        own_reporter = self._reporter(found, session, call)
         try:
-            with self._turns.hold(told) as reporter, map_engine_errors():
+            with self._turns.hold(own_reporter) as reporter, map_engine_errors():
                 yield found, reporter
         finally:
             found.calls.pop(call, None)
 
     def _reporter(self, owner: _Session, session: str, call: str) -> _HostReporter:
         token = owner.calls.setdefault(call, CancelToken())
-        return _HostReporter(token, lambda told: self._tell(session, [call, *told]))
+        return _HostReporter(token, lambda event: self._tell(session, [call, *event]))
 
     def _with_room(self, work: Callable[[], T], session: _Session) -> T:
         """Do work; where memory runs out, let the encodings of other clients go and try again."""
@@ -402,9 +402,9 @@ class Host:
                 return work()
         except OutOfDeviceMemory:
             with self._guard:
-                others = [one for one in self._sessions.values() if one is not session]
-            for one in others:
-                one.encodings.clear()
+                others = [other for other in self._sessions.values() if other is not session]
+            for other in others:
+                other.encodings.clear()
             while len(session.encodings) > 1:
                 session.encodings.popitem(last=False)
         free_cache()
@@ -420,12 +420,14 @@ class Host:
     def _session(self, name: str) -> _Session:
         now = self._clock()
         with self._guard:
-            idle = [key for key, one in self._sessions.items() if now - one.heard > IDLE_SECONDS]
+            idle = [
+                key for key, session in self._sessions.items() if now - session.heard > IDLE_SECONDS
+            ]
             gone = [self._sessions.pop(key) for key in idle if key != name]
             found = self._sessions.setdefault(name, _Session())
             found.heard = now
-        for one in gone:
-            self._forget(one)
+        for key in gone:
+            self._forget(key)
         return found
 
     def _forget(self, session: _Session) -> None:
@@ -483,14 +485,14 @@ class TrackHost:
         """Return a frame, which the client has."""
         return cast("PackedPicture", self._ask("frame", frame)).unpack()
 
-    def step(self, reporter: Reporter, what: str, *arguments: object) -> tuple[str, Any]:
+    def step(self, reporter: Reporter, method: str, *arguments: object) -> tuple[str, Any]:
         """Call a method, or answer what was asked; the reporter ends what goes on meanwhile."""
         self._reporter = reporter
-        if what == "answer":
+        if method == "answer":
             self._answers.put(arguments[0])
         else:
             threading.Thread(
-                target=self._work, args=(what, arguments), daemon=True, name="sam3-track"
+                target=self._work, args=(method, arguments), daemon=True, name="sam3-track"
             ).start()
         kind, value = self._asked.get()
         if kind == "error":
@@ -510,23 +512,23 @@ class TrackHost:
         self._closed.set()
         self._track.close()
 
-    def _work(self, what: str, arguments: tuple[Any, ...]) -> None:
+    def _work(self, method: str, arguments: tuple[Any, ...]) -> None:
         try:
             with self._turns.hold(self) as reporter, map_engine_errors():
-                if what == "propagate":
+                if method == "propagate":
                     self._frames = self._track.propagate(*arguments, reporter)
                     value = None
-                elif what == "next":
+                elif method == "next":
                     value = next(self._frames, None)
                 else:
-                    value = getattr(self._track, what)(*arguments)
+                    value = getattr(self._track, method)(*arguments)
         except BaseException as error:  # noqa: BLE001 - told to the client, who raises it
             self._asked.put(("error", error))
         else:
             self._asked.put(("value", value))
 
-    def _ask(self, kind: str, what: object) -> Any:  # noqa: ANN401 - as the question is
-        self._asked.put((kind, what))
+    def _ask(self, kind: str, question: object) -> Any:  # noqa: ANN401 - as the question is
+        self._asked.put((kind, question))
         waited = 0.0
         while not self._closed.is_set() and waited < _ANSWER_SECONDS:
             try:
@@ -560,7 +562,7 @@ class HostPlugin(WorkerPlugin):
         """Make the host; its engine is loaded when it is asked for the first time."""
         self.host = Host(
             self._choice.for_worker(str(worker.name)),
-            tell=lambda session, told: worker.log_event(progress_topic(session), told),
+            tell=lambda session, event: worker.log_event(progress_topic(session), event),
         )
 
 
@@ -627,7 +629,7 @@ def pack_pixels(pixels: Pixels) -> bytes:
 def unpack_pixels(packed: bytes) -> Pixels:
     """Return what :func:`pack_pixels` packed."""
     many, pictures = unpack(packed)
-    unpacked = tuple(one.unpack() for one in pictures)
+    unpacked = tuple(picture.unpack() for picture in pictures)
     return unpacked if many else unpacked[0]
 
 

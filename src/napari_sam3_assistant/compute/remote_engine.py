@@ -206,8 +206,8 @@ class RemoteEngine:
         """Begin to follow objects through a stack; see :class:`VideoEngine`."""
         video = self.spec.video
         follows = video is not None and PromptKind.TEXT in video.prompts
-        made = RemotePhraseTrack if follows else RemoteTrack
-        return made(self, frames, options, new_id)
+        track_class = RemotePhraseTrack if follows else RemoteTrack
+        return track_class(self, frames, options, new_id)
 
     def spread(
         self, work: Piecework[Any, Any, Any], pieces: Iterable[object], reporter: Reporter
@@ -312,9 +312,9 @@ class RemoteEngine:
         )
 
     def _hear(self, event: tuple[float, list[Any]]) -> None:
-        call, *told = event[1]
+        call, *progress = event[1]
         if call == self._asked:
-            self._told = told
+            self._told = progress
 
     def _ask(
         self, client: Client, method: str, arguments: tuple[object, ...], reporter: Reporter
@@ -335,9 +335,9 @@ class RemoteEngine:
         """Return an answer; give up when the worker that gives it is gone."""
         polls = 0
         while not concurrent.futures.wait([asked], _POLL_SECONDS).done:
-            told, self._told = self._told, None
-            if told is not None:
-                reporter.report(Progress(*told))
+            progress, self._told = self._told, None
+            if progress is not None:
+                reporter.report(Progress(*progress))
             reporter.check()
             polls += 1
             if client.status != "running" or (
@@ -371,7 +371,7 @@ class RemoteEngine:
 class _TrackCall:
     """A call of a track, and how often it was asked for the next frame since."""
 
-    what: str
+    method: str
     arguments: tuple[object, ...]
     frames: int = 0
 
@@ -419,16 +419,16 @@ class RemoteTrack:
         self._engine.release(self._name)
         self._name = ""
 
-    def _call(self, what: str, *arguments: object, reporter: Reporter | None = None) -> None:
+    def _call(self, method: str, *arguments: object, reporter: Reporter | None = None) -> None:
         reporter = reporter or NullReporter()
         try:
             if not self._name:
                 self._open(reporter)
-            self._step(what, *arguments, reporter=reporter)
+            self._step(method, *arguments, reporter=reporter)
         except TrackForgotten:
             self._open(reporter)
-            self._step(what, *arguments, reporter=reporter)
-        self._calls.append(_TrackCall(what, arguments))
+            self._step(method, *arguments, reporter=reporter)
+        self._calls.append(_TrackCall(method, arguments))
 
     def _open(self, reporter: Reporter) -> None:
         """Begin the track on the server, and do again what was done before it was lost."""
@@ -450,28 +450,28 @@ class RemoteTrack:
             raise
 
     def _do_again(self, reporter: Reporter) -> None:
-        given = iter(tuple(self._ids))
-        total, done = sum(one.frames for one in self._calls), 0
-        for one in self._calls:
-            self._step(one.what, *one.arguments, reporter=reporter, given=given)
-            for _ in range(one.frames):
-                said = f"The server was lost: {done + 1} of {total} frames again"
-                reporter.report(Progress(done, total, said))
-                self._step("next", reporter=reporter, given=given)
+        known_ids = iter(tuple(self._ids))
+        total, done = sum(call.frames for call in self._calls), 0
+        for call in self._calls:
+            self._step(call.method, *call.arguments, reporter=reporter, known_ids=known_ids)
+            for _ in range(call.frames):
+                message = f"The server was lost: {done + 1} of {total} frames again"
+                reporter.report(Progress(done, total, message))
+                self._step("next", reporter=reporter, known_ids=known_ids)
                 done += 1
 
     def _step(
         self,
-        what: str,
+        method: str,
         *arguments: object,
         reporter: Reporter,
-        given: Iterator[int] | None = None,
+        known_ids: Iterator[int] | None = None,
     ) -> Any:  # noqa: ANN401 - as the method
         """Have the server do a step, and give it what it asks for on the way."""
         try:
-            kind, value = self._ask(what, *arguments, reporter=reporter)
+            kind, value = self._ask(method, *arguments, reporter=reporter)
             while kind != "value":
-                answer = self._find_id(given) if kind == "id" else self._pack_frame(value)
+                answer = self._find_id(known_ids) if kind == "id" else self._pack_frame(value)
                 kind, value = self._ask("answer", answer, reporter=reporter)
         except (ServerLost, TrackForgotten):
             # How far it has come there is not known any more.
@@ -479,8 +479,8 @@ class RemoteTrack:
             raise
         return value
 
-    def _find_id(self, given: Iterator[int] | None) -> int:
-        known = next(given or iter(()), None)
+    def _find_id(self, known_ids: Iterator[int] | None) -> int:
+        known = next(known_ids or iter(()), None)
         if known is None:
             known = self._new_id()
             self._ids.append(known)
@@ -494,9 +494,9 @@ class RemoteTrack:
         self._engine.bytes_sent += len(packed.data)
         return packed
 
-    def _ask(self, what: str, *arguments: object, reporter: Reporter) -> tuple[str, Any]:
+    def _ask(self, method: str, *arguments: object, reporter: Reporter) -> tuple[str, Any]:
         asked: tuple[str, Any] = self._engine.ask(
-            "step_track", self._name, what, *arguments, reporter=reporter
+            "step_track", self._name, method, *arguments, reporter=reporter
         )
         return asked
 

@@ -107,15 +107,15 @@ class _Crew:
 
     def do(self, pieces: Iterator[Any]) -> Iterator[Outcome]:
         """Yield outcomes in the order of the pieces."""
-        taken = told = 0
+        taken = yielded = 0
         self._served = time.monotonic()
         more = True
-        while more or told < taken:
+        while more or yielded < taken:
             self._reporter.check()
             self._look()
             for worker in self._free():
                 task = self._take_again(worker)
-                if task is None and more and taken - told < _AHEAD * len(self._workers):
+                if task is None and more and taken - yielded < _AHEAD * len(self._workers):
                     piece = next(pieces, _END)
                     more = piece is not _END
                     if more:
@@ -124,9 +124,9 @@ class _Crew:
                 if task is not None:
                     self._send(worker, task)
             self._hear()
-            while told in self._outcomes:
-                yield self._outcomes.pop(told)
-                told += 1
+            while yielded in self._outcomes:
+                yield self._outcomes.pop(yielded)
+                yielded += 1
 
     def leave(self) -> None:
         """Stop what is on its way, and have the workers forget the work."""
@@ -151,7 +151,7 @@ class _Crew:
             return
         self._looked = now
         there = self._client.scheduler_info(n_workers=-1)["workers"]
-        for address in [one for one in self._workers if one not in there]:
+        for address in [address for address in self._workers if address not in there]:
             gone = self._workers.pop(address)
             for name, task in gone.flying.items():
                 self._forget(name)
@@ -169,7 +169,7 @@ class _Crew:
 
     def _free(self) -> Iterator[_Worker]:
         """Yield a worker for each piece that may be sent, who has least to do first."""
-        ready = [one for one in self._workers.values() if one.reads is not None]
+        ready = [worker for worker in self._workers.values() if worker.reads is not None]
         for load in range(IN_FLIGHT):
             for worker in ready:
                 if len(worker.flying) == load:

@@ -77,10 +77,12 @@ class Accepting:
         disk that may turn out later: then it is said, and the preview comes back.
         """
         self.check_idle()
-        previews = [one for one in self._model.previews if one.segmentation.objects]
-        begun = [self._adapter.begin_accept(one, self._place(one.target)) for one in previews]
-        requests = [one.request for one in begun]
-        if any(one.accepted.folder is not None for one in begun):
+        previews = [preview for preview in self._model.previews if preview.segmentation.objects]
+        begun = [
+            self._adapter.begin_accept(preview, self._place(preview.target)) for preview in previews
+        ]
+        requests = [acceptance.request for acceptance in begun]
+        if any(acceptance.accepted.folder is not None for acceptance in begun):
             if self._model.running and self._model.task is not Task.LIVE_POINTS:
                 raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
             self._step(begun)
@@ -123,21 +125,25 @@ class Accepting:
 
     def _run(self, begun: Sequence[Acceptance]) -> None:
         """Write by a job, which may be cancelled."""
-        job = Job("Accepting", partial(accept, [one.request for one in begun]), writes=True)
+        job = Job(
+            "Accepting", partial(accept, [acceptance.request for acceptance in begun]), writes=True
+        )
         job.yielded.connect(partial(self._finish, begun))
-        self._start(job, [one.accepted for one in begun], partial(self._withdraw, begun))
+        self._start(
+            job, [acceptance.accepted for acceptance in begun], partial(self._withdraw, begun)
+        )
 
     def change(
         self,
         changes: Sequence[Accepted],
-        said: str = "",
+        text: str = "",
         *,
         previews: tuple[Preview, ...] | None = None,
         lineage: Lineage | None = None,
     ) -> None:
         """Write edits of accepted labels, or of propagated ones: a step that can be taken back.
 
-        ``said``: what to say then; empty for what has been said.
+        ``text``: what to say then; empty for what has been said.
         ``previews``: the results on show then; by default what they were.
         ``lineage``: what is known of tracks then; by default what it was.
         Raises PromptError while labels are being written.
@@ -149,8 +155,8 @@ class Accepting:
         accepted = (*before.accepted, *changes)
         self._undo.push(replace(before, previews=shown, accepted=accepted, lineage=known))
         self._model.lineage = known
-        message = Message(said) if said else self._model.message
-        self._write(changes, forward=True, said=message, withdraw=True)
+        message = Message(text) if text else self._model.message
+        self._write(changes, forward=True, message=message, withdraw=True)
 
     def write(self, removed: Sequence[Accepted], added: Sequence[Accepted]) -> bool:
         """Take accepted objects out again, or put them back, on the disk by a job.
@@ -158,8 +164,8 @@ class Accepting:
         Returns whether their layers are there.
         """
         forward = bool(added)
-        wanted = added or tuple(reversed(removed))
-        return self._write(wanted, forward=forward, said=self._model.message) == len(wanted)
+        changed = added or tuple(reversed(removed))
+        return self._write(changed, forward=forward, message=self._model.message) == len(changed)
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -176,31 +182,38 @@ class Accepting:
         for image in dict.fromkeys(shown.target.image for shown in self._model.previews):
             self._adapter.clear_prompts(image)
         self._model.previews = ()
-        accepted = (*before.accepted, *(one.accepted for one in begun))
+        accepted = (*before.accepted, *(acceptance.accepted for acceptance in begun))
         prompts = self._adapter.prompt_state()
         self._undo.push(replace(before, prompts=prompts, previews=(), accepted=accepted, seed=None))
 
     def _write(
-        self, accepted: Sequence[Accepted], *, forward: bool, said: Message, withdraw: bool = False
+        self,
+        accepted: Sequence[Accepted],
+        *,
+        forward: bool,
+        message: Message,
+        withdraw: bool = False,
     ) -> int:
         """Write edits, or take them back, and say so; returns how many have their layers still.
 
         What can't be written comes to nothing, also as a step, where it is to be withdrawn.
         """
         found = self._adapter.accepted.find_written(accepted)
-        there = [one for one, _ in found]
+        there = [item for item, _ in found]
 
         def show(written: Iterable[LabelEdit]) -> None:
             self._adapter.accepted.note_written(zip(there, written, strict=True), listed=forward)
-            for one in there:
-                if one.propagated and one.features:
-                    before, after = map(_classes_of, (one.gone, one.features))
+            for accepted_ in there:
+                if accepted_.propagated and accepted_.features:
+                    before, after = map(_classes_of, (accepted_.gone, accepted_.features))
                     self.classed.emit(*((before, after) if forward else (after, before)))
-            self._save_at_accept.note(one.image for one in there if not one.propagated)
-            self._model.message = said
+            self._save_at_accept.note(
+                accepted_.image for accepted_ in there if not accepted_.propagated
+            )
+            self._model.message = message
 
         work = partial(write_accepted, [written for _, written in found], forward=forward)
-        if any(one.folder is not None for one in there):
+        if any(accepted_.folder is not None for accepted_ in there):
             title = "Putting back what was accepted" if forward else "Taking back what was accepted"
             job = Job("Writing the change" if withdraw else title, work, writes=True)
             job.yielded.connect(show)
@@ -218,13 +231,13 @@ class Accepting:
         return len(there)
 
     def _finish(self, begun: Sequence[Acceptance], objects: Sequence[AcceptedObjects]) -> None:
-        for one, written in zip(begun, objects, strict=True):
-            one.finish(written)
-        accepted = [one.accepted for one in begun]
+        for acceptance, written in zip(begun, objects, strict=True):
+            acceptance.finish(written)
+        accepted = [acceptance.accepted for acceptance in begun]
         there = len(self._adapter.accepted.find_written(accepted)) == len(accepted)
-        said = Message(format_accepted(accepted), Level.SUCCESS)
-        self._model.message = said if there else Message(NOT_PUT_BACK, Level.WARNING)
-        self._save_at_accept.note(one.image for one in accepted)
+        message = Message(format_accepted(accepted), Level.SUCCESS)
+        self._model.message = message if there else Message(NOT_PUT_BACK, Level.WARNING)
+        self._save_at_accept.note(accepted_.image for accepted_ in accepted)
 
     def _start(
         self, job: Job, accepted: Sequence[Accepted], ended: Callable[[Job, JobState], None]
@@ -244,7 +257,7 @@ class Accepting:
         """Where nothing was accepted, say so, and show again what was to be."""
         if state is JobState.DONE:
             return
-        is_back = self._undo.withdraw([one.accepted for one in begun])
+        is_back = self._undo.withdraw([acceptance.accepted for acceptance in begun])
         again = "" if is_back else "Press Undo to go back to the preview."
         why = "Cancelled; nothing was accepted." if job.error is None else str(job.error)
         level = Level.INFO if job.error is None else Level.ERROR

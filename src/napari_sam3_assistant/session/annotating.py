@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 
 NO_SOURCE = "Choose the folder of the images first."
-STATES = tuple((one, one.value.capitalize()) for one in ImageState)
+STATES = tuple((state, state.value.capitalize()) for state in ImageState)
 """The states of an image, and what the user reads."""
 
 
@@ -170,7 +170,7 @@ class FolderAnnotation:
             self._check_idle()
             self._open(images, labels, pattern)
         else:
-            self._leave("", done=False, then=partial(self._open, images, labels, pattern))
+            self._leave("", done=False, on_done=partial(self._open, images, labels, pattern))
 
     def _open(self, images: Path, labels: Path, pattern: str) -> None:
         def work(reporter: Reporter) -> Iterator[tuple[AnnotatedFolder, ReadImage]]:
@@ -224,7 +224,7 @@ class FolderAnnotation:
     def finish(self) -> None:
         """Save the image on show, write the files of all images, and close the folder."""
         self._require_folder()
-        self._leave("", done=False, then=self._export)
+        self._leave("", done=False, on_done=self._export)
 
     def resume(self) -> None:
         """Go on with the folder that an earlier session on this viewer has left open."""
@@ -297,11 +297,11 @@ class FolderAnnotation:
         name: str,
         *,
         done: bool,
-        then: Callable[[], None] | None = None,
+        on_done: Callable[[], None] | None = None,
         accepted: bool = False,
     ) -> None:
         """Accept and save, then go to an image; with an empty name stay, or do what comes then."""
-        go_on = partial(self._leave, name, done=done, then=then)
+        go_on = partial(self._leave, name, done=done, on_done=on_done)
         if self._is_busy():
             # Once: if it fails or is cancelled, the user decides anew.
             self._wait(partial(go_on, accepted=accepted))
@@ -312,7 +312,7 @@ class FolderAnnotation:
             if self._is_busy():
                 self._wait(partial(go_on, accepted=True))
                 return
-        self._save(name, done=done, then=then)
+        self._save(name, done=done, on_done=on_done)
 
     def _is_busy(self) -> bool:
         return self._jobs.current is not None
@@ -334,9 +334,9 @@ class FolderAnnotation:
     def _has_objects(self) -> bool:
         model = self._model
         stack = model.propagated is not None and model.task is Task.VIDEO
-        return stack or any(one.segmentation.objects for one in model.previews)
+        return stack or any(preview.segmentation.objects for preview in model.previews)
 
-    def _save(self, name: str, *, done: bool, then: Callable[[], None] | None) -> None:
+    def _save(self, name: str, *, done: bool, on_done: Callable[[], None] | None) -> None:
         folder, annotation = self._require_folder(), self._annotation
         left, shown = annotation.name, annotation.shown
         is_open = bool(self._key)  # else it can't be read: it stays in the state that it has
@@ -359,27 +359,27 @@ class FolderAnnotation:
             self._ahead,
         )
 
-        said: list[str] = []
+        sentences: list[str] = []
 
-        def show(what: SavedImage | ReadImage) -> None:
-            if isinstance(what, SavedImage):
-                said.append(_tell_saved(left, what, state))
+        def show(answer: SavedImage | ReadImage) -> None:
+            if isinstance(answer, SavedImage):
+                sentences.append(_tell_saved(left, answer, state))
                 if prompts:
-                    said.append("Its prompts that were not run will be there again.")
-                self._stamp = what.stamp
+                    sentences.append("Its prompts that were not run will be there again.")
+                self._stamp = answer.stamp
                 self._list_images()
             elif moment != self._moment():
-                said.append("You went on working meanwhile: press Next again.")
+                sentences.append("You went on working meanwhile: press Next again.")
             else:
-                self._show(what, " ".join(said))
-                said.clear()
+                self._show(answer, " ".join(sentences))
+                sentences.clear()
 
         def end() -> None:
-            if then is not None:
-                then()
-            elif said or not name:
+            if on_done is not None:
+                on_done()
+            elif sentences or not name:
                 last = "" if name else "There is no other image. Press Finish for the files of all."
-                self._say(" ".join([*said, last]).strip(), Level.SUCCESS)
+                self._say(" ".join([*sentences, last]).strip(), Level.SUCCESS)
 
         self._write(Job("Saving", work, writes=True), show, end)
 
@@ -411,14 +411,14 @@ class FolderAnnotation:
 
     # -- showing an image -------------------------------------------------------------------
 
-    def _show(self, read: ReadImage, said: str) -> None:
+    def _show(self, read: ReadImage, message: str) -> None:
         annotation, folder = self._annotation, self._require_folder()
         annotation.images, annotation.name = folder.images, read.name
         place = f"{annotation.place + 1} of {len(annotation.images)}: {read.name}."
         opened, before = read.opened, self._key
         if opened is None:
             self._close_image(before)
-            self._say(f"{said} {place} {read.problem} Press Next to go on.", Level.ERROR)
+            self._say(f"{message} {place} {read.problem} Press Next to go on.", Level.ERROR)
             self._read_ahead()
             return
         self._key = self._adapter.opened.open(opened.image, opened.path, read.contrast, before)
@@ -432,7 +432,7 @@ class FolderAnnotation:
                 self._stamp, problem = None, str(error)
         problem = self._put_prompts(folder.prompts_of(read.name)) or problem
         level = Level.WARNING if problem else Level.SUCCESS
-        self._say(" ".join(filter(None, (said, place, *opened.image.notes, problem))), level)
+        self._say(" ".join(filter(None, (message, place, *opened.image.notes, problem))), level)
         self._read_ahead()
         if self._adapter.opened.accepted(self._key) is None:
             self.proposals.propose(self._key)
@@ -451,7 +451,9 @@ class FolderAnnotation:
     def _close_image(self, key: str) -> None:
         if key:
             model = self._model
-            model.previews = tuple(one for one in model.previews if one.target.image != key)
+            model.previews = tuple(
+                preview for preview in model.previews if preview.target.image != key
+            )
             self._undo.forget(key, self._adapter.opened.close(key))
         if self._key == key:
             self._key, self._stamp = "", None
@@ -490,16 +492,18 @@ class FolderAnnotation:
         def work(reporter: Reporter) -> Iterator[FolderExport]:
             yield folder.export(reporter)
 
-        def show(made: FolderExport) -> None:
-            count = pluralize(made.images, "image")
-            said = f"{pluralize(made.objects, 'object')} on {count}: {made.table}, {made.coco}."
-            failed = f" {made.failed[0][0]}: {made.failed[0][1]}" if made.failed else ""
-            more = len(made.failed) - 1
+        def show(export: FolderExport) -> None:
+            count = pluralize(export.images, "image")
+            message = (
+                f"{pluralize(export.objects, 'object')} on {count}: {export.table}, {export.coco}."
+            )
+            failed = f" {export.failed[0][0]}: {export.failed[0][1]}" if export.failed else ""
+            more = len(export.failed) - 1
             failed += (
                 f" {pluralize(more, 'other image')} could not be read, too." if more > 0 else ""
             )
             self._end()
-            self._say(said + failed, Level.WARNING if failed else Level.SUCCESS)
+            self._say(message + failed, Level.WARNING if failed else Level.SUCCESS)
 
         job = Job("The files of all images", work)
         job.yielded.connect(show)
@@ -566,10 +570,10 @@ def _save_and_read(
 def _tell_saved(name: str, saved: SavedImage, state: ImageState) -> str:
     if saved.path is None:
         return f"{name}: no objects, {state}."
-    said = f"Saved {pluralize(saved.objects, 'object')} in {saved.path.name}."
+    message = f"Saved {pluralize(saved.objects, 'object')} in {saved.path.name}."
     if saved.beside is not None:
-        said += f" Somebody else has written {saved.beside.name} meanwhile: it stays as it is."
-    return said
+        message += f" Somebody else has written {saved.beside.name} meanwhile: it stays as it is."
+    return message
 
 
 def _read(folder: AnnotatedFolder, name: str) -> ReadImage:
@@ -608,6 +612,6 @@ def _is_fresh(folder: AnnotatedFolder, read: ReadImage) -> bool:
     if read.opened is None:
         return False
     folder.refresh()
-    one = folder.get(read.name)
-    known = stamp_of(folder.output / one.labels) if one.labels else None
+    image = folder.get(read.name)
+    known = stamp_of(folder.output / image.labels) if image.labels else None
     return known == read.opened.stamp

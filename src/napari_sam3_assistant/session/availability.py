@@ -37,7 +37,7 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
     run = _why_not_run(model, spec)
     wait = _WAIT if model.running else ""
     # The latest result may be one without objects, beside others that have some.
-    found = any(one.segmentation.objects for one in model.previews)
+    found = any(preview.segmentation.objects for preview in model.previews)
     stack = model.propagated is not None
     go_on = _why_not_go_on(model)
     clicks = model.tool is Tool.POINTS
@@ -115,7 +115,7 @@ def _why_no_prompt(model: SessionModel, kind: PromptKind) -> str:
 
 def _may_refine(model: SessionModel) -> bool:
     """Return whether a negative click alone may be on an object that it corrects."""
-    clicked = any(one.made_by(PromptKind.POINTS) for one in model.previews)
+    clicked = any(preview.made_by(PromptKind.POINTS) for preview in model.previews)
     return bool(model.refining) or (bool(model.previews) and not clicked)
 
 
@@ -181,7 +181,7 @@ def _why_not_go_on(model: SessionModel) -> str:
 
 def _has_prompt(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
     """Return whether there is a prompt of a kind."""
-    given = {
+    by_kind = {
         PromptKind.POINTS: counts.positive,
         PromptKind.BOXES: counts.boxes,
         PromptKind.EXEMPLARS: counts.boxes,
@@ -189,7 +189,7 @@ def _has_prompt(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
         PromptKind.TEXT: text.strip(),
         PromptKind.EVERYTHING: True,
     }
-    return bool(given[kind])
+    return bool(by_kind[kind])
 
 
 _NO_STACK = "This image has no z or time axis. Open a stack for 3D/video, or choose the task 2D."
@@ -297,13 +297,13 @@ def _why_not_encode_folder(model: SessionModel, scan_model: ScanModel, spec: Eng
 def regions_to_merge(model: SessionModel) -> tuple[Preview, ...]:
     """Return the results of regions that lie on the plane of the latest one, the latest last."""
     local = [
-        one
-        for one in model.previews
-        if one.segmentation.objects
-        and one.provenance is not None
-        and one.provenance.region is not None
+        preview
+        for preview in model.previews
+        if preview.segmentation.objects
+        and preview.provenance is not None
+        and preview.provenance.region is not None
     ]
-    return tuple(one for one in local if one.target == local[-1].target)
+    return tuple(preview for preview in local if preview.target == local[-1].target)
 
 
 def _why_not_merge(model: SessionModel) -> str:
@@ -321,7 +321,7 @@ def _why_not_save(model: SessionModel, *, has_result: bool) -> str:
 
 
 def _why_not_save_and_clean(model: SessionModel) -> str:
-    found = any(one.segmentation.objects for one in model.previews)
+    found = any(preview.segmentation.objects for preview in model.previews)
     if not found and not model.kept and model.propagated is None:
         return _NOTHING_TO_SAVE
     if not model.output_folder.strip():
@@ -373,6 +373,8 @@ def why_not_measure(model: SessionModel) -> str:
 
 
 def _why_no_soft_masks(model: SessionModel, spec: EngineSpec) -> str:
-    if spec.soft_masks or any(has_soft_masks(one.segmentation.objects) for one in model.previews):
+    if spec.soft_masks or any(
+        has_soft_masks(preview.segmentation.objects) for preview in model.previews
+    ):
         return ""
     return f"{spec.title} gives no soft masks. Choose a SAM 3 engine."

@@ -117,10 +117,10 @@ class ObjectClasses:
         tracked = {row.record.id for row in rows if isinstance(row.preview, FramePlace)}
         self._set_rows(rows, tracked, name)
         if len(rows) == 1:
-            what = f"Object {rows[0].record.id} is"
+            subject = f"Object {rows[0].record.id} is"
         else:
-            what = f"{pluralize(len(rows), 'object')} are"
-        self._say(f"{what} {f'“{name}”' if name else 'of no class'} now.")
+            subject = f"{pluralize(len(rows), 'object')} are"
+        self._say(f"{subject} {f'“{name}”' if name else 'of no class'} now.")
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Let objects of classes whose names have changed in the list follow, as steps of undo."""
@@ -170,8 +170,8 @@ class ObjectClasses:
         if seed is not None and seed.slot == preview.slot:
             return frozenset({seed.record.id}) & preview.ids
         one_by_all = kind is PromptKind.MASK or (kind is PromptKind.POINTS and not model.each_click)
-        made = preview.made_by(kind) if one_by_all else frozenset()
-        return made if len(made) == 1 else frozenset()
+        own = preview.made_by(kind) if one_by_all else frozenset()
+        return own if len(own) == 1 else frozenset()
 
     def _set_rows(self, rows: Iterable[ResultRow], tracked: Collection[int], name: str) -> None:
         """Change the class of found, scanned, accepted and propagated objects, as one step."""
@@ -201,8 +201,10 @@ class ObjectClasses:
         """
         self._accepting.check_idle()
         after = tuple(
-            _with_class(one, objects[one.slot], name) if one.slot in objects else one
-            for one in self._model.previews
+            _with_class(preview, objects[preview.slot], name)
+            if preview.slot in objects
+            else preview
+            for preview in self._model.previews
         )
         changes: list[Accepted] = [
             self._adapter.accepted.begin_class_change(place, ids, name)
@@ -222,7 +224,7 @@ class ObjectClasses:
             self._undo.amend(_with_scans(self._undo.current, classes))
             self._set_scans(classes)
         seed = self._undo.current.seed
-        refined = next((one for one in after if seed and one.slot == seed.slot), None)
+        refined = next((preview for preview in after if seed and preview.slot == seed.slot), None)
         if seed is not None and refined is not None:
             self._undo.amend(replace(self._undo.current, seed=update_seed(seed, refined)))
         self._model.previews = after
@@ -295,7 +297,8 @@ class ObjectClasses:
 def _with_class(preview: Preview, ids: Collection[int], name: str) -> Preview:
     """Return a result with objects of another class, also of those that are not on show."""
     hidden = tuple(
-        replace(one, class_name=name) if one.id in ids else one for one in preview.hidden
+        replace(record, class_name=name) if record.id in ids else record
+        for record in preview.hidden
     )
     return replace(preview, segmentation=set_class(preview.segmentation, name, ids), hidden=hidden)
 

@@ -74,13 +74,13 @@ class Correcting:
         Raises PromptError if it can't be changed here, or now.
         """
         id_, many = row.record.id, len(row.slices)
-        where = f" of {pluralize(many, 'slice')}" if many else ""
-        said = f"Object {id_} is taken out{where}. Undo brings it back."
+        on_slices = f" of {pluralize(many, 'slice')}" if many else ""
+        message = f"Object {id_} is taken out{on_slices}. Undo brings it back."
         place = self._current(row.preview)
         if isinstance(place, Preview):
-            self._show([(place, drop(place, id_))], said)
+            self._show([(place, drop(place, id_))], message)
         else:
-            self._write(place, self._relabel(row, 0), said)
+            self._write(place, self._relabel(row, 0), message)
 
     def merge(self, row: ResultRow, other: ResultRow) -> None:
         """Give an object the pixels of another one.
@@ -91,16 +91,16 @@ class Correcting:
         place, giver = self._current(row.preview), self._current(other.preview)
         if (id_, row.preview) == (gone, other.preview):
             raise PromptError("This is the same object.", "Choose another one to merge it with.")
-        said = f"Object {gone} is a part of object {id_} now. Undo takes that back."
+        message = f"Object {gone} is a part of object {id_} now. Undo takes that back."
         if isinstance(place, Preview) and isinstance(giver, Preview):
-            self._merge_found(place, id_, giver, gone, said)
+            self._merge_found(place, id_, giver, gone, message)
             return
         if isinstance(place, Preview) or type(place) is not type(giver) or place.slot != giver.slot:
             raise PromptError(
                 "Objects of different layers can't be merged.",
                 "Accept what is found first, then merge it with what was accepted before.",
             )
-        self._write(place, self._relabel(other, id_), said)
+        self._write(place, self._relabel(other, id_), message)
 
     def split(self, places: Iterable[tuple[Preview | FramePlace | KeptPlace, Line]]) -> None:
         """Cut the objects apart that a line divides.
@@ -109,8 +109,8 @@ class Correcting:
         columns of the line. The first one that has objects to cut is changed.
         Raises PromptError if nothing is divided, or can't be changed now.
         """
-        for given, line in places:
-            place = self._current(given)
+        for place_, line in places:
+            place = self._current(place_)
             parts = (
                 self._split_preview(place, line)
                 if isinstance(place, Preview)
@@ -126,12 +126,12 @@ class Correcting:
         Raises PromptError if it is not there any more.
         """
         now = self._adapter.accepted.objects(place).get(object_id)
-        one = None
+        record = None
         if now is not None:
             box = now.region
             mask = np.asarray(self._adapter.plane_labels(place)[box.slices]) == now.id
             offset = (box.y0, box.x0)
-            one = ObjectRecord.from_mask(
+            record = ObjectRecord.from_mask(
                 now.id,
                 mask,
                 offset=offset,
@@ -140,9 +140,9 @@ class Correcting:
                 text=now.text,
                 class_name=now.class_name,
             )
-        if one is None:
+        if record is None:
             raise PromptError("This object is not there any more.", "Choose another one.")
-        return one
+        return record
 
     def reopen(self, place: KeptPlace, object_id: int) -> Preview:
         """Return an accepted object as a preview that takes its place when it is accepted again.
@@ -151,22 +151,22 @@ class Correcting:
 
         Raises PromptError if it is not there any more.
         """
-        one, target = self.read_accepted(place, object_id), place.target
+        record, target = self.read_accepted(place, object_id), place.target
         region = Region.whole((target.shape[target.axes.y], target.shape[target.axes.x]))
         if max(region.shape) > _LARGE:
-            around = max(self._model.roi_size, *one.region.shape) // 2
-            region = one.region.grow(around).intersect(region)
-        made = Provenance("", "", "", "", self._model.threshold)
-        found = Segmentation(paint_labels((one,), region), (one,), region, made)
-        return Preview(target, found, 0.0, f"object {one.id}", replaces=one.id)
+            around = max(self._model.roi_size, *record.region.shape) // 2
+            region = record.region.grow(around).intersect(region)
+        provenance = Provenance("", "", "", "", self._model.threshold)
+        found = Segmentation(paint_labels((record,), region), (record,), region, provenance)
+        return Preview(target, found, 0.0, f"object {record.id}", replaces=record.id)
 
     # -- inside -----------------------------------------------------------------------------
 
     def _merge_found(
-        self, place: Preview, id_: int, giver: Preview, other_id: int, said: str
+        self, place: Preview, id_: int, giver: Preview, other_id: int, message: str
     ) -> None:
         """Give an object of a preview the pixels of another one, also of another preview."""
-        other = next(one for one in giver.segmentation.objects if one.id == other_id)
+        other = next(record for record in giver.segmentation.objects if record.id == other_id)
         found = place.segmentation
         if not place.target.is_same_plane(giver.target):
             raise PromptError("These objects lie on different planes.", "Merge them on one slice.")
@@ -182,7 +182,7 @@ class Correcting:
             )
         merged = merge_objects(found, id_, other)
         left = [] if place is giver else [(giver, drop(giver, other_id))]
-        self._show([(place, place.change(merged)), *left], said)
+        self._show([(place, place.change(merged)), *left], message)
 
     def _current(
         self, place: Preview | FramePlace | KeptPlace | FileBackedLabels
@@ -204,28 +204,32 @@ class Correcting:
             raise PromptError("This object is not there any more.", "Press Run Preview again.")
         return now
 
-    def _show(self, changes: Sequence[tuple[Preview, Preview]], said: str) -> None:
+    def _show(self, changes: Sequence[tuple[Preview, Preview]], message: str) -> None:
         """Put results before and after in a step: no prompts make anew what has changed."""
         current = self._undo.current
         later = {before: self._undo.part_from_prompts(before, now) for before, now in changes}
-        gone = {(one.slot, id_) for one, now in changes for id_ in one.changed_in(now.segmentation)}
+        gone = {
+            (before.slot, id_)
+            for before, now in changes
+            for id_ in before.changed_in(now.segmentation)
+        }
         seed = current.seed
         if seed is not None and (seed.slot, seed.record.id) in gone:
             seed = None
-        after = tuple(later.get(one, one) for one in self._model.previews)
-        after = tuple(one for one in after if one.ids or len(changes) == 1)
+        after = tuple(later.get(preview, preview) for preview in self._model.previews)
+        after = tuple(preview for preview in after if preview.ids or len(changes) == 1)
         parted = any(later[before] is not now for before, now in changes)
         prompts = self._adapter.prompt_state() if parted else None
         self._undo.go_on(after, seed, amend=False, prompts=prompts)
         self._model.previews = after
-        self._model.message = Message(said)
+        self._model.message = Message(message)
 
-    def _write(self, place: FramePlace | KeptPlace, edit: LabelEdit, said: str) -> None:
+    def _write(self, place: FramePlace | KeptPlace, edit: LabelEdit, message: str) -> None:
         if not edit.pixels:
             raise PromptError("This object is not there any more.", "Choose another one.")
         self._accepting.check_idle()
         change = self._adapter.accepted.begin_change(place, edit)
-        self._accepting.change([change], said)
+        self._accepting.change([change], message)
 
     def _relabel(self, row: ResultRow, value: int) -> LabelEdit:
         """Return the edit that gives an object of labels another value."""
@@ -238,7 +242,7 @@ class Correcting:
 
     def _split_preview(self, place: Preview, line: Line) -> bool:
         found = place.segmentation
-        highest = max((one.id for one in (*found.objects, *place.hidden)), default=0)
+        highest = max((record.id for record in (*found.objects, *place.hidden)), default=0)
         cut = []
         for record in _near(found.objects, line):
             parts = split_along(record.mask, _localise(line, record.region), record.id, highest)
@@ -255,18 +259,18 @@ class Correcting:
         objects, highest = self._objects(place)
         edits: list[tuple[Box, LabelArray, LabelArray]] = []
         cut = []
-        for one in _near(objects, line):
-            box = plane.box(one.region.slices)
-            pixels = plane[one.region.slices]
-            mask = pixels == one.id
-            parts = split_along(mask, _localise(line, one.region), one.id, highest)
+        for record in _near(objects, line):
+            box = plane.box(record.region.slices)
+            pixels = plane[record.region.slices]
+            mask = pixels == record.id
+            parts = split_along(mask, _localise(line, record.region), record.id, highest)
             if parts is None:
                 continue
             highest = max(highest, int(parts.max()))
             shape = tuple(side.stop - side.start for side in box)
-            before = np.where(mask, one.id, 0)
+            before = np.where(mask, record.id, 0)
             edits.append((box, before.reshape(shape), parts.reshape(shape)))
-            cut.append(one.id)
+            cut.append(record.id)
         if cut:
             changes = changes_between(edits, plane.shape)
             edit = LabelEdit.pack("split objects", plane.shape, changes, plane.labels.dtype)
@@ -295,7 +299,7 @@ def _near(objects: Iterable[Any], line: Line) -> list[Any]:
     margin = 3 + float(np.hypot(*(high - low))) / 10
     (y0, x0), (y1, x1) = np.floor(low - margin), np.ceil(high + margin) + 1
     around = Region(int(y0), int(x0), int(y1), int(x1))
-    return [one for one in objects if not one.region.intersect(around).is_empty]
+    return [record for record in objects if not record.region.intersect(around).is_empty]
 
 
 def _localise(line: Line, region: Region) -> Line:
@@ -304,5 +308,5 @@ def _localise(line: Line, region: Region) -> Line:
 
 def _explain_cut(cut: Sequence[int]) -> str:
     many = pluralize(len(cut), "object")
-    what = f"Object {cut[0]} is" if len(cut) == 1 else f"{many} are"
-    return f"{what} cut apart; the largest part keeps the number. Undo takes that back."
+    subject = f"Object {cut[0]} is" if len(cut) == 1 else f"{many} are"
+    return f"{subject} cut apart; the largest part keeps the number. Undo takes that back."

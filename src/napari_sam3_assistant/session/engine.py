@@ -382,19 +382,19 @@ class RunTimes:
         """Take note of a run: when it had encoded the view, and how long it took in all."""
         runs = self._runs[engine, _size_class(view)]
         # An encoding that was there already says nothing of the next one.
-        known = next((one.ready for one in runs if one.view == view.key), ready)
+        known = next((run.ready for run in runs if run.view == view.key), ready)
         runs.append(_Run(view.key, known, seconds - ready))
 
     def expect(self, engine: object, view: ImageView) -> float | None:
         """Return how many seconds the next run will take; None where that is not known."""
         alike = self._runs.get((engine, _size_class(view)))
         runs = alike or [
-            one for (known, _), others in self._runs.items() if known == engine for one in others
+            run for (known, _), others in self._runs.items() if known == engine for run in others
         ]
         if not runs:
             return None
-        encoded = any(one.view == view.key for one in runs)
-        return min(one.answer + (0 if encoded else one.ready) for one in runs)
+        encoded = any(run.view == view.key for run in runs)
+        return min(run.answer + (0 if encoded else run.ready) for run in runs)
 
 
 class Stopwatch:

@@ -44,11 +44,11 @@ def filter_preview(
     shown: list[ObjectRecord] = []
     hidden: list[ObjectRecord] = []
     for record in (*preview.segmentation.objects, *preview.hidden):
-        kept = all(one.holds(value_of(record, one.column)) for one in ranges)
+        kept = all(range_.holds(value_of(record, range_.column)) for range_ in ranges)
         (shown if kept else hidden).append(record)
     before = preview.segmentation.objects
     if len(shown) == len(before) and all(
-        one is other for one, other in zip(shown, before, strict=True)
+        record is other for record, other in zip(shown, before, strict=True)
     ):
         return preview if ranges == preview.ranges else replace(preview, ranges=ranges)
     objects = tuple(sorted(_number_apart(shown), key=lambda record: record.id))
@@ -138,7 +138,7 @@ class Filtering:
     @property
     def ranges(self) -> tuple[ColumnRange, ...]:
         """What hides objects now."""
-        found = (*(one.ranges for one in self._model.previews), *self._beside.values())
+        found = (*(preview.ranges for preview in self._model.previews), *self._beside.values())
         return tuple(itertools.chain.from_iterable(found))
 
     def ranges_of(self, which: FileBackedLabels | None) -> tuple[ColumnRange, ...]:
@@ -147,8 +147,8 @@ class Filtering:
 
     def hide_beside(self, which: FileBackedLabels | None, ranges: Iterable[ColumnRange]) -> None:
         """Show of a scan, or of the propagation, the objects whose values lie in ranges."""
-        for one in ranges:
-            self._show_beside(one.column, one, (which,))
+        for range_ in ranges:
+            self._show_beside(range_.column, range_, (which,))
 
     def values(self, column: str) -> list[float | None]:
         """Return the values of all that was found in a column, shown and hidden.
@@ -157,22 +157,22 @@ class Filtering:
         what was measured of it on its frames.
         """
         rows = [value_of(row, column) for row in self._results.everything]
-        return [*rows, *(told.get(column) for told in self._followed({column}).values())]
+        return [*rows, *(values.get(column) for values in self._followed({column}).values())]
 
     def count(self) -> tuple[int, int]:
         """Return how many objects are on show, and how many were found."""
         previews, scans = self._model.previews, self._results.scans
-        hidden = sum(len(one.hidden) for one in previews)
-        hidden += sum(len(self._results.left_out(one.slot)) for one in scans)
+        hidden = sum(len(preview.hidden) for preview in previews)
+        hidden += sum(len(self._results.left_out(scan.slot)) for scan in scans)
         hidden += len(self._propagation.tracks.hidden)
-        found = sum(len(one.segmentation.objects) + len(one.hidden) for one in previews)
+        found = sum(len(preview.segmentation.objects) + len(preview.hidden) for preview in previews)
         found += sum(map(len, scans.values())) + len(self._propagation.tracks.ids)
         return found - hidden, found
 
     def _followed(self, columns: Collection[str]) -> dict[int, dict[str, float | None]]:
         """Return by object of the propagation its values in columns."""
         totals = self._propagation.tracks.totals()
-        told: dict[int, dict[str, float | None]] = {
+        followed: dict[int, dict[str, float | None]] = {
             id_: {AREA: area, SCORE: score} for id_, (area, score) in totals.items()
         }
         measured = [column for column in columns if column not in (AREA, SCORE)]
@@ -183,8 +183,8 @@ class Filtering:
                 if value is not None:
                     found.setdefault((row.record.id, column), []).append(value)
         for (id_, column), values in found.items():
-            told.setdefault(id_, {})[column] = sum(values) / len(values)
-        return told
+            followed.setdefault(id_, {})[column] = sum(values) / len(values)
+        return followed
 
     def _on_propagated(self, stack: StackTarget | None) -> None:
         if stack is None:
@@ -198,30 +198,30 @@ class Filtering:
     ) -> None:
         """Show and hide objects of scans, and of the propagation, which is None."""
         scans = self._results.scans
-        for one in which:
-            before = self._beside.get(one, ())
+        for slot in which:
+            before = self._beside.get(slot, ())
             ranges = _change_ranges(before, column, limits)
             if ranges == before:
                 continue
-            self._beside[one] = ranges
-            columns = {each.column for each in ranges}
-            if one is None:
-                told = self._followed(columns)
+            self._beside[slot] = ranges
+            columns = {range_.column for range_ in ranges}
+            if slot is None:
+                by_object = self._followed(columns)
             else:
-                rows = scans.get(one, ())
-                told = {
+                rows = scans.get(slot, ())
+                by_object = {
                     row.record.id: {name: value_of(row, name) for name in columns} for row in rows
                 }
             hidden = frozenset(
                 id_
-                for id_, values in told.items()
-                if not all(each.holds(values.get(each.column)) for each in ranges)
+                for id_, values in by_object.items()
+                if not all(range_.holds(values.get(range_.column)) for range_ in ranges)
             )
-            if one is None:
+            if slot is None:
                 self._propagation.hide(hidden)
             else:
-                self._adapter.hide_file_backed(one, hidden)
-                self._results.hide_stored(one.slot, hidden)
+                self._adapter.hide_file_backed(slot, hidden)
+                self._results.hide_stored(slot.slot, hidden)
 
     def _show(
         self,
@@ -241,7 +241,7 @@ class Filtering:
         if found == before:
             return
         again = self._latest is not None and self._latest == (column, self._undo.current.previews)
-        kept = tuple(one for one in found if one.segmentation.objects or one.hidden)
+        kept = tuple(preview for preview in found if preview.segmentation.objects or preview.hidden)
         self._undo.record(kept, amend=again)
         self._latest = (column, kept)
         model.previews = found
@@ -268,13 +268,13 @@ class Filtering:
 
     def _follow_threshold(self, threshold: float) -> None:
         """Show what a run with the threshold would find, if the objects were found by a score."""
-        wanted = ColumnRange(SCORE, threshold, math.inf)
+        range_ = ColumnRange(SCORE, threshold, math.inf)
         provenance = self._propagation.provenance
         asked = () if provenance is None else provenance.prompts.values()
-        stack = (None,) if any(one.kinds & _GROUNDED for one in asked) else ()
+        stack = (None,) if any(prompts.kinds & _GROUNDED for prompts in asked) else ()
         # A scan looks for phrases and examples only.
-        self._show_beside(SCORE, wanted, (*self._results.scans, *stack))
-        grounded = tuple(one for one in self._model.previews if _is_grounded(one))
+        self._show_beside(SCORE, range_, (*self._results.scans, *stack))
+        grounded = tuple(preview for preview in self._model.previews if _is_grounded(preview))
         if not grounded:
             return
         latest = grounded[-1]
@@ -285,7 +285,7 @@ class Filtering:
             except Sam3AssistantError as error:
                 self._model.message = Message(str(error), Level.ERROR)
             return
-        for _ in self._show(SCORE, wanted, _is_grounded):
+        for _ in self._show(SCORE, range_, _is_grounded):
             pass
 
     def _can_find_more(self, preview: Preview) -> bool:

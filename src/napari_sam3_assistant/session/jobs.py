@@ -69,9 +69,9 @@ class Running:
         ``behind``: a job that nobody has asked for, and that this one waits for.
         """
         # Of the one that it waits for, too: its progress is progress of this one.
-        for told in (job, behind):
-            if told is not None:
-                told.progressed.connect(self._on_progress, unique=True)
+        for reporting in (job, behind):
+            if reporting is not None:
+                reporting.progressed.connect(self._on_progress, unique=True)
         job.finished.connect(partial(self._on_finished, job))
         self.current, before = job, self.current
         if before is not None and not before.writes:

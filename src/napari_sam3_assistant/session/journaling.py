@@ -78,11 +78,15 @@ def find_left(root: Path) -> list[Path]:
     More than a few are removed, the oldest first.
     """
     try:
-        found = [one for one in root.iterdir() if one.name.endswith(ENDING) and is_session(one)]
+        found = [
+            folder
+            for folder in root.iterdir()
+            if folder.name.endswith(ENDING) and is_session(folder)
+        ]
     except OSError:
         return []
     # Their names tell the second; a disk may tell the time of several as the same.
-    free = sorted((one for one in found if not is_taken(one)), reverse=True)
+    free = sorted((item for item in found if not is_taken(item)), reverse=True)
     left = sorted(free, key=time_of, reverse=True)
     for old in left[_MOST_KEPT:]:
         remove_session(old)
@@ -92,7 +96,7 @@ def find_left(root: Path) -> list[Path]:
 def time_of(folder: Path) -> float:
     """Return when a journal was written last, in seconds since 1970; 0 where it is gone."""
     try:
-        return max(one.stat().st_mtime for one in (folder, *folder.glob("*.*")))
+        return max(path.stat().st_mtime for path in (folder, *folder.glob("*.*")))
     except OSError:
         return 0.0
 
@@ -270,10 +274,10 @@ class Journaling:
 
     def _compare(self, captured: Captured) -> _Task | None:
         """Return what differs from what was written last; None for nothing."""
-        known, tokens = self._known, {name: one.token for name, one in captured.entries.items()}
+        known, tokens = self._known, {name: entry.token for name, entry in captured.entries.items()}
         entries = {
-            name: one
-            for name, one in captured.entries.items()
+            name: entry
+            for name, entry in captured.entries.items()
             if name not in known or known[name] != tokens[name]
         }
         gone = [name for name in known if name not in tokens]
@@ -293,7 +297,7 @@ class Journaling:
                 copy = np.array(level[box]) if isinstance(level, np.ndarray) else None
                 boxes.append((key, pixels.levels, box, copy))
         gone += [f"pixels/{key}" for key in self._bases if key not in captured.pixels]
-        self._bases = {key: one for key, one in self._bases.items() if key in captured.pixels}
+        self._bases = {key: base for key, base in self._bases.items() if key in captured.pixels}
         if not entries and not gone and not bases and not boxes:
             return None
         return _Task(entries, tuple(gone), bases, tuple(boxes))
@@ -321,15 +325,17 @@ class Journaling:
             self._failed_at = time.monotonic()
             if not self._told:
                 self._told = True
-                said = f"What you do is not written down now: {error} It is tried again each minute"
-                said += "; save the session elsewhere until then."
-                self._model.message = Message(said, Level.WARNING)
+                message = (
+                    f"What you do is not written down now: {error} It is tried again each minute"
+                )
+                message += "; save the session elsewhere until then."
+                self._model.message = Message(message, Level.WARNING)
 
         self._deliver(tell)
 
 
-def _is_one(one: object, other: object) -> bool:
-    return one is other
+def _is_one(first: object, second: object) -> bool:
+    return first is second
 
 
 def _is_worth(captured: Captured) -> bool:
@@ -338,8 +344,8 @@ def _is_worth(captured: Captured) -> bool:
         return True
     if any(pixels.labels and not pixels.path for pixels in captured.pixels.values()):
         return True
-    drawn = (one for name, one in captured.entries.items() if name.startswith("data/"))
-    return any(shape[0] for one in drawn for shape, _ in one.token[0])  # type: ignore[index]
+    drawn = (entry for name, entry in captured.entries.items() if name.startswith("data/"))
+    return any(shape[0] for drawing in drawn for shape, _ in drawing.token[0])  # type: ignore[index]
 
 
 class _Writer:
@@ -403,7 +409,7 @@ class _Writer:
             self._journal.sync()
 
     def _write(self, task: _Task) -> None:
-        entries = {name: one.make() for name, one in task.entries.items()}
+        entries = {name: entry.make() for name, entry in task.entries.items()}
         if self._journal is None:
             make_folder(self._folder)
             take_folder(self._folder)
@@ -412,12 +418,12 @@ class _Writer:
         keys = [*task.bases, *(name.removeprefix("pixels/") for name in task.gone)]
         gone = tuple(name for key in keys for name in self._arrays.pop(key, ()))
         for key, pixels in task.bases.items():
-            told, mine = self._keep(key, pixels)
-            entries[f"pixels/{key}"] = told
+            entry, mine = self._keep(key, pixels)
+            entries[f"pixels/{key}"] = entry
             arrays |= mine
             self._arrays[key] = mine
-            self._held += sum(one.nbytes for one in mine.values())
-        boxes = tuple(box for one in task.boxes for box in self._boxes(*one))
+            self._held += sum(array.nbytes for array in mine.values())
+        boxes = tuple(box for task_box in task.boxes for box in self._boxes(*task_box))
         if self._journal is None:
             key = write_index(self._folder, entries, arrays)
             self._journal = Journal(self._folder, key)
@@ -431,7 +437,9 @@ class _Writer:
             self._compact()
 
     def _keep(self, key: str, pixels: LayerPixels) -> tuple[dict[str, Any], dict[str, StoredArray]]:
-        size = sum(int(np.prod(one.shape)) * np.dtype(one.dtype).itemsize for one in pixels.levels)
+        size = sum(
+            int(np.prod(level.shape)) * np.dtype(level.dtype).itemsize for level in pixels.levels
+        )
         refers = pixels.path and not pixels.held
         if not pixels.labels and not refers and size > _LARGEST_IMAGE:
             return {"kind": "lost", "why": "It was in memory only and is too large to copy."}, {}

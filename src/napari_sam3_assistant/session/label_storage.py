@@ -112,8 +112,8 @@ def _create_levels(shapes: list[tuple[int, ...]], plane: tuple[int, int]) -> lis
             sizes = enumerate(shape)
             chunks = tuple(min(size, _CHUNK) if axis in plane else 1 for axis, size in sizes)
             name, kind = str(number), "uint32"
-            made = group.create_array(name, shape=shape, chunks=chunks, dtype=kind, fill_value=0)
-            levels.append(made)
+            array = group.create_array(name, shape=shape, chunks=chunks, dtype=kind, fill_value=0)
+            levels.append(array)
     _HIGHEST[folder] = {}
     _TEMPORARY.add(folder)
     return levels

@@ -53,12 +53,12 @@ def _begins_series(path: Path, stack: tuple[int, ...], state: object) -> bool:
         if path.is_dir():
             return False
         with os.scandir(path.parent) as others:
-            alike = sum(one.name.endswith(path.suffix) for one in others)
-        held = [one.shape for one in list_series(path)] if alike >= stack[0] else []
+            alike = sum(entry.name.endswith(path.suffix) for entry in others)
+        held = [series.shape for series in list_series(path)] if alike >= stack[0] else []
     except (OSError, ImageError):
         return False
     whole, frame = _ways_to_tell(stack), _ways_to_tell(stack[1:])
-    shapes = {_without_ones(one) for one in held}
+    shapes = {_without_ones(shape) for shape in held}
     return not shapes.isdisjoint(frame) and shapes.isdisjoint(whole)
 
 
@@ -129,21 +129,24 @@ def features_of(record: ProvenanceRecord) -> dict[str, list[Any]]:
     try:
         rows = [
             {
-                "index": as_whole(told["id"]),
-                "score": math.nan if told.get("score") is None else as_number(told["score"]),
+                "index": as_whole(entry["id"]),
+                "score": math.nan if entry.get("score") is None else as_number(entry["score"]),
                 **(
-                    {"stability": as_number(told["stability"])}
-                    if told.get("stability") is not None
+                    {"stability": as_number(entry["stability"])}
+                    if entry.get("stability") is not None
                     else {}
                 ),
-                "area": math.nan if told.get("area") is None else as_whole(told["area"]),
-                "prompt": as_text(told.get("text") or "") or NOTHING,
-                "engine": as_text(told.get("engine") or record.engine.title),
-                CLASS: as_text(told.get("class") or "") or NOTHING,
-                PARENT: as_whole(told.get("parent") or 0),
-                **{name: _feature(one) for name, one in as_dict(told.get("features", {})).items()},
+                "area": math.nan if entry.get("area") is None else as_whole(entry["area"]),
+                "prompt": as_text(entry.get("text") or "") or NOTHING,
+                "engine": as_text(entry.get("engine") or record.engine.title),
+                CLASS: as_text(entry.get("class") or "") or NOTHING,
+                PARENT: as_whole(entry.get("parent") or 0),
+                **{
+                    name: _feature(value)
+                    for name, value in as_dict(entry.get("features", {})).items()
+                },
             }
-            for told in record.objects
+            for entry in record.objects
         ]
     except (KeyError, TypeError, ValueError) as exc:
         raise ExportError(
@@ -171,21 +174,21 @@ _USUAL = ("index", "score", "stability", "area", "prompt", "engine", CLASS, PARE
 def entries_of(features: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
     """Yield what a note says of each accepted object, given the features of their layer."""
     for row in zip(*features.values(), strict=True):
-        told = dict(zip(features, map(_plain, row), strict=True))
-        id_ = told.get("index")
+        entry = dict(zip(features, map(_plain, row), strict=True))
+        id_ = entry.get("index")
         if not isinstance(id_, int | float):
             continue  # the user has changed the table
-        more = {name: value for name, value in told.items() if name not in _USUAL}
-        prompt, of = told.get("prompt"), told.get(CLASS)
+        more = {name: value for name, value in entry.items() if name not in _USUAL}
+        prompt, of = entry.get("prompt"), entry.get(CLASS)
         yield {
             "id": int(id_),
-            "score": told.get("score"),
-            **({} if told.get("stability") is None else {"stability": told["stability"]}),
-            "area": told.get("area"),
+            "score": entry.get("score"),
+            **({} if entry.get("stability") is None else {"stability": entry["stability"]}),
+            "area": entry.get("area"),
             "text": "" if prompt in (None, NOTHING) else prompt,
-            "engine": told.get("engine") or NOTHING,
+            "engine": entry.get("engine") or NOTHING,
             **({} if of in (None, NOTHING) else {"class": of}),
-            **({"parent": int(told[PARENT])} if told.get(PARENT) else {}),
+            **({"parent": int(entry[PARENT])} if entry.get(PARENT) else {}),
             **({"features": more} if more else {}),
         }
 
@@ -244,7 +247,9 @@ def write_labels(path: str, data: Untyped, attributes: Mapping[str, Any]) -> lis
     units = [str(unit) for unit in attributes.get("units", ("pixel",) * labels.ndim)]
     axes = make_axes(
         labels.shape,
-        names=None if any(one.startswith("axis ") or not one for one in names) else names or None,
+        names=None
+        if any(name.startswith("axis ") or not name for name in names)
+        else names or None,
         scale=None if turned else attributes.get("scale"),
         units=["" if turned or unit == "pixel" else unit for unit in units],
         origin=None if turned else attributes.get("translate"),

@@ -68,7 +68,7 @@ class Slices:
     def measure(self) -> dict[str, float]:
         """Return its volume; nothing while it is not measured on all slices."""
         parts = [row.measured for row in self.rows.values()]
-        known = [one for one in parts if one is not None]
+        known = [part for part in parts if part is not None]
         return measure_volume(known, self.spacing[0]) if len(known) == len(parts) else {}
 
 
@@ -98,8 +98,8 @@ class Measuring:
 
         def end(state: JobState) -> None:
             if state is JobState.DONE:
-                said = f"Measured {pluralize(len(rows), 'object')}."
-                self._model.message = Message(said, Level.SUCCESS)
+                message = f"Measured {pluralize(len(rows), 'object')}."
+                self._model.message = Message(message, Level.SUCCESS)
 
         job.finished.connect(end)
         return self._start(job)
@@ -109,12 +109,14 @@ class Measuring:
 
         What can't be measured so is left to :meth:`measure`, which says why.
         """
-        wanted = self._wanted()
+        asked = self._wanted()
         known = (*self._results.found, *self._results.kept)
-        lacking = (row for row in known if _lacks(row, wanted))
+        lacking = (row for row in known if _lacks(row, asked))
         rows = list(itertools.islice(lacking, _AT_ONCE + 1))
         targets = {id(row.preview): row.preview.target for row in rows}
-        planes = [one.shape[one.axes.y] * one.shape[one.axes.x] for one in targets.values()]
+        planes = [
+            target.shape[target.axes.y] * target.shape[target.axes.x] for target in targets.values()
+        ]
         if not rows or len(rows) > _AT_ONCE or max(planes) > _SMALL or self._model.running:
             return
         try:
@@ -139,7 +141,7 @@ class Measuring:
             for preview, objects in found.items()
         ]
         shapes = self._shape_requests(wholes)
-        waiting, told = iter(found.items()), dict[frozenset[int], dict[str, float]]()
+        waiting, volumes = iter(found.items()), dict[frozenset[int], dict[str, float]]()
         parts = iter(wholes)
         slices = Counter((row.preview.slot, row.record.id) for row in self._results.kept)
 
@@ -151,13 +153,13 @@ class Measuring:
 
         def show(answer: tuple[Measurement | None, ...] | dict[str, float]) -> None:
             if isinstance(answer, dict):
-                told[next(parts).records] = answer
+                volumes[next(parts).records] = answer
             else:
                 self._show(*next(waiting), answer, slices)
 
         job = Job("Measuring", work)
         job.yielded.connect(show)
-        job.finished.connect(lambda _: self._add_volumes(told))
+        job.finished.connect(lambda _: self._add_volumes(volumes))
         return job
 
     def _find_slices(self) -> list[Slices]:
@@ -170,9 +172,9 @@ class Measuring:
             kind = (type(place), place.target.image, axes.y, axes.x)
             if kind not in known:
                 known[kind] = self._find_spacing(place)
-            if (one := known[kind]) is None:
+            if (known_spacing := known[kind]) is None:
                 continue
-            axis, spacing = one
+            axis, spacing = known_spacing
             at = axes.leading.index(axis)
             key = (kind, leading[:at], leading[at + 1 :], row.record.id)
             found.setdefault(key, Slices({}, spacing)).rows[leading[at]] = row
@@ -198,7 +200,7 @@ class Measuring:
 
     def _shape_requests(self, wholes: Sequence[Slices]) -> list[ShapeRequest]:
         """Return what to measure of the shapes of objects, as far as the user wants it."""
-        more = tuple(one for one in self._model.columns.split(", ") if one in VOLUME_MORE)
+        more = tuple(title for title in self._model.columns.split(", ") if title in VOLUME_MORE)
         if not more:
             return []
         labels: dict[object, LazyArray | PlaneOfLabels] = {}
@@ -218,7 +220,7 @@ class Measuring:
 
     def _add_volumes(self, shapes: Mapping[frozenset[int], Mapping[str, float]]) -> None:
         """List the volumes of what is measured on all of its slices, and what its shape is."""
-        told: dict[int, dict[str, float]] = {}
+        volumes: dict[int, dict[str, float]] = {}
         kept: dict[KeptPlace, dict[int, tuple[dict[str, float], str]]] = {}
         for whole in self._find_slices():
             if not (volume := whole.measure()):
@@ -228,11 +230,11 @@ class Measuring:
             before = row.measured.more
             volume |= {title: before[title] for title in VOLUME_MORE if title in before}
             volume |= shapes.get(whole.records, {})
-            told |= dict.fromkeys(whole.records, volume)
+            volumes |= dict.fromkeys(whole.records, volume)
             if isinstance(row.preview, KeptPlace):
                 own = kept.setdefault(row.preview, {})
                 own[row.record.id] = (volume, row.measured.unit)
-        self._results.add_volumes(told)
+        self._results.add_volumes(volumes)
         for place, objects in kept.items():
             columns = volume_features(objects.values())
             self._adapter.add_features(place, list(objects), columns)
@@ -245,20 +247,22 @@ class Measuring:
         slices: Mapping[tuple[tuple[str, str], int], int],
     ) -> None:
         # Of what the user has erased meanwhile there is nothing to tell.
-        told = [pair for pair in zip(objects, answers, strict=True) if pair[1] is not None]
-        measured = {id(record): answer for record, answer in told if answer is not None}
+        still_there = [pair for pair in zip(objects, answers, strict=True) if pair[1] is not None]
+        measured = {id(record): answer for record, answer in still_there if answer is not None}
         if isinstance(preview, FramePlace):
             self._results.add_to_frame(preview, measured)
             return
         self._results.add_measurements(measured)
         if isinstance(preview, KeptPlace):
             # The layer has one row an object: what is measured of one of its slices is none of it.
-            told = [pair for pair in told if slices[preview.slot, pair[0].id] <= 1]
-            measured = {id(record): measured[id(record)] for record, _ in told}
-            if not told:
+            still_there = [pair for pair in still_there if slices[preview.slot, pair[0].id] <= 1]
+            measured = {id(record): measured[id(record)] for record, _ in still_there}
+            if not still_there:
                 return
         self._adapter.add_features(
-            preview, [record.id for record, _ in told], measurement_features(measured.values())
+            preview,
+            [record.id for record, _ in still_there],
+            measurement_features(measured.values()),
         )
 
 

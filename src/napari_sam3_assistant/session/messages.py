@@ -44,18 +44,21 @@ _TEMPORARY = (
 
 def format_accepted(accepted: Sequence[Accepted]) -> str:
     """Return what was accepted: the objects' values, or of many their number."""
-    count = sum(len(one.ids) for one in accepted)
-    each = (f"object{'s' * (len(one.ids) > 1)} {', '.join(map(str, one.ids))}" for one in accepted)
+    count = sum(len(accepted_.ids) for accepted_ in accepted)
+    parts = (
+        f"object{'s' * (len(accepted_.ids) > 1)} {', '.join(map(str, accepted_.ids))}"
+        for accepted_ in accepted
+    )
     many = count > _MOST_LISTED
-    said = f"Accepted {pluralize(count, 'object')}" if many else f"Accepted: {'; '.join(each)}"
+    message = f"Accepted {pluralize(count, 'object')}" if many else f"Accepted: {'; '.join(parts)}"
     notes = {
-        f" They are in {one.folder}, which stays." if one.lasts else f" {_TEMPORARY}"
-        for one in accepted
-        if one.folder is not None
+        f" They are in {accepted_.folder}, which stays." if accepted_.lasts else f" {_TEMPORARY}"
+        for accepted_ in accepted
+        if accepted_.folder is not None
     }
-    known = sum(one.known for one in accepted)
+    known = sum(accepted_.known for accepted_ in accepted)
     before = f" {pluralize(known, 'object')} left out: accepted before." if known else ""
-    return f"{said}.{before} Ready for the next object.{''.join(sorted(notes))}"
+    return f"{message}.{before} Ready for the next object.{''.join(sorted(notes))}"
 
 
 def format_prompts(prompts: PromptSet) -> str:
@@ -87,13 +90,13 @@ def format_outcome(preview: Preview, used: str, outside: int = 0) -> Message:
         used += f" ({pluralize(outside, 'other')} left out: flat, or beside the image)"
     place = describe_place(result.engine.device)
     scores = _format_scores(result)
-    made = f"in {preview.seconds:.1f} s by {result.engine.title}{place}{scores}, from {used}."
+    took = f"in {preview.seconds:.1f} s by {result.engine.title}{place}{scores}, from {used}."
     notes = " ".join(result.notes)
     if not result.objects:
         hint = "Try another prompt or a lower detection threshold."
-        return Message(f"No objects found {made} {notes or hint}", Level.WARNING)
+        return Message(f"No objects found {took} {notes or hint}", Level.WARNING)
     found = pluralize(len(result.objects), "object")
-    return Message(f"Preview ready: {found} {made} {notes}".strip(), Level.SUCCESS)
+    return Message(f"Preview ready: {found} {took} {notes}".strip(), Level.SUCCESS)
 
 
 def format_results(preview: Preview | None) -> str:
@@ -163,8 +166,8 @@ def format_engine(model: SessionModel, spec: EngineSpec) -> str:
     if not (spec.needs_weights or model.compute):
         return f"Engine: {spec.title}"
     asked = "automatic" if model.device == "auto" else model.device
-    told = model.sam_version if not model.compute else ""
-    version = "" if spec.model_name == told else told
+    chosen_version = model.sam_version if not model.compute else ""
+    version = "" if spec.model_name == chosen_version else chosen_version
     precision = used.precision if used else ""
     parts = [version, f"device: {used.name if used else asked}", precision]
     return f"Engine: {spec.title}\n{', '.join(part for part in parts if part)}"
@@ -217,22 +220,25 @@ def column_titles(rows: Iterable[ResultRow], chosen: Collection[str]) -> tuple[s
     """
     rows = tuple(rows)
     classed = (OBJECT_CLASS,) if any(row.record.class_name for row in rows) else ()
-    told = any(isinstance(row.preview, KeptPlace) or parent_of(row) for row in rows)
-    state = (STATE,) if told else ()
-    said = (*classed, *state)
+    has_states = any(isinstance(row.preview, KeptPlace) or parent_of(row) for row in rows)
+    state = (STATE,) if has_states else ()
+    titles = (*classed, *state)
     measured = (row.measured for row in rows if row.measured is not None)
     # Mostly all rows have the same.
-    kinds = {(len(one.means), tuple(one.more), math.isnan(one.area)): one for one in measured}
-    there = {title for one in kinds.values() for title in (*one.values(), *one.more)}
+    kinds = {
+        (len(measurement.means), tuple(measurement.more), math.isnan(measurement.area)): measurement
+        for measurement in measured
+    }
+    there = {title for kind in kinds.values() for title in (*kind.values(), *kind.more)}
     if not there:
-        return said
-    wanted = (title for title in COLUMN_CHOICES if title in chosen)
+        return titles
+    asked = (title for title in COLUMN_CHOICES if title in chosen)
     most = max(count for count, *_ in kinds)
-    numbered = ((title, *channel_titles(title, most)) for title in wanted)
+    numbered = ((title, *channel_titles(title, most)) for title in asked)
     return (
-        *(one for titles in numbered for one in dict.fromkeys(titles) if one in there),
+        *(title for titles in numbered for title in dict.fromkeys(titles) if title in there),
         UNIT,
-        *said,
+        *titles,
     )
 
 
@@ -248,8 +254,8 @@ def column_values(
     """Return the cells of a row below titles; None for no value."""
     if measured is None:
         return (None,) * len(titles)
-    told: dict[str, float | str | None] = {**measured.values(), UNIT: measured.unit or None}
-    return tuple(told.get(title) for title in titles)
+    values: dict[str, float | str | None] = {**measured.values(), UNIT: measured.unit or None}
+    return tuple(values.get(title) for title in titles)
 
 
 def describe_class(row: ResultRow) -> str:
@@ -265,11 +271,11 @@ def parent_of(row: ResultRow) -> int:
 def describe_state(row: ResultRow) -> str:
     """Return what the user has made of an object so far."""
     if isinstance(row.preview, KeptPlace | FramePlace):
-        said, parent = (
+        state, parent = (
             "accepted" if isinstance(row.preview, KeptPlace) else "propagated",
             parent_of(row),
         )
-        return f"{said}, daughter of {parent}" if parent else said
+        return f"{state}, daughter of {parent}" if parent else state
     return "scanned" if isinstance(row.preview, FileBackedLabels) else "found"
 
 
@@ -317,15 +323,15 @@ def object_features(
 
     ``engine``: title of the engine that found them.
     """
-    classes = [one.class_name or NOTHING for one in objects]
+    classes = [record.class_name or NOTHING for record in objects]
     return {
-        "index": [one.id for one in objects],
-        "score": number_column([one.score for one in objects]),
-        "area": [one.area for one in objects],
-        "prompt": [one.text or "-" for one in objects],
+        "index": [record.id for record in objects],
+        "score": number_column([record.score for record in objects]),
+        "area": [record.area for record in objects],
+        "prompt": [record.text or "-" for record in objects],
         "engine": [engine] * len(objects),
-        **({CLASS: classes} if any(one.class_name for one in objects) else {}),
-        **stability_column([one.stability for one in objects]),
+        **({CLASS: classes} if any(record.class_name for record in objects) else {}),
+        **stability_column([record.stability for record in objects]),
     }
 
 
@@ -345,9 +351,11 @@ def measurement_features(
 ) -> dict[str, list[float | str | None]]:
     """Return measurements as columns with names such as ``measured_area``."""
     measured = tuple(measurements)
-    titles = list(dict.fromkeys(title for one in measured for title in one.values()))
+    titles = list(
+        dict.fromkeys(title for measurement in measured for title in measurement.values())
+    )
     names = [title.lower().replace(" ", "_") for title in (*titles, UNIT)]
-    rows = [column_values(one, (*titles, UNIT)) for one in measured]
+    rows = [column_values(measurement, (*titles, UNIT)) for measurement in measured]
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
@@ -355,9 +363,10 @@ def volume_features(
     volumes: Iterable[tuple[Mapping[str, float], str]],
 ) -> dict[str, list[float | str | None]]:
     """Return volumes by title, and their units, as columns with names such as ``volume``."""
-    told = tuple(volumes)
-    titles = dict.fromkeys(title for one, _ in told for title in one)
+    rows = tuple(volumes)
+    titles = dict.fromkeys(title for values, _ in rows for title in values)
     columns: dict[str, list[float | str | None]] = {
-        title.lower().replace(" ", "_"): [one.get(title) for one, _ in told] for title in titles
+        title.lower().replace(" ", "_"): [values.get(title) for values, _ in rows]
+        for title in titles
     }
-    return columns | {UNIT.lower(): [unit or None for _, unit in told]}
+    return columns | {UNIT.lower(): [unit or None for _, unit in rows]}

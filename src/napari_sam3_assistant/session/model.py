@@ -224,7 +224,7 @@ class Preview:
     @property
     def ids(self) -> frozenset[int]:
         """All its objects, also those that are not on show."""
-        return frozenset(one.id for one in (*self.segmentation.objects, *self.hidden))
+        return frozenset(record.id for record in (*self.segmentation.objects, *self.hidden))
 
     @property
     def kinds(self) -> frozenset[PromptKind]:
@@ -232,7 +232,7 @@ class Preview:
         asked = frozenset() if self.provenance is None else self.provenance.prompts.kinds
         # Clicks on an object take its mask with them.
         painted = {PromptKind.MASK} if PromptKind.POINTS in asked else frozenset()
-        return (asked - painted) | {kind for kind, made in self.added.items() if made}
+        return (asked - painted) | {kind for kind, ids in self.added.items() if ids}
 
     def made_by(self, kind: PromptKind) -> frozenset[int]:
         """Return the objects that prompts of a kind made, which their next run makes anew."""
@@ -247,9 +247,9 @@ class Preview:
 
     def changed_in(self, after: Segmentation) -> frozenset[int]:
         """Return the objects that are others, or none any more, in a result by the user."""
-        before = {id(one) for one in self.segmentation.objects}
-        there = {one.id for one in after.objects if id(one) in before}
-        every = {one.id for one in (*self.segmentation.objects, *after.objects)}
+        before = {id(record) for record in self.segmentation.objects}
+        there = {record.id for record in after.objects if id(record) in before}
+        every = {record.id for record in (*self.segmentation.objects, *after.objects)}
         return frozenset(every - there)
 
     def change(self, after: Segmentation) -> Preview:
@@ -708,7 +708,7 @@ class SessionModel:
 
     def find_preview(self, slot: tuple[str, str]) -> Preview | None:
         """Return the result on show in a place, or None."""
-        return next((one for one in self.previews if one.slot == slot), None)
+        return next((preview for preview in self.previews if preview.slot == slot), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -1009,7 +1009,7 @@ class AnnotationModel:
     @property
     def place(self) -> int:
         """Where the image on show is among all, from 0; -1 for none."""
-        return next((at for at, one in enumerate(self.images) if one.name == self.name), -1)
+        return next((at for at, image in enumerate(self.images) if image.name == self.name), -1)
 
     @property
     def shown(self) -> AnnotatedImage | None:

@@ -84,12 +84,12 @@ class OpenTracking:
         Those that were prompted, and those before what is left; without any, the frame on show.
         """
         last = {order[0] - order.step for order in self.left if order} or {shown}
-        return ({frame for given in self.given for frame in given} | last) & self.done
+        return ({frame for prompts in self.given for frame in prompts} | last) & self.done
 
     @property
     def looked_for(self) -> PromptSet:
         """What is looked for on each frame: a phrase, or everything on each slice by itself."""
-        for prompts in (one for given in self.given for one in given.values()):
+        for prompts in (prompts for by_frame in self.given for prompts in by_frame.values()):
             if prompts.joins_slices:
                 return PromptSet(everything=prompts.everything)
             if prompts.text.strip() and not prompts.exemplars:
@@ -174,7 +174,7 @@ def assign_clicks(
         return replace(point, object_id=under) if free else point
 
     return {
-        frame: replace(found, points=tuple(placed(one, shown[frame]) for one in found.points))
+        frame: replace(found, points=tuple(placed(point, shown[frame]) for point in found.points))
         for frame, found in prompts.items()
     }
 
@@ -191,9 +191,9 @@ def rename_prompts(prompts: Mapping[int, PromptSet], lineage: Lineage) -> dict[i
     return {
         frame: replace(
             found,
-            points=tuple(rename(one, frame) for one in found.points),
-            boxes=tuple(rename(one, frame) for one in found.boxes),
-            masks=tuple(rename(one, frame) for one in found.masks),
+            points=tuple(rename(point, frame) for point in found.points),
+            boxes=tuple(rename(box, frame) for box in found.boxes),
+            masks=tuple(rename(mask, frame) for mask in found.masks),
         )
         for frame, found in prompts.items()
     }

@@ -174,10 +174,10 @@ class Opening:
     def _ask(self, loaded: Loaded) -> None:
         """Ask the user for the files that are not where they were."""
         known: dict[str, Path | None] = {}
-        for key, told in _pixel_entries(loaded.session):
-            if told.get("kind") != "file" or key in loaded.paths:
+        for key, entry in _pixel_entries(loaded.session):
+            if entry.get("kind") != "file" or key in loaded.paths:
                 continue
-            before = str(told.get("path", ""))
+            before = str(entry.get("path", ""))
             if before not in known:
                 known[before] = self.ask_place(Path(before))
             if (place := known[before]) is not None:
@@ -195,10 +195,10 @@ class Opening:
                     why = error.message.rstrip(".")
                 if not loaded.is_ours:
                     loaded.notes.append(f"{why}, so Save Session asks for another folder.")
-            for key, told in (*_pixel_entries(session), *_scan_entries(session)):
+            for key, entry in (*_pixel_entries(session), *_scan_entries(session)):
                 reporter.check()
                 try:
-                    loaded.levels[key] = _open_pixels(loaded, key, told, writable=loaded.is_ours)
+                    loaded.levels[key] = _open_pixels(loaded, key, entry, writable=loaded.is_ours)
                 except (*_BROKEN, Sam3AssistantError) as error:
                     name = _layer_name(session, key)
                     loaded.problems.append(f"“{name}”: {error}")
@@ -238,11 +238,11 @@ class Opening:
         self._results.clear()
         saved.clear()
         self._storing.forget()
-        keys, told = saved.restore_layers(entries, loaded.levels, loaded.paths)
-        problems += told
+        keys, notes = saved.restore_layers(entries, loaded.levels, loaded.paths)
+        problems += notes
         self._choose(entries, keys, loaded.notes)
         self._restore_previews(entries, keys, problems)
-        for what, restore in (
+        for subject, restore in (
             ("What was measured of accepted objects", self._restore_measured),
             ("The propagation", self._restore_propagation),
             ("The scans", partial(self._restore_scans, loaded.levels)),
@@ -252,7 +252,7 @@ class Opening:
             try:
                 restore(entries, keys, problems)
             except (*_BROKEN, Sam3AssistantError) as error:
-                problems.append(f"{what}: {error}")
+                problems.append(f"{subject}: {error}")
         saved.restore_view(entries, keys)
         self._choose(entries, keys, [])
         self._say_opened(loaded)
@@ -281,21 +281,25 @@ class Opening:
         count = sum(name.startswith("preview/") for name in entries)
         try:
             found, measured = read_previews(entries, keys, saved.make_view)
-            there = {number: one for number, one in found.items() if saved.is_current(one.target)}
-            numbers = [as_whole(one) for one in as_list(entries.get("shown", []))]
+            there = {
+                number: preview
+                for number, preview in found.items()
+                if saved.is_current(preview.target)
+            }
+            numbers = [as_whole(number) for number in as_list(entries.get("shown", []))]
         except (*_BROKEN, Sam3AssistantError) as error:
             problems.append(f"The results on show: {error}")
             there, measured, numbers = {}, {}, []
         else:
-            missing = sum(one not in there for one in numbers)
+            missing = sum(number not in there for number in numbers)
             if missing:
                 problems.append(f"{pluralize(missing, 'result')} of images that are not here.")
         paths = self._adapter.paths()
-        for number, one in there.items():
-            if one.provenance is not None:
-                run = replace(one.provenance, paths=paths)
-                there[number] = replace(one, provenance=run)
-        previews = tuple(there[one] for one in numbers if one in there)
+        for number, preview in there.items():
+            if preview.provenance is not None:
+                run = replace(preview.provenance, paths=paths)
+                there[number] = replace(preview, provenance=run)
+        previews = tuple(there[number] for number in numbers if number in there)
         try:
             steps, at = read_steps(entries, keys, there, saved.read_prompts)
         except (*_BROKEN, Sam3AssistantError) as error:
@@ -313,9 +317,9 @@ class Opening:
         self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
     ) -> None:
         del problems
-        told = self._adapter.saved.measured_of_kept(entries, keys)
+        measured = self._adapter.saved.measured_of_kept(entries, keys)
         self._results.add_measurements(
-            {record: read_value(Measurement, one) for record, one in told.items()}
+            {record: read_value(Measurement, values) for record, values in measured.items()}
         )
 
     def _restore_propagation(
@@ -323,8 +327,8 @@ class Opening:
     ) -> None:
         if "propagated" not in entries:
             return
-        told = entries["propagated"]
-        target = read_target(told["target"], keys)
+        propagated = entries["propagated"]
+        target = read_target(propagated["target"], keys)
         layer = next(
             (
                 keys.get(name.partition("/")[2], "")
@@ -333,35 +337,37 @@ class Opening:
             ),
             "",
         )
-        stack = None if target is None else StackTarget(target, read_value(int, told["axis"]))
+        stack = None if target is None else StackTarget(target, read_value(int, propagated["axis"]))
         fits = stack is not None and self._adapter.saved.restore_stack(layer, stack)
         if stack is None or target is None or not fits:
             problems.append("The propagation: its image or its labels are not here.")
             return
         rows: dict[int, tuple[TrackRow, ...]] = {}
         measured: dict[int, dict[int, Measurement]] = {}
-        for name, one in entries.items():
+        for name, entry in entries.items():
             if name.startswith("frame/"):
-                frame = read_value(int, one["frame"])
-                rows[frame] = read_value(tuple[TrackRow, ...], one["rows"])
-                measured[frame] = read_value(dict[int, Measurement], one["measured"])
+                frame = read_value(int, entry["frame"])
+                rows[frame] = read_value(tuple[TrackRow, ...], entry["rows"])
+                measured[frame] = read_value(dict[int, Measurement], entry["measured"])
         run = None
         if "propagated_run" in entries:
             make_view = self._adapter.saved.make_view
             run = read_stack_run(entries["propagated_run"], keys, make_view, self._adapter.paths())
-        parents = read_value(dict[int, int], told["parents"])
-        classes = read_value(dict[int, str], told["classes"])
+        parents = read_value(dict[int, int], propagated["parents"])
+        classes = read_value(dict[int, str], propagated["classes"])
         state = None
         if "propagated_state" in entries:
             state = read_tracking(entries["propagated_state"], target.shape[stack.axis])
         self._propagation.restore(stack, dict(sorted(rows.items())), parents, classes, run, state)
         for row in self._results.of_frames:
             at = row.preview.target.plane.leading[target.axes.leading.index(stack.axis)]
-            one = measured.get(at, {}).get(row.record.id)
-            if one is not None and isinstance(row.preview, FramePlace):
-                self._results.add_to_frame(row.preview, {id(row.record): one})
+            values = measured.get(at, {}).get(row.record.id)
+            if values is not None and isinstance(row.preview, FramePlace):
+                self._results.add_to_frame(row.preview, {id(row.record): values})
         self._results.list_frames()
-        self._filtering.hide_beside(None, read_value(tuple[ColumnRange, ...], told["filters"]))
+        self._filtering.hide_beside(
+            None, read_value(tuple[ColumnRange, ...], propagated["filters"])
+        )
 
     def _restore_scans(
         self,
@@ -370,20 +376,20 @@ class Opening:
         keys: Mapping[str, str],
         problems: list[str],
     ) -> None:
-        for name, told in entries.items():
+        for name, entry in entries.items():
             if not name.startswith("scan/"):
                 continue
-            target = read_target(told["target"], keys)
-            path = read_value(Path, told["path"])
+            target = read_target(entry["target"], keys)
+            path = read_value(Path, entry["path"])
             if target is None or not (path.is_dir() or name in levels):
                 problems.append(f"The labels of the scan {path} are not here.")
                 continue
             pixels = levels[name] if name in levels else open_levels(path, writable=True)
-            objects = read_value(tuple[StitchedObject, ...], told["objects"])
+            objects = read_value(tuple[StitchedObject, ...], entry["objects"])
             features = object_features(objects, NOTHING)
-            stored = FileBackedLabels(FileBackedKind(told["kind"]), target, path, pixels, features)
+            stored = FileBackedLabels(FileBackedKind(entry["kind"]), target, path, pixels, features)
             self._adapter.show_file_backed(stored)
-            measured = read_value(tuple[Measurement | None, ...], told["measured"])
+            measured = read_value(tuple[Measurement | None, ...], entry["measured"])
             rows = zip(objects, measured, strict=True)
             self._results.add_stored(stored, tuple(ResultRow(stored, *row) for row in rows))
             filters = entries.get(f"scan_filters/{name.partition('/')[2]}", [])
@@ -422,14 +428,14 @@ class Opening:
         if session.damaged:
             problems.append(f"{pluralize(session.damaged, 'step')} of the journal can't be read.")
         self.problems = tuple(problems)
-        told = problems[:_MOST_TOLD]
-        more = f" And {len(problems) - len(told)} more." if len(problems) > len(told) else ""
-        missing = f" Not brought back: {' '.join(told)}{more}" if problems else ""
+        listed = problems[:_MOST_TOLD]
+        more = f" And {len(problems) - len(listed)} more." if len(problems) > len(listed) else ""
+        missing = f" Not brought back: {' '.join(listed)}{more}" if problems else ""
         level = Level.WARNING if problems else Level.SUCCESS
-        what = f"Session opened: {session.folder}."
+        message = f"Session opened: {session.folder}."
         if "session_folder" in session.entries:
-            what = "The session goes on where it stopped."
-        self._model.message = Message(" ".join([f"{what}{missing}", *notes]), level)
+            message = "The session goes on where it stopped."
+        self._model.message = Message(" ".join([f"{message}{missing}", *notes]), level)
 
 
 def is_stored(path: Path) -> bool:
@@ -439,24 +445,24 @@ def is_stored(path: Path) -> bool:
 
 def _pixel_entries(session: StoredSession) -> list[tuple[str, dict[str, Any]]]:
     return [
-        (name.partition("/")[2], told)
-        for name, told in session.entries.items()
-        if name.startswith("pixels/") and isinstance(told, dict)
+        (name.partition("/")[2], entry)
+        for name, entry in session.entries.items()
+        if name.startswith("pixels/") and isinstance(entry, dict)
     ]
 
 
 def _scan_entries(session: StoredSession) -> list[tuple[str, dict[str, Any]]]:
     """Return the labels of scans that the session holds itself."""
-    scans = [(name, one) for name, one in session.entries.items() if name.startswith("scan/")]
-    told = [(name, one.get("arrays")) for name, one in scans if isinstance(one, dict)]
-    return [(name, one) for name, one in told if isinstance(one, dict)]
+    scans = [(name, entry) for name, entry in session.entries.items() if name.startswith("scan/")]
+    scan_arrays = [(name, scan.get("arrays")) for name, scan in scans if isinstance(scan, dict)]
+    return [(name, arrays) for name, arrays in scan_arrays if isinstance(arrays, dict)]
 
 
 def _find_files(loaded: Loaded) -> None:
-    for key, told in _pixel_entries(loaded.session):
-        if told.get("kind") == "file":
+    for key, entry in _pixel_entries(loaded.session):
+        if entry.get("kind") == "file":
             try:
-                place = find_file(told, loaded.session.folder)
+                place = find_file(entry, loaded.session.folder)
             except _BROKEN:
                 continue
             if place is not None:

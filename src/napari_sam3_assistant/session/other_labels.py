@@ -87,11 +87,11 @@ class UseLabels:
             except ImageError as error:
                 self._say(str(error), Level.ERROR)
                 return
-            said = [f"“{name}” lies on the image. Press Use Labels for what to do with it."]
+            sentences = [f"“{name}” lies on the image. Press Use Labels for what to do with it."]
             notes = () if annotated is None else annotated.notes
             if annotated is not None:
-                said += self._extend_list(annotated)
-            self._say(" ".join((*said, *notes)), Level.WARNING if notes else Level.INFO)
+                sentences += self._extend_list(annotated)
+            self._say(" ".join((*sentences, *notes)), Level.WARNING if notes else Level.INFO)
 
         job = Job("Reading the labels", work)
         job.yielded.connect(add)
@@ -151,14 +151,14 @@ class UseLabels:
         found = self.read(layer)
         masks = MaskPrompt.of_labels(found.plane)
         asked = [
-            one for one in masks if below is None or is_below(found.known.get(_id(one)), below)
+            mask for mask in masks if below is None or is_below(found.known.get(_id(mask)), below)
         ]
         if not asked:
             raise PromptError(
                 f"All of the {pluralize(len(masks), 'object')} have a score of {below:g} or more.",
                 "Give a higher score, or accept them as they are.",
             )
-        return self._run.refine_labels(found, asked, [one for one in masks if one not in asked])
+        return self._run.refine_labels(found, asked, [mask for mask in masks if mask not in asked])
 
     def follow(self, layer: str) -> Job:
         """Follow the objects of a layer on the slice on show through the stack, with their numbers.
@@ -179,7 +179,9 @@ class UseLabels:
         """Let the class list have the classes of objects; return what is to be said of that."""
         names = set(annotated.names.values())
         try:
-            added = self._class_file.extend(one for one in annotated.classes if one.name in names)
+            added = self._class_file.extend(
+                entry for entry in annotated.classes if entry.name in names
+            )
         except MaskError as error:
             return [f"Their classes are not in the class list: {error}"]
         if not added:
@@ -194,12 +196,12 @@ class UseLabels:
 def _features_of(imported: ImportedLabels, listed: ClassList) -> dict[str, list[Any]]:
     """Return what a layer of annotations says of its objects, with the names of the class list."""
     ids = list(imported.object_classes)
-    names = dict.fromkeys(name for told in imported.measurements.values() for name in told)
+    names = dict.fromkeys(name for values in imported.measurements.values() for name in values)
     measured = [imported.measurements.get(id_, {}) for id_ in ids]
     return {
         "index": ids,
         CLASS: [listed.resolve(imported.names[id_]) or NOTHING for id_ in ids],
-        **{name: [told.get(name, math.nan) for told in measured] for name in [*names][:_MOST]},
+        **{name: [values.get(name, math.nan) for values in measured] for name in [*names][:_MOST]},
     }
 
 

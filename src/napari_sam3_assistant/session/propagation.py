@@ -124,7 +124,7 @@ class Propagation:
         """
         stack = self._take(self._model.frame_axis)
         job = self._begin(replace(stack, prompts={stack.frame: PromptSet(masks=masks)}))
-        named = ((id_, one.class_name) for id_, one in other_labels.known.items())
+        named = ((id_, known.class_name) for id_, known in other_labels.known.items())
         self.tracks.classes.update((id_, name) for id_, name in named if name)
         return job
 
@@ -175,19 +175,19 @@ class Propagation:
             spans = opened.spans(span, new, model.tracked)
         else:
             spans = [] if opened.left else [replace(span, start=stack.frame)]
-        for one in spans:
-            one.within(len(stack.frames))
+        for each_span in spans:
+            each_span.within(len(stack.frames))
         if opened.tracking is None:
-            told, known = self._remember(opened, stack.frame)
-            check_prompts(spec, told, stack.frames)
+            prompts, known = self._remember(opened, stack.frame)
+            check_prompts(spec, prompts, stack.frames)
             engine = self._engine.take()
             opened.tracking = Tracking(engine, opened.stack.frames, opened.options, known)
             opened.choice = self._engine.choice
-            frames = sorted({*told, *new})
+            frames = sorted({*prompts, *new})
             none = PromptSet()
-            new = {at: join_prompts(told.get(at, none), new.get(at, none)) for at in frames}
+            new = {at: join_prompts(prompts.get(at, none), new.get(at, none)) for at in frames}
         new = rename_prompts(new, lineage)
-        shown = {frame: lineage.plane_as_found(one, frame) for frame, one in shown.items()}
+        shown = {frame: lineage.plane_as_found(plane, frame) for frame, plane in shown.items()}
         return self._run(opened, new, shown, spans, taken)
 
     def _remember(
@@ -206,28 +206,28 @@ class Propagation:
         """
         read = self._adapter.stacks.reader(opened.stack.target)
         takes = self._engine.spec.video
-        told = {}
+        prompts = {}
         for frame in sorted(opened.anchors(shown)):
             labels = read(frame)
             masks = [
                 (row.object_id, row.region, labels[row.region.slices] == row.object_id)
                 for row in self.tracks.all_on(frame)
             ]
-            told[frame] = PromptSet(
+            prompts[frame] = PromptSet(
                 masks=tuple(MaskPrompt(mask, box, id_) for id_, box, mask in masks if mask.any())
             )
         first = opened.next_from(shown)
         looked_for = opened.looked_for
         if looked_for.joins_slices:
-            named = rename_prompts(told, self._model.lineage)
-            return {first: looked_for}, {frame: one.masks for frame, one in named.items()}
+            named = rename_prompts(prompts, self._model.lineage)
+            return {first: looked_for}, {frame: prompts.masks for frame, prompts in named.items()}
         if looked_for.text and takes is not None and PromptKind.TEXT in takes.prompts:
-            told[first] = replace(told.get(first, PromptSet()), text=looked_for.text)
-        if not any(one.kinds for one in told.values()):
+            prompts[first] = replace(prompts.get(first, PromptSet()), text=looked_for.text)
+        if not any(own.kinds for own in prompts.values()):
             raise PromptError(
                 "No object is left on the frames to go on from.", "Press Start 3D Propagation."
             )
-        return told, {}
+        return prompts, {}
 
     def set_class(self, ids: Collection[int], class_name: str) -> None:
         """Give propagated objects another class, on all frames."""
@@ -371,9 +371,9 @@ class Propagation:
         prompts, frames = provenance.prompts, provenance.frames
         snapshot = StackSnapshot(stack, min(prompts), frames, prompts, provenance.paths)
         opened = OpenTracking(None, snapshot, self._engine.choice, provenance.options)
-        for given in state.given:
-            opened.note_prompts(given)
-        opened.left = tuple(range(*one) for one in state.left)
+        for earlier in state.given:
+            opened.note_prompts(earlier)
+        opened.left = tuple(range(*bounds) for bounds in state.left)
         opened.done = set(self.tracks.frames)
         opened.followed = set(state.followed)
         self._open = opened
@@ -420,8 +420,8 @@ class Propagation:
             return
         going = self._job is not None
         self.end()
-        said = "the propagation was stopped" if going else "its propagation can't go on"
-        self._say(f"“{name}” was removed; {said}.", Level.WARNING)
+        message = "the propagation was stopped" if going else "its propagation can't go on"
+        self._say(f"“{name}” was removed; {message}.", Level.WARNING)
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -448,7 +448,7 @@ class Propagation:
         """
         backpressure, tracking, left = Backpressure(_ON_THE_WAY), opened.tracking, opened.left
         assert tracking is not None
-        taken_ids = {one.new for one in self._model.lineage.relabelled} | opened.followed
+        taken_ids = {step.new for step in self._model.lineage.relabelled} | opened.followed
         lost = self._model.stop_after_lost or None
 
         def work(reporter: Reporter) -> Iterator[tuple[range, ...] | FrameResult]:
@@ -507,8 +507,8 @@ class Propagation:
         opened.followed |= frame_result.tracked
         if result.parents:
             self._undo.change_lineage(lambda known: known.add(result.parents))
-        for one in result.objects:
-            self.tracks.classes.setdefault(one.id, self._class_name)
+        for record in result.objects:
+            self.tracks.classes.setdefault(record.id, self._class_name)
         kept = self.tracks.add(result)
         self._list_frames(target, (result.frame,))
         self._list_tracked()
@@ -523,8 +523,8 @@ class Propagation:
     def _list_frames(self, stack: StackTarget, frames: Iterable[int]) -> None:
         """Put the objects of frames into the table."""
         self._results.hide_tracked(self.tracks.hidden)
-        for one in frames:
-            self._results.add_frame(FramePlace(stack.at(one)), self.tracks.all_on(one))
+        for frame in frames:
+            self._results.add_frame(FramePlace(stack.at(frame)), self.tracks.all_on(frame))
 
     def _list_tracked(self) -> None:
         """List what is followed, by the numbers by which it is on show."""
@@ -538,8 +538,8 @@ class Propagation:
         changes = tuple(self._lineage.changes_to(lineage))
         self._lineage = lineage
         self.tracks.parents = dict(lineage.parents)
-        for one in changes:
-            self.tracks.relabel(one.old, one.new, one.first)
+        for change in changes:
+            self.tracks.relabel(change.old, change.new, change.first)
         if self.provenance is not None:
             self.provenance.note_relabelled(changes)
         stack = self._model.propagated
@@ -586,15 +586,15 @@ class Propagation:
         rest = sum(map(len, opened.left))
         count = pluralize(len(opened.done), "frame")
         if state is JobState.CANCELLED:
-            said = f"Stopped; {count} done. Propagate Existing Session does the {rest} left."
-            return said, Level.INFO
+            message = f"Stopped; {count} done. Propagate Existing Session does the {rest} left."
+            return message, Level.INFO
         if state is JobState.DONE:
             opened.left = ()
             objects = pluralize(len(self._model.tracked), "object")
             assert opened.tracking is not None
             took = f"in {seconds:.1f} s{describe_place(opened.tracking.engine.device)}"
-            said = f"Propagated: {objects} on {count}, {took}. {' '.join(notes)}"
-            return said.strip(), Level.SUCCESS
+            message = f"Propagated: {objects} on {count}, {took}. {' '.join(notes)}"
+            return message.strip(), Level.SUCCESS
         return None
 
     def _on_leaving(self) -> None:
@@ -664,10 +664,10 @@ class EditedFrames:
     def add(self, frames: Iterable[int], read: Callable[[int], npt.NDArray[np.uint32]]) -> None:
         """Measure frames, given what reads the labels of one."""
         self.waiting |= dict.fromkeys(frames)
-        wanted = tuple(self.waiting)
+        frames_ = tuple(self.waiting)
 
         def work(reporter: Reporter) -> Iterator[tuple[int, tuple[TrackRow, ...]]]:
-            for frame in wanted:
+            for frame in frames_:
                 reporter.check()
                 yield frame, measure_frame(frame, read(frame))
 

@@ -88,7 +88,8 @@ class Proposals:
             raise PromptError("No image of a folder is on show.", "Press Annotate Folder first.")
         snapshot = self._adapter.take_snapshot(model.image, PromptKind.EXEMPLARS)
         named = [
-            (one.region, one.positive, model.object_class) for one in snapshot.prompts.exemplars
+            (exemplar.region, exemplar.positive, model.object_class)
+            for exemplar in snapshot.prompts.exemplars
         ]
         picked = model.picked
         if picked is not None and picked.preview.target == snapshot.target and not named:
@@ -137,7 +138,7 @@ class Proposals:
         model = self._model
         options, engine = PredictOptions(model.threshold), self._engine.take()
         snapshot = self._adapter.take_snapshot(self._key, PromptKind.TEXT)
-        given = prompts or PromptSet()
+        asked = prompts or PromptSet()
         library = self._library
 
         def work(reporter: Reporter) -> Iterator[Segmentation]:
@@ -156,7 +157,7 @@ class Proposals:
             )
             run = RunProvenance(
                 snapshot.view,
-                given,
+                asked,
                 options,
                 segmentation.engine,
                 path,
@@ -206,12 +207,12 @@ def _read_others(path: Path, whole: Region) -> Segmentation:
     if labels.shape != whole.shape or labels.dtype.kind not in "iu":
         raise ImageError(f"{path.name} holds no labels of this plane.", "Look at the file.")
     masks = MaskPrompt.of_labels(labels)
-    made = [
+    records = [
         ObjectRecord.from_mask(
-            number, one.mask, offset=(one.region.y0, one.region.x0), text=path.name
+            number, mask.mask, offset=(mask.region.y0, mask.region.x0), text=path.name
         )
-        for number, one in enumerate(masks, 1)
+        for number, mask in enumerate(masks, 1)
     ]
-    objects = tuple(one for one in made if one is not None)
+    objects = tuple(record for record in records if record is not None)
     engine = Provenance("labels", f"Labels of {path.name}", __version__, "cpu", 0.0)
     return Segmentation(paint_labels(objects, whole), objects, whole, engine)

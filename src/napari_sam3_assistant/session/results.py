@@ -51,8 +51,8 @@ def format_row(row: ResultRow, titles: Sequence[str] = (), digits: int = _SHOWN)
     """
     measured = [title for title in titles if title not in SAID]
     values = format_values(row.measured, measured, digits)
-    said = (SAID[title](row) for title in titles if title in SAID)
-    return (*describe_row(row), str(row.area), *values, *said)
+    texts = (SAID[title](row) for title in titles if title in SAID)
+    return (*describe_row(row), str(row.area), *values, *texts)
 
 
 def describe_row(row: ResultRow) -> tuple[str, ...]:
@@ -195,13 +195,13 @@ class Results:
         # Of which the class alone is another, what was measured holds.
         alike = {(row.preview, row.record.id): row for row in known.values()}
         rows = []
-        for place, one in objects:
-            before = alike.get((place, one.id))
-            if before is not None and _is_same(before.record, one):
+        for place, record in objects:
+            before = alike.get((place, record.id))
+            if before is not None and _is_same(before.record, record):
                 known.pop(id(before.record))
-                rows.append(ResultRow(place, one, before.measured))
+                rows.append(ResultRow(place, record, before.measured))
             else:
-                rows.append(ResultRow(place, one))
+                rows.append(ResultRow(place, record))
         # Of objects with another slice, or with one less, the volumes have to be measured anew.
         changed = {row.record.id for row in (*known.values(), *rows) if row.measured is None}
         changed |= {row.record.id for row in known.values()}
@@ -255,7 +255,7 @@ class Results:
             else row
             for row in rows
         )
-        if all(one is other for one, other in zip(changed, rows, strict=True)):
+        if all(row is other for row, other in zip(changed, rows, strict=True)):
             return {}
         self._stored[slot] = changed
         self._list_again()
@@ -368,8 +368,8 @@ class Results:
         Raises PromptError if there are none.
         """
         text = "\n".join("\t".join(map(_join_lines, row)) for row in self._format_all(rows))
-        said = f"Copied {pluralize(len(rows), 'result row')} to the clipboard."
-        self._model.message = Message(said, Level.SUCCESS)
+        message = f"Copied {pluralize(len(rows), 'result row')} to the clipboard."
+        self._model.message = Message(message, Level.SUCCESS)
         return text
 
     def export(self, rows: Sequence[ResultRow], path: Path) -> Job:
@@ -378,9 +378,11 @@ class Results:
         Raises PromptError if there are none.
         """
         header, *table = self._format_all(rows)
-        said = f"Exported {pluralize(len(rows), 'result row')} to {path}."
+        message = f"Exported {pluralize(len(rows), 'result row')} to {path}."
         job = Job("The export", lambda reporter: export_table(header, table, path, reporter))
-        job.yielded.connect(lambda _: setattr(self._model, "message", Message(said, Level.SUCCESS)))
+        job.yielded.connect(
+            lambda _: setattr(self._model, "message", Message(message, Level.SUCCESS))
+        )
         return self._start(job)
 
     def _format_all(self, rows: Sequence[ResultRow]) -> list[tuple[str, ...]]:
@@ -401,12 +403,14 @@ class Results:
         self._model.picked = None
 
         def rows_of(preview: Preview, records: Sequence[ObjectRecord]) -> list[ResultRow]:
-            return [ResultRow(preview, one, kept.get(id(one.mask))) for one in records]
+            return [ResultRow(preview, record, kept.get(id(record.mask))) for record in records]
 
         self._found = tuple(
-            row for one in previews for row in rows_of(one, one.segmentation.objects)
+            row for preview in previews for row in rows_of(preview, preview.segmentation.objects)
         )
-        self._hidden = tuple(row for one in previews for row in rows_of(one, one.hidden))
+        self._hidden = tuple(
+            row for preview in previews for row in rows_of(preview, preview.hidden)
+        )
         self._list()
         if picked is not None:
             self._pick_again(picked)
@@ -531,11 +535,11 @@ class SoftMasks:
         if self._job is not None:
             self._job.cancel()
             self._job = None
-        wanted = self._find_wanted()
-        ready = tuple(image for image in self._model.soft_images if image.preview in wanted)
+        images = self._find_wanted()
+        ready = tuple(image for image in self._model.soft_images if image.preview in images)
         self._model.soft_images = ready
         there = {image.preview for image in ready}
-        missing = [preview for preview in wanted if preview not in there]
+        missing = [preview for preview in images if preview not in there]
         if missing:
             self._start(missing)
 
@@ -544,7 +548,7 @@ class SoftMasks:
         if not self._model.soft_masks:
             return []
         previews = reversed(self._model.previews)
-        return [one for one in previews if has_soft_masks(one.segmentation.objects)]
+        return [preview for preview in previews if has_soft_masks(preview.segmentation.objects)]
 
     def _start(self, previews: list[Preview]) -> None:
         def work(reporter: Reporter) -> Iterator[SoftImage]:

@@ -83,13 +83,13 @@ class SegmentRun:
         snapshot = replace(snapshot, prompts=model.add_typed(kind, snapshot.prompts))
         seed = self._find_seed(snapshot) or self._find_clicked(snapshot)
         points = number_points(snapshot.prompts.points, each=model.each_click and seed is None)
-        given = replace(snapshot.prompts, points=points)
-        snapshot = replace(snapshot, prompts=given)
+        prompts = replace(snapshot.prompts, points=points)
+        snapshot = replace(snapshot, prompts=prompts)
         outside = model.prompts.outside
         if seed is not None:
             snapshot = replace(snapshot, prompts=seed.add_to(snapshot.prompts))
         snapshot.prompts.check(snapshot.view.shape)
-        if seed is None and points and not any(one.positive for one in points):
+        if seed is None and points and not any(point.positive for point in points):
             raise PromptError("All points are negative.", "Add a positive point on the object.")
         region = (
             self._roi.choose_region(snapshot)
@@ -100,7 +100,7 @@ class SegmentRun:
         def classify(result: Segmentation) -> Segmentation:
             return self._classify(result, snapshot.target, kind)
 
-        used = (given, outside)
+        used = (prompts, outside)
         return self._start(snapshot, kind, region, used, classify, seed=seed, live=live)
 
     def refine_labels(
@@ -113,21 +113,21 @@ class SegmentRun:
         Raises Sam3AssistantError if it can't start; nothing has changed then.
         """
         snapshot = self._adapter.take_snapshot(self._model.image, PromptKind.MASK)
-        given = PromptSet(masks=tuple(asked))
-        snapshot = replace(snapshot, prompts=given)
-        given.check(snapshot.view.shape)
+        prompts = PromptSet(masks=tuple(asked))
+        snapshot = replace(snapshot, prompts=prompts)
+        prompts.check(snapshot.view.shape)
         known = other_labels.known
-        beside = tuple(ObjectRecord(one.object_id or 0, one.mask, one.region) for one in kept)
+        beside = tuple(ObjectRecord(mask.object_id or 0, mask.mask, mask.region) for mask in kept)
 
         def complete(result: Segmentation) -> Segmentation:
             whole = put_objects(result, (), beside)
-            for id_, one in known.items():
-                if one.class_name:
-                    whole = set_class(whole, one.class_name, [id_])
+            for id_, label in known.items():
+                if label.class_name:
+                    whole = set_class(whole, label.class_name, [id_])
             return set_class(whole, self._model.object_class)
 
         # As what is asked for everything at once: no painted mask makes its objects anew.
-        return self._start(snapshot, PromptKind.EVERYTHING, None, (given, 0), complete)
+        return self._start(snapshot, PromptKind.EVERYTHING, None, (prompts, 0), complete)
 
     def _start(
         self,
@@ -141,7 +141,7 @@ class SegmentRun:
         live: bool = False,
     ) -> Job:
         """Start a run, given its prompts for the user, and how many could not be used."""
-        model, (given, outside) = self._model, used
+        model, (prompts, outside) = self._model, used
         engine, folder = self._engine.take(), self._engine.model_folder
         request = SegmentRequest(
             snapshot.view, snapshot.prompts, PredictOptions(model.threshold), region, in_steps=True
@@ -155,11 +155,13 @@ class SegmentRun:
             self._run_times.note(self._engine.choice, snapshot.view, timed.ready, seconds)
             result = complete(result)
             provenance = make_provenance(snapshot, request, result, folder)
-            ids = frozenset(one.id for one in result.objects)
+            ids = frozenset(record.id for record in result.objects)
             added = {kind: ids} if kind not in request.prompts.kinds else {}
             preview = Preview(snapshot.target, result, seconds, "", provenance, added=added)
-            said = format_outcome(preview, format_prompts(given.localise(result.region)), outside)
-            self._show(said, preview, kind, seed, known, amend=live or bool(shown))
+            message = format_outcome(
+                preview, format_prompts(prompts.localise(result.region)), outside
+            )
+            self._show(message, preview, kind, seed, known, amend=live or bool(shown))
             shown.append(preview)
 
         job = self._engine.make_job(
@@ -179,7 +181,7 @@ class SegmentRun:
         kind = prompt_kind(model.task, model.tool)
         if not model.live or model.is_batch or kind in NOT_DRAWN:
             return "Press Run Preview."
-        if any(self._is_lost(one, kind) for one in model.previews):
+        if any(self._is_lost(preview, kind) for preview in model.previews):
             return "Press Run Preview: it takes the place of the preview on show."
         view = self._adapter.take_view(model.image)
         known, engine = self._run_times.expect(self._engine.choice, view), self._engine
@@ -190,7 +192,7 @@ class SegmentRun:
 
     def _show(
         self,
-        said: Message,
+        message: Message,
         run: Preview,
         kind: PromptKind,
         seed: RefineSeed | None,
@@ -208,24 +210,24 @@ class SegmentRun:
             stay = beside = self._roi.find_beside(run, kind)
             label = self._roi.choose_label(beside, run.segmentation.region)
             preview = replace(run, label=label)
-            gone = [one for one in model.previews if one not in beside]
-            worked_on = any(one.edited or one.by_hand or one.added for one in gone)
+            gone = [preview for preview in model.previews if preview not in beside]
+            worked_on = any(preview.edited or preview.by_hand or preview.added for preview in gone)
             note = _EDITS_GONE if worked_on else ""
             if drop_drawn(model, self._adapter, gone, kind, known):
                 prompts = self._adapter.prompt_state()
                 note = note or _PROMPTS_GONE
         else:
             stay = model.previews
-            beside = tuple(one for one in stay if one is not host)
+            beside = tuple(preview for preview in stay if preview is not host)
             preview = add_to(host, run, kind, seed)
             note = _explain_added(preview, kind, seed)
-        seeds = (one for one in (seed, self._undo.current.seed) if one is not None)
-        refined = next((one for one in seeds if one.is_in(stay)), None)
+        seeds = (seed_ for seed_ in (seed, self._undo.current.seed) if seed_ is not None)
+        refined = next((seed for seed in seeds if seed.is_in(stay)), None)
         found = (preview,) if preview.ids else ()
         self._undo.go_on((*beside, *found), refined, amend=amend, prompts=prompts)
         # The message first: where the preview can't be shown, a warning takes its place.
-        told = None if host is not None or beside else preview
-        model.message = replace(said, text=f"{said.text} {note}".strip(), outcome=told)
+        outcome = None if host is not None or beside else preview
+        model.message = replace(message, text=f"{message.text} {note}".strip(), outcome=outcome)
         model.previews = (*beside, preview)
 
     def _classify(
@@ -236,14 +238,14 @@ class SegmentRun:
         What prompts that name objects one by one have made before keeps its class, by its place.
         """
         before = (
-            one.class_name
+            record.class_name
             for shown in self._model.previews
             if shown.target == target and kind in ONE_BY_ONE
-            for one in shown.segmentation.objects
-            if one.id in shown.made_by(kind)
+            for record in shown.segmentation.objects
+            if record.id in shown.made_by(kind)
         )
-        for one, class_name in zip(result.objects, before, strict=False):
-            result = set_class(result, class_name, [one.id]) if class_name else result
+        for record, class_name in zip(result.objects, before, strict=False):
+            result = set_class(result, class_name, [record.id]) if class_name else result
         return set_class(result, self._model.object_class)
 
     def take_back(self, kind: PromptKind) -> None:
@@ -284,8 +286,8 @@ class SegmentRun:
         Something else has found that object; with an object a click, each click makes one.
         """
         points = snapshot.prompts.points
-        there = [one for one in self._model.previews if one.target == snapshot.target]
-        current = any(one.made_by(PromptKind.POINTS) for one in there)
+        there = [preview for preview in self._model.previews if preview.target == snapshot.target]
+        current = any(preview.made_by(PromptKind.POINTS) for preview in there)
         if not points or current or self._model.each_click:
             return None
         y, x = points[-1].y, points[-1].x
@@ -304,15 +306,15 @@ class SegmentRun:
         if seed is not None:
             return self._model.find_preview(seed.slot)
         there = [
-            one
-            for one in self._model.previews
+            candidate
+            for candidate in self._model.previews
             if kind in ONE_BY_ONE
-            and one.target == preview.target
-            and one.holds_others(kind)
-            and one.segmentation.region.covers(preview.segmentation.region)
+            and candidate.target == preview.target
+            and candidate.holds_others(kind)
+            and candidate.segmentation.region.covers(preview.segmentation.region)
         ]
         # The one that these prompts have added to before, or else the latest.
-        return max(reversed(there), key=lambda one: bool(one.made_by(kind)), default=None)
+        return max(reversed(there), key=lambda preview: bool(preview.made_by(kind)), default=None)
 
 
 def drop_drawn(
@@ -331,7 +333,9 @@ def drop_drawn(
     own = _BOXED if kind in _BOXED else {kind}
     if kind in NOT_DRAWN and model.large_image:
         return False
-    dropped = [adapter.drop_prompts(one.target, one.kinds - own, known) for one in removed]
+    dropped = [
+        adapter.drop_prompts(preview.target, preview.kinds - own, known) for preview in removed
+    ]
     return any(dropped)
 
 
@@ -348,16 +352,16 @@ def add_to(host: Preview, run: Preview, kind: PromptKind, seed: RefineSeed | Non
     result = run.segmentation
     if seed is not None:
         # An object of which the clicks leave nothing stays as it was.
-        there = tuple(one for one in host.segmentation.objects if one.id == seed.record.id)
+        there = tuple(record for record in host.segmentation.objects if record.id == seed.record.id)
         come = seed.rename(result, *there) or there
         after = put_in(host, {seed.record.id}, come)
     else:
         mine = host.made_by(kind)
         first = max(host.ids - mine) + 1
-        come = tuple(replace(one, id=id_) for id_, one in enumerate(result.objects, first))
+        come = tuple(replace(record, id=id_) for id_, record in enumerate(result.objects, first))
         after = put_in(host, mine, come)
-    ids = frozenset(one.id for one in come)
-    others = {other: made - ids for other, made in after.added.items() if other != kind}
+    ids = frozenset(record.id for record in come)
+    others = {other: ids_ - ids for other, ids_ in after.added.items() if other != kind}
     alone = after.ids == ids
     found = replace(
         after.segmentation,
@@ -378,13 +382,13 @@ def add_to(host: Preview, run: Preview, kind: PromptKind, seed: RefineSeed | Non
 def put_in(shown: Preview, removed: Collection[int], added: tuple[ObjectRecord, ...]) -> Preview:
     """Return a result with objects in the place of others, given by their numbers."""
     found = shown.segmentation
-    lost = [one for one in found.objects if one.id in removed]
+    lost = [record for record in found.objects if record.id in removed]
     return replace(
         shown,
         segmentation=put_objects(found, lost, added),
-        hidden=tuple(one for one in shown.hidden if one.id not in removed),
+        hidden=tuple(record for record in shown.hidden if record.id not in removed),
         by_hand=shown.by_hand.difference(removed),
-        added={kind: made.difference(removed) for kind, made in shown.added.items()},
+        added={kind: ids.difference(removed) for kind, ids in shown.added.items()},
     )
 
 
@@ -400,7 +404,8 @@ def number_points(points: tuple[PointPrompt, ...], *, each: bool) -> tuple[Point
     """Return clicks on a plane as clicks on one object, or each positive one on its own."""
     numbers = itertools.count(1)
     return tuple(
-        replace(one, object_id=next(numbers) if each and one.positive else None) for one in points
+        replace(point, object_id=next(numbers) if each and point.positive else None)
+        for point in points
     )
 
 
@@ -457,8 +462,8 @@ class RoiInference:
         place = (target.image, target.plane)
         named = snapshot.anchors if snapshot.anchors.kinds else snapshot.prompts
         roi = local_roi(named, snapshot.view.shape, model.roi_size, self._rois.get(place))
-        for said in roi_messages(enabled=True, roi=roi):
-            model.message = Message(said)
+        for note in roi_messages(enabled=True, roi=roi):
+            model.message = Message(note)
         if roi is None:
             model.active_rois = ()
             return None
@@ -481,8 +486,8 @@ class RoiInference:
         self._model.active_rois = (ActiveRoi(snapshot.target, region),)
         outside = count_outside(snapshot.prompts, region)
         if outside:
-            said = f"{pluralize(outside, 'prompt')} outside the region took no part."
-            self._model.message = Message(said)
+            message = f"{pluralize(outside, 'prompt')} outside the region took no part."
+            self._model.message = Message(message)
 
     def find_beside(self, run: Preview, kind: PromptKind) -> tuple[Preview, ...]:
         """Return the results that stay on show beside a new one of prompts of a kind.
@@ -492,12 +497,14 @@ class RoiInference:
         """
         region, large = run.segmentation.region, self._model.large_image
         return tuple(
-            one
-            for one in self._model.previews
-            if one.ids
+            preview
+            for preview in self._model.previews
+            if preview.ids
             and (
-                (kind in ONE_BY_ONE and one.holds_others(kind))
-                or (large and one.target == run.target and one.segmentation.region != region)
+                (kind in ONE_BY_ONE and preview.holds_others(kind))
+                or (
+                    large and preview.target == run.target and preview.segmentation.region != region
+                )
             )
         )
 
@@ -506,18 +513,22 @@ class RoiInference:
         taken = {preview.label for preview in others}
         name = f"y={region.y0}:{region.y1}, x={region.x0}:{region.x1}"
         numbered = (f"{name} ({number})" for number in itertools.count(2))
-        return next(one for one in itertools.chain(("", name), numbered) if one not in taken)
+        return next(
+            candidate
+            for candidate in itertools.chain(("", name), numbered)
+            if candidate not in taken
+        )
 
     def _on_switch(self, enabled: bool) -> None:
         self._rois.clear()
         self._model.active_rois = ()
         size = self._model.roi_size
-        said = (
+        message = (
             f"Large-image mode ON: local ROI inference ({size} x {size})."
             if enabled
             else roi_messages(enabled=False, roi=None)[0]
         )
-        self._model.message = Message(said)
+        self._model.message = Message(message)
 
 
 class Batch:
@@ -542,7 +553,8 @@ class Batch:
         if not phrases:
             # The one phrase is a prompt like any other: the results are named by the images alone.
             snapshots = tuple(
-                replace(one, prompts=model.add_typed(kind, one.prompts)) for one in snapshots
+                replace(snapshot, prompts=model.add_typed(kind, snapshot.prompts))
+                for snapshot in snapshots
             )
         usable = [snapshot for snapshot in snapshots if phrases or snapshot.prompts.kinds]
         failed += tuple(
@@ -579,9 +591,11 @@ class Batch:
             collected.add,
         )
         job.finished.connect(collected.sum_up)
-        said = f"Running {pluralize(request.runs, 'batch job')}: {pluralize(len(usable), 'image')}"
+        message = (
+            f"Running {pluralize(request.runs, 'batch job')}: {pluralize(len(usable), 'image')}"
+        )
         self._jobs.start(job)
-        model.message = Message(f"{said}, {pluralize(max(1, len(phrases)), 'prompt')}.")
+        model.message = Message(f"{message}, {pluralize(max(1, len(phrases)), 'prompt')}.")
         return job
 
     def _make_item(self, number: int, snapshot: ImageSnapshot) -> BatchItem:
@@ -644,9 +658,9 @@ class _BatchResults:
         self._model.previews = self._found
         shown = self._model.previews
         self._failed += [
-            f"“{one.label}”: its image was removed or replaced meanwhile"
-            for one in self._found
-            if one not in shown
+            f"“{item.label}”: its image was removed or replaced meanwhile"
+            for item in self._found
+            if item not in shown
         ]
         self._found = shown
         seed = self._undo.current.seed
@@ -659,8 +673,8 @@ class _BatchResults:
         objects = sum(len(preview.segmentation.objects) for preview in self._found)
         seconds = time.monotonic() - self._began
         found = pluralize(objects, "object")
-        said = f"Batch ready: {found} in {pluralize(self._results, 'result')}, {seconds:.1f} s."
+        message = f"Batch ready: {found} in {pluralize(self._results, 'result')}, {seconds:.1f} s."
         if self._failed:
-            said += f" Left out: {'; '.join(self._failed)}"
+            message += f" Left out: {'; '.join(self._failed)}"
         level = Level.SUCCESS if objects and not self._failed else Level.WARNING
-        self._model.message = Message(said, level)
+        self._model.message = Message(message, level)

@@ -107,8 +107,8 @@ _KEYS = ("image", "points_layer", "shapes_layer", "labels_layer")
 """Those of them that name a layer."""
 
 _NAMES = {
-    one.__name__: one
-    for one in (
+    kind.__name__: kind
+    for kind in (
         ActiveRoi, Axis, ClassList, ColumnRange, Direction, Everything, ImageAxes, LabelEdit,
         Lineage, Measurement, ObjectRecord, Path, PlaneRef, PlaneTarget, PredictOptions, Precision,
         PromptKind, Provenance, Region, SoftMask, StitchedObject, Task, TileOptions, Tool, TrackRow,
@@ -198,7 +198,7 @@ class Numbers:
 
     def keep(self, used: set[int]) -> None:
         """Forget all values but some, given their identities."""
-        self._known = {key: one for key, one in self._known.items() if key in used}
+        self._known = {key: number for key, number in self._known.items() if key in used}
 
 
 # -- choices --------------------------------------------------------------------------------------
@@ -275,24 +275,24 @@ class PreviewEntries:
         ``measured``: measurements, by the identity of the objects' records.
         """
         entries: dict[str, Entry] = {}
-        made = {}
+        numbered = {}
         for preview in (*shown, *earlier):
             known = self._made.get(id(preview)) or (preview, *self._make(preview))
-            made[id(preview)] = known
+            numbered[id(preview)] = known
             entries.update(known[1])
-        if made.keys() != self._made.keys():
-            used = set[int]().union(*(one for _, _, one in made.values()))
+        if numbered.keys() != self._made.keys():
+            used = set[int]().union(*(numbers for _, _, numbers in numbered.values()))
             self._numbers.keep(used)
-            self._records = {key: one for key, one in self._records.items() if key in used}
-        self._made = made
+            self._records = {key: record for key, record in self._records.items() if key in used}
+        self._made = numbered
         numbers = [self.number_of(preview) for preview in shown]
         if numbers:
             entries["shown"] = Entry.of(numbers)
         for record in itertools.chain.from_iterable(map(_records_of, shown)):
             if id(record) in measured:
-                told = measured[id(record)]
+                measurement = measured[id(record)]
                 name = f"measured/{self._numbers.of(record)}"
-                entries[name] = Entry(told, partial(to_json, told))
+                entries[name] = Entry(measurement, partial(to_json, measurement))
         return entries
 
     def number_of(self, preview: Preview) -> int:
@@ -307,7 +307,7 @@ class PreviewEntries:
             "candidates": found.candidates,
         }
         more: dict[str, Json] = {
-            name: [self._record(one)[0] for one in group] for name, group in groups.items()
+            name: [self._record(record)[0] for record in group] for name, group in groups.items()
         }
         records = _records_of(preview)
         known = map(self._records.__getitem__, map(id, records))
@@ -339,10 +339,10 @@ def _records_of(preview: Preview) -> tuple[ObjectRecord, ...]:
 
 def _head(preview: Preview) -> dict[str, Json]:
     names = ("target", "seconds", "label", "edited", "by_hand", "ranges", "replaces", "added")
-    told = {name: to_json(getattr(preview, name)) for name in names}
+    entry = {name: to_json(getattr(preview, name)) for name in names}
     found = preview.segmentation
     more = {name: to_json(getattr(found, name)) for name in ("region", "engine", "notes")}
-    return {**told, **more}
+    return {**entry, **more}
 
 
 def read_previews(
@@ -368,13 +368,13 @@ def read_previews(
     for name, value in entries.items():
         if not name.startswith("preview/"):
             continue
-        told = as_dict(value)
-        target = read_target(told["target"], keys)
+        entry = as_dict(value)
+        target = read_target(entry["target"], keys)
         if target is None:
             continue
-        preview = _read_preview(told, target, record_of)
-        if "run" in told:
-            number = as_whole(told["run"])
+        preview = _read_preview(entry, target, record_of)
+        if "run" in entry:
+            number = as_whole(entry["run"])
             if number not in runs:
                 runs[number] = read_run(entries[f"run/{number}"], keys, make_view)
             preview = replace(preview, provenance=runs[number])
@@ -460,8 +460,8 @@ _RUN = (
 
 def run_to_json(run: RunProvenance, tell_view: TellView) -> Json:
     """Return what made a result; images are named by their layers."""
-    told = {name: to_json(getattr(run, name)) for name in _RUN}
-    return {**told, "view": tell_view(run.view), "prompts": prompts_to_json(run.prompts)}
+    entry = {name: to_json(getattr(run, name)) for name in _RUN}
+    return {**entry, "view": tell_view(run.view), "prompts": prompts_to_json(run.prompts)}
 
 
 def read_run(value: Json, keys: Mapping[str, str], make_view: MakeView) -> RunProvenance | None:
@@ -469,13 +469,13 @@ def read_run(value: Json, keys: Mapping[str, str], make_view: MakeView) -> RunPr
 
     The paths of the images are left to the caller, who knows them.
     """
-    told = as_dict(value)
-    view = _view_from(told["view"], keys, make_view)
+    entry = as_dict(value)
+    view = _view_from(entry["view"], keys, make_view)
     if view is None:
         return None
     hints = field_types(RunProvenance, {**_NAMES, "Axes": tuple[Axis, ...]})
-    given = {name: read_value(hints[name], told[name]) for name in _RUN}
-    return RunProvenance(view, prompts_from_json(as_dict(told["prompts"])), **given)
+    values = {name: read_value(hints[name], entry[name]) for name in _RUN}
+    return RunProvenance(view, prompts_from_json(as_dict(entry["prompts"])), **values)
 
 
 # -- propagations ---------------------------------------------------------------------------------
@@ -499,37 +499,38 @@ def read_stack_run(
     value: Json, keys: Mapping[str, str], make_view: MakeView, paths: Mapping[int, Path]
 ) -> StackProvenance | None:
     """Return what a propagation was told; None where an image of it is not there."""
-    told = as_dict(value)
-    view = _view_from(told["view"], keys, make_view)
+    entry = as_dict(value)
+    view = _view_from(entry["view"], keys, make_view)
     if view is None:
         return None
-    pairs = [as_list(pair, 2) for pair in as_list(told["prompts"])]
+    pairs = [as_list(pair, 2) for pair in as_list(entry["prompts"])]
     return StackProvenance(
-        FrameSource(view, as_whole(told["axis"]), as_text(told.get("axis_name", ""))),
+        FrameSource(view, as_whole(entry["axis"]), as_text(entry.get("axis_name", ""))),
         {as_whole(frame): prompts_from_json(as_dict(own)) for frame, own in pairs},
-        read_value(PredictOptions, told["options"]),
-        read_value(Path | None, told["model_folder"]),
+        read_value(PredictOptions, entry["options"]),
+        read_value(Path | None, entry["model_folder"]),
         paths,
-        read_value(Provenance | None, told["engine"]),
-        [as_dict(step) for step in as_list(told["steps"])],
+        read_value(Provenance | None, entry["engine"]),
+        [as_dict(step) for step in as_list(entry["steps"])],
     )
 
 
 def _view_from(value: Json, keys: Mapping[str, str], make_view: MakeView) -> ImageView | None:
-    channels = [dict(as_dict(one)) for one in as_list(value)]
-    if not channels or any(one.get("image") not in keys for one in channels):
+    channels = [dict(as_dict(channel)) for channel in as_list(value)]
+    if not channels or any(channel.get("image") not in keys for channel in channels):
         return None
-    for one in channels:
-        one["image"] = keys[one["image"]]
+    for channel in channels:
+        channel["image"] = keys[channel["image"]]
     return make_view(channels)
 
 
 def tracking_to_json(state: TrackingState) -> Json:
     """Return what is needed to go on with a propagation."""
-    given = [
-        [[frame, prompts_to_json(one)] for frame, one in given.items()] for given in state.given
+    steps = [
+        [[frame, prompts_to_json(prompts)] for frame, prompts in by_frame.items()]
+        for by_frame in state.given
     ]
-    return {"left": to_json(state.left), "followed": to_json(state.followed), "given": given}
+    return {"left": to_json(state.left), "followed": to_json(state.followed), "given": steps}
 
 
 def read_tracking(value: Json, frames: int) -> TrackingState:
@@ -537,23 +538,23 @@ def read_tracking(value: Json, frames: int) -> TrackingState:
 
     Raises ValueError, KeyError, TypeError, IndexError, Sam3AssistantError if it is damaged.
     """
-    told = as_dict(value)
-    given = tuple(
+    entry = as_dict(value)
+    steps = tuple(
         {
             as_whole(frame): prompts_from_json(as_dict(own))
-            for frame, own in (as_list(pair, 2) for pair in as_list(one))
+            for frame, own in (as_list(pair, 2) for pair in as_list(by_frame))
         }
-        for one in as_list(told["given"])
+        for by_frame in as_list(entry["given"])
     )
-    left = read_value(tuple[tuple[int, int, int], ...], told["left"])
-    named = {frame for one in given for frame in one}
+    left = read_value(tuple[tuple[int, int, int], ...], entry["left"])
+    named = {frame for prompts in steps for frame in prompts}
     for start, stop, step in left:
         if step not in (1, -1) or not range(start, stop, step):
             raise ValueError("a pass goes nowhere")
         named |= {start, stop - step}
     if not all(0 <= frame < frames for frame in named):
         raise ValueError(f"there are {frames} frames, and it names others")
-    return TrackingState(left, read_value(tuple[int, ...], told["followed"]), given)
+    return TrackingState(left, read_value(tuple[int, ...], entry["followed"]), steps)
 
 
 # -- edits of labels -----------------------------------------------------------------------------

@@ -68,30 +68,35 @@ class UndoEntries:
 
         for number, step in steps.items():
             prompts = step.prompts if isinstance(step.prompts, dict) else {}
-            told: dict[str, Json] = {
+            entry: dict[str, Json] = {
                 "prompts": {
-                    key: refer("prompts", one, one, partial(self._tell_prompts, one))
-                    for key, one in prompts.items()
-                    if one
+                    key: refer("prompts", prompt, prompt, partial(self._tell_prompts, prompt))
+                    for key, prompt in prompts.items()
+                    if prompt
                 },
-                "previews": [number_of(one) for one in step.previews],
+                "previews": [number_of(preview) for preview in step.previews],
             }
             accepted = [
-                refer("taken", one, (one, one.edit, one.ids), partial(_accepted_to_json, one))
-                for one in find_accepted(step, before)
+                refer(
+                    "taken",
+                    accepted,
+                    (accepted, accepted.edit, accepted.ids),
+                    partial(_accepted_to_json, accepted),
+                )
+                for accepted in find_accepted(step, before)
             ]
             if accepted:
-                told["accepted"] = accepted
+                entry["accepted"] = accepted
             if step.seed is not None:
-                told["seed"] = refer("seed", step.seed, step.seed, partial(write_value, step.seed))
+                entry["seed"] = refer("seed", step.seed, step.seed, partial(write_value, step.seed))
             if step.lineage != Lineage():
-                told["lineage"] = write_value(step.lineage)
+                entry["lineage"] = write_value(step.lineage)
             if step.scan_classes:
-                told["scan_classes"] = [
+                entry["scan_classes"] = [
                     [*slot, [[id_, name] for id_, name in of_ids.items()]]
                     for slot, of_ids in step.scan_classes.items()
                 ]
-            entries[f"step/{number}"] = Entry.of(told)
+            entries[f"step/{number}"] = Entry.of(entry)
             before = step
         self._numbers.keep(used)
         return entries
@@ -110,9 +115,9 @@ def read_steps(
     ``read_prompts``: returns the prompts of a layer, given its key now and their JSON.
     Raises ValueError, KeyError, TypeError, IndexError, Sam3AssistantError if they are damaged.
     """
-    told = {
-        int(name.partition("/")[2]): as_dict(one)
-        for name, one in entries.items()
+    entries_ = {
+        int(name.partition("/")[2]): as_dict(entry)
+        for name, entry in entries.items()
         if name.startswith("step/")
     }
     known: dict[tuple[str, int], Any] = {}
@@ -124,41 +129,41 @@ def read_steps(
         return known[at]
 
     steps: list[UndoStep] = []
-    for _, one in sorted(told.items()):
+    for _, entry in sorted(entries_.items()):
         taken = [
             find("taken", number, partial(_read_accepted, keys=keys))
-            for number in as_list(one.get("accepted", []))
+            for number in as_list(entry.get("accepted", []))
         ]
         steps.append(
             UndoStep(
                 {
                     keys[key]: find("prompts", number, partial(read_prompts, keys[key]))
-                    for key, number in as_dict(one["prompts"]).items()
+                    for key, number in as_dict(entry["prompts"]).items()
                     if key in keys
                 },
                 tuple(
                     previews[number]
-                    for number in map(as_whole, as_list(one["previews"]))
+                    for number in map(as_whole, as_list(entry["previews"]))
                     if number in previews
                 ),
                 # What the first step had accepted before is never taken back.
-                (*steps[-1].accepted, *(each for each in taken if each is not None))
+                (*steps[-1].accepted, *(accepted for accepted in taken if accepted is not None))
                 if steps
                 else (),
-                find("seed", one["seed"], partial(_read_seed, keys=keys))
-                if "seed" in one
+                find("seed", entry["seed"], partial(_read_seed, keys=keys))
+                if "seed" in entry
                 else None,
-                read_value(Lineage, one["lineage"]) if "lineage" in one else Lineage(),
+                read_value(Lineage, entry["lineage"]) if "lineage" in entry else Lineage(),
                 {
                     (keys[image], label): of_ids
                     for image, label, of_ids in map(
-                        _read_scan, as_list(one.get("scan_classes", []))
+                        _read_scan, as_list(entry.get("scan_classes", []))
                     )
                     if image in keys
                 },
             )
         )
-    return steps, sorted(told).index(as_whole(entries["undo"])) if told else 0
+    return steps, sorted(entries_).index(as_whole(entries["undo"])) if entries_ else 0
 
 
 def _read_scan(value: Json) -> tuple[str, str, dict[int, str]]:
@@ -178,20 +183,20 @@ def _read_seed(value: Json, keys: Mapping[str, str]) -> RefineSeed | None:
 
 
 def _accepted_to_json(accepted: Accepted) -> Json:
-    told = {
-        one.name: write_value(getattr(accepted, one.name))
-        for one in fields(accepted)
-        if one.name not in ("features", "gone")
+    entry = {
+        field.name: write_value(getattr(accepted, field.name))
+        for field in fields(accepted)
+        if field.name not in ("features", "gone")
     }
     rows = {name: rows_to_json(getattr(accepted, name)) for name in ("features", "gone")}
-    return {**told, **rows}
+    return {**entry, **rows}
 
 
 def _read_accepted(value: Json, keys: Mapping[str, str]) -> Accepted | None:
     """Return what was accepted; None where its image is not there, or it was not written yet."""
-    told = as_dict(value)
-    features, gone = rows_from_json(told["features"]), rows_from_json(told["gone"])
-    accepted: Accepted = read_value(Accepted, {**told, "features": {}, "gone": {}})
+    entry = as_dict(value)
+    features, gone = rows_from_json(entry["features"]), rows_from_json(entry["gone"])
+    accepted: Accepted = read_value(Accepted, {**entry, "features": {}, "gone": {}})
     if accepted.edit is None or accepted.image not in keys:
         return None
     check_edit(accepted.edit)
@@ -200,7 +205,7 @@ def _read_accepted(value: Json, keys: Mapping[str, str]) -> Accepted | None:
 
 def rows_to_json(rows: Mapping[str, list[Any]]) -> Json:
     """Return what is known of objects, by column, as JSON: None where it is no number."""
-    return {name: [_plain(one) for one in column] for name, column in rows.items()}
+    return {name: [_plain(value) for value in column] for name, column in rows.items()}
 
 
 def _plain(value: object) -> Json:
@@ -217,8 +222,8 @@ def rows_from_json(value: Json) -> dict[str, list[Any]]:
     """
     rows: dict[str, list[Any]] = {}
     for name, column in as_dict(value).items():
-        rows[name] = [math.nan if one is None else one for one in as_list(column)]
-        if not all(isinstance(one, bool | int | float | str) for one in rows[name]):
+        rows[name] = [math.nan if value is None else value for value in as_list(column)]
+        if not all(isinstance(row, bool | int | float | str) for row in rows[name]):
             raise TypeError("what is known of an object is no number and no word")
     if len(set(map(len, rows.values()))) > 1:
         raise ValueError("columns are of several lengths")

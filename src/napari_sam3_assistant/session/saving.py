@@ -78,12 +78,12 @@ class Saving:
         self._start = services.jobs.start
         self._propagation = propagation
 
-    def propose_path(self, what: str, ending: str, image: str = "") -> Path:
+    def propose_path(self, suffix: str, ending: str, image: str = "") -> Path:
         """Return a free name for a file that the user may save.
 
         It is beside the file of the image, or in the folder that was used last.
 
-        ``what``: what it will hold, such as ``labels``; comes after the name of the image.
+        ``suffix``: what it will hold, such as ``labels``; comes after the name of the image.
         ``ending``: its ending.
         ``image``: key of the image; by default the one of what would be saved.
         """
@@ -91,24 +91,25 @@ class Saving:
         key = image or (target.image if target else self._model.image)
         name = self._adapter.title_of(key) or (target.name if target else "sam3")
         file = self._adapter.file_of(key)
-        return propose_path(f"{name}_{what}", ending, file, self._model.save_folder)
+        return propose_path(f"{name}_{suffix}", ending, file, self._model.save_folder)
 
     @property
     def endings(self) -> tuple[str, ...]:
         """The endings of the files that can hold what would be saved."""
         stack = self._is_stack()
-        return tuple(one for one in LABEL_ENDINGS if not (stack and one == ".png"))
+        return tuple(ending for ending in LABEL_ENDINGS if not (stack and ending == ".png"))
 
     def _is_stack(self) -> bool:
         """Return whether what would be saved lies on several planes."""
         kept, model = self._find_kept(on_show=False), self._model
         if kept is not None:
             return any(axis.length > 1 for axis in kept.axes[:-2])
-        found = [one.target for one in model.previews if one.segmentation.objects]
+        found = [preview.target for preview in model.previews if preview.segmentation.objects]
         if model.propagated is not None and (model.task is Task.VIDEO or not found):
             return True
         return any(
-            one.image == found[-1].image and not one.is_same_plane(found[-1]) for one in found
+            target.image == found[-1].image and not target.is_same_plane(found[-1])
+            for target in found
         )
 
     def explain_lost(self, ending: str) -> str:
@@ -127,7 +128,7 @@ class Saving:
     def _target(self) -> PlaneTarget | None:
         """Return the image of what would be saved."""
         model = self._model
-        found = [one for one in model.previews if one.segmentation.objects]
+        found = [preview for preview in model.previews if preview.segmentation.objects]
         stack = model.propagated
         if stack is not None and (model.task is Task.VIDEO or not found):
             return stack.target
@@ -149,7 +150,7 @@ class Saving:
         self._check_idle()
         self._propagation.edited.check_done()
         found = self._adapter.stacks.to_accept(stack, self._propagation.tracks)
-        parts = tuple(one[:2] for one in found.objects)
+        parts = tuple(record[:2] for record in found.objects)
         return replace(kept, parts=parts, of_parts=found.entries())
 
     def save(self) -> Job:
@@ -170,16 +171,16 @@ class Saving:
         Raises PromptError if there is no preview.
         """
         names = [self._adapter.keep(preview) for preview in self._find_saved()]
-        said = ", ".join(f"“{name}”" for name in names)
-        self._say(f"Saved as layer{'s' * (len(names) > 1)} {said}.")
+        message = ", ".join(f"“{name}”" for name in names)
+        self._say(f"Saved as layer{'s' * (len(names) > 1)} {message}.")
         return names[-1]
 
     def keep_left(self, previews: Iterable[Preview]) -> str:
         """Keep previews whose image is gone as saved layers; returns their names, or nothing."""
         names = []
-        for one in previews:
+        for preview in previews:
             with suppress(ImageError):  # the user has removed its layer, too
-                names.append(f"“{self._adapter.keep(one)}”")
+                names.append(f"“{self._adapter.keep(preview)}”")
         return ", ".join(names)
 
     def keep_all(self) -> None:
@@ -240,15 +241,15 @@ class Saving:
 
     def _say_kept(self, kept: int, axes: Axes, saved: tuple[Path, int]) -> None:
         path, added = saved
-        said = f"Saved {pluralize(kept + added, 'object')} in {path}."
-        self._say(said, _explain_lost_place(path, axes))
+        message = f"Saved {pluralize(kept + added, 'object')} in {path}."
+        self._say(message, _explain_lost_place(path, axes))
 
     def _check_idle(self) -> None:
         if self._model.running:
             raise PromptError("The run is not done yet.", "Wait for its end, or cancel it first.")
 
     def _find_saved(self, *, or_stack: bool = False) -> list[Preview]:
-        found = [one for one in self._model.previews if one.segmentation.objects]
+        found = [preview for preview in self._model.previews if preview.segmentation.objects]
         if not (found or or_stack):
             raise PromptError("There is no preview yet.", "Press Run Preview first.")
         return found
@@ -277,13 +278,13 @@ class Saving:
         ]
         region = Region.whole((target.shape[target.axes.y], target.shape[target.axes.x]))
         if previews and not labels:
-            first, *others = [one.segmentation.region for one in previews]
+            first, *others = [preview.segmentation.region for preview in previews]
             region = reduce(Region.union, others, first)
         request = FigureRequest(
             adapter.view_at(target),
             region,
             adapter.raw_plane(KeptPlace(target)).pixel,
-            [record for one in previews for record in one.segmentation.objects],
+            [record for preview in previews for record in preview.segmentation.objects],
             labels,
         )
         job = Job("The figure", partial(save_figure, request, path, draw))
@@ -293,8 +294,8 @@ class Saving:
     def _names(self, place: KeptPlace | FramePlace) -> dict[int, str]:
         """Return what found the objects of labels on show, by their values."""
         if isinstance(place, FramePlace):
-            return {one.id: one.text for one in self._propagation.objects_on(place)}
-        return {id_: one.text for id_, one in self._adapter.accepted.objects(place).items()}
+            return {record.id: record.text for record in self._propagation.objects_on(place)}
+        return {id_: record.text for id_, record in self._adapter.accepted.objects(place).items()}
 
     def _say(self, text: str, note: str = "") -> None:
         level = Level.WARNING if note else Level.SUCCESS
@@ -351,8 +352,8 @@ class SaveAtAccept:
         def note(written: tuple[Path, int]) -> None:
             saved, _ = written
             self._written[image] = (saved, stamp_of(saved))
-            said = self._model.message
-            self._model.message = Message(f"{said.text} Saved in {saved}.", said.level)
+            message = self._model.message
+            self._model.message = Message(f"{message.text} Saved in {saved}.", message.level)
 
         def end(state: JobState) -> None:
             self._job = None
@@ -384,7 +385,7 @@ class SaveAndClean:
 
         Raises PromptError if there is no preview, or no folder is chosen.
         """
-        previews = [one for one in self._model.previews if one.segmentation.objects]
+        previews = [preview for preview in self._model.previews if preview.segmentation.objects]
         stack = self._model.propagated
         if not self._model.output_folder.strip():
             raise PromptError("No output folder is chosen.", "Press Choose.")
@@ -395,8 +396,8 @@ class SaveAndClean:
         accepted = self._find_accepted(taken, alone=not previews and stack is None)
         if not (requests or stacks or accepted):
             raise PromptError("There is no preview yet.", "Press Run Preview first.")
-        written = [(one.path, one.axes) for one in requests]
-        written += [(one.path, one.axes) for one in stacks]
+        written = [(request.path, request.axes) for request in requests]
+        written += [(request.path, request.axes) for request in stacks]
         written += [(path, kept.axes) for kept, _, path in accepted]
         notes = dict.fromkeys(_explain_lost_place(path, axes) for path, axes in written)
 
@@ -412,9 +413,9 @@ class SaveAndClean:
                 if stack is not None:
                     self._propagation.erase_hidden()
                     self._adapter.stacks.hand_over(stack)
-                names = ", ".join(Path(one).name for one in saved)
-                said = f"Saved {names}. The previews are removed, the model is unloaded."
-                self._cleaned(" ".join([said, *filter(None, notes)]))
+                names = ", ".join(Path(path).name for path in saved)
+                message = f"Saved {names}. The previews are removed, the model is unloaded."
+                self._cleaned(" ".join([message, *filter(None, notes)]))
 
         job.finished.connect(end)
         return self._start(job)
@@ -423,8 +424,8 @@ class SaveAndClean:
         self, taken: set[str], *, alone: bool
     ) -> list[tuple[KeptPixels, RunProvenance | None, Path]]:
         """Return the accepted labels of all images, what they are of, and where they are to go."""
-        found = [(one, self._adapter.kept(one.key)) for one in self._model.images]
-        images = [(one, kept) for one, kept in found if kept is not None]
+        found = [(image, self._adapter.kept(image.key)) for image in self._model.images]
+        images = [(item, kept) for item, kept in found if kept is not None]
         accepted = []
         for image, kept in images:
             name = safe_name(image.name)
@@ -443,10 +444,10 @@ class SaveAndClean:
         typed = split_ending(model.output_name.strip())[0]
         if typed:
             name = safe_name(typed) if alone else f"{safe_name(typed)}_{part}"
-            wanted = folder / f"{name}{model.output_format}"
+            proposed = folder / f"{name}{model.output_format}"
         else:
-            wanted = numbered_name(folder, stem, model.output_format)
-        path = free_name(wanted, taken)
+            proposed = numbered_name(folder, stem, model.output_format)
+        path = free_name(proposed, taken)
         taken.add(path.name.lower())
         return path
 
@@ -526,8 +527,8 @@ def _save_all(
     stacks: Iterable[StackSaveRequest],
     reporter: Reporter,
 ) -> Iterator[Path]:
-    for one in previews:
-        yield from export_labels(one, reporter)
+    for preview in previews:
+        yield from export_labels(preview, reporter)
     for kept, run, path in accepted:
         for saved, _ in export_kept(kept, run, path, False, reporter):
             yield saved

@@ -110,7 +110,7 @@ class ScanNews:
         class_name: str,
     ) -> ScanNews:
         """Return the last news, with a row an object, all of one class or none."""
-        objects = tuple(replace(one, class_name=class_name) for one in result.objects)
+        objects = tuple(replace(record, class_name=class_name) for record in result.objects)
         features = object_features(objects, result.engine.title)
         stored = FileBackedLabels(FileBackedKind.SCAN, target, output, levels, features)
         rows = tuple(ResultRow(stored, record) for record in objects)
@@ -158,9 +158,9 @@ class ScanProgress:
             )
             self._adapter.show_file_backed(self._stored)
             if step.kept:
-                said = f"Going on with a scan: {step.kept} of {pluralize(step.total, 'tile')} "
-                said = f"{said}were finished before ({news.output.name})."
-                self._say(said, Level.SUCCESS)
+                message = f"Going on with a scan: {step.kept} of {pluralize(step.total, 'tile')} "
+                message = f"{message}were finished before ({news.output.name})."
+                self._say(message, Level.SUCCESS)
         elif step.changed is not None:
             self._adapter.refresh_file_backed(self._stored, step.changed)
         self._latest = step
@@ -197,10 +197,12 @@ class ScanProgress:
         kept = self._latest.kept if self._latest else 0
         earlier = f" ({kept} by an earlier start)" if kept else ""
         found = f"{pluralize(len(result.objects), 'object')} in {pluralize(result.tiles, 'tile')}"
-        where = describe_place(result.engine.device)
-        said = f"Scan complete: {found}{where}{earlier}, {seconds:.1f} s. Labels: {result.path}"
+        on_device = describe_place(result.engine.device)
+        message = (
+            f"Scan complete: {found}{on_device}{earlier}, {seconds:.1f} s. Labels: {result.path}"
+        )
         level = Level.SUCCESS if result.objects else Level.WARNING
-        self._say(" ".join([said, *result.notes]), level)
+        self._say(" ".join([message, *result.notes]), level)
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
         self._model.message = Message(text, level)
@@ -227,8 +229,11 @@ class Merging:
         axes = self._adapter.plane_axes(target)
         lost = explain_lost_place(ExportFormat.OME_ZARR, axes)
         parts = tuple(
-            (one.segmentation.region, np.asarray(self._adapter.pixels(one).labels, np.uint32))
-            for one in previews
+            (
+                preview.segmentation.region,
+                np.asarray(self._adapter.pixels(preview).labels, np.uint32),
+            )
+            for preview in previews
         )
         folder = output_folder_for(self._model, self._scan_model)
         name = "_".join(map(safe_name, [target.name, *map(str, target.plane.leading)]))
@@ -245,9 +250,9 @@ class Merging:
             layer = self._adapter.show_file_backed(
                 FileBackedLabels(FileBackedKind.MERGED, target, path, levels)
             )
-            said = f"Merged {pluralize(len(parts), 'region')} into “{layer}”: {path}"
+            message = f"Merged {pluralize(len(parts), 'region')} into “{layer}”: {path}"
             level = Level.WARNING if lost else Level.SUCCESS
-            self._model.message = Message(f"{said} {lost}".strip(), level)
+            self._model.message = Message(f"{message} {lost}".strip(), level)
 
         job = Job("The merge", work)
         job.yielded.connect(show)
@@ -337,7 +342,7 @@ class Scanning(FileRun):
                 if isinstance(step, ScanResult):
                     levels = open_levels(step.path, writable=True)
                     if class_name:
-                        ids = (one.id for one in step.objects)
+                        ids = (record.id for record in step.objects)
                         write_object_classes(step.path, dict.fromkeys(ids, class_name))
                     yield ScanNews.of_result(
                         snapshot.target, ready.output, step, levels, class_name
@@ -418,8 +423,8 @@ class FolderBatch(FileRun):
                 scan_model.folder_done = str(request.output)
             if state is not JobState.FAILED:
                 # Which server it was is known when it has answered.
-                where = describe_place(engine.device) if engine.traffic is not None else ""
-                model.message = _summarise(rows, request.output, state, where)
+                on_device = describe_place(engine.device) if engine.traffic is not None else ""
+                model.message = _summarise(rows, request.output, state, on_device)
 
         scan_model.folder_begun = scan_model.folder_source.strip()
         return self._begin(
@@ -489,8 +494,8 @@ class FolderEncoding(FileRun):
 
         def end(state: JobState) -> None:
             if state is not JobState.FAILED:
-                where = describe_place(engine.device) if engine.traffic is not None else ""
-                model.message = _summarise_encodings(rows, output, state, where)
+                on_device = describe_place(engine.device) if engine.traffic is not None else ""
+                model.message = _summarise_encodings(rows, output, state, on_device)
 
         return self._begin(
             "The encoding",
@@ -513,27 +518,27 @@ def folder_images(model: SessionModel, scan_model: ScanModel) -> dict[str, Any]:
 
 
 def _summarise_encodings(
-    rows: list[PrecomputedRow], output: Path, state: JobState, where: str
+    rows: list[PrecomputedRow], output: Path, state: JobState, on_device: str
 ) -> Message:
     """Return what came out of an encoding, and on which server, as `describe_place` says it."""
     statuses = Counter(row.status for row in rows)
     planes = sum(row.planes for row in rows if row.status == "done")
-    parts = [f"{statuses['done']} done{where} ({pluralize(planes, 'plane')})"]
+    parts = [f"{statuses['done']} done{on_device} ({pluralize(planes, 'plane')})"]
     names = ("skipped", "failed", "left out")
-    counts = ", ".join([*parts, *(f"{statuses[one]} {one}" for one in names if statuses[one])])
+    counts = ", ".join([*parts, *(f"{statuses[name]} {name}" for name in names if statuses[name])])
     if state is JobState.CANCELLED:
         return Message(f"Encoding stopped: {counts}. Encode folder goes on where it was.")
     failed = [f"{row.image}: {row.message}" for row in rows if row.status == "failed"]
     why = f" First failure: {failed[0]}" if failed else ""
-    said = f"Encodings ready: {counts}. Folder: {output}.{why}"
-    return Message(said, Level.WARNING if failed else Level.SUCCESS)
+    message = f"Encodings ready: {counts}. Folder: {output}.{why}"
+    return Message(message, Level.WARNING if failed else Level.SUCCESS)
 
 
-def _summarise(rows: list[FolderRow], output: Path, state: JobState, where: str) -> Message:
+def _summarise(rows: list[FolderRow], output: Path, state: JobState, on_device: str) -> Message:
     """Return what came out of a folder, and on which server, as `describe_place` says it."""
     statuses = Counter(row.status for row in rows)
     objects = sum(row.objects or 0 for row in rows if row.status == "done")
-    parts = [f"{statuses['done']} done{where} ({pluralize(objects, 'object')})"]
+    parts = [f"{statuses['done']} done{on_device} ({pluralize(objects, 'object')})"]
     parts += [f"{statuses[name]} {name}" for name in ("skipped", "failed") if statuses[name]]
     counts = ", ".join(parts)
     if state is JobState.CANCELLED:
@@ -546,8 +551,8 @@ def _summarise(rows: list[FolderRow], output: Path, state: JobState, where: str)
     others = f" Left out: {pluralize(left_out, 'file')}, see there." if left_out else ""
     noted = sum(bool(row.message) for row in rows if row.status == "done")
     others += f" Notes: on {pluralize(noted, 'image')}, see there." if noted else ""
-    said = f"Folder batch ready: {counts}. Summary: {output / SUMMARY}.{others}{why}"
-    return Message(said, Level.WARNING if failed else Level.SUCCESS)
+    message = f"Folder batch ready: {counts}. Summary: {output / SUMMARY}.{others}{why}"
+    return Message(message, Level.WARNING if failed else Level.SUCCESS)
 
 
 _FIELDS = ("folder_source", "folder_output", "folder_pattern")
@@ -613,7 +618,7 @@ class SeriesChoice:
         found, chosen = self._scan_model.folder_series_found, self._scan_model.folder_series
         listed: dict[int, str] = {LARGEST: "Largest image (default)"}
         if found is not None and (len(found.series) > 1 or chosen != LARGEST):
-            listed |= {one.number: _line(one, found) for one in found.series}
+            listed |= {series.number: _line(series, found) for series in found.series}
         # A choice is on show, whatever the files hold.
         listed.setdefault(chosen, f"{chosen}: not found yet")
         return tuple(listed.items())
@@ -640,19 +645,19 @@ class SeriesChoice:
                 "There is nothing to choose: each file holds one image. Looked at: "
                 f"{pluralize(readable, 'file')}, the first by name.{spoilt}"
             )
-        said = (
+        message = (
             "Which image of files that hold several, such as positions: the largest of each file, "
             "or the one with this number, from 0. Looked at: "
             f"{pluralize(readable, 'file')}, the first by name.{spoilt}"
         )
         lack = readable - sum(
-            one.files for one in found.series if one.number == scan_model.folder_series
+            series.files for series in found.series if series.number == scan_model.folder_series
         )
         if scan_model.folder_series == LARGEST or not lack:
-            return said
+            return message
         return (
-            f"{said} {pluralize(lack, 'file')} of these {'has' if lack == 1 else 'have'} no image "
-            f"{scan_model.folder_series}: they will fail, the others are run."
+            f"{message} {pluralize(lack, 'file')} of these {'has' if lack == 1 else 'have'} no "
+            f"image {scan_model.folder_series}: they will fail, the others are run."
         )
 
     def close(self) -> None:
@@ -670,7 +675,7 @@ class SeriesChoice:
         scan_model = self._scan_model
         chosen = scan_model.folder_series
         readable = series.files - series.unreadable
-        there = chosen in {LARGEST, *(one.number for one in series.series)}
+        there = chosen in {LARGEST, *(choice.number for choice in series.series)}
         if readable and not there:
             scan_model.folder_series = LARGEST
             self._model.message = Message(

@@ -296,7 +296,9 @@ class Session:
         if nothing:
             return
         self.note_edits()
-        for image in dict.fromkeys((model.image, *(one.target.image for one in model.previews))):
+        for image in dict.fromkeys(
+            (model.image, *(preview.target.image for preview in model.previews))
+        ):
             self._adapter.clear_prompts(image)
         model.previews = ()
         prompts = self._adapter.prompt_state()
@@ -319,7 +321,10 @@ class Session:
         self.note_edits()
         preview = preview or self.shown_preview()
         # As it is now, should the user have changed it.
-        preview = next((one for one in self.model.previews if one.slot == preview.slot), preview)
+        preview = next(
+            (candidate for candidate in self.model.previews if candidate.slot == preview.slot),
+            preview,
+        )
         self._begin_refining(preview, object_id, self.model.previews)
 
     def refine_accepted(self, place: KeptPlace, object_id: int) -> None:
@@ -329,7 +334,7 @@ class Session:
         """
         self.note_edits()
         preview = self.correcting.reopen(place, object_id)
-        others = (one for one in self.model.previews if one.slot != preview.slot)
+        others = (other for other in self.model.previews if other.slot != preview.slot)
         self._begin_refining(preview, object_id, (*others, preview))
 
     def _begin_refining(
@@ -370,7 +375,7 @@ class Session:
             return
         found = replace_object(preview.segmentation, id_, ordered[chosen])
         after = replace(preview, segmentation=found)
-        previews = tuple(after if one is preview else one for one in self.model.previews)
+        previews = tuple(after if shown is preview else shown for shown in self.model.previews)
         # With an object a click, the next click is not about this one.
         if refined or not self.model.each_click:
             seed = make_seed(after, id_)
@@ -417,8 +422,12 @@ class Session:
             raise PromptError(model.why_not.follow)
         job = self.propagation.follow(seed)
         id_ = seed.record.id
-        left = [drop(one, id_) if one is seed.preview else one for one in model.previews]
-        previews = tuple(one for one in left if one.segmentation.objects or one.hidden)
+        left = [
+            drop(preview, id_) if preview is seed.preview else preview for preview in model.previews
+        ]
+        previews = tuple(
+            preview for preview in left if preview.segmentation.objects or preview.hidden
+        )
         self._adapter.clear_prompts(seed.target.image)
         prompts = self._adapter.prompt_state()
         self._undo.push(replace(self._undo.current, prompts=prompts, previews=previews, seed=None))
@@ -452,7 +461,7 @@ class Session:
             self._accepting.accept_stack(stack, self.propagation.tracks)
             return
         self.shown_preview()
-        if not any(one.segmentation.objects for one in self.model.previews):
+        if not any(preview.segmentation.objects for preview in self.model.previews):
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
         self._accepting.accept()
 
@@ -517,10 +526,10 @@ class Session:
         Without its image it can't be accepted, corrected or saved as a result.
         """
         found = self.model.previews
-        mine = [one for one in found if one.target.image == image]
+        mine = [preview for preview in found if preview.target.image == image]
         if mine:
             kept = self.saving.keep_left(mine)
-            self.model.previews = tuple(one for one in found if one not in mine)
+            self.model.previews = tuple(preview for preview in found if preview not in mine)
             if kept:
                 stays = f"what was found on it stays as layer {kept}"
                 self._say(f"“{name}” was removed: {stays}.", Level.WARNING)

@@ -84,7 +84,7 @@ class _Held:
     """What was written of a layer's pixels: they are as they were where the token is the same."""
 
     token: object
-    told: dict[str, Any]
+    entry: dict[str, Any]
     arrays: dict[str, StoredArray]
 
 
@@ -112,12 +112,12 @@ def keep_pixels(
         return own
     if not portable:
         lasting = not (isinstance(pixels.levels[0], zarr.Array) and is_temporary(pixels.levels[0]))
-        if lasting and (told := zarr_reference(pixels.levels)) is not None:
-            return told, {}
+        if lasting and (entry := zarr_reference(pixels.levels)) is not None:
+            return entry, {}
         if pixels.path and not pixels.held and os.path.exists(pixels.path):
-            told = file_reference(pixels.path, pixels.plugin, pixels.levels[0], folder)
-            if is_found_again(told, Path(pixels.path)):
-                return told, {}
+            entry = file_reference(pixels.path, pixels.plugin, pixels.levels[0], folder)
+            if is_found_again(entry, Path(pixels.path)):
+                return entry, {}
     return hold(folder, key, pixels.levels, reporter, sync=sync)
 
 
@@ -125,10 +125,10 @@ def _find_own(
     folder: Path, key: str, pixels: LayerPixels
 ) -> tuple[dict[str, Any], dict[str, StoredArray]] | None:
     """Return what is said of arrays that are the session's own already; None for any others."""
-    told, arrays = zarr_reference(pixels.levels), {}
-    if told is None:
+    entry, arrays = zarr_reference(pixels.levels), {}
+    if entry is None:
         return None
-    for number, (path, level) in enumerate(zip(told["paths"], pixels.levels, strict=True)):
+    for number, (path, level) in enumerate(zip(entry["paths"], pixels.levels, strict=True)):
         place = Path(path)
         if place.parent != folder.absolute() / "arrays":
             return None
@@ -152,7 +152,7 @@ class _Saving:
         self.folder, self.portable = folder, portable
         self.held: dict[str, _Held] = {}
         self._captured, self._known = captured, known
-        self._tokens = {key: _token_of(one) for key, one in captured.pixels.items()}
+        self._tokens = {key: _token_of(pixels) for key, pixels in captured.pixels.items()}
 
     def work(self, reporter: Reporter) -> Iterator[int]:
         """Write it; yields how many layers have pixels. If it fails, nothing of it stays."""
@@ -173,13 +173,13 @@ class _Saving:
         for key, pixels in self._captured.pixels.items():
             held = self._known.get(key)
             if held is None or held.token != self._tokens[key]:
-                told, arrays = keep_pixels(
+                entry, arrays = keep_pixels(
                     self.folder, key, pixels, reporter, portable=self.portable
                 )
-                held = _Held(self._tokens[key], told, arrays)
+                held = _Held(self._tokens[key], entry, arrays)
             self.held[key] = held
-            entries[f"pixels/{key}"] = held.told
-        named = {name: one for held in self.held.values() for name, one in held.arrays.items()}
+            entries[f"pixels/{key}"] = held.entry
+        named = {name: array for held in self.held.values() for name, array in held.arrays.items()}
         if self.portable:
             named |= self._hold_scans(entries, reporter)
         reporter.check()
@@ -193,8 +193,8 @@ class _Saving:
             if name.startswith("scan/"):
                 token: Any = entry.token
                 scan: FileBackedLabels = token[0]
-                told, mine = hold(self.folder, name, scan.levels, reporter, sync=True)
-                entries[name] = {**entries[name], "arrays": told}
+                described, mine = hold(self.folder, name, scan.levels, reporter, sync=True)
+                entries[name] = {**entries[name], "arrays": described}
                 arrays |= mine
         return arrays
 
@@ -289,7 +289,7 @@ class Storing:
     def _undo_entries(self, measured: Mapping[int, Measurement]) -> dict[str, Entry]:
         """Return the entries of the results on show, and of the steps of undo."""
         steps, now = self._steps.steps()
-        earlier = (one for step in steps.values() for one in step.previews)
+        earlier = (preview for step in steps.values() for preview in step.previews)
         shown = self._previews.of(self._model.previews, earlier, measured)
         return shown | self._steps.of(steps, now, self._previews.number_of)
 
@@ -316,16 +316,18 @@ class Storing:
         if stack is None:
             return entries
         for frame, rows in self._propagation.tracks.by_frame().items():
-            told = listed.get(stack.at(frame), {})
-            token = (rows, tuple(told.items()))
-            entries[f"frame/{frame}"] = Entry(token, partial(_frame_to_json, frame, rows, told))
+            measurements = listed.get(stack.at(frame), {})
+            token = (rows, tuple(measurements.items()))
+            entries[f"frame/{frame}"] = Entry(
+                token, partial(_frame_to_json, frame, rows, measurements)
+            )
         return entries
 
     def _propagation_entries(self) -> dict[str, Entry]:
         stack, run = self._model.propagated, self._propagation.provenance
         if stack is None:
             return {}
-        told = {
+        entry = {
             "target": write_value(stack.target),
             "axis": stack.axis,
             "left": self._model.can_continue,
@@ -333,7 +335,7 @@ class Storing:
             "classes": [list(pair) for pair in self._propagation.tracks.classes.items()],
             "filters": write_value(self._filtering.ranges_of(None)),
         }
-        entries = {"propagated": Entry.of(told)}
+        entries = {"propagated": Entry.of(entry)}
         if run is not None:
             done = (run, len(run.steps), str(run.steps[-1]) if run.steps else "", run.engine)
             tell = self._adapter.saved.tell_view
@@ -381,8 +383,8 @@ class Storing:
         else:
             self.go_on_in(place)
             self._held = saving.held
-        said = f"Session saved in {place} ({pluralize(count, 'image and labels layer')})."
-        self._say(said, Level.SUCCESS)
+        message = f"Session saved in {place} ({pluralize(count, 'image and labels layer')})."
+        self._say(message, Level.SUCCESS)
         self.saved.emit(place)
 
     def _on_end(self, job: Job, place: Path, state: JobState) -> None:
@@ -410,5 +412,5 @@ def _scan_to_json(scan: FileBackedLabels, rows: Sequence[ResultRow]) -> dict[str
 def _frame_to_json(
     frame: int, rows: Sequence[TrackRow], measured: Mapping[int, Measurement]
 ) -> dict[str, Any]:
-    told = [[id_, write_value(one)] for id_, one in measured.items()]
-    return {"frame": frame, "rows": write_value(rows), "measured": told}
+    values = [[id_, write_value(measurement)] for id_, measurement in measured.items()]
+    return {"frame": frame, "rows": write_value(rows), "measured": values}

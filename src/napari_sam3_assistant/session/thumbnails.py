@@ -122,7 +122,7 @@ class Thumbnails:
         if not sources:
             return
         self._job = job = Job("Drawing thumbnails", work)
-        job.yielded.connect(lambda one: self._take(*one))
+        job.yielded.connect(lambda result: self._take(*result))
         job.finished.connect(self._on_finished, max_args=0)
         self._runner.start(job)
 

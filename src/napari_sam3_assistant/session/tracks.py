@@ -67,7 +67,7 @@ class TrackCorrections:
         Raises PromptError if they can't be joined, or not now.
         """
         stack = self._check(track, other)
-        spans = sorted((self._tracks.frames_of(one), one) for one in (track, other))
+        spans = sorted((self._tracks.frames_of(id_), id_) for id_ in (track, other))
         (before, kept), (after, gone) = spans
         if after[0] <= before[-1]:
             raise PromptError(
@@ -75,8 +75,8 @@ class TrackCorrections:
                 "Split one of them first; Alt+click on the image merges objects of one frame.",
             )
         lineage = self._model.lineage.unlink((gone, kept))
-        said = f"Tracks {kept} and {gone} are one, {kept}, now. Undo takes that back."
-        self._relabel(stack, Relabel(gone, kept, after[0]), lineage, said)
+        message = f"Tracks {kept} and {gone} are one, {kept}, now. Undo takes that back."
+        self._relabel(stack, Relabel(gone, kept, after[0]), lineage, message)
 
     def split(self, track: int) -> None:
         """Let the rest of a track, from the frame on show on, be a track of its own.
@@ -94,8 +94,8 @@ class TrackCorrections:
                 "Go to the first frame that shall be of a new track.",
             )
         new = self._free()
-        said = f"From frame {frame} on, track {track} is track {new}. Undo takes that back."
-        self._relabel(stack, Relabel(track, new, frame), self._model.lineage, said)
+        message = f"From frame {frame} on, track {track} is track {new}. Undo takes that back."
+        self._relabel(stack, Relabel(track, new, frame), self._model.lineage, message)
 
     def divide(self, track: int, other: int) -> None:
         """Say that of two tracks the one that begins later is a daughter of the other.
@@ -114,14 +114,14 @@ class TrackCorrections:
                 "Choose a mother, which begins before, and one daughter after the other.",
             )
         links = {daughter: mother}
-        said = f"Track {daughter} is a daughter of track {mother}. Undo takes that back."
+        message = f"Track {daughter} is a daughter of track {mother}. Undo takes that back."
         if frames[-1] < begins:
-            self._step(self._model.lineage.link(links), said)
+            self._step(self._model.lineage.link(links), message)
             return
         new = self._free()
-        said = f"Track {mother} divides into {new} and {daughter}. Undo takes that back."
+        message = f"Track {mother} divides into {new} and {daughter}. Undo takes that back."
         lineage = self._model.lineage.link(links)
-        self._relabel(stack, Relabel(mother, new, begins), lineage, said, {**links, new: mother})
+        self._relabel(stack, Relabel(mother, new, begins), lineage, message, {**links, new: mother})
 
     def unlink(self, track: int, other: int = 0) -> None:
         """Forget what a track descends from and divides into; or the link to another one alone.
@@ -153,8 +153,8 @@ class TrackCorrections:
         def work(reporter: Reporter) -> Iterator[tuple[Division, ...]]:
             def labels() -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
                 for done, frame in enumerate(frames):
-                    said = f"Looking for divisions: frame {done + 1} of {len(frames)}"
-                    reporter.report(Progress(done, len(frames), said))
+                    message = f"Looking for divisions: frame {done + 1} of {len(frames)}"
+                    reporter.report(Progress(done, len(frames), message))
                     yield frame, read(frame)
 
             yield tuple(find_divisions(labels(), known))
@@ -190,24 +190,26 @@ class TrackCorrections:
         mother, daughters = division.mother, division.daughters
         own = daughters.count(mother)
         if own == 1:
-            self.divide(mother, next(one for one in daughters if one != mother))
+            self.divide(mother, next(daughter for daughter in daughters if daughter != mother))
         elif own == 0:
             self._check(mother, *daughters)
-            said = f"Track {mother} divides into {daughters[0]} and {daughters[1]}."
+            message = f"Track {mother} divides into {daughters[0]} and {daughters[1]}."
             lineage = self._model.lineage.link(dict.fromkeys(daughters, mother))
-            self._step(lineage, f"{said} Undo takes that back.")
+            self._step(lineage, f"{message} Undo takes that back.")
         else:
-            stack, one = self._check(mother), self._free()
-            links = dict.fromkeys((one, one + 1), mother)
-            said = f"Track {mother} divides into {one} and {one + 1}. Undo takes that back."
-            change = Relabel(mother, one, division.frame)
-            pieces = _Pieces(one, one + 1).name
-            self._relabel(stack, change, self._model.lineage, said, links, pieces)
+            stack, first = self._check(mother), self._free()
+            links = dict.fromkeys((first, first + 1), mother)
+            message = f"Track {mother} divides into {first} and {first + 1}. Undo takes that back."
+            change = Relabel(mother, first, division.frame)
+            pieces = _Pieces(first, first + 1).name
+            self._relabel(stack, change, self._model.lineage, message, links, pieces)
         self.drop_division(division)
 
     def drop_division(self, division: Division) -> None:
         """Propose a division no more."""
-        left = tuple(one for one in self._model.proposed_divisions if one != division)
+        left = tuple(
+            proposed for proposed in self._model.proposed_divisions if proposed != division
+        )
         self._model.proposed_divisions = left
 
     # -- inside -----------------------------------------------------------------------------
@@ -233,7 +235,7 @@ class TrackCorrections:
 
     def _free(self) -> int:
         """Return a number that no track has or had."""
-        corrected = (one.new for one in self._model.lineage.relabelled)
+        corrected = (step.new for step in self._model.lineage.relabelled)
         return max(0, *self._tracks.ids, *self._model.tracked, *corrected) + 1
 
     def _relabel(
@@ -241,7 +243,7 @@ class TrackCorrections:
         stack: StackTarget,
         change: Relabel,
         lineage: Lineage,
-        said: str,
+        message: str,
         links: Mapping[int, int] | None = None,
         rename: Callable[[npt.NDArray[np.bool_], Region], npt.NDArray[np.uint32]] | None = None,
     ) -> None:
@@ -257,24 +259,24 @@ class TrackCorrections:
         if links:
             after = replace(after, parents={**after.parents, **links})
         begun = self._adapter.accepted.begin_change(FramePlace(stack.at(change.first)), edit)
-        self._accepting.change([begun], said, lineage=after)
+        self._accepting.change([begun], message, lineage=after)
 
     def _begin_of(self, track: int) -> int:
         """Return the first frame of a track; one that is gone has none, and leaves nothing."""
         frames = self._tracks.frames_of(track)
         return frames[0] if frames else -1
 
-    def _step(self, lineage: Lineage, said: str) -> None:
+    def _step(self, lineage: Lineage, message: str) -> None:
         self._undo.push(replace(self._undo.current, lineage=lineage))
         self._model.lineage = lineage
-        self._model.message = Message(said)
+        self._model.message = Message(message)
 
 
 class _Pieces:
     """Follows the two pieces of a mask from frame to frame, and gives each its number."""
 
-    def __init__(self, one: int, other: int) -> None:
-        self._numbers = (np.uint32(one), np.uint32(other))
+    def __init__(self, first: int, second: int) -> None:
+        self._numbers = (np.uint32(first), np.uint32(second))
         self._centres: npt.NDArray[np.float64] | None = None
 
     def name(self, mask: npt.NDArray[np.bool_], region: Region) -> npt.NDArray[np.uint32]:
@@ -332,15 +334,17 @@ class AcceptedTracks:
         self._changed = threading.Event()
         objects = self._find() if self._model.tracks_layer else []
         self._measured = {
-            id(one): self._measured[id(one)] for _, one in objects if id(one) in self._measured
+            id(record): self._measured[id(record)]
+            for _, record in objects
+            if id(record) in self._measured
         }
         if not objects:
             self._remove()
             return
         lacking: dict[KeptPlace, list[StitchedObject]] = {}
-        for place, one in objects:
-            if id(one) not in self._measured:
-                lacking.setdefault(place, []).append(one)
+        for place, record in objects:
+            if id(record) not in self._measured:
+                lacking.setdefault(place, []).append(record)
         try:
             planes = [(self._adapter.plane_labels(place), own) for place, own in lacking.items()]
         except ImageError:  # they are gone meanwhile
@@ -363,15 +367,15 @@ class AcceptedTracks:
         if not found or self._model.frame_axis not in found[0][0].target.axes.leading:
             return []
         frames = self._frames(found)
-        return [(place, one) for place, one in found if len(frames[one.id]) > 1]
+        return [(place, record) for place, record in found if len(frames[record.id]) > 1]
 
     def _frames(
         self, objects: Sequence[tuple[KeptPlace, StitchedObject]]
     ) -> Mapping[int, set[int]]:
         at = objects[0][0].target.axes.leading.index(self._model.frame_axis)
         frames: dict[int, set[int]] = {}
-        for place, one in objects:
-            frames.setdefault(one.id, set()).add(place.target.plane.leading[at])
+        for place, record in objects:
+            frames.setdefault(record.id, set()).add(place.target.plane.leading[at])
         return frames
 
     def _measure(
@@ -383,8 +387,12 @@ class AcceptedTracks:
         changed.wait(_PAUSE_S)
         for plane, objects in planes:
             reporter.check()
-            found = measure_centroids(plane, {one.id: one.region for one in objects}, reporter)
-            yield {id(one): (one, *found[one.id]) for one in objects if one.id in found}
+            found = measure_centroids(
+                plane, {record.id: record.region for record in objects}, reporter
+            )
+            yield {
+                id(record): (record, *found[record.id]) for record in objects if record.id in found
+            }
 
     def _take(self, measured: dict[int, _Measured]) -> None:
         self._measured |= measured
@@ -394,13 +402,13 @@ class AcceptedTracks:
     ) -> None:
         if state is JobState.FAILED:
             self._model.message = Message(str(job.error), Level.ERROR)
-        there = [(place, one) for place, one in objects if id(one) in self._measured]
+        there = [(place, record) for place, record in objects if id(record) in self._measured]
         if state is not JobState.DONE or not there:
             return
         target, axis = there[0][0].target, self._model.frame_axis
-        own = [self._measured[id(one)] for _, one in there]
+        own = [self._measured[id(record)] for _, record in there]
         tracks = join_slices(
-            [one.id for _, one in there],
+            [record.id for _, record in there],
             [area for _, area, _, _ in own],
             [
                 (*place.target.plane.leading, y, x)
@@ -409,7 +417,7 @@ class AcceptedTracks:
             target.axes.leading.index(axis),
         )
         first = {id_: min(frames) for id_, frames in self._frames(there).items()}
-        parents = valid_links({one.id: one.parent for _, one in there}, first.get)
+        parents = valid_links({record.id: record.parent for _, record in there}, first.get)
         try:
             self._adapter.tracks.show_accepted(StackTarget(target, axis), tracks, parents)
             self._on_show = True
@@ -428,7 +436,11 @@ class AcceptedTracks:
 CSV = ".csv"
 TRACK_ENDINGS: dict[str, ExportFormat | None] = {
     CSV: None,
-    **{one.suffix: one for one in ExportFormat if one.has_tracks},
+    **{
+        export_format.suffix: export_format
+        for export_format in ExportFormat
+        if export_format.has_tracks
+    },
 }
 """What tracks are written as, by the ending of their file or folder; None for the table."""
 
@@ -475,7 +487,7 @@ class TrackTables:
         if format_ is None:
             scale, table = self._adapter.tracks.scale(stack), self._table.copy()
             rows = sum(1 for _ in table.rows())
-            said = f"Exported {pluralize(rows, 'row')} of tracks to {path}."
+            message = f"Exported {pluralize(rows, 'row')} of tracks to {path}."
             job = Job(
                 "The export",
                 lambda reporter: export_table(COLUMNS, table.cells(scale), path, reporter),
@@ -483,10 +495,12 @@ class TrackTables:
         else:
             pixels = self._adapter.stacks.pixels(stack)
             count = len(self._table.ids - self._table.hidden)
-            said = f"Exported the tracks of {pluralize(count, 'object')} to {path}."
+            message = f"Exported the tracks of {pluralize(count, 'object')} to {path}."
             write = partial(export_tracks, parents=self._table.links())
             job = Job("The export", partial(write, pixels, path, format_, pixels.axes))
-        job.yielded.connect(lambda _: setattr(self._model, "message", Message(said, Level.SUCCESS)))
+        job.yielded.connect(
+            lambda _: setattr(self._model, "message", Message(message, Level.SUCCESS))
+        )
         return self._start(job)
 
     def _on_propagated(self, stack: StackTarget | None) -> None:

@@ -92,7 +92,9 @@ class Undo:
             own = replace(step, accepted=find_accepted(step, before.get(number)))
             parts = {id(part): part for part in _iter_parts(own) if id(part) not in seen}
             size += sum(map(self._size_of, parts.values()))
-            most_objects -= sum(len(one.ids) for one in step.previews if id(one) not in seen)
+            most_objects -= sum(
+                len(preview.ids) for preview in step.previews if id(preview) not in seen
+            )
             seen |= {*parts, *map(id, step.previews)}
             if size > most_bytes or most_objects < 0:
                 if number >= now:
@@ -145,7 +147,7 @@ class Undo:
         empty: dict[str, object] = dict.fromkeys(layers, ())
 
         def without(step: UndoStep) -> UndoStep:
-            kept = tuple(one for one in step.previews if one.target.image != image)
+            kept = tuple(preview for preview in step.previews if preview.target.image != image)
             prompts = step.prompts
             if isinstance(prompts, dict):
                 prompts = prompts | {key: empty[key] for key in prompts.keys() & empty.keys()}
@@ -176,15 +178,17 @@ class Undo:
                 return step
             if step.prompts == known:
                 step = replace(step, prompts=prompts)
-            previews = tuple(later.get(one, one) for one in step.previews)
+            previews = tuple(later.get(preview, preview) for preview in step.previews)
             seed = step.seed
-            for one in previews:
-                if seed is not None and one in later.values() and one.slot == seed.slot:
-                    seed = update_seed(seed, one)
+            for preview in previews:
+                if seed is not None and preview in later.values() and preview.slot == seed.slot:
+                    seed = update_seed(seed, preview)
             return replace(step, previews=previews, seed=seed)
 
         self._history.change(changed)
-        self._model.previews = tuple(later.get(one, one) for one in self._model.previews)
+        self._model.previews = tuple(
+            later.get(preview, preview) for preview in self._model.previews
+        )
         self._tell()
 
     def part_from_prompts(
@@ -203,16 +207,16 @@ class Undo:
         parted, edited = set[int](), after.edited
         states = self._history.states.values()
         # A click that came later made nothing of it, and is still to be answered.
-        known = next((one.prompts for one in states if before in one.previews), None)
+        known = next((state.prompts for state in states if before in state.previews), None)
         for kind in ONE_BY_ONE:
-            made = before.made_by(kind)
-            mine = made & changed
+            ids = before.made_by(kind)
+            mine = ids & changed
             if not mine:
                 continue
-            records = [one for one in before.segmentation.objects if one.id in mine]
+            records = [record for record in before.segmentation.objects if record.id in mine]
             dropped = [
                 self._adapter.drop_prompts(before.target, (kind,), known, on)
-                for on in ([None] if mine == made else records)
+                for on in ([None] if mine == ids else records)
             ]
             if all(dropped):
                 parted |= mine
@@ -223,7 +227,7 @@ class Undo:
             after,
             edited=edited,
             by_hand=(after.by_hand | parted) & after.ids,
-            added={kind: made - parted for kind, made in after.added.items()},
+            added={kind: ids - parted for kind, ids in after.added.items()},
         )
 
     def change_lineage(self, change: Callable[[Lineage], Lineage]) -> None:
@@ -250,10 +254,10 @@ class Undo:
         """
 
         def has_any(step: UndoStep) -> bool:
-            return any(one in accepted for one in step.accepted)
+            return any(accepted_ in accepted for accepted_ in step.accepted)
 
         def without(step: UndoStep) -> UndoStep:
-            kept = tuple(one for one in step.accepted if one not in accepted)
+            kept = tuple(accepted_ for accepted_ in step.accepted if accepted_ not in accepted)
             return replace(step, accepted=kept) if has_any(step) else step
 
         is_latest = self._history.can_undo and has_any(self.current)
@@ -280,7 +284,7 @@ class Undo:
     def _fits(self, steps: Sequence[UndoStep]) -> bool:
         """Return whether what steps hold takes little enough memory; they may share things."""
         parts = {id(part): part for step in steps for part in _iter_parts(step)}
-        self._sizes = {key: one for key, one in self._sizes.items() if key in parts}
+        self._sizes = {key: size for key, size in self._sizes.items() if key in parts}
         return sum(map(self._size_of, parts.values())) <= _MOST_BYTES
 
     def _size_of(self, part: object) -> int:
@@ -327,7 +331,7 @@ def count_bytes(part: object) -> int:
         else:
             kind = type(value)
             if kind not in names:
-                names[kind] = [one.name for one in fields(kind)] if is_dataclass(kind) else []
+                names[kind] = [field.name for field in fields(kind)] if is_dataclass(kind) else []
             waiting += (getattr(value, name) for name in names[kind])
     return sum(sizes.values())
 
@@ -363,7 +367,7 @@ class RefineSeed:
 
     def is_in(self, previews: Iterable[Preview]) -> bool:
         """Return whether the preview that it is from is one of these, as it is now."""
-        return any(one.slot == self.slot for one in previews)
+        return any(preview.slot == self.slot for preview in previews)
 
     def fits(self, snapshot: ImageSnapshot) -> bool:
         """Return whether a run refines it: by clicks, the latest in its part of its plane."""
