@@ -121,8 +121,8 @@ class Job:
         deliver(self._set_running)
 
         def tell(step: Progress) -> None:
-            told = JobProgress(step, time.monotonic() - began)
-            deliver(partial(self._emit, self.progressed, told))
+            job_progress = JobProgress(step, time.monotonic() - began)
+            deliver(partial(self._emit, self.progressed, job_progress))
 
         try:
             for result in self._workflow(_JobReporter(self._token, tell)):
@@ -135,11 +135,11 @@ class Job:
             deliver(partial(self._end, JobState.FAILED, error))
         except Exception as error:
             logger.exception("%s failed", self.title)
-            told = Sam3AssistantError(
+            failure = Sam3AssistantError(
                 f"{self.title} failed by a fault of the plugin ({type(error).__name__}: {error}).",
                 "Try again; if it comes back, report it with the traceback from napari's log.",
             )
-            deliver(partial(self._end, JobState.FAILED, told))
+            deliver(partial(self._end, JobState.FAILED, failure))
         else:
             deliver(partial(self._end, JobState.DONE))
 
@@ -252,7 +252,7 @@ class JobRunner:
                 job.cancel()
 
     def _forget(self, job: Job, *_: object) -> None:
-        self._jobs = tuple(one for one in self._jobs if one is not job)
+        self._jobs = tuple(known for known in self._jobs if known is not job)
 
     def _leave(self, thread: threading.Thread) -> None:
         """Let the worker finish before Python goes.

@@ -83,10 +83,10 @@ class Answer(AbstractContextManager["Answer"]):
         self._facts.setdefault("rows", []).append(asdict(row))
         self.say(line)
 
-    def found(self, result: Segmentation | ScanResult, where: str, seconds: float) -> None:
+    def found(self, result: Segmentation | ScanResult, on_tiles: str, seconds: float) -> None:
         """Print how many objects were found, where (such as `` in 4 tiles``), and what to know."""
         number, engine = len(result.objects), result.engine.title
-        objects = f"{number} {plural_of(number, 'object')}{where}"
+        objects = f"{number} {plural_of(number, 'object')}{on_tiles}"
         self.say(
             f"{objects} {seconds:.2f} s ({engine})",
             objects=number, seconds=round(seconds, 3), engine=engine,
@@ -112,8 +112,15 @@ def write_objects(
         path,
         ("id", "text", "score", "stability", "area", "y0", "x0", "y1", "x1"),
         (
-            (one.id, one.text, one.score, one.stability, one.area, *one.region.box)
-            for one in objects
+            (
+                record.id,
+                record.text,
+                record.score,
+                record.stability,
+                record.area,
+                *record.region.box,
+            )
+            for record in objects
         ),
     )
     answer.file(path)
@@ -148,14 +155,14 @@ def check_replaceable(chosen: argparse.Namespace, *paths: Path | None) -> None:
     if not there or chosen.overwrite:
         return
     names = make_printable(", ".join(there))
-    said = f"{names} {'exists' if len(there) == 1 else 'exist'} already."
+    message = f"{names} {'exists' if len(there) == 1 else 'exist'} already."
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
-        sys.stderr.write(f"{said} Replace? [y/N] ")
+        sys.stderr.write(f"{message} Replace? [y/N] ")
         sys.stderr.flush()
         chosen.overwrite = sys.stdin.readline().strip().lower() in ("y", "yes")
         if chosen.overwrite:
             return
-    raise NameTaken(said, "Choose another name, or give --overwrite to replace.")
+    raise NameTaken(message, "Choose another name, or give --overwrite to replace.")
 
 
 def print_line(line: str) -> None:
@@ -196,9 +203,9 @@ def parse_numbers(text: str, lengths: tuple[int, ...], option: str) -> list[floa
             f"Write it like {option} 10,20 without spaces.",
         ) from error
     if lengths and len(values) not in lengths:
-        wanted = " or ".join(map(str, lengths))
+        allowed = " or ".join(map(str, lengths))
         raise PromptError(
-            f"{option} {text}: {pluralize(len(values), 'number')}, but {wanted} are needed.",
+            f"{option} {text}: {pluralize(len(values), 'number')}, but {allowed} are needed.",
             "Give the command --help to see how it is written.",
         )
     return values
@@ -265,14 +272,14 @@ def add_compute(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
 
 
 def add_precision(
-    parser: argparse.ArgumentParser | argparse._ArgumentGroup, default: str | None, what: str
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, default: str | None, subject: str
 ) -> None:
     """Add what chooses the number format, and say what is the default."""
     parser.add_argument(
         "--precision",
         default=default,
         choices=PRECISIONS,
-        help=f"number format of SAM's image encoder (default: {what})",
+        help=f"number format of SAM's image encoder (default: {subject})",
     )
 
 

@@ -199,7 +199,7 @@ def add_rerun(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def run_rerun(chosen: argparse.Namespace) -> int:
     """Make the labels again."""
     with TerminalReporter() as reporter:
-        made = api.rerun(
+        result = api.rerun(
             chosen.sidecar,
             output=chosen.output,
             image=chosen.image,
@@ -210,9 +210,9 @@ def run_rerun(chosen: argparse.Namespace) -> int:
             reporter=reporter,
         )
     with Answer(chosen) as answer:
-        objects = f"{made.objects} {plural_of(made.objects, 'object')}"
-        answer.say(objects, objects=made.objects)
-        for note in made.notes:
+        objects = f"{result.objects} {plural_of(result.objects, 'object')}"
+        answer.say(objects, objects=result.objects)
+        for note in result.notes:
             answer.note(note)
-        answer.file(made.path)
+        answer.file(result.path)
     return 0

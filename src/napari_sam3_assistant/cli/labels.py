@@ -59,14 +59,14 @@ _STEPS: dict[str, tuple[Callable[..., MaskOperation], type | None, str]] = {
 
 def add_clean(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``clean``."""
-    told = "; ".join(
-        f"{name}{'' if number is None else '[=NUMBER]'}: {what}"
-        for name, (_, number, what) in _STEPS.items()
+    steps = "; ".join(
+        f"{name}{'' if number is None else '[=NUMBER]'}: {text}"
+        for name, (_, number, text) in _STEPS.items()
     )
     parser = commands.add_parser(
         "clean",
         help="clean up labels",
-        description=f"Do one or several steps on labels, in this order. Steps: {told}.",
+        description=f"Do one or several steps on labels, in this order. Steps: {steps}.",
         epilog="Example: napari-sam3 clean labels.tif remove-small=50 fill-holes -o clean.tif",
     )
     _add_labels(parser)
@@ -143,18 +143,20 @@ def add_export_series(commands: argparse._SubParsersAction[argparse.ArgumentPars
 
 def export_series(chosen: argparse.Namespace) -> int:
     """Write the files of all images of an annotated folder."""
-    more = [one.strip() for one in chosen.more.split(",") if one.strip()]
+    more = [name.strip() for name in chosen.more.split(",") if name.strip()]
     with Answer(chosen) as answer:
         with TerminalReporter() as reporter:
-            made = api.export_series(
+            result = api.export_series(
                 chosen.source, chosen.labels, pattern=chosen.pattern, more=more, reporter=reporter
             )
-        said = f"{pluralize(made.objects, 'object')} on {pluralize(made.images, 'image')}"
-        answer.say(said, objects=made.objects, images=made.images, failed=dict(made.failed))
-        for name, why in made.failed:
+        message = f"{pluralize(result.objects, 'object')} on {pluralize(result.images, 'image')}"
+        answer.say(
+            message, objects=result.objects, images=result.images, failed=dict(result.failed)
+        )
+        for name, why in result.failed:
             answer.say(f"{name}: {why}")
-        answer.file(made.table)
-        answer.file(made.coco)
+        answer.file(result.table)
+        answer.file(result.coco)
     return 0
 
 
@@ -272,11 +274,11 @@ def _of_coco(chosen: argparse.Namespace) -> tuple[list[_Annotated], api.ClassLis
     """Return the images of a COCO file: file name, name, and what paints their labels."""
     file = api.read_coco(chosen.file)
     images = (file.find(chosen.image),) if chosen.image else file.images
-    wanted = [Path(safe_name(Path(one.file_name).stem)) for one in images]
-    named = distinct_paths(wanted, [str(one.id) for one in images])
+    proposed = [Path(safe_name(Path(image.file_name).stem)) for image in images]
+    named = distinct_paths(proposed, [str(image.id) for image in images])
     return [
-        (path.name, one.file_name, partial(file.paint, one))
-        for path, one in zip(named, images, strict=True)
+        (path.name, image.file_name, partial(file.paint, image))
+        for path, image in zip(named, images, strict=True)
     ], file.classes
 
 
@@ -329,7 +331,7 @@ def measure(chosen: argparse.Namespace) -> int:
             rows = api.measure(
                 chosen.labels,
                 chosen.image,
-                more=[one.strip() for one in chosen.more.split(",") if one.strip()],
+                more=[name.strip() for name in chosen.more.split(",") if name.strip()],
                 volumes=chosen.volumes,
                 output=chosen.output,
                 plane=plane,
@@ -355,7 +357,7 @@ def export(chosen: argparse.Namespace) -> int:
     """Export the labels that were named."""
     check_replaceable(chosen, chosen.output)
     with TerminalReporter() as reporter:
-        made = api.export(
+        result = api.export(
             chosen.labels,
             chosen.output,
             format=chosen.format,
@@ -368,7 +370,7 @@ def export(chosen: argparse.Namespace) -> int:
             reporter=reporter,
         )
     with Answer(chosen) as answer:
-        answer.file(made)
+        answer.file(result)
     return 0
 
 

@@ -108,7 +108,7 @@ def add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run_segment(chosen: argparse.Namespace) -> int:
     """Segment the image that was named."""
-    read = [one for one in (chosen.image, chosen.mask, chosen.labels) if one]
+    read = [path for path in (chosen.image, chosen.mask, chosen.labels) if path]
     check_output(chosen.output, *read)
     check_ending(chosen.output)
     if chosen.table is not None:
@@ -196,9 +196,9 @@ def run_scan(chosen: argparse.Namespace) -> int:
                 **engine,
                 **plane_arguments(chosen),
             )
-        where = f" in {result.tiles} {plural_of(result.tiles, 'tile')},"
+        on_tiles = f" in {result.tiles} {plural_of(result.tiles, 'tile')},"
         seconds = time.monotonic() - began
-        answer.found(result, where, seconds)
+        answer.found(result, on_tiles, seconds)
         answer.file(result.path)
         write_objects(chosen.table, result.objects, answer)
     return 0
@@ -225,21 +225,23 @@ def add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run_info(chosen: argparse.Namespace) -> int:
     """Print what is in the file."""
     image = read_image(chosen.image, chosen.series, lazy_bytes=0)
-    told = _describe(str(chosen.image), image)
+    described = _describe(str(chosen.image), image)
     if chosen.json:
-        print_line(json.dumps(told))
+        print_line(json.dumps(described))
         return 0
-    how = "piece by piece" if told["lazy"] else "as a whole"
-    print_line(f"{told['file']}: {told['format']}, read by {told['library']}, {how}")
-    for number, one in enumerate(image.choices):
-        print_line(f"series {number}: {one}{' (taken)' if number == image.series else ''}")
-    print_line(f"type: {told['dtype']}")
+    how = "piece by piece" if described["lazy"] else "as a whole"
+    print_line(f"{described['file']}: {described['format']}, read by {described['library']}, {how}")
+    for number, choice in enumerate(image.choices):
+        print_line(f"series {number}: {choice}{' (taken)' if number == image.series else ''}")
+    print_line(f"type: {described['dtype']}")
     for axis in image.axes:
         size = f", {axis.scale:g} {axis.unit} a pixel" if axis.unit else ""
         print_line(f"axis {axis.name or '?'}: {axis.length}{size}")
     if image.smaller:
-        print_line("levels: " + ", ".join(" x ".join(map(str, one)) for one in told["levels"]))
-    print_line(f"by default: {told['default']}")
+        print_line(
+            "levels: " + ", ".join(" x ".join(map(str, level)) for level in described["levels"])
+        )
+    print_line(f"by default: {described['default']}")
     return 0
 
 
@@ -251,13 +253,13 @@ def _describe(file: str, image: LoadedImage) -> dict[str, Any]:
         "format": image.format,
         "library": image.library,
         "lazy": lazy,
-        "series": [{"name": one.name, "shape": list(one.shape)} for one in image.choices],
+        "series": [{"name": choice.name, "shape": list(choice.shape)} for choice in image.choices],
         "taken": image.series,
         "dtype": str(image.data.dtype),
         "axes": [
-            {"name": one.name, "length": one.length, "scale": one.scale, "unit": one.unit,
-             "origin": one.origin}
-            for one in image.axes
+            {"name": axis.name, "length": axis.length, "scale": axis.scale, "unit": axis.unit,
+             "origin": axis.origin}
+            for axis in image.axes
         ],
         "rgb": image.rgb,
         "levels": [list(map(int, level.shape)) for level in image.levels],

@@ -111,14 +111,14 @@ def run_download(chosen: argparse.Namespace) -> int:
     repository, folder = _choose(chosen.model, chosen.folder)
     token = _ask_token() if chosen.ask_token else None
     with TerminalReporter() as reporter:
-        said = api.download(
+        path_text = api.download(
             folder,
             repository=chosen.repo or repository,
             meta=chosen.meta,
             token=token,
             reporter=reporter,
         )
-    print_line(said)
+    print_line(path_text)
     print_line(str(folder))
     return 0
 

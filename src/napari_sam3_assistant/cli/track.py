@@ -86,14 +86,14 @@ def add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add_overwrite(parser)
     add_json(parser)
     _add_prompts(parser)
-    way = parser.add_argument_group("which frames")
-    way.add_argument(
+    group = parser.add_argument_group("which frames")
+    group.add_argument(
         "--axis", help="number or name of their axis (default: 0; of a folder the only one)"
     )
-    way.add_argument("--frame", type=int, default=0, metavar="K", help="the prompted one")
-    way.add_argument("--direction", choices=list(Direction), default=Direction.BOTH)
-    way.add_argument("--frames", metavar="FIRST,LAST", help="both included (default: all)")
-    way.add_argument(
+    group.add_argument("--frame", type=int, default=0, metavar="K", help="the prompted one")
+    group.add_argument("--direction", choices=list(Direction), default=Direction.BOTH)
+    group.add_argument("--frames", metavar="FIRST,LAST", help="both included (default: all)")
+    group.add_argument(
         "--stop-after-lost", type=int, metavar="N", help="end after N frames without objects"
     )
     add_everything(parser)

@@ -187,9 +187,9 @@ class MaskCleanup:
             )
 
         def write(edit: LabelEdit) -> None:
-            what = "a component of label" if component else "label value"
+            target = "a component of label" if component else "label value"
             pixels = pluralize(edit.pixels, "pixel")
-            done = f"Removed {what} {value} from “{snapshot.name}” ({pixels})."
+            done = f"Removed {target} {value} from “{snapshot.name}” ({pixels})."
             self._edits.commit(key, edit, done, self._after_edit)
 
         self._jobs.start("Right-click delete", find, write)
@@ -299,7 +299,7 @@ class MaskCleanup:
         """Bring the table up to date, where that is quick."""
         if self.model.components is None:
             return
-        key, said = self.model.target, self.model.message
+        key, message = self.model.target, self.model.message
         try:
             snapshot, box = self._target(editable=False)
         except MaskError:  # the part that was analysed is out of view, or drawn no more
@@ -312,7 +312,7 @@ class MaskCleanup:
         def show(components: Components) -> None:
             if self.model.target == key:
                 self._show_table(components)
-                self.model.message = said
+                self.model.message = message
 
         work = partial(analyse, snapshot.array, self.model.connectivity, box)
         self._jobs.start("The analysis", work, show, dropped=partial(self._outdate, key))

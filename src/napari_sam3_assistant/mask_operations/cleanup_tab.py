@@ -113,7 +113,7 @@ class CleanupTab(QWidget):
         model, cleanup = self._session.model, self._session.cleanup
         shown = QWidget()
         shown.setObjectName("unfinished")
-        what = WrappedLabel()
+        explanation = WrappedLabel()
         finish = push_button(
             model, "Finish", "finish_edit", cleanup.finish, "Write the change to its end"
         )
@@ -127,12 +127,12 @@ class CleanupTab(QWidget):
         grid = QGridLayout(shown)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(4)
-        grid.addWidget(what, 0, 0, 1, 2)
+        grid.addWidget(explanation, 0, 0, 1, 2)
         grid.addWidget(finish, 1, 0)
         grid.addWidget(take_back, 1, 1)
 
         def show() -> None:
-            what.setText(model.unfinished)
+            explanation.setText(model.unfinished)
             shown.setVisible(bool(model.unfinished))
 
         watch(model, "unfinished", shown, show)
@@ -197,28 +197,28 @@ class CleanupTab(QWidget):
         box = QCheckBox("Right-click Delete")
         box.setObjectName("right_click")
         box.setToolTip("Right-click a label object in the target layer to remove it")
-        what = ElidedCombo()
-        what.setObjectName("right_click_what")
-        what.setAccessibleName("What a right-click removes")
-        what.offer([(RightClick.LABEL, "label"), (RightClick.COMPONENT, "component")])
-        what.setToolTip("Remove all pixels of the label value, or only the component")
+        operation = ElidedCombo()
+        operation.setObjectName("right_click_what")
+        operation.setAccessibleName("What a right-click removes")
+        operation.offer([(RightClick.LABEL, "label"), (RightClick.COMPONENT, "component")])
+        operation.setToolTip("Remove all pixels of the label value, or only the component")
 
         def choose(*_: object) -> None:
-            model.right_click = what.value if box.isChecked() else RightClick.OFF
+            model.right_click = operation.value if box.isChecked() else RightClick.OFF
             if box.isChecked():
                 show_errors(model, self._tell_armed)()
 
         def show() -> None:
             box.setChecked(model.right_click is not RightClick.OFF)
             if model.right_click is not RightClick.OFF:
-                what.choose(model.right_click)
+                operation.choose(model.right_click)
 
         box.clicked.connect(choose)
-        what.activated.connect(choose)
+        operation.activated.connect(choose)
         watch(model, "right_click", box, show)
         row = QHBoxLayout()
         row.addWidget(box)
-        row.addWidget(what)
+        row.addWidget(operation)
         row.addStretch(1)
         return row
 

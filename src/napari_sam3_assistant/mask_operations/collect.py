@@ -102,8 +102,8 @@ class MaskCollection:
     def _follow_class(self) -> None:
         """Set the class value to that of the class in the list."""
         names = self.model.class_list.names
-        wanted = self.model.class_name.strip()
-        value = next((value for value, name in names.items() if name == wanted), None)
+        class_name = self.model.class_name.strip()
+        value = next((value for value, name in names.items() if name == class_name), None)
         if value is not None:
             self.model.class_value = value
 
@@ -200,8 +200,8 @@ class MaskCollection:
                 for value in sorted(set(imported.object_classes.values()))
             ]
             objects = pluralize(len(imported.object_classes), "object")
-            made = f"Imported {objects} of {pluralize(len(fresh), 'class', 'classes')}"
-            done = " ".join((f"{made} from {path.name}.", *imported.notes))
+            message = f"Imported {objects} of {pluralize(len(fresh), 'class', 'classes')}"
+            done = " ".join((f"{message} from {path.name}.", *imported.notes))
 
             def add_next(_: str = "") -> None:
                 if fresh:
@@ -279,10 +279,10 @@ class MaskCollection:
             name = self.model.merge_output.strip() or DEFAULT_WORKING
             shared = pluralize(merged.overlap, "pixel")
 
-            def tell(made: str) -> None:
+            def tell(name: str) -> None:
                 done = (
                     f"Merged {pluralize(len(keys), 'accepted object layer')} into class mask: "
-                    f"{made} ({shared} shared; the layer further up won)."
+                    f"{name} ({shared} shared; the layer further up won)."
                 )
                 self._say_merged(done, sources)
 
@@ -294,7 +294,7 @@ class MaskCollection:
 
     # -- final merge ----------------------------------------------------------------------
 
-    def merge_final(self, *, then: Callable[[], None] | None = None) -> None:
+    def merge_final(self, *, on_done: Callable[[], None] | None = None) -> None:
         """Merge the ticked layers into the final mask.
 
         Raises MaskError if none is ticked, or they don't fit each other.
@@ -324,14 +324,14 @@ class MaskCollection:
             many = pluralize(len(merged.class_of), "object")
             of = f", {many}" if mode is MergeMode.INSTANCE else ""
 
-            def tell(made: str) -> None:
+            def tell(name: str) -> None:
                 done = (
-                    f"Merged {pluralize(len(keys), 'class mask layer')} into final mask: {made} "
+                    f"Merged {pluralize(len(keys), 'class mask layer')} into final mask: {name} "
                     f"({pluralize(merged.overlap, 'pixel')} overlapped{of})."
                 )
                 self._say_merged(done, () if mode is MergeMode.BINARY else sources)
-                if then is not None:
-                    then()
+                if on_done is not None:
+                    on_done()
 
             colours = self._colours(merged.classes) if mode is MergeMode.SEMANTIC else {}
             fresh = NewLabels(name, FINAL, merged.labels, keys[0], metadata, colours=colours)
@@ -357,8 +357,8 @@ class MaskCollection:
             metadata = {"source_layers": [source.name for source in sources]}
             many = pluralize(len(keys), "layer")
 
-            def tell(made: str) -> None:
-                self._jobs.say(f"Created overlap map “{made}” from {many}.", Level.SUCCESS)
+            def tell(name: str) -> None:
+                self._jobs.say(f"Created overlap map “{name}” from {many}.", Level.SUCCESS)
 
             fresh = NewLabels(OVERLAP_NAME, OVERLAP, labels, keys[0], metadata)
             self._outputs.add_or_fill(fresh, "overlap map", tell)
@@ -373,7 +373,7 @@ class MaskCollection:
         model, name = self.model, self._output()
         if not model.path.strip():
             raise MaskError("Choose an export path first.", "Press Browse.")
-        layer = next((one for one in model.layers if one.name == name), None)
+        layer = next((layer for layer in model.layers if layer.name == name), None)
         if layer is None:
             raise MaskError(
                 f"The output layer “{name}” was not found.",
@@ -397,8 +397,8 @@ class MaskCollection:
         def tell(saved: Path) -> None:
             of_image = place.note if request.format.has_image else ""
             note = of_image or explain_lost_place(request.format, axes)
-            said = f"Exported mask “{name}” to {saved}. {note}".strip()
-            self._jobs.say(said, Level.WARNING if note else Level.SUCCESS)
+            message = f"Exported mask “{name}” to {saved}. {note}".strip()
+            self._jobs.say(message, Level.WARNING if note else Level.SUCCESS)
 
         self._jobs.start("The export", partial(export_masks, request), tell)
 
@@ -438,7 +438,7 @@ class MaskCollection:
 
     def _find_exported(self) -> LabelsChoice | None:
         """Return the layer that would be exported, or one that it would be merged of."""
-        named = (one for one in self.model.layers if one.name == self._output())
+        named = (layer for layer in self.model.layers if layer.name == self._output())
         return next(named, None) or next(map(self.model.choice, self._final_keys()), None)
 
     def merge_and_export(self) -> None:
@@ -448,7 +448,7 @@ class MaskCollection:
         """
         if not self.model.path.strip():
             raise MaskError("Choose an export path first.", "Press Browse.")
-        self.merge_final(then=self.export)
+        self.merge_final(on_done=self.export)
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -475,10 +475,10 @@ class MaskCollection:
     def _merge_keys(self) -> list[str]:
         """Return the ticked accepted layers of the class, from the lowest to the topmost."""
         ticked, offered = set(self.model.merge_chosen), self.model.accepted_of_class
-        return [one.key for one in reversed(offered) if one.key in ticked]
+        return [layer.key for layer in reversed(offered) if layer.key in ticked]
 
     def _final_keys(self) -> list[str]:
-        there = {one.key for one in self.model.layers}
+        there = {layer.key for layer in self.model.layers}
         ticked = [key for key in self.model.final_chosen if key in there]
         if self.model.rule is OverlapRule.EARLIER:
             return ticked
@@ -498,8 +498,8 @@ class MaskCollection:
         """Return sources with the numbers of the class list."""
         listed = self.model.class_list
         return [
-            replace(one, classes=one.classes.number_by(listed, by_value=by_value))
-            for one in sources
+            replace(source, classes=source.classes.number_by(listed, by_value=by_value))
+            for source in sources
         ]
 
     def _colours(self, values: Iterable[int]) -> dict[int, Colour]:

@@ -64,7 +64,7 @@ class AcceptedTab(QWidget):
         label.setAccessibleName("Label to save")
         label.setSpecialValueText("all labels")
         target = layer_box(
-            model, "accepted_target", "The accepted layer to change", lambda one: one.accepted
+            model, "accepted_target", "The accepted layer to change", lambda layer: layer.accepted
         )
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -78,10 +78,10 @@ class AcceptedTab(QWidget):
             session.take_picked,
             "The label that you chose in the source layer: click on it in napari's pick mode",
         )
-        one = QHBoxLayout()
-        one.addWidget(label, 1)
-        one.addWidget(picked)
-        form.addRow("Label", one)
+        row = QHBoxLayout()
+        row.addWidget(label, 1)
+        row.addWidget(picked)
+        form.addRow("Label", row)
         form.addRow(
             "Object name",
             line_edit(model, "object_name", "object_001", "By default the source layer's name"),
@@ -203,8 +203,8 @@ class MergeTab(QWidget):
 
     def _read_rows(self) -> ListedLayers:
         rows = [
-            (one.key, f"{one.name} ({one.class_name} = {one.class_value})")
-            for one in self._model.accepted_of_class
+            (row.key, f"{row.name} ({row.class_name} = {row.class_value})")
+            for row in self._model.accepted_of_class
         ]
         return rows, self._model.merge_chosen
 
@@ -214,7 +214,7 @@ class MergeTab(QWidget):
         self._list.show_layers(*read)
         self._list.blockSignals(was)
         rows, _ = read
-        filtered = any(one.accepted for one in self._model.layers)
+        filtered = any(layer.accepted for layer in self._model.layers)
         self._hint.setText(_TICK if rows else _NO_CLASS if filtered else _NONE_YET)
 
     def _on_ticked(self) -> None:
@@ -245,7 +245,7 @@ _RULES = (
     (OverlapRule.SMALLER, "Smaller component wins"),
     (OverlapRule.BACKGROUND, "Set overlap to background"),
 )
-_FORMATS = tuple((one, one.label) for one in ExportFormat)
+_FORMATS = tuple((export_format, export_format.label) for export_format in ExportFormat)
 
 
 class FinalTab(QWidget):
@@ -326,7 +326,11 @@ class FinalTab(QWidget):
 
     def _read_formats(self) -> list[tuple[ExportFormat, str]]:
         chosen, can_hold = self._model.export_format, self._collection.can_hold
-        return [(one, text) for one, text in _FORMATS if one is chosen or can_hold(one)]
+        return [
+            (export_format, text)
+            for export_format, text in _FORMATS
+            if export_format is chosen or can_hold(export_format)
+        ]
 
     def _show_note(self, note: str) -> None:
         self._note.setText(note)
@@ -334,7 +338,7 @@ class FinalTab(QWidget):
 
     def _browse(self) -> None:
         format_ = self._model.export_format
-        text = next(text for one, text in _FORMATS if one is format_)
+        text = next(text for export_format, text in _FORMATS if export_format is format_)
         start = self._collection.propose_path()
         path, _ = QFileDialog.getSaveFileName(
             self, "Export mask", str(start), f"{text} (*{format_.suffix})"
@@ -386,8 +390,8 @@ class PriorityList(TickList):
             self.move_current(by)
 
     def _read_rows(self) -> ListedLayers:
-        texts = {one.key: _text(one.name, one.class_name, one.class_value)
-                 for one in self._model.layers}  # fmt: skip
+        texts = {layer.key: _text(layer.name, layer.class_name, layer.class_value)
+                 for layer in self._model.layers}  # fmt: skip
         rows = [(key, texts[key]) for key in self._model.final_order if key in texts]
         return rows, self._model.final_chosen
 
@@ -415,13 +419,13 @@ class Priorities(QWidget):
             ("priority_up", Qt.ArrowType.UpArrow, -1, "Higher priority (Alt+Up)"),
             ("priority_down", Qt.ArrowType.DownArrow, 1, "Lower priority (Alt+Down)"),
         ):
-            made = QToolButton()
-            made.setObjectName(name)
-            made.setArrowType(arrow)
-            made.setToolTip(text)
-            made.setAccessibleName(text)
-            made.clicked.connect(lambda *_, by=by: layers.move_current(by))
-            buttons.addWidget(made)
+            button = QToolButton()
+            button.setObjectName(name)
+            button.setArrowType(arrow)
+            button.setToolTip(text)
+            button.setAccessibleName(text)
+            button.clicked.connect(lambda *_, by=by: layers.move_current(by))
+            buttons.addWidget(button)
         buttons.addStretch(1)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)

@@ -77,23 +77,23 @@ class MaskEdits:
         """
         known = self.history.edits(sys.maxsize).values()
         for key in self.history.keys:
-            edits = [edit for one, edit, _ in known if one == key]
+            edits = [edit for layer, edit, _ in known if layer == key]
             try:
                 array = self._adapter.take_snapshot(key).array
             except MaskError:
                 self.history.forget(key)
                 continue
             kind = (tuple(array.shape), np.dtype(array.dtype))
-            if any((one.shape, np.dtype(one.dtype)) != kind for one in edits):
+            if any((edit.shape, np.dtype(edit.dtype)) != kind for edit in edits):
                 self.history.forget(key)
         self.tell_history()
 
     # -- doing ----------------------------------------------------------------------------
 
-    def commit(self, key: str, edit: LabelEdit, done: str, then: Callable[[], None]) -> None:
+    def commit(self, key: str, edit: LabelEdit, done: str, on_done: Callable[[], None]) -> None:
         """Write an edit and remember what was written.
 
-        ``then``: called afterwards.
+        ``on_done``: called afterwards.
         """
 
         def remember(written: LabelEdit) -> None:
@@ -101,7 +101,7 @@ class MaskEdits:
                 self._jobs.say(f"{edit.action.capitalize()} made no mask changes.")
                 return
             self.remember(key, written, done)
-            then()
+            on_done()
 
         if edit.pixels == 0:
             remember(edit)
@@ -115,14 +115,14 @@ class MaskEdits:
         return key, name
 
     def fill(
-        self, key: str, edit: LabelEdit, metadata: dict[str, Any], then: Callable[[], None]
+        self, key: str, edit: LabelEdit, metadata: dict[str, Any], on_done: Callable[[], None]
     ) -> None:
         """Write labels of the same type into a layer that was made before."""
 
         def remember(written: LabelEdit) -> None:
             before = self._adapter.describe(key, metadata)
             self._collect(key, LayerFilled(edit.action, written, before, metadata))
-            then()
+            on_done()
 
         if edit.pixels == 0:
             remember(edit)
@@ -204,11 +204,15 @@ class MaskEdits:
         except MaskError:
             return []  # there is no target
         path = array_folder(getattr(array, "stored", array)) or file
-        return [] if path is None else [one for one in find_journals(path) if not one.is_ours]
+        return (
+            []
+            if path is None
+            else [journal for journal in find_journals(path) if not journal.is_ours]
+        )
 
     # -- taking back ----------------------------------------------------------------------
 
-    def step(self, key: str, then: Callable[[], None], *, forward: bool) -> None:
+    def step(self, key: str, on_done: Callable[[], None], *, forward: bool) -> None:
         """Take the latest step of a layer back, or do the next one again.
 
         While an edit is being written, this is done after it.
@@ -216,7 +220,7 @@ class MaskEdits:
         Raises MaskError if there is none, or the user is painting.
         """
         if self._writing:
-            self._after_writing.append(partial(self.step, key, then, forward=forward))
+            self._after_writing.append(partial(self.step, key, on_done, forward=forward))
             return
         if self.model.stroke:
             raise MaskError("You are painting.", "Let go of the mouse button first.")
@@ -236,7 +240,7 @@ class MaskEdits:
             did = "Did again" if forward else "Undid"
             self._jobs.say(f"{did}: {step.action} on “{name}”.", Level.SUCCESS)
             self.tell_history()
-            then()
+            on_done()
 
         self._do(key, step, tell, forward=forward)
 
@@ -313,21 +317,21 @@ class MaskEdits:
         self,
         key: str,
         edit: LabelEdit,
-        then: Callable[[LabelEdit], None],
+        on_done: Callable[[LabelEdit], None],
         in_part: Callable[[LabelEdit], None] = _do_nothing,
         *,
         forward: bool,
     ) -> None:
         """Write an edit, or take it back.
 
-        ``then`` is given what was written; ``in_part`` an edit of which the disk took a part only.
+        ``on_done`` gets what was written; ``in_part`` an edit of which the disk took a part only.
         """
         self._jobs.check_free()
         snapshot = self._adapter.take_snapshot(key, editable=True)
         if snapshot.array.shape != edit.shape or snapshot.array.dtype != edit.dtype:
             raise MaskError(f"“{snapshot.name}” has got other labels meanwhile.", "Try again.")
         if self.model.stroke:
-            call = partial(self._write, key, edit, then, in_part, forward=forward)
+            call = partial(self._write, key, edit, on_done, in_part, forward=forward)
             self._after_stroke.append(call)
             return
         in_memory = isinstance(snapshot.array, np.ndarray) and not snapshot.smaller
@@ -335,7 +339,7 @@ class MaskEdits:
             written = edit.write(snapshot.array, forward=forward)
             self._show(key, edit.box)
             self._adapter.note_edit(key, written, forward=forward)
-            then(written)
+            on_done(written)
             return
 
         def done(written: WriteResult) -> None:
@@ -345,7 +349,7 @@ class MaskEdits:
             if not written.problem or written.is_left:
                 self._adapter.note_edit(key, written.edit, forward=forward)
             if not written.problem:
-                then(written.edit)
+                on_done(written.edit)
                 return
             if written.is_left:
                 in_part(written.edit)
@@ -362,8 +366,8 @@ class MaskEdits:
         self._writing = ""
         self.find_unfinished()
         painted, self._painted = self._painted, []
-        for where, strokes in painted:
-            self.remember(where, strokes)
+        for key, strokes in painted:
+            self.remember(key, strokes)
         waiting, self._after_writing = self._after_writing, []
         for call in waiting:
             self._jobs.guard(call)
@@ -469,7 +473,7 @@ class MaskJobs:
         self,
         title: str,
         workflow: Callable[[Reporter], Iterator[Any]],
-        then: Callable[[Any], None],
+        on_done: Callable[[Any], None],
         *,
         unstoppable: Callable[[], None] | None = None,
         dropped: Callable[[], None] | None = None,
@@ -477,9 +481,9 @@ class MaskJobs:
         """Run a workflow that yields one result, and hand that on when the job is over.
 
         ``workflow``: takes a Reporter and returns an iterator of one result.
-        ``then``: takes the result, if there is one.
+        ``on_done``: takes the result, if there is one.
         ``unstoppable``: says that the job writes, which can't be stopped half-way. Called at its
-        end, however it ends, after ``then``.
+        end, however it ends, after ``on_done``.
         ``dropped``: says that nothing is lost if the job is stopped for the next one, such as a
         preview. Called when it was stopped, for that or by the user.
         Raises MaskError while a job is running that may not be stopped for another one.
@@ -489,7 +493,7 @@ class MaskJobs:
         results: list[Any] = []
         job.yielded.connect(results.append)
         job.progressed.connect(self._on_progress)
-        job.finished.connect(partial(self._on_finished, job, results, then))
+        job.finished.connect(partial(self._on_finished, job, results, on_done))
         before, self._job = self._job, job
         give_up, self._dropped = self._dropped, dropped
         if before is not None and give_up is not None:
@@ -528,7 +532,7 @@ class MaskJobs:
         self.say(f"{progress.step.message} …")
 
     def _on_finished(
-        self, job: Job, results: list[Any], then: Callable[[Any], None], state: JobState
+        self, job: Job, results: list[Any], on_done: Callable[[Any], None], state: JobState
     ) -> None:
         if job is not self._job:
             return
@@ -542,7 +546,7 @@ class MaskJobs:
         elif job.error is not None:
             self.say(str(job.error), Level.ERROR)
         else:
-            self.guard(partial(then, results[-1]))
+            self.guard(partial(on_done, results[-1]))
         if end is not None:
             end()
             if self._closed:

@@ -250,7 +250,7 @@ class LabelsAdapter:
 
     def builder(self, fresh: NewLabels) -> Callable[[], Labels]:
         """Return what builds a layer, on whichever thread: that takes a while."""
-        images = (one for one in image_layers(self.viewer) if key_of(one) == fresh.like)
+        images = (layer for layer in image_layers(self.viewer) if key_of(layer) == fresh.like)
         image = next(images, None)
         like = self.layer(fresh.like) if image is None else image
         made_of = _image_key(like) if image is None else {IMAGE: fresh.like, SOURCE: image.name}
@@ -279,7 +279,7 @@ class LabelsAdapter:
             )
         *longs, height, width = shape_of(image)[: image.ndim]
         steps = zip(World.of(self.viewer).slice_of(image), longs, strict=False)
-        leading = tuple(min(max(round(float(one)), 0), size - 1) for one, size in steps)
+        leading = tuple(min(max(round(float(step)), 0), size - 1) for step, size in steps)
         file = file_of(image)
         kinds = [axis_kind(label) for label in image.axis_labels[: len(leading)]]
         names = plane_names(len(leading), kinds)
@@ -356,7 +356,7 @@ class LabelsAdapter:
         self.viewer.layers.selection.active = layer
 
     def _changes(self) -> Labels | None:
-        shown = (one for one in self.viewer.layers if role_of(one) is Role.MASK_CHANGES)
+        shown = (layer for layer in self.viewer.layers if role_of(layer) is Role.MASK_CHANGES)
         return next(shown, None)
 
     def _insert(self, layer: Labels) -> None:
@@ -390,7 +390,7 @@ def _classes(layer: Labels) -> Classes:
         value = int(known.get("class_value", 1)) or 1
         return Classes({value: str(known.get("class_name", "object"))}, every=value)
     names = {int(value): str(name) for value, name in known.get("class_names", {}).items()}
-    of_object = {int(one): int(value) for one, value in known.get("object_classes", {}).items()}
+    of_object = {int(id_): int(value) for id_, value in known.get("object_classes", {}).items()}
     return Classes(names, of_object) if names else Classes.of_objects(class_names(layer))
 
 
@@ -398,9 +398,9 @@ def _colours_of(colours: dict[int, Colour]) -> Any:  # noqa: ANN401 - one of nap
     """Return napari's colours, or those of a list; values that it has not are white."""
     if not colours:
         return default_colours()
-    told: dict[int | None, object] = {None: "white", 0: "transparent"}
-    told |= {value: np.array(colour) / 255 for value, colour in colours.items()}
-    return DirectLabelColormap(color_dict=told)
+    by_value: dict[int | None, object] = {None: "white", 0: "transparent"}
+    by_value |= {value: np.array(colour) / 255 for value, colour in colours.items()}
+    return DirectLabelColormap(color_dict=by_value)
 
 
 def _check_writable(array: AnyArray, name: str) -> None:
@@ -468,9 +468,9 @@ def drawn_box(viewer: ViewerModel, layer: Labels, shape: Sequence[int]) -> Box:
     Raises MaskError if nothing is drawn, or not on the layer.
     """
     drawings = [
-        one
-        for one in viewer.layers
-        if isinstance(one, Shapes) and role_of(one) is not Role.PREVIEW_BOXES and one.nshapes
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Shapes) and role_of(layer) is not Role.PREVIEW_BOXES and layer.nshapes
     ]
     if not drawings:
         raise MaskError(

@@ -329,11 +329,11 @@ class MaskModel:
     @property
     def accepted_of_class(self) -> tuple[LabelsChoice, ...]:
         """The accepted layers of the class that is asked for; of all if none is."""
-        wanted = self.class_filter.strip().lower()
+        class_name = self.class_filter.strip().lower()
         return tuple(
             layer
             for layer in self.layers
-            if layer.accepted and wanted in ("", layer.class_name.lower())
+            if layer.accepted and class_name in ("", layer.class_name.lower())
         )
 
     def choice(self, key: str) -> LabelsChoice | None:

@@ -106,8 +106,8 @@ class ClassListDialog(QDialog):
         if top is not None:
             top.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self._table.cellDoubleClicked.connect(self._pick_colour)
-        for value, one in zip(classes.names, classes, strict=True):
-            self._add_row(one.id, one.name, QColor(*classes.colour(value)), one.parent)
+        for value, entry in zip(classes.names, classes, strict=True):
+            self._add_row(entry.id, entry.name, QColor(*classes.colour(value)), entry.parent)
         self._why = WrappedLabel()
         self._why.setObjectName("class_why")
         buttons = QDialogButtonBox(
@@ -145,7 +145,9 @@ class ClassListDialog(QDialog):
     def add(self) -> None:
         """Add a class with the next number, and begin to type its name."""
         known = [self._table.item(row, _ID) for row in range(self._table.rowCount())]
-        numbers = [int(one.text()) for one in known if one is not None and one.text().isdecimal()]
+        numbers = [
+            int(entry.text()) for entry in known if entry is not None and entry.text().isdecimal()
+        ]
         number = max(numbers, default=0) + 1
         self._add_row(number, "", QColor(*default_colour(number)), "")
         last = self._table.rowCount() - 1
@@ -163,7 +165,7 @@ class ClassListDialog(QDialog):
 
     def _read(self) -> tuple[ClassList, dict[str, str]]:
         """Return the list, and the new names of classes by those that they had."""
-        made: list[ObjectClass] = []
+        entries: list[ObjectClass] = []
         renamed: dict[str, str] = {}
         for row in range(self._table.rowCount()):
             cells = [self._table.item(row, column) for column in range(4)]
@@ -178,8 +180,8 @@ class ClassListDialog(QDialog):
             if before and before != now:
                 renamed[before] = now
             above = parent.text().strip()
-            made.append(ObjectClass(int(number.text()), now, rgb, above))
-        return ClassList.after_renaming(made, renamed)
+            entries.append(ObjectClass(int(number.text()), now, rgb, above))
+        return ClassList.after_renaming(entries, renamed)
 
     def _add_row(self, number: int, name: str, colour: QColor, parent: str) -> None:
         row = self._table.rowCount()

@@ -110,43 +110,43 @@ def push_button(
     tooltip: str,
 ) -> KeyedButton:
     """Return a button that calls a verb and shows its error in the status line."""
-    made = KeyedButton(text)
-    made.setObjectName(name)
-    made.setToolTip(tooltip)
-    made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    made.clicked.connect(show_errors(model, verb))
-    return made
+    button = KeyedButton(text)
+    button.setObjectName(name)
+    button.setToolTip(tooltip)
+    button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    button.clicked.connect(show_errors(model, verb))
+    return button
 
 
 def hint_label(text: str) -> QLabel:
     """Return a line that explains something."""
-    made = QLabel(text)
-    made.setWordWrap(True)
-    return made
+    label = QLabel(text)
+    label.setWordWrap(True)
+    return label
 
 
 def line_edit(model: Model, field: str, placeholder: str, tooltip: str) -> QLineEdit:
     """Return a line that is bound to a text of the model."""
-    made = QLineEdit()
-    made.setObjectName(field)
-    made.setPlaceholderText(placeholder)
-    made.setToolTip(tooltip)
-    bind_value(model, field, made, made.textChanged, made.text, made.setText)
-    return made
+    line = QLineEdit()
+    line.setObjectName(field)
+    line.setPlaceholderText(placeholder)
+    line.setToolTip(tooltip)
+    bind_value(model, field, line, line.textChanged, line.text, line.setText)
+    return line
 
 
 def spin_box(
     model: Model, field: str, tooltip: str, low: int = 0, high: int = _HIGHEST, suffix: str = ""
 ) -> QSpinBox:
     """Return a spin box that is bound to a whole number of the model."""
-    made = QSpinBox()
-    made.setObjectName(field.rpartition(".")[2])
-    made.setRange(low, high)
-    made.setMinimumWidth(_NUMBER_WIDTH)
-    made.setToolTip(tooltip)
-    made.setSuffix(suffix)
-    bind_value(model, field, made, made.valueChanged, made.value, made.setValue)
-    return made
+    box = QSpinBox()
+    box.setObjectName(field.rpartition(".")[2])
+    box.setRange(low, high)
+    box.setMinimumWidth(_NUMBER_WIDTH)
+    box.setToolTip(tooltip)
+    box.setSuffix(suffix)
+    bind_value(model, field, box, box.valueChanged, box.value, box.setValue)
+    return box
 
 
 class DecimalBox(QDoubleSpinBox):
@@ -169,37 +169,37 @@ _AS_TYPED = str.maketrans(",\u066b٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹", "..
 
 def share_box(model: Model, field: str, tooltip: str) -> DecimalBox:
     """Return a spin box that is bound to a share of the model, 0 to 1."""
-    made = DecimalBox()
-    made.setObjectName(field.rpartition(".")[2])
-    made.setRange(0.0, 1.0)
-    made.setSingleStep(0.01)
-    made.setDecimals(2)
-    made.setMinimumWidth(_NUMBER_WIDTH)
-    made.setToolTip(tooltip)
-    bind_value(model, field, made, made.valueChanged, lambda: round(made.value(), 2), made.setValue)
-    return made
+    box = DecimalBox()
+    box.setObjectName(field.rpartition(".")[2])
+    box.setRange(0.0, 1.0)
+    box.setSingleStep(0.01)
+    box.setDecimals(2)
+    box.setMinimumWidth(_NUMBER_WIDTH)
+    box.setToolTip(tooltip)
+    bind_value(model, field, box, box.valueChanged, lambda: round(box.value(), 2), box.setValue)
+    return box
 
 
 def length_box(model: MaskModel, field: str, tooltip: str) -> DecimalBox:
     """Return a spin box that is bound to a length of the model."""
-    made = DecimalBox()
-    made.setObjectName(field.rpartition(".")[2])
-    made.setRange(0.01, 1e6)
-    made.setMinimumWidth(_NUMBER_WIDTH)
-    made.setDecimals(2)
-    made.setToolTip(tooltip)
-    bind_value(model, field, made, made.valueChanged, lambda: round(made.value(), 2), made.setValue)
-    watch(model, "physical", made, lambda: made.setSuffix(" units" if model.physical else " px"))
-    return made
+    box = DecimalBox()
+    box.setObjectName(field.rpartition(".")[2])
+    box.setRange(0.01, 1e6)
+    box.setMinimumWidth(_NUMBER_WIDTH)
+    box.setDecimals(2)
+    box.setToolTip(tooltip)
+    bind_value(model, field, box, box.valueChanged, lambda: round(box.value(), 2), box.setValue)
+    watch(model, "physical", box, lambda: box.setSuffix(" units" if model.physical else " px"))
+    return box
 
 
 def check_box(model: Model, field: str, text: str, tooltip: str) -> QCheckBox:
     """Return a check box that is bound to a yes or no of the model."""
-    made = QCheckBox(text)
-    made.setObjectName(field.rpartition(".")[2])
-    made.setToolTip(tooltip)
-    bind_value(model, field, made, made.toggled, made.isChecked, made.setChecked)
-    return made
+    box = QCheckBox(text)
+    box.setObjectName(field.rpartition(".")[2])
+    box.setToolTip(tooltip)
+    bind_value(model, field, box, box.toggled, box.isChecked, box.setChecked)
+    return box
 
 
 def connectivity_box(model: MaskModel) -> ChoiceCombo:
@@ -216,14 +216,14 @@ def layer_box(
     offers: Callable[[LabelsChoice], bool] = lambda _: True,
 ) -> ChoiceCombo:
     """Return a list of labels layers that follows the viewer, bound to a key of the model."""
-    made = ChoiceCombo(model, field, (), tooltip)
+    combo = ChoiceCombo(model, field, (), tooltip)
     follow(
-        made,
-        lambda: [(one.key, one.name) for one in model.layers if offers(one)],
-        made.offer,
+        combo,
+        lambda: [(layer.key, layer.name) for layer in model.layers if offers(layer)],
+        combo.offer,
         model,
     )
-    return made
+    return combo
 
 
 class TickList(QListWidget):
@@ -730,9 +730,9 @@ class FittedTable(QTableView):
             widths[0] += max(0, spare)
         for column, least in self._least:
             if column in widths:
-                given = min(max(0, -spare), max(0, widths[column] - max(least, titles[column])))
-                widths[column] -= given
-                spare += given
+                extra = min(max(0, -spare), max(0, widths[column] - max(least, titles[column])))
+                widths[column] -= extra
+                spare += extra
         self._fitting = True
         for column, width in widths.items():
             self.setColumnWidth(column, width)

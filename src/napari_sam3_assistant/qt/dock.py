@@ -97,8 +97,8 @@ class Dock(QWidget):
         stop_following = self._stop_following
 
         def release() -> None:
-            for one in (*stop_following, *releases):
-                one()
+            for release in (*stop_following, *releases):
+                release()
 
         self._leave = leave = weakref.finalize(self, release)
         leave.atexit = False
@@ -130,9 +130,9 @@ class Dock(QWidget):
             self.deleteLater()
 
 
-def chosen_viewer(*given: ViewerModel | None) -> ViewerModel:
+def chosen_viewer(*viewers: ViewerModel | None) -> ViewerModel:
     """Return the first viewer that was given, or else napari's current one."""
-    return next((viewer for viewer in given if viewer is not None), None) or current_viewer()
+    return next((viewer for viewer in viewers if viewer is not None), None) or current_viewer()
 
 
 class QtDispatcher(QObject):

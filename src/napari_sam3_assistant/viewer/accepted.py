@@ -226,7 +226,9 @@ class AcceptedLayers:
             return None
         labels, (_, axes) = array_of(layer), locate_labels(self._viewer, layer)
         shape = shape_of(image)
-        shown = [one for one in previews if result_shape(shape, one[0].target.axes) == labels.shape]
+        shown = [
+            pair for pair in previews if result_shape(shape, pair[0].target.axes) == labels.shape
+        ]
         parts, of_parts = _join(shown)
         return KeptPixels(labels, axes, parts, layer.features.to_dict("list"), of_parts)
 
@@ -254,11 +256,11 @@ class AcceptedLayers:
         place = plane_of(np.broadcast_to(np.uint8(0), shape), target)
         return [
             (
-                place.box(one.region.slices),
-                to_layer_axes(one.mask, target.axes),
-                one.object_id or 0,
+                place.box(mask.region.slices),
+                to_layer_axes(mask.mask, target.axes),
+                mask.object_id or 0,
             )
-            for one in masks
+            for mask in masks
         ]
 
     def find_or_make(self, image: Layer, target: PlaneTarget, lasting: Path | None) -> Labels:
@@ -376,21 +378,23 @@ class AcceptedLayers:
     ) -> list[tuple[Accepted, tuple[AcceptRequest, LabelEdit]]]:
         """Return of accepted objects those whose layers are there, and what was written where."""
         found = []
-        for one in accepted:
-            layer = _find_written(self._viewer, one)
-            if layer is not None and one.edit is not None:
+        for accepted_ in accepted:
+            layer = _find_written(self._viewer, accepted_)
+            if layer is not None and accepted_.edit is not None:
                 labels, levels = unfiltered(array_of(layer)), _smaller_levels(layer)
-                found.append((one, (AcceptRequest(labels, levels, (), find_highest), one.edit)))
+                found.append(
+                    (accepted_, (AcceptRequest(labels, levels, (), find_highest), accepted_.edit))
+                )
         return found
 
     def lock(self, accepted: Iterable[Accepted]) -> Callable[[], None]:
         """Keep all others from writing to accepted labels until what is returned is called."""
-        layers = [_find_written(self._viewer, one) for one in accepted]
+        layers = [_find_written(self._viewer, accepted_) for accepted_ in accepted]
         unlocks = [lock(layer) for layer in layers if layer is not None and not is_locked(layer)]
 
         def unlock() -> None:
-            for one in unlocks:
-                one()
+            for unlock in unlocks:
+                unlock()
 
         return unlock
 
@@ -402,8 +406,8 @@ class AcceptedLayers:
         """
         self.changes += 1
         with self._adapter.mark_changes():
-            for one, edit in written:
-                self.show_written(one, edit, listed=listed)
+            for accepted, edit in written:
+                self.show_written(accepted, edit, listed=listed)
 
     def show_written(self, accepted: Accepted, written: LabelEdit, *, listed: bool) -> None:
         """Do what :meth:`note_written` does, of one edit."""
@@ -497,17 +501,17 @@ class Acceptance:
         numbers = [result.objects[place][2] for place in added.places]
         known = [result.told.get(number, Known()) for number in numbers]
         ids = dict(zip(numbers, added.ids, strict=True))
-        parents = [ids.get(one.parent, 0) for one in known]
-        classes = [one.class_name or NOTHING for one in known]
+        parents = [ids.get(record.parent, 0) for record in known]
+        classes = [record.class_name or NOTHING for record in known]
         return {
             "index": list(added.ids),
-            "score": number_column([one.score for one in known]),
+            "score": number_column([record.score for record in known]),
             "area": list(added.areas),
-            "prompt": [one.text or result.prompt or NOTHING for one in known],
+            "prompt": [record.text or result.prompt or NOTHING for record in known],
             "engine": [result.engine or self._engine_before()] * len(known),
-            **({CLASS: classes} if any(one.class_name for one in known) else {}),
+            **({CLASS: classes} if any(record.class_name for record in known) else {}),
             **({PARENT: parents} if any(parents) else {}),
-            **stability_column([one.stability for one in known]),
+            **stability_column([record.stability for record in known]),
         }
 
     def _find_own(
@@ -515,12 +519,12 @@ class Acceptance:
     ) -> tuple[tuple[tuple[Box, ObjectMask], ...], dict[int, int]]:
         """Return the objects, and the place and value of the one that was accepted before."""
         result = self._result
-        objects = [one[:2] for one in result.objects]
+        objects = [record[:2] for record in result.objects]
         kept = self._layers.objects(KeptPlace(result.target)).get(result.replaces)
-        for place, (where, mask, number) in enumerate(result.objects):
+        for place, (part_box, mask, number) in enumerate(result.objects):
             if kept is not None and number == kept.id and isinstance(mask, np.ndarray):
                 before = plane_of(labels, result.target).box(kept.region.slices)
-                objects[place] = _reach(where, mask, before)
+                objects[place] = _reach(part_box, mask, before)
                 return tuple(objects), {place: kept.id}
         return tuple(objects), {}
 
@@ -529,13 +533,11 @@ class Acceptance:
         return str(next(iter(self.accepted.gone.get("engine", ())), "-"))
 
 
-def _reach(
-    where: Box, mask: npt.NDArray[np.bool_], other: Box
-) -> tuple[Box, npt.NDArray[np.bool_]]:
+def _reach(box: Box, mask: npt.NDArray[np.bool_], other: Box) -> tuple[Box, npt.NDArray[np.bool_]]:
     """Return a box that holds another one, too, and a mask in it."""
-    whole = union_box((where, other))
+    whole = union_box((box, other))
     larger = np.zeros(box_shape(whole), bool)
-    larger[localise_box(where, whole)] = mask
+    larger[localise_box(box, whole)] = mask
     return whole, larger
 
 
@@ -557,7 +559,7 @@ def _join(
         found = _iter_objects(preview, shown) if on_plane else result.objects
         # What is being corrected is as it was until it is accepted again.
         keep = [number != preview.replaces for *_, number in result.objects]
-        parts += [one[:2] for one in compress(found, keep)]
+        parts += [record[:2] for record in compress(found, keep)]
         of_parts += compress(result.entries(), keep)
     return tuple(parts), tuple(of_parts)
 
@@ -573,11 +575,11 @@ def find_together(
     ``previews``: results of the image, and their labels as they are on show.
     """
     target = previews[0][0].target
-    cuts = {(one.target.axes, one.target.shape) for one, _ in previews}
+    cuts = {(preview.target.axes, preview.target.shape) for preview, _ in previews}
     if len(cuts) > 1:
         return None
     axes = target.axes
-    if len({one.target.plane.leading for one, _ in previews}) == 1:
+    if len({preview.target.plane.leading for preview, _ in previews}) == 1:
         shape: tuple[int, ...] = (target.shape[axes.y], target.shape[axes.x])
         placed = file_axes(image, (axes.y, axes.x), ("y", "x"))
         parts, of_parts = _join(previews, on_plane=True)

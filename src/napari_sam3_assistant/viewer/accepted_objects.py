@@ -100,15 +100,15 @@ def list_kept(layer: Labels) -> Iterator[tuple[KeptPlace, StitchedObject]]:
         at = dict(zip(others, place, strict=True))
         leading = tuple(at[axis] for axis in first.axes.leading)
         target = replace(first, plane=replace(first.plane, leading=leading))
-        for one in there.values():
-            yield KeptPlace(target), one
+        for known in there.values():
+            yield KeptPlace(target), known
 
 
 def follow_changes(layer: Labels, changes: Changes) -> None:
     """Take note that somebody has changed pixels of accepted labels."""
     if layer in _OBJECTS:
-        told = describe_changed(layer, changes)
-        update_list(layer, changes, told, told["index"])
+        described = describe_changed(layer, changes)
+        update_list(layer, changes, described, described["index"])
 
 
 def recount(layer: Labels) -> None:
@@ -137,13 +137,13 @@ def update_list(
     others = features[~features["index"].isin(dropped)] if "index" in features else features
     columns: dict[str, list[Any]] = others.to_dict("list")
     _extend(columns, rows)
-    told = dict(zip(columns.get("index", ()), _told(columns), strict=True))
+    known = dict(zip(columns.get("index", ()), _told(columns), strict=True))
     _, objects = _OBJECTS[layer]
-    objects.update(array_of(layer), changes, told)
-    objects.set_classes(told)
+    objects.update(array_of(layer), changes, known)
+    objects.set_classes(known)
     areas = objects.areas()
     # An object that somebody has painted is known by its pixels alone.
-    _extend(columns, {"index": [id_ for id_ in areas if id_ not in told]})
+    _extend(columns, {"index": [id_ for id_ in areas if id_ not in known]})
     order = {id_: at for at, id_ in enumerate(columns["index"])}
     kept = [order[id_] for id_ in areas]
     columns = {name: [values[at] for at in kept] for name, values in columns.items()}
@@ -156,8 +156,8 @@ def describe_changed(layer: Labels, changes: Changes) -> dict[str, list[Any]]:
     rows = {row["index"]: row for row in layer.features.to_dict("records")}
     known = [rows.get(id_) or rows.get(giver) or {} for id_, giver in givers.items()]
     columns = [name for name in layer.features.columns if not is_measured(name)]
-    told = {name: [row.get(name, _nothing(name)) for row in known] for name in columns}
-    return told | {"index": list(givers)}
+    features = {name: [row.get(name, _nothing(name)) for row in known] for name in columns}
+    return features | {"index": list(givers)}
 
 
 def find_givers(changes: Changes) -> dict[int, int]:
@@ -165,9 +165,9 @@ def find_givers(changes: Changes) -> dict[int, int]:
     pairs, pair = np.unique(
         np.stack([changes.after, changes.before]).astype(np.int64), axis=1, return_inverse=True
     )
-    given = np.bincount(pair.reshape(-1), weights=changes.lengths)
+    weight = np.bincount(pair.reshape(-1), weights=changes.lengths)
     found = {int(id_): 0 for id_ in np.unique(pairs) if id_}
-    for at in np.argsort(given, kind="stable"):  # the one that gave most comes last, and stays
+    for at in np.argsort(weight, kind="stable"):  # the one that gave most comes last, and stays
         after, before = map(int, pairs[:, at])
         if after and before:
             found[after] = before
@@ -176,19 +176,19 @@ def find_givers(changes: Changes) -> dict[int, int]:
 
 def rows_of(layer: Labels, ids: Iterable[int]) -> dict[str, list[Any]]:
     """Return what a layer's features say of some objects, by column."""
-    rows, wanted = layer.features, list(ids)
+    rows, asked = layer.features, list(ids)
     columns: dict[str, list[Any]] = (
-        rows[rows["index"].isin(wanted)].to_dict("list") if wanted and "index" in rows else {}
+        rows[rows["index"].isin(asked)].to_dict("list") if asked and "index" in rows else {}
     )
     return columns
 
 
 def read_parents(layer: Labels) -> dict[int, int]:
     """Return which label of a layer came of which one's division, where that is known."""
-    told = layer.features
-    if PARENT not in told or "index" not in told:
+    features = layer.features
+    if PARENT not in features or "index" not in features:
         return dict(layer.metadata.get(PARENTS, {}))
-    pairs = zip(map(_number, told["index"]), map(_number, told[PARENT]), strict=True)
+    pairs = zip(map(_number, features["index"]), map(_number, features[PARENT]), strict=True)
     known = dict(pairs)
     return {id_: parent for id_, parent in known.items() if parent in known and parent != id_}
 
@@ -213,8 +213,8 @@ def _told(columns: Mapping[str, list[Any]]) -> Iterator[Known]:
     """Yield what columns of features say of each object."""
     count = len(columns.get("index", ()))
     names = ("score", "stability", PARENT, "prompt", CLASS)
-    told = (columns.get(name, [None] * count) for name in names)
-    for score, stability, parent, *words in zip(*told, strict=True):
+    values = (columns.get(name, [None] * count) for name in names)
+    for score, stability, parent, *words in zip(*values, strict=True):
         prompt, class_name = ("" if word in (None, NOTHING) else str(word) for word in words)
         yield Known(
             as_number(score), prompt, class_name, _number(parent), stability=as_number(stability)

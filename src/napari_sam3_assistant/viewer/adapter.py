@@ -122,22 +122,24 @@ class ViewerAdapter(ViewerPrompts):
         # One of which the user has erased everything stays: the eraser can be taken back. So does
         # one of which all is hidden.
         found = {
-            one.slot: one
-            for one in previews
-            if one.segmentation.objects or one.hidden or one in on_show
+            preview.slot: preview
+            for preview in previews
+            if preview.segmentation.objects or preview.hidden or preview in on_show
         }
-        wanted = {slot: one for slot, one in found.items() if self.is_current(one.target)}
+        current = {
+            slot: preview for slot, preview in found.items() if self.is_current(preview.target)
+        }
         with self.mark_changes():
-            preview_layers.remove_previews(self.viewer, wanted)
-            for slot, one in wanted.items():
+            preview_layers.remove_previews(self.viewer, current)
+            for slot, preview in current.items():
                 layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, slot)
-                if layer is None or _SHOWN.get(layer) is not one:
-                    image = self.image_of(one.target)
-                    layer = preview_layers.show_preview(self.viewer, image, one)
+                if layer is None or _SHOWN.get(layer) is not preview:
+                    image = self.image_of(preview.target)
+                    layer = preview_layers.show_preview(self.viewer, image, preview)
                     _SHOWN.pop(layer, None)
-                    _SHOWN[layer] = one
-        for one in found.values():
-            self.image_of(one.target)
+                    _SHOWN[layer] = preview
+        for preview in found.values():
+            self.image_of(preview.target)
 
     def set_outlines(self, *, shown: bool) -> None:
         """Show objects as outlines, or filled, now and from now on."""
@@ -161,11 +163,15 @@ class ViewerAdapter(ViewerPrompts):
         with self.mark_changes():
             if not shown:
                 hide_soft(self.viewer.layers)
-            for one in images:
-                labels = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, one.preview.slot)
-                image = self.find(one.preview.target.image)
-                if labels is not None and image is not None and _SHOWN.get(labels) is one.preview:
-                    show_soft(self.viewer, one)
+            for soft_image in images:
+                labels = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, soft_image.preview.slot)
+                image = self.find(soft_image.preview.target.image)
+                if (
+                    labels is not None
+                    and image is not None
+                    and _SHOWN.get(labels) is soft_image.preview
+                ):
+                    show_soft(self.viewer, soft_image)
 
     def show_rois(self, rois: Sequence[ActiveRoi]) -> None:
         """Frame the regions that the last run worked on, and no others."""
@@ -278,7 +284,9 @@ class ViewerAdapter(ViewerPrompts):
 
         Raises ImageError if it is gone, or has nothing on the plane on show.
         """
-        found = next((one for one in self.viewer.layers if key_of(one) == layer), None)
+        found = next(
+            (candidate for candidate in self.viewer.layers if key_of(candidate) == layer), None
+        )
         if found is None:
             raise ImageError("The labels layer is gone.", "Choose another one.")
         return read_labels(found, self.displayed(image))
@@ -303,8 +311,8 @@ class ViewerAdapter(ViewerPrompts):
         found = self.find(image)
         if found is None:
             return None
-        mine = [one for one in previews if one.target.image == key_of(found)]
-        shown = [(one, self._labels_on_show(one)) for one in mine]
+        mine = [preview for preview in previews if preview.target.image == key_of(found)]
+        shown = [(layer, self._labels_on_show(layer)) for layer in mine]
         kept = self.accepted.pixels(found, shown)
         if kept is None and len(shown) > 1:
             return find_together(found, shown)
@@ -321,8 +329,8 @@ class ViewerAdapter(ViewerPrompts):
 
     def find_earlier(self) -> tuple[Preview, ...]:
         """Return the previews that an earlier session has left in the viewer, the latest last."""
-        there = (one for layer, one in _SHOWN.items() if layer in self.viewer.layers)
-        return tuple(one for one in there if self.is_current(one.target))
+        there = (shown for layer, shown in _SHOWN.items() if layer in self.viewer.layers)
+        return tuple(layer for layer in there if self.is_current(layer.target))
 
     def edits(
         self, layer: Layer | None = None, box: Sequence[slice] | None = None
@@ -396,7 +404,7 @@ class ViewerAdapter(ViewerPrompts):
     def visible_previews(self, target: PlaneTarget) -> list[Preview]:
         """Return the previews of a plane whose layers are visible, the latest last."""
         found = [_SHOWN[layer] for layer in self.viewer.layers if layer.visible and layer in _SHOWN]
-        return [one for one in found if one.target.is_same_plane(target)]
+        return [place for place in found if place.target.is_same_plane(target)]
 
     def visible_labels(
         self, target: PlaneTarget, stored: Iterable[FileBackedLabels]
@@ -412,10 +420,10 @@ class ViewerAdapter(ViewerPrompts):
             layer = self._layer_of(place)
             if layer is not None and layer.visible and array_of(layer).shape == whole:
                 found.append(place)
-        for one in stored:
-            layer = self._stored.find(one)
-            if layer is not None and layer.visible and one.target.is_same_plane(target):
-                found.append(one)
+        for scan in stored:
+            layer = self._stored.find(scan)
+            if layer is not None and layer.visible and scan.target.is_same_plane(target):
+                found.append(scan)
         return found
 
     def view_at(self, target: PlaneTarget) -> ImageView:

@@ -418,7 +418,7 @@ class Binding(RefCounted):
 
     def toggle_results(self) -> None:
         """Show or hide what was found and what was accepted."""
-        layers = [one for one in self.viewer.layers if role_of(one) in _RESULTS]
+        layers = [layer for layer in self.viewer.layers if role_of(layer) in _RESULTS]
         shown = any(layer.visible for layer in layers)
         with self.adapter.mark_changes():
             for layer in layers:
@@ -435,7 +435,9 @@ class Binding(RefCounted):
     @contextmanager
     def bare_image(self) -> Iterator[None]:
         """Hide all layers that are ours for as long as the block lasts."""
-        hidden = [one for one in self.viewer.layers if role_of(one) is not None and one.visible]
+        hidden = [
+            layer for layer in self.viewer.layers if role_of(layer) is not None and layer.visible
+        ]
         with self.adapter.mark_changes():
             for layer in hidden:
                 layer.visible = False
@@ -639,7 +641,9 @@ class Binding(RefCounted):
     def _drop_preview(self, slot: tuple[str, str]) -> None:
         """Forget the preview whose labels the user removed, unless there is a newer one."""
         if in_slot(self.viewer.layers, Role.PREVIEW_LABELS, slot) is None:
-            self.model.previews = tuple(one for one in self.model.previews if one.slot != slot)
+            self.model.previews = tuple(
+                preview for preview in self.model.previews if preview.slot != slot
+            )
 
     def _take_back_hint(self, gone: Layer) -> None:
         """Say no more what to do with a layer that is gone, or what was done with the last one."""
@@ -713,8 +717,8 @@ class Binding(RefCounted):
         model, tool = self.model, layer_tool(self.model.tool)
         active = self.viewer.layers.selection.active
         elsewhere = active is not None and not self.adapter.is_for(active, model.image, tool)
-        wanted = bool(model.image) and tool.has_layer
-        model.selected_instead = active.name if elsewhere and wanted else ""
+        shows_brush = bool(model.image) and tool.has_layer
+        model.selected_instead = active.name if elsewhere and shows_brush else ""
 
     def _on_plane(self, event: Event) -> None:
         del event
@@ -833,8 +837,8 @@ class Binding(RefCounted):
 
     def _on_box(self, layer: Shapes, event: Event) -> None:
         """Point at the object of a clicked box; a mouse callback."""
-        if wanted := box_under(layer, event):
-            self._pick(slot_of(layer), wanted, stored=False)
+        if picked := box_under(layer, event):
+            self._pick(slot_of(layer), picked, stored=False)
 
     def _pick(self, slot: tuple[str, str] | None, number: int, *, stored: bool) -> None:
         rows = (
@@ -901,7 +905,11 @@ class Binding(RefCounted):
             self.adapter.show(self.model.previews)
             self.adapter.mark(self.model.picked)
         except ImageError as error:
-            left = [one for one in self.model.previews if self.adapter.is_current(one.target)]
+            left = [
+                preview
+                for preview in self.model.previews
+                if self.adapter.is_current(preview.target)
+            ]
             self.model.previews = tuple(left)
             self.model.message = Message(str(error), Level.WARNING)
 
@@ -926,9 +934,9 @@ def _restore_features(layer: Layer) -> None:
     """Give labels that were opened from a file what the note beside it says of their objects."""
     if isinstance(layer, Labels) and layer.features.columns.empty:
         file = file_of(layer)
-        told = {} if file is None else saved_features(file)
-        if told:
-            layer.features = told
+        features = {} if file is None else saved_features(file)
+        if features:
+            layer.features = features
 
 
 def _is_early(event: Event) -> bool:

@@ -96,22 +96,22 @@ _COLOURED: WeakKeyDictionary[Labels, object] = WeakKeyDictionary()
 
 def class_names(layer: Labels) -> dict[int, str]:
     """Return the class of each object of a layer, by its features; empty for none."""
-    told = layer.features
-    if CLASS not in told or "index" not in told:
+    features = layer.features
+    if CLASS not in features or "index" not in features:
         return {}
-    pairs = zip(told["index"], told[CLASS], strict=True)
+    pairs = zip(features["index"], features[CLASS], strict=True)
     return {int(id_): "" if name == NOTHING else str(name) for id_, name in pairs}
 
 
 def colour_by_class(layer: Labels, listed: ClassList, names: Mapping[int, str]) -> None:
     """Give objects the colours of their classes, and grey to those that have none."""
-    known = {one.name: listed.colour(one.id + listed.first) for one in listed}
-    wanted = {id_: known[name] for id_, name in names.items() if name in known}
-    if _COLOURED.get(layer) == wanted:
+    known = {entry.name: listed.colour(entry.id + listed.first) for entry in listed}
+    by_object = {id_: known[name] for id_, name in names.items() if name in known}
+    if _COLOURED.get(layer) == by_object:
         return
-    _COLOURED[layer] = wanted
+    _COLOURED[layer] = by_object
     colours: dict[int | None, tuple[float, ...]] = {None: _NO_CLASS, 0: (0.0, 0.0, 0.0, 0.0)}
-    for id_, (red, green, blue) in wanted.items():
+    for id_, (red, green, blue) in by_object.items():
         colours[id_] = (red / 255, green / 255, blue / 255, 1.0)
     layer.colormap = DirectLabelColormap(color_dict=colours)
 

@@ -117,8 +117,8 @@ class Corrections:
             found = tuple(self._adapter.accepted.objects(place).values())
         elif isinstance(place, FramePlace):
             found = self._session.propagation.objects_on(place)
-        one = next((one for one in found if one.id == value), None)
-        return None if one is None or place is None else ResultRow(place, one)
+        record = next((record for record in found if record.id == value), None)
+        return None if record is None or place is None else ResultRow(place, record)
 
     def pick(self, layer: Labels, value: int) -> None:
         """Mark an object of accepted labels in the table."""
@@ -130,9 +130,9 @@ class Corrections:
     def _listed(self, row: ResultRow) -> ResultRow | None:
         """Return the row of the table that an object on the plane on show is in."""
         same = (
-            one
-            for one in self._model.results
-            if any(part.record is row.record for part in one.parts)
+            result
+            for result in self._model.results
+            if any(part.record is row.record for part in result.parts)
         )
         return next(same, None)
 
@@ -275,7 +275,9 @@ class Corrections:
 
     def _visible(self) -> list[Labels]:
         """Return the layers of results that can be seen, the topmost last."""
-        return [one for one in self._viewer.layers if role_of(one) in _ROLES and one.visible]
+        return [
+            layer for layer in self._viewer.layers if role_of(layer) in _ROLES and layer.visible
+        ]
 
     def _under(self, event: Event) -> tuple[Labels, int] | None:
         """Return the layer and the value of the topmost object under the pointer."""

@@ -71,7 +71,7 @@ class FileBackedLayers:
         if before is None:
             return
         levels = list(before.data) if before.multiscale else [before.data]
-        known = [one for one in levels if isinstance(one, FilteredLabels)]
+        known = [level for level in levels if isinstance(level, FilteredLabels)]
         if hidden and known:
             for level in known:
                 level.hide(hidden)
@@ -119,7 +119,7 @@ class FileBackedLayers:
     def find(self, stored: FileBackedLabels) -> Labels | None:
         """Return the layer of labels, or None."""
         layers = with_role(self._viewer.layers, _ROLES[stored.kind], stored.target.image)
-        found = [one for one in layers if one.metadata.get(FILE) == str(stored.path)]
+        found = [layer for layer in layers if layer.metadata.get(FILE) == str(stored.path)]
         return found[-1] if found else None
 
     def _new(self, image: Image, stored: FileBackedLabels, hidden: Collection[int] = ()) -> Labels:
@@ -209,12 +209,12 @@ class LazyPlane:
         """Return an edit of this array as one of the plane itself."""
         changes = edit.changes()
         pixels = expand_ranges(changes.starts, changes.lengths)
-        where = np.unravel_index(pixels, self.shape)
+        coordinates = np.unravel_index(pixels, self.shape)
         height, width = self.stored.shape
-        flat = np.ravel_multi_index([where[axis] for axis in self._axes], (height, width))
+        flat = np.ravel_multi_index([coordinates[axis] for axis in self._axes], (height, width))
         order = np.argsort(flat, kind="stable")
         before, after = (
-            np.repeat(one, changes.lengths)[order] for one in (changes.before, changes.after)
+            np.repeat(values, changes.lengths)[order] for values in (changes.before, changes.after)
         )
         stretches = Changes.of_pixels(flat[order], before, after, width)
         return LabelEdit.pack(edit.action, (height, width), stretches, edit.dtype)
@@ -239,13 +239,13 @@ class LazyPlane:
         """Write the part under an index of slices, or of one array an axis."""
         full = self._full(key)
         rows, columns = (full[axis] for axis in self._axes)
-        given = np.asarray(value)
+        values = np.asarray(value)
         if isinstance(rows, slice):
-            if given.ndim == self.ndim:
-                given = given.squeeze(tuple(set(range(self.ndim)) - set(self._axes)))
-            given = given.T if self._axes[0] > self._axes[1] else given
+            if values.ndim == self.ndim:
+                values = values.squeeze(tuple(set(range(self.ndim)) - set(self._axes)))
+            values = values.T if self._axes[0] > self._axes[1] else values
         plane: Any = self.stored
-        plane[rows, columns] = given
+        plane[rows, columns] = values
 
     def __array__(
         self,

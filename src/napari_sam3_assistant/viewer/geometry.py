@@ -128,8 +128,8 @@ def _ratios(units: Sequence[Any], others: Sequence[Any]) -> Vectors:
     pairs = zip(units, others, strict=True)
     return np.array(
         [
-            1.0 if one == other else _to_base_units(one) / _to_base_units(other)
-            for one, other in pairs
+            1.0 if own == other else _to_base_units(own) / _to_base_units(other)
+            for own, other in pairs
         ]
     )
 
@@ -178,20 +178,20 @@ def is_aligned(first: Layer, second: Layer, world: World) -> bool:
     """Return whether two layers lie on top of each other, pixel on pixel."""
     if first.ndim != second.ndim:
         return False
-    one, other = world.matrix(first), world.matrix(second)
+    own, other = world.matrix(first), world.matrix(second)
     # In parts of a pixel: coordinates may be millions of pixels, or one a billionth of a metre.
-    pixel = np.linalg.norm(one[:-1, :-1], axis=0).min()
-    return np.allclose(one[:, :-1], other[:, :-1], rtol=0, atol=1e-6 * pixel) and np.allclose(
-        one[:, -1], other[:, -1], rtol=0, atol=1e-3 * pixel
+    pixel = np.linalg.norm(own[:-1, :-1], axis=0).min()
+    return np.allclose(own[:, :-1], other[:, :-1], rtol=0, atol=1e-6 * pixel) and np.allclose(
+        own[:, -1], other[:, -1], rtol=0, atol=1e-3 * pixel
     )
 
 
 def show_at(viewer: ViewerModel, layer: Layer, position: npt.ArrayLike) -> None:
     """Bring a position in a layer's data to the middle of the canvas, on its slice."""
     show_slice(viewer, layer, position)
-    world, wanted = World.of(viewer), np.array(position, float)
+    world, target = World.of(viewer), np.array(position, float)
     matrix, shown = world.matrix(layer), world.shown_axes(layer, viewer.dims.ndisplay)
-    middle = matrix[np.ix_(shown, shown)] @ wanted[shown] + matrix[shown, -1]
+    middle = matrix[np.ix_(shown, shown)] @ target[shown] + matrix[shown, -1]
     camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
     camera.center = (*camera.center[: 3 - len(shown)], *middle.tolist())
 
@@ -203,15 +203,15 @@ def show_slice(viewer: ViewerModel, layer: Layer, position: npt.ArrayLike) -> No
     one of them.
     """
     dims, world = viewer.dims, World.of(viewer)
-    wanted, matrix = np.array(position, float), world.matrix(layer)
+    target, matrix = np.array(position, float), world.matrix(layer)
     missing = dims.ndim - layer.ndim
     shown = world.shown_axes(layer, dims.ndisplay)
     hidden = [axis for axis in range(layer.ndim) if axis not in shown]
     now = world.slice_of(layer, dims.ndisplay)
-    moved_ = [axis for axis in hidden if np.round(now[axis]) != np.round(wanted[axis])]
+    moved_ = [axis for axis in hidden if np.round(now[axis]) != np.round(target[axis])]
     if moved_:
         # What napari slices by: without what turns the hidden axes into those on show.
-        now[moved_] = wanted[moved_]
+        now[moved_] = target[moved_]
         inverse = np.linalg.inv(matrix)
         offset = now[hidden] - inverse[hidden, -1]
         sliders = np.linalg.lstsq(inverse[np.ix_(hidden, hidden)], offset, rcond=None)[0]
@@ -362,7 +362,9 @@ class Place:
         if len(kept) != layer.ndim:
             return None
         units = [self.units[axis] for axis in kept]
-        if not all(one.is_compatible_with(to) for one, to in zip(layer.units, units, strict=True)):
+        if not all(
+            own_unit.is_compatible_with(to) for own_unit, to in zip(layer.units, units, strict=True)
+        ):
             return None
         ratios, own = _ratios(layer.units, units), _data_to_world(layer)
         # A layer's axis of channels is as long as all of the image's.
@@ -390,7 +392,7 @@ def convert_units(transform: dict[str, Any], units: tuple[Any, ...]) -> dict[str
     if tuple(transform["units"]) == tuple(units):
         return transform
     # Rounded: a micrometre is 999.9999999999999 nanometres.
-    ratios = np.array([float(f"{one:.12g}") for one in _ratios(transform["units"], units)])
+    ratios = np.array([float(f"{ratio:.12g}") for ratio in _ratios(transform["units"], units)])
     affine = np.array(transform["affine"], np.float64)
     affine[:-1] *= ratios[:, None]
     changed = {**transform, "affine": affine, "units": tuple(units)}
@@ -454,10 +456,10 @@ def spacing(layer: Layer, axes: Sequence[int]) -> tuple[float, ...]:
         raise MaskError(
             f"“{layer.name}” is sheared, so distances along its axes are none in the world.", remedy
         )
-    told = [1.0] * layer.ndim
+    scale = [1.0] * layer.ndim
     for axis, length in zip(axes, lengths, strict=True):
-        told[axis] = float(length)
-    return tuple(told)
+        scale[axis] = float(length)
+    return tuple(scale)
 
 
 def _pixel_steps(layer: Layer, axes: Sequence[int]) -> Vectors:
@@ -508,11 +510,11 @@ def file_axes(
     drift = np.abs(linear - np.diag(sizes)) * np.asarray(array.shape[: layer.ndim])
     off = drift > _DRIFT * np.abs(sizes)[:, None]
     straight = ~(off.any(axis=0) | off.any(axis=1)) & (sizes != 0)
-    told = []
+    found = []
     for place_, (axis, name) in enumerate(zip(axes, names, strict=True)):
         length, own = int(array.shape[axis]), layer.units[axis]
         if not straight[axis]:
-            told.append(Axis(name, length, aligned=False))
+            found.append(Axis(name, length, aligned=False))
             continue
         unit = own if units is None else units[place_]
         try:
@@ -520,8 +522,8 @@ def file_axes(
         except DimensionalityError:  # the user gave one of them another unit
             factor, unit = 1.0, own
         size, begin = float(sizes[axis] * factor), float(first[axis] * factor)
-        told.append(Axis(name, length, size, unit_name(unit), begin))
-    return tuple(told)
+        found.append(Axis(name, length, size, unit_name(unit), begin))
+    return tuple(found)
 
 
 def result_transform(

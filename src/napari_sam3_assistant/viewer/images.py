@@ -65,9 +65,9 @@ def title_of(layer: Layer) -> str:
 
     napari calls a series of files as the first of them: it is called as its folder here.
     """
-    file, told = file_of(layer), Path(str(layer.source.path or ""))
-    is_first = re.sub(r" \[\d+\]$", "", layer.name) == told.stem
-    return file.name if file is not None and file != told and is_first else str(layer.name)
+    file, source_path = file_of(layer), Path(str(layer.source.path or ""))
+    is_first = re.sub(r" \[\d+\]$", "", layer.name) == source_path.stem
+    return file.name if file is not None and file != source_path and is_first else str(layer.name)
 
 
 def address_of(layer: Layer) -> str:
@@ -183,7 +183,7 @@ def _describe_plane(layer: Layer, axes: ImageAxes, plane: PlaneRef) -> list[str]
 def _explain_plane(viewer: ViewerModel, layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
     """Return which plane is segmented, where what napari draws is made of several."""
     dims, missing = viewer.dims, viewer.dims.ndim - layer.ndim
-    where = ", ".join(_describe_plane(layer, axes, plane))
+    plane_text = ", ".join(_describe_plane(layer, axes, plane))
     last = axes.ndim - 1
     unnamed = not any(own_axis_name(layer, axis) for axis in range(layer.ndim))
     if last in (axes.y, axes.x) and unnamed and ends_in_channels(shape_of(layer)):
@@ -192,11 +192,11 @@ def _explain_plane(viewer: ViewerModel, layer: Image, axes: ImageAxes, plane: Pl
             "the button below the canvas, until it shows rows and columns."
         )
     if dims.ndisplay > 2 and {axis + missing for axis in axes.leading} & set(dims.displayed):
-        return f"3-D display: the plane {where} is segmented; choose another one in 2-D."
+        return f"3-D display: the plane {plane_text} is segmented; choose another one in 2-D."
     margins = zip(dims.margin_left, dims.margin_right, strict=True)
     thick = {axis for axis, sides in enumerate(margins) if any(sides)} - set(dims.displayed)
     if str(layer.projection_mode) != "none" and {axis + missing for axis in axes.leading} & thick:
-        return f"Thick slice: of its planes the one at {where} is segmented."
+        return f"Thick slice: of its planes the one at {plane_text} is segmented."
     return ""
 
 
@@ -216,8 +216,8 @@ def axis_name(layer: Layer, axes: ImageAxes, axis: int) -> str:
     It can be told by what the axis counts in, and where a plane has two leading axes: of files with
     both, time is the first one, and whatever one of them is, the other is not.
     """
-    known = {one: own_axis_name(layer, one) for one in axes.leading}
-    free = [one for one, name in known.items() if not name]
+    known = {axis: own_axis_name(layer, axis) for axis in axes.leading}
+    free = [axis for axis, name in known.items() if not name]
     left = [name for name in _STACKED if name not in map(axis_kind, known.values())]
     if len(known) == len(_STACKED) and len(free) == len(left):
         known |= dict(zip(free, left, strict=True))
@@ -235,7 +235,7 @@ def own_axis_name(layer: Layer, axis: int) -> str:
         return label
     kinds = zip(_STACKED, ("second", "meter"), strict=True)
     unit = layer.units[axis]
-    return next((name for name, one in kinds if unit.is_compatible_with(one)), "")
+    return next((name for name, kind in kinds if unit.is_compatible_with(kind)), "")
 
 
 ALL_IMAGES = "all visible images"
@@ -266,7 +266,7 @@ class ViewerImages:
                 make_choice(self.viewer, layer, self.channel_axis)
                 for layer in self._visible_images()
             ]
-            why_not = next((one.why_not for one in (first, *others) if one.why_not), "")
+            why_not = next((layer.why_not for layer in (first, *others) if layer.why_not), "")
             summary = ". ".join(filter(None, ("as one coloured picture", first.note)))
             listed.append(
                 ImageChoice(
@@ -282,7 +282,11 @@ class ViewerImages:
 
     def explain_no_image(self) -> str:
         """Return what to do where there is no image to choose."""
-        labels = [one for one in self.viewer.layers if isinstance(one, Labels) and not role_of(one)]
+        labels = [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Labels) and not role_of(layer)
+        ]
         if not labels:
             return "Open an image first."
         return (
@@ -397,9 +401,9 @@ class ViewerImages:
             self._check_aligned(layers)
             planes += [self.displayed(key_of(layer)) for layer in layers[1:]]
         coloured, channels = len(planes) > 1, []
-        for one in planes:
-            source = self.sources.source(one.layer, one.axes, one.plane)
-            channels.append(view_channel(one.layer, source, one.plane, coloured=coloured))
+        for plane in planes:
+            source = self.sources.source(plane.layer, plane.axes, plane.plane)
+            channels.append(view_channel(plane.layer, source, plane.plane, coloured=coloured))
         return ImageView(tuple(channels))
 
     def paths(self) -> dict[int, Path]:
@@ -502,8 +506,8 @@ class SourceCache:
 
     def key_of(self, source: ImageSource) -> str:
         """Return the key of the layer that a source is of; empty where that has others now."""
-        known = ((key, one.source) for (key, _), one in self._known.items())
-        return next((key for key, one in known if one is source), "")
+        known = ((key, known.source) for (key, _), known in self._known.items())
+        return next((key for key, known_key in known if known_key is source), "")
 
     def files(self, paths: dict[str, Path]) -> dict[int, Path]:
         """Return what is known of layers, by key, for the tokens of their sources."""
@@ -523,8 +527,8 @@ class SourceCache:
         """Take note that napari has drawn a layer again."""
         key, view = key_of(layer), view_state(viewer, layer)
         before, self._views[key] = self._views.get(key), view
-        for (one, _), known in list(self._known.items()):
-            if one == key:
+        for (view_key, _), known in list(self._known.items()):
+            if view_key == key:
                 known.draws += 1
         if view == before:
             kept = self._known.items()

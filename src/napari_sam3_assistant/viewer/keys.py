@@ -110,7 +110,7 @@ _WITH_SHIFT = {",", ".", *CLASS_KEYS}
 HELD = "hold_bare_image"
 """The one that ends when its key is let go."""
 
-_SHOWN = {one.name: one.shown for one in SHORTCUTS}
+_SHOWN = {shortcut.name: shortcut.shown for shortcut in SHORTCUTS}
 _ALL = frozenset(_SHOWN)
 
 
@@ -177,14 +177,14 @@ class Keys:
 
     def _handlers(self, names: Collection[str]) -> Iterator[tuple[str, Callable[..., object]]]:
         """Yield the keys of commands and of classes, however they are typed, and what they do."""
-        made = [
+        bindings = [
             (key, self._make_handler(shortcut.name, key))
             for shortcut in SHORTCUTS
             if shortcut.name in names
             for key in shortcut.keys
         ]
-        made += [(key, self._make_class_handler(key)) for key in CLASS_KEYS]
-        for key, handle in made:
+        bindings += [(key, self._make_class_handler(key)) for key in CLASS_KEYS]
+        for key, handle in bindings:
             for typed in (key, f"Shift-{key}") if key in _WITH_SHIFT else (key,):
                 yield typed, handle
 

@@ -125,7 +125,7 @@ def redraw(layer: Labels, box: Sequence[slice]) -> None:
     texture = layer.colormap._data_to_texture  # noqa: SLF001 (see above)
     colours = _map_by_strips(texture, slice_.image.raw[part])
     slice_.image.view[part] = colours
-    layer.events.labels_update(data=colours, offset=[one.start for one in part])
+    layer.events.labels_update(data=colours, offset=[side.start for side in part])
     layer._update_thumbnail()  # noqa: SLF001 (refresh would colour the plane for it)
 
 
@@ -165,7 +165,7 @@ def current_colours(ids: Collection[int] = (), highest: int = 0) -> LeanColormap
 
     def mark(colours: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         wide = np.tile(_leave_out_current(colours), (repeats, 1))
-        wide[[(one - 1) % len(wide) for one in ids]] = CURRENT
+        wide[[(id_ - 1) % len(wide) for id_ in ids]] = CURRENT
         return wide
 
     return _make_colours(mark)
@@ -372,10 +372,12 @@ def edit_of_strokes(strokes: Sequence[Any], labels: AnyArray) -> LabelEdit:
     shape, dtype = tuple(int(size) for size in labels.shape), np.dtype(labels.dtype)
     parts = [_stroke_pixels(stroke, shape, dtype) for stroke in strokes]
     nothing = np.zeros(0, np.int64), np.zeros(0, dtype), np.zeros(0, dtype)
-    where, before, after = (np.concatenate(column) for column in zip(nothing, *parts, strict=True))
+    flat_indices, before, after = (
+        np.concatenate(column) for column in zip(nothing, *parts, strict=True)
+    )
     # A pixel that was painted twice: the first stroke knows what it was, the last what it is.
-    pixels, first = np.unique(where, return_index=True)
-    last = where.size - 1 - np.unique(where[::-1], return_index=True)[1]
+    pixels, first = np.unique(flat_indices, return_index=True)
+    last = flat_indices.size - 1 - np.unique(flat_indices[::-1], return_index=True)[1]
     changes = Changes.of_pixels(pixels, before[first], after[last], shape[-1])
     return LabelEdit.pack("painting", shape, changes, dtype)
 
@@ -389,11 +391,11 @@ def _stroke_pixels(
         slices, mask, before, after = stroke
         sides = [np.arange(*side.indices(size)) for side, size in zip(slices, shape, strict=True)]
         grid = np.ravel_multi_index(np.ix_(*sides), shape)
-        where = grid.reshape(-1) if mask is None else grid[np.asarray(mask)]
+        flat_indices = grid.reshape(-1) if mask is None else grid[np.asarray(mask)]
     else:
         indices, before, after = stroke
-        where = np.ravel_multi_index(tuple(np.asarray(axis) for axis in indices), shape)
-        where = where.reshape(-1)
+        flat_indices = np.ravel_multi_index(tuple(np.asarray(axis) for axis in indices), shape)
+        flat_indices = flat_indices.reshape(-1)
     old = np.asarray(before).reshape(-1).astype(dtype)
     new = np.broadcast_to(np.asarray(after).reshape(-1), old.shape).astype(dtype)
-    return where, old, new
+    return flat_indices, old, new

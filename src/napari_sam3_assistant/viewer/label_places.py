@@ -31,7 +31,9 @@ def image_of(viewer: ViewerModel, layer: Labels) -> Image | None:
     Of labels that do not say, it is the lowest one whose pixels they lie on.
     """
     candidates = _images_of(viewer, layer)
-    fits = (one for one in candidates if _first_pixel(viewer, layer, one) is not None)
+    fits = (
+        candidate for candidate in candidates if _first_pixel(viewer, layer, candidate) is not None
+    )
     known = candidates if layer.metadata.get(SOURCE) else []
     return next(fits, None) or next(iter(known), None)
 
@@ -60,9 +62,10 @@ def locate_labels(viewer: ViewerModel, layer: Labels) -> tuple[ImagePlace, Axes]
         every, names = range(layer.ndim), _name_axes(layer, place)
         if World.of(viewer).units is not None:
             return place, file_axes(layer, every, names, units)
-        told = zip(file_axes(layer, every, names), map(unit_name, units), strict=True)
+        known_axes = zip(file_axes(layer, every, names), map(unit_name, units), strict=True)
         return place, tuple(
-            replace(axis, unit=unit or axis.unit) if axis.aligned else axis for axis, unit in told
+            replace(axis, unit=unit or axis.unit) if axis.aligned else axis
+            for axis, unit in known_axes
         )
     why = "belongs to an image that is gone," if image is None else "does not lie on the pixels of"
     note = (
@@ -100,15 +103,15 @@ def _first_pixel(viewer: ViewerModel, layer: Labels, image: Image) -> list[int |
     """
     missing = image.ndim - layer.ndim
     shape, whole = _shape(layer), shape_of(image)
-    way = DataMap.between(layer, image, World.of(viewer))
+    data_map = DataMap.between(layer, image, World.of(viewer))
     found: list[int | None] = []
     for axis, length in enumerate(shape):
         own = axis + missing
         if own < 0:
             found.append(None)
             continue
-        spread = np.abs(way.matrix[own]) * shape
-        step, first = float(way.matrix[own, axis]), float(way.offset[own])
+        spread = np.abs(data_map.matrix[own]) * shape
+        step, first = float(data_map.matrix[own, axis]), float(data_map.offset[own])
         turned = float(spread.sum() - spread[axis])
         centred = abs(first - (whole[own] - 1) / 2) < _NEAR
         if length == 1 and step > max(1 + _NEAR, whole[own] - _NEAR) and centred and not turned:
@@ -144,8 +147,8 @@ def _make_place(layer: Labels, image: Image, first: list[int | None]) -> ImagePl
 def _name_leading(layer: Labels, count: int, image: Image | None = None) -> tuple[str, ...]:
     """Return what the axes before rows and columns are, as the labels or the image name them."""
     names = [""] * count
-    for told in (layer, image):
-        kinds = [] if told is None else [axis_kind(label) for label in told.axis_labels][:-2]
+    for source in (layer, image):
+        kinds = [] if source is None else [axis_kind(label) for label in source.axis_labels][:-2]
         for axis, kind in zip(range(-1, -1 - count, -1), reversed(kinds), strict=False):
             if not names[axis] and kind in ("t", "c", "z") and kind not in names:
                 names[axis] = kind

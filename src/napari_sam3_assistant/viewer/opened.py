@@ -81,8 +81,8 @@ class OpenedImages:
         return _LEFT.get(self._viewer)
 
     @left.setter
-    def left(self, what: object) -> None:
-        _LEFT[self._viewer] = what
+    def left(self, value: object) -> None:
+        _LEFT[self._viewer] = value
 
     def view_ahead(
         self,
@@ -141,7 +141,7 @@ class OpenedImages:
         self._at_first[key_of(layer)] = _look(layer)
         layers = self._viewer.layers
         # Below the layers that stay for it.
-        stay = (at for at, one in enumerate(layers) if one.metadata.get(IMAGE) in ("", before))
+        stay = (at for at, layer in enumerate(layers) if layer.metadata.get(IMAGE) in ("", before))
         layers.insert(min(stay, default=len(layers)), layer)
         layers.selection.active = layer
         self._show_rows_and_columns(image, layer)
@@ -157,10 +157,10 @@ class OpenedImages:
         """
         earlier = self._prompts.find(before)
         with self._prompts.mark_changes():
-            for one in self._viewer.layers:
-                if one is earlier or one.metadata.get(IMAGE) in ("", before):
-                    first = max(one.ndim - layer.ndim, 0)
-                    one.units = (*one.units[:first], *layer.units[-one.ndim :])
+            for other in self._viewer.layers:
+                if other is earlier or other.metadata.get(IMAGE) in ("", before):
+                    first = max(other.ndim - layer.ndim, 0)
+                    other.units = (*other.units[:first], *layer.units[-other.ndim :])
 
     def _show_rows_and_columns(self, image: LoadedImage, layer: Image) -> None:
         """Order the axes on show where a file has rows and columns not last, such as y, x, c."""
@@ -212,17 +212,17 @@ class OpenedImages:
         self._chosen = self._look_to_keep(key)
         self._at_first.pop(key, None)
         self._prompts.clear_prompts(key)
-        ours = [one for one in self._viewer.layers if one.metadata.get(IMAGE) == key]
+        ours = [layer for layer in self._viewer.layers if layer.metadata.get(IMAGE) == key]
         with self._prompts.mark_changes():
-            for one in [*reversed(ours), *([] if layer is None else [layer])]:
-                if isinstance(one, Shapes) and role_of(one) is not Role.BOXES:
-                    empty_shapes(self._viewer, one)
-                elif isinstance(one, Points | Shapes):
-                    put_away(self._viewer, one)
+            for own in [*reversed(ours), *([] if layer is None else [layer])]:
+                if isinstance(own, Shapes) and role_of(own) is not Role.BOXES:
+                    empty_shapes(self._viewer, own)
+                elif isinstance(own, Points | Shapes):
+                    put_away(self._viewer, own)
                 else:
-                    self._viewer.layers.remove(one)
+                    self._viewer.layers.remove(own)
             drop_deep_spares(self._viewer)  # those of a stack, where flat images come next
-        return [key_of(one) for one in ours if role_of(one) in PROMPT_ROLES]
+        return [key_of(layer) for layer in ours if role_of(layer) in PROMPT_ROLES]
 
     def _look_to_keep(self, key: str) -> dict[str, Any]:
         """Return what the images after one look like, as far as the user has changed that."""
@@ -239,8 +239,8 @@ class OpenedImages:
             state = () if layer is None else read_states([layer])[key_of(layer)]
             if layer is not None and state:
                 place = transform_of(layer)
-                told = {name: write_value(np.asarray(place[name], float)) for name in _PLACE}
-                kept.append({"role": str(role), "place": told, "state": state_to_json(state)})
+                entry = {name: write_value(np.asarray(place[name], float)) for name in _PLACE}
+                kept.append({"role": str(role), "place": entry, "state": state_to_json(state)})
         return kept
 
     def put_prompts(self, key: str, kept: list[Any]) -> None:
@@ -250,14 +250,14 @@ class OpenedImages:
         """
         prompts = self._prompts
         with prompts.mark_changes():
-            for told in kept:
+            for entry in kept:
                 try:
-                    role, numbers = _PROMPTS[told["role"]], told["place"]
+                    role, numbers = _PROMPTS[entry["role"]], entry["place"]
                     place = {name: read_value(np.ndarray, numbers[name]) for name in _PLACE}
                     layer = ensure(self._viewer, prompts.displayed(key), role)
                     if role is Role.MASK:  # it lies on a plane of its own
                         move_to(layer, transform_of(layer) | place)
-                    state = state_from_json(layer, told["state"])
+                    state = state_from_json(layer, entry["state"])
                 except (ValueError, KeyError, TypeError, IndexError) as error:
                     raise ImageError(
                         f"Its prompts that were not run can't be read: {error}.", "Draw them again."

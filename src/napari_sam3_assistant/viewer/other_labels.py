@@ -44,9 +44,9 @@ def read_labels(layer: Labels, displayed: DisplayedPlane) -> OtherLabels:
 
     Raises ImageError if it has nothing there, or no whole numbers.
     """
-    way = DataMap.between(displayed.layer, layer, displayed.world)
-    first = way(plane_position(displayed, 0, 0))[0]
-    plane = read_plane(layer, displayed, way, first)
+    data_map = DataMap.between(displayed.layer, layer, displayed.world)
+    first = data_map(plane_position(displayed, 0, 0))[0]
+    plane = read_plane(layer, displayed, data_map, first)
     if plane is None:
         raise ImageError(
             f"“{layer.name}” does not lie on this plane of “{displayed.layer.name}”.",
@@ -63,11 +63,11 @@ def read_labels(layer: Labels, displayed: DisplayedPlane) -> OtherLabels:
 
 def _known(layer: Labels) -> dict[int, Known]:
     """Return what the features of a layer say of its objects."""
-    told, names, parents = layer.features, class_names(layer), read_parents(layer)
-    if "index" not in told:
+    features, names, parents = layer.features, class_names(layer), read_parents(layer)
+    if "index" not in features:
         return {id_: Known(parent=parent) for id_, parent in parents.items()}
-    nothing = [None] * len(told)
-    numbers = told.get("score", nothing), told.get("stability", nothing)
+    nothing = [None] * len(features)
+    numbers = features.get("score", nothing), features.get("stability", nothing)
     return {
         int(id_): Known(
             as_number(score),
@@ -75,7 +75,7 @@ def _known(layer: Labels) -> dict[int, Known]:
             parent=parents.get(int(id_), 0),
             stability=as_number(stability),
         )
-        for id_, score, stability in zip(told["index"], *numbers, strict=True)
+        for id_, score, stability in zip(features["index"], *numbers, strict=True)
     }
 
 

@@ -45,7 +45,9 @@ def pick_once(layers: Sequence[Labels], picked: Callable[[Labels, int], None]) -
 
 def forget_pick(layer: Layer) -> None:
     """Wait no longer for an object of a layer to be clicked."""
-    for callback in [one for one in layer.mouse_drag_callbacks if isinstance(one, _Pick)]:
+    for callback in [
+        callback for callback in layer.mouse_drag_callbacks if isinstance(callback, _Pick)
+    ]:
         layer.mouse_drag_callbacks.remove(callback)
 
 
@@ -124,8 +126,8 @@ class _Pick:
     def __call__(self, active: Labels, event: Event) -> None:
         for layer in reversed(self._layers):
             if layer.visible and (value := read_value(layer, event)):
-                for each in self._layers:
-                    forget_pick(each)
+                for labels in self._layers:
+                    forget_pick(labels)
                 self._picked(layer, value)
                 return
 
@@ -138,11 +140,13 @@ def choose_object(
     At once where there is one object; else with the next one that is clicked, in whichever preview
     it lies.
     """
-    objects = [(one, record) for one in model.previews for record in one.segmentation.objects]
+    objects = [
+        (preview, record) for preview in model.previews for record in preview.segmentation.objects
+    ]
     if len(objects) == 1:
         chosen(objects[0][0], objects[0][1].id)
         return
-    slots = {one.slot for one, _ in objects}
+    slots = {preview.slot for preview, _ in objects}
     layers = [
         layer for layer in with_role(viewer.layers, Role.PREVIEW_LABELS) if slot_of(layer) in slots
     ]
@@ -182,8 +186,10 @@ def add_columns(
     added = {}
     for name, values in columns.items():
         fresh = features["index"].map(dict(zip(ids, values, strict=True)))
-        told = name in features and not features["index"].isin(ids).all()
-        added[name] = features[name].where(~features["index"].isin(ids), fresh) if told else fresh
+        has_values = name in features and not features["index"].isin(ids).all()
+        added[name] = (
+            features[name].where(~features["index"].isin(ids), fresh) if has_values else fresh
+        )
     return features.assign(**added)
 
 

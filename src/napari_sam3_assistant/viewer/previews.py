@@ -134,7 +134,7 @@ def _choose_colours(preview: Preview) -> LeanColormap:
     objects = preview.segmentation.objects
     if len(objects) == 1:
         return current_colours()
-    ids = {one.id for one in objects}.intersection(*[set().union(*preview.added.values())])
+    ids = {record.id for record in objects}.intersection(*[set().union(*preview.added.values())])
     return current_colours(ids, max(preview.ids)) if ids else kept_colours()
 
 
@@ -175,8 +175,8 @@ def find_edit(
     if shown.shape != found.labels.shape:
         return None
     height, width = shown.shape
-    where = (slice(0, height), slice(0, width)) if box is None else (box[rows], box[columns])
-    changed = apply_edit(found, shown, where)
+    key = (slice(0, height), slice(0, width)) if box is None else (box[rows], box[columns])
+    changed = apply_edit(found, shown, key)
     if changed is None:
         return None
     after = preview.change(changed)
@@ -302,11 +302,11 @@ def mark_box(viewer: ViewerModel, picked: ResultRow | None) -> None:
             continue
         here = picked is not None and picked.preview.slot == slot_of(layer)
         chosen = picked.record.id if here and picked is not None else None
-        wanted = [
-            _PICKED_EDGE if one == chosen else _BOX_EDGE for one in layer.features["object_id"]
+        colours = [
+            _PICKED_EDGE if id_ == chosen else _BOX_EDGE for id_ in layer.features["object_id"]
         ]
-        if not np.allclose(layer.edge_color, transform_color(wanted)):
-            layer.edge_color = wanted
+        if not np.allclose(layer.edge_color, transform_color(colours)):
+            layer.edge_color = colours
 
 
 def reuse_shapes(viewer: ViewerModel, role: Role, transform: dict[str, Any]) -> Shapes:
@@ -450,11 +450,11 @@ def reserve_soft(viewer: ViewerModel, image: Layer, preview: Preview, labels: La
     # One number that is repeated: it takes no memory.
     nothing = np.broadcast_to(np.float32(0), segmentation.region.shape)
     data = to_layer_axes(nothing, axes)
-    given = has_soft_masks(segmentation.objects)
-    if layer is not None and (not given or layer.data.shape != data.shape):
+    has_soft = has_soft_masks(segmentation.objects)
+    if layer is not None and (not has_soft or layer.data.shape != data.shape):
         viewer.layers.remove(layer)
         layer = None
-    if not given:
+    if not has_soft:
         return
     placed = result_transform(
         image, axes, World.of(viewer), preview.target.plane, segmentation.region

@@ -306,8 +306,8 @@ def _keep_size_on_screen(event: Event) -> None:
 
 def _on_plane(layer: Layer, displayed: DisplayedPlane) -> bool:
     """Return whether a painted layer lies on the plane on show."""
-    way = DataMap.between(displayed.layer, layer, displayed.world)
-    middle = way(plane_position(displayed, displayed.shape[0] / 2, displayed.shape[1] / 2))[0]
+    data_map = DataMap.between(displayed.layer, layer, displayed.world)
+    middle = data_map(plane_position(displayed, displayed.shape[0] / 2, displayed.shape[1] / 2))[0]
     return bool(np.all(np.round(middle) >= 0) and np.all(np.round(middle) < array_of(layer).shape))
 
 
@@ -345,7 +345,7 @@ def state_to_json(state: State) -> Any:  # noqa: ANN401 (JSON)
     if isinstance(state[0][0], str):
         return {"boxes": [[kind, write_value(np.array(rows, float))] for kind, rows in state]}
     rows, words, ids = zip(*state, strict=True)
-    numbers = [None if one is None else int(one) for one in ids]
+    numbers = [None if id_ is None else int(id_) for id_ in ids]
     return {"points": write_value(np.array(rows, float)), "polarity": words, "ids": numbers}
 
 
@@ -354,28 +354,28 @@ def state_from_json(layer: Layer, value: object) -> State:
 
     Raises ValueError, KeyError, TypeError, IndexError if it is damaged, or of another layer.
     """
-    told, role, ndim = read_value(dict[str, Any], value), role_of(layer), layer.ndim
-    if role is Role.MASK and "pixels" in told:
-        pixels = read_value(np.ndarray, told["pixels"])
-        first = read_value(tuple[int, ...], told["first"])
+    entry, role, ndim = read_value(dict[str, Any], value), role_of(layer), layer.ndim
+    if role is Role.MASK and "pixels" in entry:
+        pixels = read_value(np.ndarray, entry["pixels"])
+        first = read_value(tuple[int, ...], entry["first"])
         if len(first) != ndim:
             raise ValueError("a painted mask is of another layer")
         sides = zip(first, pixels.shape, strict=True)
         bounds = tuple(slice(start, start + side) for start, side in sides)
         return (bounds, str(pixels.dtype), pixels.tobytes())
-    if role is Role.BOXES and "boxes" in told:
-        boxes = read_value(tuple[tuple[str, Any], ...], told["boxes"])
+    if role is Role.BOXES and "boxes" in entry:
+        boxes = read_value(tuple[tuple[str, Any], ...], entry["boxes"])
         kinds = [kind for kind, _ in boxes]
         if not set(kinds) <= _OUTLINES:
             raise ValueError("an outline is of an unknown kind")
-        outlines = [read_value(np.ndarray, one).reshape(-1, ndim).tolist() for _, one in boxes]
-        return tuple(zip(kinds, (tuple(map(tuple, one)) for one in outlines), strict=True))
-    if role is Role.POINTS and "points" in told:
-        places = read_value(np.ndarray, told["points"]).reshape(-1, ndim).tolist()
-        words = read_value(tuple[str, ...], told["polarity"])
-        ids = read_value(tuple[int | None, ...], told["ids"])
+        outlines = [read_value(np.ndarray, box).reshape(-1, ndim).tolist() for _, box in boxes]
+        return tuple(zip(kinds, (tuple(map(tuple, outline)) for outline in outlines), strict=True))
+    if role is Role.POINTS and "points" in entry:
+        places = read_value(np.ndarray, entry["points"]).reshape(-1, ndim).tolist()
+        words = read_value(tuple[str, ...], entry["polarity"])
+        ids = read_value(tuple[int | None, ...], entry["ids"])
         return tuple(zip(map(tuple, places), words, ids, strict=True))
-    if told:
+    if entry:
         raise ValueError("prompts are those of another layer")
     return ()
 
@@ -426,7 +426,9 @@ def _put_mask(layer: Labels, state: State) -> None:
     layer.data[...] = 0
     if state:
         bounds, dtype, pixels = state
-        painted = np.frombuffer(pixels, dtype).reshape([one.stop - one.start for one in bounds])
+        painted = np.frombuffer(pixels, dtype).reshape(
+            [bound.stop - bound.start for bound in bounds]
+        )
         crop = layer.data[bounds]
         # The user may have given the layer other pixels, of another type and shape.
         if crop.shape == painted.shape:

@@ -122,12 +122,12 @@ def read_prompts(
                 found[frame].append(prompt)
     sets: dict[int, dict[str, Any]] = {}
     for frame in sorted(found):
-        masks = tuple(one for one in found[frame] if isinstance(one, MaskPrompt))
-        others = tuple(one for one in found[frame] if not isinstance(one, MaskPrompt))
+        masks = tuple(prompt for prompt in found[frame] if isinstance(prompt, MaskPrompt))
+        others = tuple(prompt for prompt in found[frame] if not isinstance(prompt, MaskPrompt))
         sets[frame] = {"masks": masks}
         if others:
             sets[frame][_FIELDS[kind]] = others
-    frames = {frame: PromptSet(**given) for frame, given in sets.items()}
+    frames = {frame: PromptSet(**fields) for frame, fields in sets.items()}
     return PromptsRead(frames, elsewhere, outside)
 
 
@@ -194,7 +194,9 @@ def _find_frames(
     """
     leading = coordinates[:, list(displayed.axes.leading)]
     on_show = np.array(displayed.plane.leading, int)
-    others = [place for place, one in enumerate(displayed.axes.leading) if one != axis]
+    others = [
+        place for place, other_axis in enumerate(displayed.axes.leading) if other_axis != axis
+    ]
     here = is_near(leading[:, others], on_show[others]) & is_on_channel(layer, data, displayed)
     if axis is None:
         return here.astype(np.int64) - 1
@@ -235,9 +237,9 @@ def _read_boxes(
 
     Of a lasso, a polygon or a path, the pixels inside are a mask, where boxes name objects.
     """
-    way = DataMap.between(layer, displayed.layer, displayed.world)
+    data_map = DataMap.between(layer, displayed.layer, displayed.world)
     for outline, kind in zip(layer.data, layer.shape_type, strict=True):
-        corners = way(outline)
+        corners = data_map(outline)
         frames = set(_find_frames(layer, outline, corners, displayed, axis).tolist())
         frame = frames.pop() if len(frames) == 1 else -1
         if frame < 0:
@@ -266,9 +268,9 @@ def _fill(corners: npt.NDArray[np.float64], displayed: DisplayedPlane) -> Prompt
 
 def _read_masks(layer: Labels, displayed: DisplayedPlane, axis: int | None) -> Found:
     """Yield the painted mask of the plane, or of each frame one mask an object."""
-    way = DataMap.between(displayed.layer, layer, displayed.world)
-    for frame, first in _iter_first_pixels(layer, displayed, way, axis):
-        plane = read_plane(layer, displayed, way, first)
+    data_map = DataMap.between(displayed.layer, layer, displayed.world)
+    for frame, first in _iter_first_pixels(layer, displayed, data_map, axis):
+        plane = read_plane(layer, displayed, data_map, first)
         if plane is None:
             continue
         if axis is None:
@@ -317,23 +319,23 @@ def is_at_hand(layer: Labels) -> bool:
 
 
 def is_painted(
-    layer: Labels, displayed: DisplayedPlane, way: DataMap, first: npt.NDArray[np.float64]
+    layer: Labels, displayed: DisplayedPlane, data_map: DataMap, first: npt.NDArray[np.float64]
 ) -> bool:
     """Return whether a layer has values on a plane of an image, as :func:`read_plane` takes it.
 
     Where it would take long to find out it is taken to have some; a run finds out.
     """
     if not is_at_hand(layer):
-        return _find_index(layer, displayed, way, first) is not None
-    plane = read_plane(layer, displayed, way, first)
+        return _find_index(layer, displayed, data_map, first) is not None
+    plane = read_plane(layer, displayed, data_map, first)
     return plane is not None and bool(plane.any())
 
 
 def _find_index(
-    layer: Labels, displayed: DisplayedPlane, way: DataMap, first: npt.NDArray[np.float64]
+    layer: Labels, displayed: DisplayedPlane, data_map: DataMap, first: npt.NDArray[np.float64]
 ) -> tuple[int | slice, ...] | None:
     """Return the index of a plane of an image in a layer's array; None if it does not reach it."""
-    steps = way.matrix[:, [displayed.axes.y, displayed.axes.x]]
+    steps = data_map.matrix[:, [displayed.axes.y, displayed.axes.x]]
     index: list[int | slice] = [slice(None)] * layer.ndim
     for axis, size in enumerate(array_of(layer).shape):
         if np.allclose(steps[axis], 0):
@@ -341,24 +343,24 @@ def _find_index(
             if not 0 <= at < size:
                 return None
             index[axis] = at
-    return tuple(index) if sum(isinstance(one, slice) for one in index) == 2 else None
+    return tuple(index) if sum(isinstance(position, slice) for position in index) == 2 else None
 
 
 def read_plane(
-    layer: Labels, displayed: DisplayedPlane, way: DataMap, first: npt.NDArray[np.float64]
+    layer: Labels, displayed: DisplayedPlane, data_map: DataMap, first: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.generic] | None:
     """Return a layer's values on a plane of an image, shape (H, W); None where it has none.
 
     ``displayed``: the image, and the shape of its planes.
-    ``way``: from the image to the layer.
+    ``data_map``: from the image to the layer.
     ``first`` (shape (d,)): where the plane's first pixel lies in the layer.
     """
-    index = _find_index(layer, displayed, way, first)
+    index = _find_index(layer, displayed, data_map, first)
     if index is None:
         return None
     sliced: npt.NDArray[np.generic] = np.asarray(array_of(layer)[index])
-    free = [axis for axis, one in enumerate(index) if isinstance(one, slice)]
-    steps = way.matrix[:, [displayed.axes.y, displayed.axes.x]]
+    free = [axis for axis, position in enumerate(index) if isinstance(position, slice)]
+    steps = data_map.matrix[:, [displayed.axes.y, displayed.axes.x]]
     unmoved = np.allclose(steps[free], np.eye(2)) and np.allclose(first[free], 0)
     if sliced.shape == displayed.shape and unmoved:
         return sliced
@@ -394,16 +396,16 @@ def find_pixels(
 
 
 def _is_painted(layer: Labels, displayed: DisplayedPlane, axis: int | None) -> bool:
-    way = DataMap.between(displayed.layer, layer, displayed.world)
-    firsts = (first for _, first in _iter_first_pixels(layer, displayed, way, axis))
-    return any(is_painted(layer, displayed, way, first) for first in firsts)
+    data_map = DataMap.between(displayed.layer, layer, displayed.world)
+    firsts = (first for _, first in _iter_first_pixels(layer, displayed, data_map, axis))
+    return any(is_painted(layer, displayed, data_map, first) for first in firsts)
 
 
 def _iter_first_pixels(
-    layer: Labels, displayed: DisplayedPlane, way: DataMap, axis: int | None
+    layer: Labels, displayed: DisplayedPlane, data_map: DataMap, axis: int | None
 ) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
     """Yield the frames that a layer reaches, and where in it their first pixels lie."""
-    origin = way(plane_position(displayed, 0, 0))[0]
+    origin = data_map(plane_position(displayed, 0, 0))[0]
     if axis is None:
         yield 0, origin
         return
@@ -411,11 +413,11 @@ def _iter_first_pixels(
     on_show = displayed.plane.leading[own]
     length = shape_of(displayed.layer)[axis]
     # A layer that does not have the axis lies on the slice on show.
-    everywhere = np.allclose(way.matrix[:, axis], 0)
+    everywhere = np.allclose(data_map.matrix[:, axis], 0)
     frames = np.array([on_show]) if everywhere else np.arange(length)
-    firsts = origin + np.outer(frames - on_show, way.matrix[:, axis])
+    firsts = origin + np.outer(frames - on_show, data_map.matrix[:, axis])
     # Of a thousand frames a layer mostly has one: only this is looked at.
-    flat = np.isclose(way.matrix[:, [displayed.axes.y, displayed.axes.x]], 0).all(axis=1)
+    flat = np.isclose(data_map.matrix[:, [displayed.axes.y, displayed.axes.x]], 0).all(axis=1)
     indices = np.round(firsts[:, flat])
     inside = ((indices >= 0) & (indices < np.array(array_of(layer).shape)[flat])).all(axis=1)
     yield from zip(frames[inside].tolist(), firsts[inside], strict=True)
@@ -491,8 +493,8 @@ class ViewerPrompts(ViewerImages):
         if kind in NOT_DRAWN:
             # Points and boxes say where to look.
             points, boxes = (
-                read_prompts(self.layers_of(prompted, one), displayed, one).plane
-                for one in (PromptKind.POINTS, PromptKind.BOXES)
+                read_prompts(self.layers_of(prompted, kind), displayed, kind).plane
+                for kind in (PromptKind.POINTS, PromptKind.BOXES)
             )
             anchors = PromptSet(points=points.points, boxes=boxes.boxes)
         address = address_of(displayed.layer) if image != ALL_IMAGES else ""
@@ -506,12 +508,12 @@ class ViewerPrompts(ViewerImages):
             return (self.take_snapshot(image, kind),), ()
         prompted = key_of(self.image(image))
         snapshots, failed = [], []
-        for one in image_layers(self.viewer):
-            key = key_of(one)
+        for layer in image_layers(self.viewer):
+            key = key_of(layer)
             try:
                 snapshots.append(self._snapshot(key, self.displayed(key), kind, prompted))
             except ImageError as error:
-                failed.append(f"“{one.name}”: {error}")
+                failed.append(f"“{layer.name}”: {error}")
         return tuple(snapshots), tuple(failed)
 
     def arm(self, image: str, tool: Tool) -> str:
@@ -660,11 +662,11 @@ class ViewerPrompts(ViewerImages):
             return False
         roles = {ROLE_OF_KIND[kind] for kind in kinds if kind in ROLE_OF_KIND}
         image = key_of(displayed.layer)
-        layers = [one for role in roles for one in with_role(self.viewer.layers, role, image)]
+        layers = [layer for role in roles for layer in with_role(self.viewer.layers, role, image)]
         now, before = read_states(layers), known if isinstance(known, dict) else {}
         kept = {
-            (key := key_of(one)): _leave_out(one, displayed, now[key], before.get(key, ()), on)
-            for one in layers
+            (key := key_of(layer)): _leave_out(layer, displayed, now[key], before.get(key, ()), on)
+            for layer in layers
         }
         if kept == now:
             return False

@@ -198,8 +198,8 @@ def put_away(viewer: ViewerModel, layer: Layer) -> None:
 
 def drop_deep_spares(viewer: ViewerModel) -> None:
     """Remove layers that were put away where they leave the viewer with sliders of no image."""
-    deepest = max((one.ndim for one in viewer.layers if role_of(one) is None), default=0)
-    for layer in [one for one in viewer.layers if is_put_away(one) and one.ndim > deepest]:
+    deepest = max((layer.ndim for layer in viewer.layers if role_of(layer) is None), default=0)
+    for layer in [layer for layer in viewer.layers if is_put_away(layer) and layer.ndim > deepest]:
         viewer.layers.remove(layer)
 
 
@@ -210,7 +210,7 @@ def is_put_away(layer: Layer) -> bool:
 
 def find_spare(layers: Iterable[Layer], role: Role, ndim: int) -> Layer | None:
     """Return a layer of a role that was put away, or None."""
-    return next((one for one in with_role(layers, role, "") if one.ndim == ndim), None)
+    return next((layer for layer in with_role(layers, role, "") if layer.ndim == ndim), None)
 
 
 ENGINE = "sam3_engine"
@@ -264,21 +264,21 @@ def follow_units(viewer: ViewerModel) -> None:
         return  # before napari 0.7
     # None where those of the user's layers can't be converted.
     units = viewer.layers.get_extent(users).units or ()
-    for layer in [one for one in viewer.layers if role_of(one) is not None]:
-        wanted = tuple(units[len(units) - layer.ndim :]) if len(units) >= layer.ndim else ()
-        pairs = zip(layer.units, wanted, strict=False)
-        if wanted in ((), layer.units):
+    for layer in [layer for layer in viewer.layers if role_of(layer) is not None]:
+        own_units = tuple(units[len(units) - layer.ndim :]) if len(units) >= layer.ndim else ()
+        pairs = zip(layer.units, own_units, strict=False)
+        if own_units in ((), layer.units):
             continue
         with preserve_choices(viewer):
-            if all(one.is_compatible_with(to) for one, to in pairs):
-                move_to(layer, convert_units(transform_of(layer), wanted))
+            if all(unit.is_compatible_with(to) for unit, to in pairs):
+                move_to(layer, convert_units(transform_of(layer), own_units))
             elif is_put_away(layer):
-                layer.units = wanted
+                layer.units = own_units
 
 
-def _is_close(one: npt.ArrayLike, other: npt.ArrayLike) -> bool:
+def _is_close(first: npt.ArrayLike, second: npt.ArrayLike) -> bool:
     # But for rounding: a pixel may be a millionth of the coordinates.
-    return np.allclose(one, other, rtol=1e-12, atol=0)
+    return np.allclose(first, second, rtol=1e-12, atol=0)
 
 
 def add_below_prompts(viewer: ViewerModel, layer: Layer) -> None:

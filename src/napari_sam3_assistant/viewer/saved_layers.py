@@ -115,8 +115,8 @@ def layer_entries(layer: Layer) -> dict[str, Entry]:
     entries = {f"layer/{key}": Entry.of(head)}
     derived = role_of(layer) in DERIVED
     # What was measured is in them; boxes are told anew.
-    told = isinstance(layer, Labels) or not derived
-    features = getattr(layer, "features", None) if told else None
+    has_measured = isinstance(layer, Labels) or not derived
+    features = getattr(layer, "features", None) if has_measured else None
     if features is not None and len(features.columns):
         entries[f"features/{key}"] = Entry(
             _Same(features, len(features)), lambda: _features_to_json(features)
@@ -154,9 +154,9 @@ def _keepable(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _place_of(layer: Layer) -> dict[str, Any]:
     placed = transform_of(layer)
-    told = {name: np.asarray(placed[name], float).tolist() for name in _PLACE}
+    place = {name: np.asarray(placed[name], float).tolist() for name in _PLACE}
     return {
-        **told,
+        **place,
         "units": [str(unit) for unit in placed["units"]],
         "axis_labels": [str(label) for label in placed["axis_labels"]],
     }
@@ -217,32 +217,32 @@ def _column_to_json(column: Any) -> Any:  # noqa: ANN401 (pandas)
 def _column_from_json(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, dict):
         return read_value(np.ndarray, value)
-    found = [one for one in value if one is None or isinstance(one, str | int | float | bool)]
+    found = [item for item in value if item is None or isinstance(item, str | int | float | bool)]
     return found or np.empty(0, object)  # which pandas takes for words, and none for numbers
 
 
 def _data_entry(layer: Layer, kind: str) -> Entry:
     arrays = layer.data if kind == "shapes" else [layer.data]
-    each = {name: getattr(layer, name) for name in _EACH[kind] if hasattr(layer, name)}
+    by_shape = {name: getattr(layer, name) for name in _EACH[kind] if hasattr(layer, name)}
     if role_of(layer) in PROMPT_ROLES:
-        each = {name: one for name, one in each.items() if name == "shape_type"}
-    told = {name: _each_to_json(value) for name, value in each.items()}
+        by_shape = {name: values for name, values in by_shape.items() if name == "shape_type"}
+    entry = {name: _each_to_json(value) for name, value in by_shape.items()}
     if isinstance(layer, Tracks):
-        told["graph"] = [[int(one), list(map(int, of))] for one, of in layer.graph.items()]
-    bytes_ = tuple((one.shape, np.asarray(one).tobytes()) for one in map(np.asarray, arrays))
+        entry["graph"] = [[int(track), list(map(int, of))] for track, of in layer.graph.items()]
+    bytes_ = tuple((array.shape, np.asarray(array).tobytes()) for array in map(np.asarray, arrays))
 
     def make() -> dict[str, Any]:
-        data = [write_value(np.asarray(one, float)) for one in arrays]
-        return {"ndim": layer.ndim, "data": data, "each": told}
+        data = [write_value(np.asarray(array, float)) for array in arrays]
+        return {"ndim": layer.ndim, "data": data, "each": entry}
 
-    return Entry((bytes_, str(told)), make)
+    return Entry((bytes_, str(entry)), make)
 
 
 def _each_to_json(value: Any) -> Any:  # noqa: ANN401
     array = np.asarray(value)
     if array.dtype.kind in "biuf":
         return write_value(array)
-    return [str(one) for one in array.reshape(-1).tolist()]
+    return [str(value) for value in array.reshape(-1).tolist()]
 
 
 def layer_pixels(layer: Layer) -> LayerPixels | None:
@@ -250,7 +250,7 @@ def layer_pixels(layer: Layer) -> LayerPixels | None:
     if not isinstance(layer, Image | Labels) or role_of(layer) in DERIVED:
         return None
     levels: tuple[AnyArray, ...] = tuple(layer.data) if layer.multiscale else (layer.data,)
-    levels = tuple(getattr(one, "stored", one) for one in levels)
+    levels = tuple(getattr(level, "stored", level) for level in levels)
     labels = isinstance(layer, Labels)
     # Labels in memory may have been painted on before anybody listened; they take little room.
     painted = labels and isinstance(levels[0], np.ndarray)
@@ -299,17 +299,17 @@ def make_layer(
     else:
         layer = _make_vectors(kind, role, data or {}, common)
     if features:
-        _put_features(layer, {str(name): _column_from_json(one) for name, one in features})
+        _put_features(layer, {str(name): _column_from_json(feature) for name, feature in features})
     _show_as(layer, head["shown"])
     return layer
 
 
 def _place_from(place: Mapping[str, Any]) -> dict[str, Any]:
-    told = {name: np.asarray(place[name], float) for name in _PLACE}
-    if not all(np.isfinite(one).all() for one in told.values()):
+    values = {name: np.asarray(place[name], float) for name in _PLACE}
+    if not all(np.isfinite(entry).all() for entry in values.values()):
         raise ValueError("a layer lies nowhere")
     return {
-        **told,
+        **values,
         "units": tuple(map(str, place["units"])),
         "axis_labels": tuple(map(str, place["axis_labels"])),
     }
@@ -350,26 +350,28 @@ def _colormap_from(entry: Mapping[str, Any]) -> Colormap | str:
 
 
 def _label_colours(head: Mapping[str, Any]) -> CyclicLabelColormap | DirectLabelColormap:
-    told = head["colormap"]
-    if "direct" in told:
-        pairs = {None if key is None else int(key): colour for key, colour in told["direct"]}
+    entry = head["colormap"]
+    if "direct" in entry:
+        pairs = {None if key is None else int(key): colour for key, colour in entry["direct"]}
         return DirectLabelColormap(
             color_dict={key: np.asarray(colour, float) for key, colour in pairs.items()}
         )
-    colours = np.asarray(told["cyclic"], np.float32)
+    colours = np.asarray(entry["cyclic"], np.float32)
     usual = default_colours()
     if not colours.size:  # nobody has chosen any
         return usual
     if colours.shape == usual.colors.shape and np.allclose(colours, usual.colors):
         return usual
-    return CyclicLabelColormap(colors=colours, seed=float(told["seed"]), background_value=0)
+    return CyclicLabelColormap(colors=colours, seed=float(entry["seed"]), background_value=0)
 
 
 def _make_vectors(
     kind: str, role: Role | None, entry: Mapping[str, Any], common: dict[str, Any]
 ) -> Layer:
-    data = [read_value(np.ndarray, one) for one in entry["data"]]
-    each = {name: _each_from_json(one) for name, one in entry["each"].items() if name != "graph"}
+    data = [read_value(np.ndarray, packed) for packed in entry["data"]]
+    by_shape = {
+        name: _each_from_json(values) for name, values in entry["each"].items() if name != "graph"
+    }
     ndim = int(entry["ndim"])
     if role is Role.POINTS:
         points = make_points(ndim, common)
@@ -378,25 +380,31 @@ def _make_vectors(
     if role is Role.BOXES:
         shapes = make_boxes(ndim, common)
         if data:
-            add_boxes(shapes, data, each["shape_type"])
+            add_boxes(shapes, data, by_shape["shape_type"])
         return shapes
     if kind == "points":
         rows = data[0].reshape(-1, ndim)
-        return Points(rows, ndim=ndim, **(_given(each, "points") if len(rows) else {}), **common)
+        return Points(
+            rows, ndim=ndim, **(_given(by_shape, "points") if len(rows) else {}), **common
+        )
     if kind == "shapes":
-        return Shapes(data or None, ndim=ndim, **(_given(each, "shapes") if data else {}), **common)
+        return Shapes(
+            data or None, ndim=ndim, **(_given(by_shape, "shapes") if data else {}), **common
+        )
     if kind == "tracks":
-        graph = {int(one): list(map(int, of)) for one, of in entry["each"].get("graph", ())}
+        graph = {int(track): list(map(int, of)) for track, of in entry["each"].get("graph", ())}
         return Tracks(data[0], graph=graph, **common)
     return Vectors(data[0], ndim=ndim, **common)
 
 
-def _given(each: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    return {name: each[name] for name in _EACH[kind] if name in each}
+def _given(by_shape: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    return {name: by_shape[name] for name in _EACH[kind] if name in by_shape}
 
 
 def _each_from_json(value: Any) -> Any:  # noqa: ANN401
-    return read_value(np.ndarray, value) if isinstance(value, dict) else [str(one) for one in value]
+    return (
+        read_value(np.ndarray, value) if isinstance(value, dict) else [str(item) for item in value]
+    )
 
 
 def _put_features(layer: Layer, columns: dict[str, Any]) -> None:
@@ -437,10 +445,10 @@ def show_again(
     for layer in layers:
         if role_of(layer) is role and slot_of(layer) == (image, label):
             if features and isinstance(layer, Labels):
-                told = {str(name): _column_from_json(one) for name, one in features}
-                count = len(next(iter(told.values()), ()))
+                columns = {str(name): _column_from_json(feature) for name, feature in features}
+                count = len(next(iter(columns.values()), ()))
                 if len(layer.features) in (0, count):
-                    layer.features = told
+                    layer.features = columns
             _show_as(layer, head["shown"])
             return layer
     return None
@@ -470,9 +478,9 @@ def view_entry(viewer: ViewerModel) -> Entry:
 
 def order_layers(viewer: ViewerModel, entry: Mapping[str, Any], keys: Mapping[str, str]) -> None:
     """Put layers into the order in which they were."""
-    wanted = [keys[key] for key in entry["layers"] if key in keys]
+    ordered = [keys[key] for key in entry["layers"] if key in keys]
     by_key = {key_of(layer): layer for layer in viewer.layers}
-    for place, key in enumerate(key for key in wanted if key in by_key):
+    for place, key in enumerate(key for key in ordered if key in by_key):
         now = viewer.layers.index(by_key[key])
         if now != place:
             viewer.layers.move(now, place)

@@ -102,15 +102,17 @@ class SavedViewer:
             entries[f"accepted/{key}"] = Entry(target, partial(write_value, target))
             for place, there in slices.items():
                 objects = tuple(there.values())
-                told = tuple(measured.get(id(one)) for one in objects)
+                measurements = tuple(measured.get(id(record)) for record in objects)
                 name = f"kept/{key}/{','.join(map(str, place))}"
-                entries[name] = Entry((objects, told), partial(_kept_to_json, place, objects, told))
+                entries[name] = Entry(
+                    (objects, measurements), partial(_kept_to_json, place, objects, measurements)
+                )
         return entries
 
     def pixels(self) -> dict[str, LayerPixels]:
         """Return the pixels of the layers that have some of their own, not copied."""
-        found = {key_of(one): layer_pixels(one) for one in self._viewer.layers}
-        return {key: one for key, one in found.items() if one is not None}
+        found = {key_of(layer): layer_pixels(layer) for layer in self._viewer.layers}
+        return {key: pixels for key, pixels in found.items() if pixels is not None}
 
     def watch(self, changed: Callable[..., None]) -> None:
         """Call a function whenever something of the viewer may have changed."""
@@ -139,7 +141,7 @@ class SavedViewer:
 
     def take_written(self) -> dict[str, list[Box] | None]:
         """Return where pixels of layers were written since the last time; None for anywhere."""
-        found = {key_of(one): take_written(one) for one in self._viewer.layers}
+        found = {key_of(layer): take_written(layer) for layer in self._viewer.layers}
         return {key: boxes for key, boxes in found.items() if boxes != []}
 
     def forget_written(self) -> None:
@@ -236,18 +238,18 @@ class SavedViewer:
         image = str(head["slot"][0])
         if head["role"] and image not in keys:
             head = {**head, "role": "", "colormap": _NO_COLOURS}  # of no image any more
-        made = make_layer(
+        layer = make_layer(
             head,
             entries.get(f"data/{key}"),
             entries.get(f"features/{key}"),
             levels.get(key, ()),
             keys.get(image, ""),
         )
-        if role_of(made) is Role.ACCEPTED:
-            self._restore_kept(key, made, entries, keys)
+        if role_of(layer) is Role.ACCEPTED:
+            self._restore_kept(key, layer, entries, keys)
         with self._adapter.mark_changes():
-            self._viewer.add_layer(made)
-        return made
+            self._viewer.add_layer(layer)
+        return layer
 
     def _restore_kept(
         self, key: str, layer: Layer, entries: Mapping[str, Any], keys: Mapping[str, str]
@@ -256,11 +258,11 @@ class SavedViewer:
         if target is None:
             return
         slices = {}
-        for name, told in entries.items():
+        for name, entry in entries.items():
             if name.startswith(f"kept/{key}/"):
-                place = read_value(tuple[int, ...], told["place"])
-                objects = read_value(tuple[StitchedObject, ...], told["objects"])
-                slices[place] = {one.id: one for one in objects}
+                place = read_value(tuple[int, ...], entry["place"])
+                objects = read_value(tuple[StitchedObject, ...], entry["objects"])
+                slices[place] = {record.id: record for record in objects}
         restore_objects(layer, target, slices)
 
     def measured_of_kept(
@@ -269,16 +271,16 @@ class SavedViewer:
         """Return what was measured of accepted objects as JSON, by identity of the records."""
         by_key = {key_of(layer): layer for layer in self._viewer.layers}
         found: dict[int, Any] = {}
-        for name, told in entries.items():
+        for name, entry in entries.items():
             parts = name.split("/")
             known = keys.get(parts[1], "") if parts[0] == "kept" and len(parts) > 2 else ""
             layer = by_key.get(known)
             objects = None if layer is None else objects_of(layer)
             if objects is None:
                 continue
-            there = objects[1].get(tuple(told["place"]), {})
-            pairs = zip(there.values(), told["measured"], strict=True)
-            found |= {id(one): value for one, value in pairs if value is not None}
+            there = objects[1].get(tuple(entry["place"]), {})
+            pairs = zip(there.values(), entry["measured"], strict=True)
+            found |= {id(record): value for record, value in pairs if value is not None}
         return found
 
     def make_view(self, channels: Sequence[Mapping[str, Any]]) -> ImageView:
@@ -287,28 +289,28 @@ class SavedViewer:
         Raises ValueError, TypeError, KeyError, Sam3AssistantError if it is damaged, or is none of
         these images.
         """
-        made = []
-        for told in channels:
-            layer = self._adapter.image(str(told["image"]))
-            axes = read_value(ImageAxes, told["axes"])
-            plane = read_value(PlaneRef, told["plane"])
+        view_channels = []
+        for entry in channels:
+            layer = self._adapter.image(str(entry["image"]))
+            axes = read_value(ImageAxes, entry["axes"])
+            plane = read_value(PlaneRef, entry["plane"])
             if axes.ndim != layer.ndim + layer.rgb and axes.ndim != len(shape_of(layer)):
                 raise ValueError("an image has other axes now")
-            contrast = read_value(tuple[float, float] | None, told["contrast"])
-            colours = told["colormap"]
+            contrast = read_value(tuple[float, float] | None, entry["contrast"])
+            colours = entry["colormap"]
             table = None if colours is None else read_value(np.ndarray, colours)
-            display = Display(contrast, read_value(float, told["gamma"]), table)
-            made.append(
+            display = Display(contrast, read_value(float, entry["gamma"]), table)
+            view_channels.append(
                 ViewChannel(self._adapter.sources.source(layer, axes, plane), plane, display)
             )
-        return ImageView(tuple(made))
+        return ImageView(tuple(view_channels))
 
     def read_prompts(self, key: str, value: object) -> object:
         """Return what a prompt layer held, as steps of undo know it.
 
         Raises ValueError, KeyError, TypeError, IndexError if it is damaged, or of another layer.
         """
-        layer = next(one for one in self._viewer.layers if key_of(one) == key)
+        layer = next(layer for layer in self._viewer.layers if key_of(layer) == key)
         return state_from_json(layer, value)
 
     def locate(self, accepted: Accepted) -> None:
@@ -335,7 +337,7 @@ class SavedViewer:
         by_key = {key_of(layer): layer for layer in self._viewer.layers}
         names = [name for name in entries if name.startswith("mask_step/")]
         steps = []
-        for name in sorted(names, key=lambda one: int(one.partition("/")[2])):
+        for name in sorted(names, key=lambda name: int(name.partition("/")[2])):
             key, number, undone = read_value(tuple[str, int, bool], entries[name])
             layer = by_key.get(keys.get(key, ""))
             edit = read_value(LabelEdit, entries[f"mask_edit/{number}"])
@@ -378,13 +380,13 @@ def _kept_to_json(
     objects: tuple[StitchedObject, ...],
     measured: tuple[Measurement | None, ...],
 ) -> dict[str, Any]:
-    told = {"objects": write_value(objects), "measured": write_value(measured)}
-    return {"place": list(place), **told}
+    entry = {"objects": write_value(objects), "measured": write_value(measured)}
+    return {"place": list(place), **entry}
 
 
 def _listed(view: object, heads: Mapping[str, Any]) -> list[str]:
-    told = view.get("layers", ()) if isinstance(view, dict) else ()
-    listed = [key for key in told if isinstance(key, str) and key in heads]
+    names = view.get("layers", ()) if isinstance(view, dict) else ()
+    listed = [key for key in names if isinstance(key, str) and key in heads]
     return [*listed, *(key for key in heads if key not in listed)]
 
 

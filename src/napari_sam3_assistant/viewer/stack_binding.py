@@ -68,7 +68,7 @@ class StackBinding:
 
     def _is_movie(self) -> bool:
         model = self._model
-        named = (one.name for one in model.frame_axes if one.number == model.frame_axis)
+        named = (axis.name for axis in model.frame_axes if axis.number == model.frame_axis)
         return axis_kind(next(named, "")) == "t"
 
     def _show_times(self) -> None:
@@ -190,7 +190,7 @@ class StackBinding:
         if stack is not None:
             under = self._adapter.stacks.objects_under(stack, layer, chosen)
         words, ids = prompt_layers.read_polarity(layer), prompt_layers.read_ids(layer)
-        others = [one for point, one in enumerate(ids) if one and point not in chosen]
+        others = [id_ for point, id_ in enumerate(ids) if id_ and point not in chosen]
         objects: dict[int, int] = {}
         for point, here in zip(chosen, under, strict=True):
             if here is None:
@@ -204,9 +204,9 @@ class StackBinding:
             if stack is None:
                 continue
             known = objects[point] in model.tracked or not model.can_continue
-            said = _explain_object(objects[point], here, known=known)
+            message = _explain_object(objects[point], here, known=known)
             hint = " Press Propagate Existing Session to apply it." if model.can_continue else ""
-            model.message = Message(f"{said}{hint}")
+            model.message = Message(f"{message}{hint}")
         if objects:
             with self._adapter.mark_changes():
                 prompt_layers.set_ids(layer, objects)
@@ -244,7 +244,7 @@ class StackBinding:
         if view == before and not self._adapter.busy:
             there = self._frames_in(layer, whole_box(layer.data.shape))
             painted = self._painted.get(layer, ())
-            self._session.propagation.note_edited([one for one in there if one in painted])
+            self._session.propagation.note_edited([layer for layer in there if layer in painted])
 
     def _frames_in(self, layer: Labels, box: Box) -> range:
         stack = self._model.propagated
@@ -252,11 +252,11 @@ class StackBinding:
 
     def find_row(self, layer: Labels) -> ResultRow | None:
         """Return the row of the selected object on the frame on show, or on its first frame."""
-        slot, wanted = slot_of(layer), layer.selected_label
+        slot, selected = slot_of(layer), layer.selected_label
         rows = [
             row
             for row in self._model.results
-            if row.record.id == wanted
+            if row.record.id == selected
             and row.preview.slot == slot
             and isinstance(row.preview, FramePlace)
         ]

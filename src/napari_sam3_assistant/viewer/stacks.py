@@ -144,7 +144,8 @@ class FrameWindow:
     def box(self, frame: int, part: Part) -> list[slice]:
         """Return rows and columns of a frame as one slice with start and stop for each axis."""
         return [
-            one if isinstance(one, slice) else slice(one, one + 1) for one in self.key(frame, part)
+            index if isinstance(index, slice) else slice(index, index + 1)
+            for index in self.key(frame, part)
         ]
 
     def frames_in(self, box: Sequence[slice]) -> range:
@@ -164,7 +165,7 @@ class FrameWindow:
         key = tuple(at.get(place, slice(None)) for place in range(self._ndim))
         order = [place for place in range(self._ndim) if isinstance(key[place], slice)]
         return np.moveaxis(
-            labels[key], [order.index(one) for one in (self.axis, self.y, self.x)], [0, 1, 2]
+            labels[key], [order.index(axis) for axis in (self.axis, self.y, self.x)], [0, 1, 2]
         )
 
 
@@ -179,10 +180,10 @@ def write_frame(layer: Labels, window: FrameWindow, result: FrameResult, *, is_n
         _write_new(layer, window, result)
         return
     before = window.upright(np.asarray(unfiltered(layer.data)[window.key(result.frame)]))
-    wanted = result.over(before)
-    part = Region.around(wanted != before)
+    changed = result.over(before)
+    part = Region.around(changed != before)
     if not part.is_empty:
-        write_part(layer, window, result.frame, part.slices, wanted[part.slices])
+        write_part(layer, window, result.frame, part.slices, changed[part.slices])
 
 
 def _write_new(layer: Labels, window: FrameWindow, result: FrameResult) -> None:
@@ -284,7 +285,7 @@ class StacksAdapter:
     def clicked_objects(self, image: str) -> set[int]:
         """Return the objects that clicks of an image are on."""
         layer = self._adapter.points_layer(image)
-        return {one for one in prompt_layers.read_ids(layer) if one} if layer is not None else set()
+        return {id_ for id_ in prompt_layers.read_ids(layer) if id_} if layer is not None else set()
 
     def hide_numbers(self, image: str) -> None:
         """Do not write beside each click which object it is on."""
@@ -370,8 +371,8 @@ class StacksAdapter:
             named = rename(here, region)
             check_fits(int(named.max(initial=0)), labels.dtype)
             before, after = (
-                window.upright(one.astype(labels.dtype)).reshape(box_shape(box))
-                for one in (here * old, named * here)
+                window.upright(part.astype(labels.dtype)).reshape(box_shape(box))
+                for part in (here * old, named * here)
             )
             parts.append((box, before, after))
         changes = changes_between(parts, labels.shape)
@@ -442,7 +443,7 @@ class StacksAdapter:
         """
         layer, window = self._require_layer(stack), self._window(stack)
         boxes: dict[int, list[Box]] = {}
-        told: dict[int, Known] = {}
+        known: dict[int, Known] = {}
         stable: dict[int, list[float]] = {}
         scores = {id_: score for id_, (_, score) in table.totals().items()}
         parents = table.links()
@@ -452,14 +453,14 @@ class StacksAdapter:
             score, parent = scores[row.object_id], parents.get(row.object_id, 0)
             if row.stability is not None:
                 stable.setdefault(row.object_id, []).append(row.stability)
-            told[row.object_id] = Known(score, row.text, row.class_name, parent)
-        for id_, each in stable.items():
+            known[row.object_id] = Known(score, row.text, row.class_name, parent)
+        for id_, values in stable.items():
             # As with scores: the mean of its frames.
-            told[id_] = told[id_]._replace(stability=sum(each) / len(each))
-        where = {id_: union_box(each) for id_, each in sorted(boxes.items())}
-        objects = [(box, LabelMask(layer.data, box, id_), id_) for id_, box in where.items()]
+            known[id_] = known[id_]._replace(stability=sum(values) / len(values))
+        whole_boxes = {id_: union_box(parts) for id_, parts in sorted(boxes.items())}
+        objects = [(box, LabelMask(layer.data, box, id_), id_) for id_, box in whole_boxes.items()]
         made_by = layer.metadata.get(ENGINE, {}).get("title", "")
-        return AcceptedResult(stack.target, objects, told, "3D/video", made_by)
+        return AcceptedResult(stack.target, objects, known, "3D/video", made_by)
 
     def reader(self, stack: StackTarget) -> Callable[[int], npt.NDArray[np.uint32]]:
         """Return what reads the labels of a frame, shape (H, W), hidden objects included."""
@@ -483,13 +484,13 @@ class StacksAdapter:
                 layer.data = FilteredLabels(stored, hidden) if hidden else stored
                 layer.editable = not hidden
 
-    def erase(self, stack: StackTarget, object_id: int, where: Mapping[int, Region]) -> None:
+    def erase(self, stack: StackTarget, object_id: int, regions: Mapping[int, Region]) -> None:
         """Take an object out of the labels, given its bounding box on each frame."""
         layer = self._layer(stack)
         if layer is None:
             return
         window = self._window(stack)
-        for frame, region in where.items():
+        for frame, region in regions.items():
             erase_object(layer, window, frame, region, object_id)
 
     def remove(self) -> None:
@@ -641,7 +642,7 @@ class TracksAdapter:
         image = self._adapter.image_of(stack.target)
         data = _place(tracks, stack.target.axes)
         there = set(data[:, 0].astype(int).tolist())
-        graph = {child: [one] for child, one in parents.items() if {child, one} <= there}
+        graph = {child: [parent] for child, parent in parents.items() if {child, parent} <= there}
         layer = topmost(self._viewer.layers, role, key_of(image))
         with self._adapter.mark_changes():
             if len(data) == 0:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.widgets.main_widget import MainWidget
 
 
-COMMANDS = tuple(one for one in SHORTCUTS if one.name != HELD)
+COMMANDS = tuple(shortcut for shortcut in SHORTCUTS if shortcut.name != HELD)
 """Those that make sense without a key that is held."""
 _PLUGIN, _TITLE = "napari-sam3-assistant", "SAM3 Assistant"
-_NAMES = {"encode_folder", *(one.name for one in COMMANDS)}
+_NAMES = {"encode_folder", *(command.name for command in COMMANDS)}
 
 
 def __getattr__(name: str) -> Callable[[], None]:

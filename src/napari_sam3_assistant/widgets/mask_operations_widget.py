@@ -131,8 +131,8 @@ class MaskPanel(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setObjectName("mask_tabs")
         self.tabs.setUsesScrollButtons(True)
-        made = (AcceptedTab(session), MergeTab(session), CleanupTab(session), FinalTab(session))
-        for tab, title in zip(made, _TITLES, strict=True):
+        tabs = (AcceptedTab(session), MergeTab(session), CleanupTab(session), FinalTab(session))
+        for tab, title in zip(tabs, _TITLES, strict=True):
             self.tabs.addTab(_make_scrollable(tab), title.replace("\n", " "))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -150,9 +150,9 @@ class AnnotationBar(QFrame):
             f"{'next' if step > 0 else 'previous'} image",
             name,
         )
-        made = push_button(session.model, text, name, lambda: session.annotation.go(step), tip)
-        made.key = first_key(name)
-        return made
+        button = push_button(session.model, text, name, lambda: session.annotation.go(step), tip)
+        button.key = first_key(name)
+        return button
 
     def _read(self) -> tuple[str, int, int, object]:
         model = self._annotation
@@ -262,7 +262,7 @@ class _ImageRows(QAbstractTableModel):
 
     def show(self, annotation: AnnotationModel) -> None:
         """Show the images as they are now: rows that changed, or all where others came."""
-        rows = [(one.name, one.state.value, one.objects) for one in annotation.images]
+        rows = [(image.name, image.state.value, image.objects) for image in annotation.images]
         before, names = self._rows, [name for name, *_ in rows]
         if names == [name for name, *_ in before]:
             self._rows = rows

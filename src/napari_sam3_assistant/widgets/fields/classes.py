@@ -125,30 +125,30 @@ class ClassTree(QAbstractItemModel):
             branch.hidden = hidden.get(name, 0)
             return branch
 
-        keys = dict(zip((one.name for one in listed), CLASS_KEYS, strict=False))
+        keys = dict(zip((entry.name for entry in listed), CLASS_KEYS, strict=False))
         self._add(give(_Branch(-1, "", "none"), ""))
         path: list[int] = []
-        for depth, name, one in listed.in_tree():
+        for depth, name, entry in listed.in_tree():
             title = listed.path_names(name)[-1]
-            made = _Branch(path[depth - 1] if depth else -1, None, title)
-            if one is not None:
-                made.name, made.colour = name, listed.colour(one.id + listed.first)
-                made.title = f"{keys[name]}  {title}" if name in keys else title
-                give(made, name)
-            path[depth:] = [self._add(made)]
-        for name in sorted(counts.keys() - {"", *(one.name for one in listed)}):
+            branch = _Branch(path[depth - 1] if depth else -1, None, title)
+            if entry is not None:
+                branch.name, branch.colour = name, listed.colour(entry.id + listed.first)
+                branch.title = f"{keys[name]}  {title}" if name in keys else title
+                give(branch, name)
+            path[depth:] = [self._add(branch)]
+        for name in sorted(counts.keys() - {"", *(entry.name for entry in listed)}):
             self._add(give(_Branch(-1, None, f"{name}, not in the list"), name))
-        for number, made in enumerate(tuple(self._branches)):
-            if made.below and made.count:
-                other = _Branch(number, made.name, "other")
-                other.rows, other.count, other.hidden = made.rows, made.count, made.hidden
+        for number, branch in enumerate(tuple(self._branches)):
+            if branch.below and branch.count:
+                other = _Branch(number, branch.name, "other")
+                other.rows, other.count, other.hidden = branch.rows, branch.count, branch.hidden
                 self._add(other)
-                made.rows, made.count, made.hidden = [], 0, 0
+                branch.rows, branch.count, branch.hidden = [], 0, 0
         # What is below a branch always comes after it.
-        for made in reversed(self._branches):
-            if made.above >= 0:
-                self._branches[made.above].count += made.count
-                self._branches[made.above].hidden += made.hidden
+        for branch in reversed(self._branches):
+            if branch.above >= 0:
+                self._branches[branch.above].count += branch.count
+                self._branches[branch.above].hidden += branch.hidden
 
     def _add(self, branch: _Branch) -> int:
         number = len(self._branches)
@@ -233,8 +233,8 @@ class ClassTree(QAbstractItemModel):
         if row is not None:
             layer, prompt, plane, number, _ = describe_row(row)
             if role == _ROLE.DisplayRole:
-                where = "" if plane == "-" else f" on {plane}"
-                return f"{number}{where}, {pluralize(row.area, 'pixel')}"
+                on_plane = "" if plane == "-" else f" on {plane}"
+                return f"{number}{on_plane}, {pluralize(row.area, 'pixel')}"
             return f"{layer}, {prompt}" if role == _ROLE.ToolTipRole else None
         if branch is None:
             return None
@@ -268,9 +268,9 @@ class ClassTree(QAbstractItemModel):
     def mimeData(self, indexes: Iterable[QModelIndex]) -> QMimeData:
         """Take up the objects that are dragged."""
         self._dragged = [row for row in map(self.row_at, indexes) if row is not None]
-        made = QMimeData()
-        made.setData(_MIME, b"")
-        return made
+        data = QMimeData()
+        data.setData(_MIME, b"")
+        return data
 
     def supportedDropActions(self) -> Qt.DropAction:
         """Return that objects are moved."""

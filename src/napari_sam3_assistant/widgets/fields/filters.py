@@ -197,7 +197,7 @@ def show_between(
 
 def range_on_show(session: Session, column: str) -> tuple[float, float]:
     """Return the ends of what is on show of a column; infinite where nothing is hidden by it."""
-    found = next((one for one in session.filtering.ranges if one.column == column), None)
+    found = next((range_ for range_ in session.filtering.ranges if range_.column == column), None)
     return (-math.inf, math.inf) if found is None else (found.low, found.high)
 
 
@@ -218,7 +218,7 @@ def _make_axis(side: str) -> Untyped:
         def tickSpacing(self, *reach: float) -> list[tuple[float, float]]:
             levels = super().tickSpacing(*reach)
             counts = self.labelText in (_COUNT, FRAME)
-            return [one for one in levels if one[0] >= 1] or [(1, 0)] if counts else levels
+            return [level for level in levels if level[0] >= 1] or [(1, 0)] if counts else levels
 
     return Axis(side)
 
@@ -278,7 +278,7 @@ class HistogramField(QWidget):
 
     def _is_held(self) -> bool:
         region = self._region
-        return region is not None and any(one.moving for one in (region, *region.lines))
+        return region is not None and any(item.moving for item in (region, *region.lines))
 
     def _rows(self) -> tuple[ResultRow, ...]:
         # What the handles have hidden is drawn, too: it can come back.
@@ -451,7 +451,7 @@ def numeric_titles(rows: Sequence[ResultRow], chosen: Sequence[str]) -> tuple[st
     titles = [FRAME] if any(row.preview.target.plane.leading for row in rows) else []
     titles += [SCORE] if any(row.record.score is not None for row in rows) else []
     titles += [STABILITY] if any(value_of(row, STABILITY) is not None for row in rows) else []
-    measured = (one for one in column_titles(rows, chosen) if one not in (UNIT, *SAID))
+    measured = (title for title in column_titles(rows, chosen) if title not in (UNIT, *SAID))
     return (*titles, AREA, *measured)
 
 
@@ -492,6 +492,6 @@ def courses(
             frame = row.preview.target.plane.leading[at]
             found.setdefault(_identify(row), []).append((frame, value))
     return {
-        identity: ([frame for frame, _ in sorted(told)], [value for _, value in sorted(told)])
-        for identity, told in found.items()
+        identity: ([frame for frame, _ in sorted(values)], [value for _, value in sorted(values)])
+        for identity, values in found.items()
     }

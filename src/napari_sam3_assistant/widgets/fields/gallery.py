@@ -108,9 +108,9 @@ class _Captions(QStyledItemDelegate):
 def lone_gallery(binding: Binding) -> Gallery:
     """Return a gallery that stands without a table."""
     rows, model = ResultRows(binding.session), binding.model
-    made = Gallery(binding, rows)
-    watch(model, "results", made, lambda: rows.show(model.results))
-    return made
+    gallery = Gallery(binding, rows)
+    watch(model, "results", gallery, lambda: rows.show(model.results))
+    return gallery
 
 
 class Gallery(QWidget):
@@ -342,7 +342,7 @@ class ResultRows(QAbstractTableModel):
         return key
 
     def _matches(self, row: ResultRow) -> bool:
-        cells = (*describe_row(row), *(said(row) for said in SAID.values()))
+        cells = (*describe_row(row), *(text_of(row) for text_of in SAID.values()))
         return any(self._wanted in cell.lower() for cell in cells)
 
     # -- what Qt asks for -------------------------------------------------------------------

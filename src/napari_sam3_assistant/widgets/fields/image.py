@@ -60,7 +60,7 @@ class ImageField(QWidget):
 
     def _show(self, read: tuple[tuple[ImageChoice, ...], str, str]) -> None:
         choices, image, none = read
-        self._combo.offer([(one.key, one.name) for one in choices])
+        self._combo.offer([(choice.key, choice.name) for choice in choices])
         set_enabled(self._combo, "" if choices else "Open an image first")
         self._combo.choose(image)
         chosen = self._model.chosen_image
@@ -160,16 +160,16 @@ class EncodeAheadField(QCheckBox):
 
 def threshold_box(model: SessionModel) -> DecimalBox:
     """Return the least score of an object that is found."""
-    made = DecimalBox()
-    made.setObjectName("threshold")
-    made.setRange(0.01, 0.95)
-    made.setSingleStep(0.05)
-    made.setDecimals(2)
-    made.setToolTip(
+    box = DecimalBox()
+    box.setObjectName("threshold")
+    box.setRange(0.01, 0.95)
+    box.setSingleStep(0.05)
+    box.setDecimals(2)
+    box.setToolTip(
         "Objects with a lower score are left out. Lower it to find more, raise it to keep "
         "only the clear ones. It does not touch objects that you click or box."
     )
     bind_value(
-        model, "threshold", made, made.valueChanged, lambda: round(made.value(), 2), made.setValue
+        model, "threshold", box, box.valueChanged, lambda: round(box.value(), 2), box.setValue
     )
-    return made
+    return box

@@ -221,11 +221,11 @@ class EngineMenu(QMenu):
     def _here(self, verb: Callable[[], object]) -> None:
         """Do something on this computer, when the server has been let go."""
         freeing = self._session.computing.use_this_computer()
-        told = show_errors(self._session.model, verb)
+        succeeded = show_errors(self._session.model, verb)
         if freeing is None:
-            told()
+            succeeded()
         else:
-            freeing.finished.connect(told)
+            freeing.finished.connect(succeeded)
 
 
 _SERVERS = "It is the server's, as 'napari-sam3 serve' was started. Choose This computer first."

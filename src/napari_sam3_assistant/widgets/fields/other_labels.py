@@ -42,13 +42,13 @@ def use_labels_button(session: Session) -> QPushButton:
     model = session.model
 
     def use() -> None:
-        dialog = UseLabelsDialog(session, made)
+        dialog = UseLabelsDialog(session, widget)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 
     tip = "Take labels of another tool, of a layer or a file: accept, refine or follow them"
-    made = push_button(model, "Use Labels …", "use_labels", use, tip)
-    return made
+    widget = push_button(model, "Use Labels …", "use_labels", use, tip)
+    return widget
 
 
 class UseLabelsDialog(QDialog):

@@ -170,7 +170,7 @@ class PromptLayersField(QWidget):
 
     def _show(self) -> None:
         for tool, combo in self._combos.items():
-            layers = [one for one in self._model.prompt_layers if one.tool is tool]
+            layers = [layer for layer in self._model.prompt_layers if layer.tool is tool]
             combo.offer([("", "(the image's own)"), *((layer.key, layer.name) for layer in layers)])
 
 
@@ -202,11 +202,11 @@ _POLARITY = (
 
 def polarity_buttons(model: SessionModel) -> ChoiceButtons:
     """Return the polarity of the next click."""
-    made = ChoiceButtons(model, "next_positive", _POLARITY, columns=2)
-    bind_enabled(model, "polarity", *made.buttons)
-    for button in made.buttons:
+    buttons = ChoiceButtons(model, "next_positive", _POLARITY, columns=2)
+    bind_enabled(model, "polarity", *buttons.buttons)
+    for button in buttons.buttons:
         button.key = first_key("toggle_next")
-    return made
+    return buttons
 
 
 class PolarityField(QWidget):
@@ -230,15 +230,15 @@ class PolarityField(QWidget):
 
 def as_painted_box(model: SessionModel) -> QCheckBox:
     """Return the switch that takes painted masks as they are; hidden where none is painted."""
-    made = check_box(
+    box = check_box(
         model,
         "as_painted",
         "As painted",
         "Take what you paint as the object, without moving its outline to edges in the image. "
         "napari's polygon tool of the painted layer fills a lasso, and with label 0 takes one away",
     )
-    follow(made, lambda: (model.task, model.tool) == _PAINTED, made.setVisible, model)
-    return made
+    follow(box, lambda: (model.task, model.tool) == _PAINTED, box.setVisible, model)
+    return box
 
 
 _TIP = (

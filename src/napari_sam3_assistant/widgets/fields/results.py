@@ -60,8 +60,8 @@ _BACK = QColor(0, 0, 0, 150)
 
 def _either(views: dict[str, QWidget]) -> QWidget:
     """Return one place for several views, and a button for each above it."""
-    made, stack, switch = QWidget(), QStackedWidget(), QHBoxLayout()
-    group = QButtonGroup(made)
+    widget, stack, switch = QWidget(), QStackedWidget(), QHBoxLayout()
+    group = QButtonGroup(widget)
     for place, (title, view) in enumerate(views.items()):
         stack.addWidget(view)
         button = QRadioButton(title)
@@ -75,11 +75,11 @@ def _either(views: dict[str, QWidget]) -> QWidget:
         button.clicked.connect(show)
         switch.addWidget(button)
     switch.addStretch(1)
-    layout = QVBoxLayout(made)
+    layout = QVBoxLayout(widget)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addLayout(switch)
     layout.addWidget(stack)
-    return made
+    return widget
 
 
 _ICON = 28
@@ -206,44 +206,44 @@ _MEASURE_TIP = (
 
 def measure_field(session: Session) -> QWidget:
     """Return the button that measures, beside the one that chooses what."""
-    made = QWidget()
-    layout = QHBoxLayout(made)
+    widget = QWidget()
+    layout = QHBoxLayout(widget)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addWidget(_measure_button(session), 1)
     layout.addWidget(_columns_button(session))
-    return made
+    return widget
 
 
 def _columns_button(session: Session) -> QPushButton:
-    made, menu, model = QPushButton("Columns"), QMenu(), session.model
-    made.setObjectName("columns")
-    made.setToolTip("Choose what is measured")
-    made.setMenu(menu)
-    menu.setParent(made, menu.windowFlags())
+    button, menu, model = QPushButton("Columns"), QMenu(), session.model
+    button.setObjectName("columns")
+    button.setToolTip("Choose what is measured")
+    button.setMenu(menu)
+    menu.setParent(button, menu.windowFlags())
 
     def choose(_: bool) -> None:
-        chosen = [one.text() for one in menu.actions() if one.isChecked()]
+        chosen = [action.text() for action in menu.actions() if action.isChecked()]
         model.columns = ", ".join(chosen)
 
     def show() -> None:
-        for one in menu.actions():
-            one.setChecked(one.text() in model.columns.split(", "))
+        for action in menu.actions():
+            action.setChecked(action.text() in model.columns.split(", "))
 
     for title in COLUMN_CHOICES:
         action = QAction(title, menu)
         action.setCheckable(True)
         action.triggered.connect(choose)
         menu.addAction(action)
-    watch(model, "columns", made, show)
-    return made
+    watch(model, "columns", button, show)
+    return button
 
 
 def _measure_button(session: Session) -> QPushButton:
     """Return the button that measures."""
     model = session.model
-    made = push_button(model, "Measure", "measure", session.measuring.measure, _MEASURE_TIP)
-    bind_enabled(model, "measure", made)
-    return made
+    button = push_button(model, "Measure", "measure", session.measuring.measure, _MEASURE_TIP)
+    bind_enabled(model, "measure", button)
+    return button
 
 
 _SOFT_MASKS_TIP = (
@@ -255,9 +255,9 @@ _SOFT_MASKS_TIP = (
 def soft_masks_box(session: Session) -> QCheckBox:
     """Return the box for the layer of soft masks."""
     model = session.model
-    made = check_box(model, "soft_masks", "Show soft masks", _SOFT_MASKS_TIP)
-    bind_enabled(model, "soft_masks", made)
-    return made
+    box = check_box(model, "soft_masks", "Show soft masks", _SOFT_MASKS_TIP)
+    bind_enabled(model, "soft_masks", box)
+    return box
 
 
 """Smaller images are enlarged, so that lines and letters are not as coarse as their pixels."""
@@ -265,23 +265,23 @@ def soft_masks_box(session: Session) -> QCheckBox:
 
 def figure_button(session: Session) -> QPushButton:
     """Return the button that saves a figure of the plane on show."""
-    made, model = QPushButton("Save Figure …"), session.model
-    made.setObjectName("save_figure")
-    made.setToolTip("Save the image with outlines, scale bar and legend, as PNG or SVG")
+    button, model = QPushButton("Save Figure …"), session.model
+    button.setObjectName("save_figure")
+    button.setToolTip("Save the image with outlines, scale bar and legend, as PNG or SVG")
 
     def save() -> None:
         start = session.saving.propose_path("figure", ".png")
         kinds = ["PNG (*.png)", "SVG (*.svg)"]
-        path, kind = ask_where(made, model, "Save a figure", start, kinds)
+        path, kind = ask_where(button, model, "Save a figure", start, kinds)
         if path is not None:
             ending = ".svg" if "svg" in kind else ".png"
             known = path.suffix.lower() in (".png", ".svg")
             file = path if known else path.with_name(path.name + ending)
             session.save_figure(file, draw_figure)
 
-    made.clicked.connect(show_errors(model, save))
-    bind_enabled(model, "figure", made)
-    return made
+    button.clicked.connect(show_errors(model, save))
+    bind_enabled(model, "figure", button)
+    return button
 
 
 def draw_figure(figure: Figure, ending: str) -> bytes:
@@ -360,5 +360,5 @@ def _paint_legend(painter: QPainter, names: tuple[str, ...], unit: float) -> Non
         painter.setPen(QPen(QColor(_COLOURS[number % len(_COLOURS)]), 2.5 * unit))
         painter.drawRect(square)
         painter.setPen(Qt.GlobalColor.white)
-        where = QRectF(square.right() + margin, top, wide + margin, high)
-        painter.drawText(where, Qt.AlignmentFlag.AlignVCenter, name)
+        text_box = QRectF(square.right() + margin, top, wide + margin, high)
+        painter.drawText(text_box, Qt.AlignmentFlag.AlignVCenter, name)

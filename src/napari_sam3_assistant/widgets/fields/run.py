@@ -305,11 +305,11 @@ class RunButton(QWidget):
         ``tip``: what it will do.
         ``note``: what to know before; empty for nothing.
         """
-        said = reason or tip
+        tooltip = reason or tip
         self._button.setEnabled(not reason)
-        self._button.setToolTip(said)
+        self._button.setToolTip(tooltip)
         # A screen reader reads it with the button, also while that can't be pressed.
-        self._button.setAccessibleDescription(said)
+        self._button.setAccessibleDescription(tooltip)
         self._line.setText(reason or note or _READY)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
@@ -371,13 +371,13 @@ class StatusField(QWidget):
         followed = model.task is Task.VIDEO and model.propagated is not None
         return format_propagation(model) if followed else format_results(model.preview)
 
-    def _show_results(self, said: str) -> None:
+    def _show_results(self, message: str) -> None:
         """Show what is there, where the status line does not say so itself."""
         model = self._model
         followed = model.task is Task.VIDEO and model.propagated is not None
-        told = model.preview is None or model.preview is model.message.outcome
-        self._results.setText(said)
-        self._results.setVisible(followed or not told)
+        is_shown = model.preview is None or model.preview is model.message.outcome
+        self._results.setText(message)
+        self._results.setVisible(followed or not is_shown)
         lay_out(self._results)
 
     def _show_running(self) -> None:
@@ -457,12 +457,12 @@ _HELP_SIZE = (640, 600)  # fits a screen of 1366 x 768; what is below is scrolle
 
 def help_button() -> QPushButton:
     """Return the button that shows the keys."""
-    made = QPushButton("Help")
-    made.setObjectName("help")
-    made.setToolTip("The keys, and where to read more")
-    told = (*((one.shown, one.title) for one in SHORTCUTS), *GESTURES)
+    button = QPushButton("Help")
+    button.setObjectName("help")
+    button.setToolTip("The keys, and where to read more")
+    keys = (*((shortcut.shown, shortcut.title) for shortcut in SHORTCUTS), *GESTURES)
     rows = "".join(
-        f"<tr><td><b>{what}</b>&nbsp;&nbsp;</td><td>{does}</td></tr>" for what, does in told
+        f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{does}</td></tr>" for key, does in keys
     )
     text = (
         f"<p>With the pointer on the image:</p><table>{rows}</table>"
@@ -470,11 +470,11 @@ def help_button() -> QPushButton:
     )
 
     def show() -> None:
-        box = QDialog(made)
+        box = QDialog(button)
         box.setObjectName("keys")
         box.setWindowTitle("SAM3 Assistant: keys")
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        label = QLabel(with_readable_links(text, made))
+        label = QLabel(with_readable_links(text, button))
         label.setObjectName("keys_text")
         label.setWordWrap(True)
         label.setOpenExternalLinks(True)
@@ -484,5 +484,5 @@ def help_button() -> QPushButton:
         box.resize(*_HELP_SIZE)
         box.show()
 
-    made.clicked.connect(show)
-    return made
+    button.clicked.connect(show)
+    return button

@@ -80,7 +80,7 @@ class SaveCleanField(QWidget):
         def read_formats() -> list[tuple[str, str]]:
             # Of stacks, PNG holds nothing; where it is chosen already, the button says so.
             offered = {*saving.endings, model.output_format}
-            return [one for one in _FORMATS if one[0] in offered]
+            return [choice for choice in _FORMATS if choice[0] in offered]
 
         follow(self, read_formats, self._format.offer, model)
         follow(self, lambda: saving.explain_lost(model.output_format), self._show_note, model)
@@ -98,7 +98,7 @@ class SaveCleanField(QWidget):
         saved = self._model.saved
         self._saved.setVisible(bool(saved))
         self._open.setVisible(bool(saved))
-        self._saved.setText("Saved: " + ", ".join(Path(one).name for one in saved))
+        self._saved.setText("Saved: " + ", ".join(Path(path).name for path in saved))
         self._open.setToolTip(str(Path(saved[-1]).parent) if saved else "")
 
 
@@ -142,7 +142,7 @@ def mask_operations_button(binding: Binding) -> QPushButton:
 
 def merge_regions_button(session: Session) -> QPushButton:
     """Return the button Merge ROIs."""
-    made = push_button(
+    button = push_button(
         session.model,
         "Merge ROIs",
         "merge_rois",
@@ -150,5 +150,5 @@ def merge_regions_button(session: Session) -> QPushButton:
         "Write the previews of all regions into one layer over a zarr file, in the folder "
         "of the scans. The previews stay.",
     )
-    bind_enabled(session.model, "merge_rois", made)
-    return made
+    bind_enabled(session.model, "merge_rois", button)
+    return button

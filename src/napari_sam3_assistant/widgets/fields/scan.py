@@ -229,16 +229,16 @@ QTextEdit:disabled { placeholder-text-color: rgb(135, 135, 135); }
 
 def batch_images_box(model: SessionModel) -> QCheckBox:
     """Return the box that says whether a run takes every image."""
-    made = check_box(
+    box = check_box(
         model,
         "batch_images",
         "Batch all image layers",
         "Run the same prompts, where they lie in the world, on every image. Each image "
         "gets layers of its own.",
     )
-    made.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-    bind_enabled(model, "batch_images", made)
-    return made
+    box.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+    bind_enabled(model, "batch_images", box)
+    return box
 
 
 class BatchTextField(QTextEdit):

@@ -44,7 +44,7 @@ _ABOUT = (
 def server_choices(session: Session) -> list[tuple[str, str]]:
     """Return this computer and the servers that were used, each with its name for the user."""
     servers = dict.fromkeys(filter(None, (session.model.compute, *session.computing.recent)))
-    return [("", HERE), *((one, f"Server {format_server(one)}") for one in servers)]
+    return [("", HERE), *((server, f"Server {format_server(server)}") for server in servers)]
 
 
 def use(session: Session, compute: str) -> None:

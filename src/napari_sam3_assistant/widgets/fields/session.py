@@ -184,10 +184,10 @@ class SessionMenu(QPushButton):
             kept = json.loads(self._store.get(_RECENT) or "[]")
         except ValueError:
             return []
-        return [one for one in kept if isinstance(one, str)] if isinstance(kept, list) else []
+        return [path for path in kept if isinstance(path, str)] if isinstance(kept, list) else []
 
     def _remember(self, folder: Path) -> None:
-        others = (one for one in self._recents() if one != str(folder))
+        others = (recent for recent in self._recents() if recent != str(folder))
         self._store.set(_RECENT, json.dumps([str(folder), *others][:_MOST_RECENT]))
 
     def _list_recent(self) -> None:

@@ -60,7 +60,7 @@ def direction_box(model: SessionModel) -> ChoiceCombo:
     return ChoiceCombo(
         model,
         "direction",
-        [(way, str(way)) for way in Direction],
+        [(direction, str(direction)) for direction in Direction],
         "From the slices with prompts: to higher frames, to lower ones, or both",
     )
 
@@ -100,9 +100,9 @@ class FrameEndField(QSpinBox):
 def stop_after_lost_box(model: SessionModel) -> QSpinBox:
     """Return the number of frames without any object after which a direction ends."""
     tip = "A direction ends when all objects have been gone for so many frames"
-    made = spin_box(model, "stop_after_lost", tip, 0, _MOST_FRAMES, " frames")
-    made.setSpecialValueText("never")
-    return made
+    box = spin_box(model, "stop_after_lost", tip, 0, _MOST_FRAMES, " frames")
+    box.setSpecialValueText("never")
+    return box
 
 
 _TIMES_TIP = (
@@ -124,12 +124,12 @@ class StackOptions(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("Follow along", self._axis)
-        way = QHBoxLayout()
+        row = QHBoxLayout()
         direction = direction_box(model)
         direction.setAccessibleName("Direction")  # the label is of both
-        way.addWidget(direction, 1)
-        way.addWidget(check_box(model, "frames_are_times", "Times", _TIMES_TIP))
-        form.addRow("3D direction" if all_rows else "Direction", way)
+        row.addWidget(direction, 1)
+        row.addWidget(check_box(model, "frames_are_times", "Times", _TIMES_TIP))
+        form.addRow("3D direction" if all_rows else "Direction", row)
         if all_rows:
             form.addRow("First frame", FrameEndField(model, "first_frame"))
             form.addRow("Last frame", FrameEndField(model, "last_frame"))
@@ -182,7 +182,7 @@ class ObjectField(QWidget):
 def go_on_button(session: Session) -> QPushButton:
     """Return Propagate Existing Session; shown for the task 3D/video only."""
     model = session.model
-    made = push_button(
+    button = push_button(
         model,
         "Propagate Existing Session",
         "propagate_existing",
@@ -191,9 +191,9 @@ def go_on_button(session: Session) -> QPushButton:
         "added or changed on any slice correct them from there, away from where you began; "
         "without any it goes on where it was stopped, or from the frame on show.",
     )
-    follow(made, lambda: model.task is Task.VIDEO, made.setVisible, model)
-    bind_enabled(model, "go_on", made)
-    return made
+    follow(button, lambda: model.task is Task.VIDEO, button.setVisible, model)
+    bind_enabled(model, "go_on", button)
+    return button
 
 
 class FollowedField(QWidget):
@@ -233,23 +233,23 @@ class TrackCorrectionsField(QWidget):
         self._session = session
         self._model = model = session.model
         self._track, self._other = ElidedCombo(), ElidedCombo()
-        for combo, name, said in (
+        for combo, name, tooltip in (
             (self._track, "track", "The track to correct: the last object that was clicked on"),
             (self._other, "other_track", "The other track: the object that was clicked on before"),
         ):
             combo.setObjectName(name)
-            combo.setAccessibleName(said.partition(":")[0])
-            combo.setToolTip(f"{said}, by its value in the labels")
+            combo.setAccessibleName(tooltip.partition(":")[0])
+            combo.setToolTip(f"{tooltip}, by its value in the labels")
             combo.setMinimumContentsLength(4)
             bind_enabled(model, "correct_tracks", combo)
         verbs = session.corrections
-        pair, one = self._call_with_both, self._call_with_one
+        pair, single = self._call_with_both, self._call_with_one
         buttons = (
             ("Join", "join_tracks", pair(verbs.join), "The later track goes on the earlier one"),
             (
                 "Split Here",
                 "split_track",
-                one(verbs.split),
+                single(verbs.split),
                 "From the frame on show on, the first track is a track of its own",
             ),
             (
@@ -286,7 +286,7 @@ class TrackCorrectionsField(QWidget):
     def _make_proposals(self) -> QWidget:
         """Return the divisions that are proposed, each to be accepted or dropped."""
         model, verbs = self._model, self._session.corrections
-        made, proposed = QWidget(), ElidedCombo()
+        widget, proposed = QWidget(), ElidedCombo()
         proposed.setObjectName("proposed_divisions")
         proposed.setAccessibleName("Proposed divisions")
         proposed.setToolTip("Divisions that are proposed; choosing one shows its frame")
@@ -306,7 +306,7 @@ class TrackCorrectionsField(QWidget):
             "Propose this division no more",
         )
         bind_enabled(model, "correct_tracks", proposed, accept, drop)
-        grid = QGridLayout(made)
+        grid = QGridLayout(widget)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(4)
         grid.addWidget(proposed, 0, 0, 1, 2)
@@ -314,11 +314,11 @@ class TrackCorrectionsField(QWidget):
         grid.addWidget(drop, 1, 1)
 
         def show(divisions: tuple[Division, ...]) -> None:
-            proposed.offer([(one, _describe(one)) for one in divisions])
-            made.setVisible(bool(divisions))
+            proposed.offer([(division, _describe(division)) for division in divisions])
+            widget.setVisible(bool(divisions))
 
-        follow(made, lambda: model.proposed_divisions, show, model)
-        return made
+        follow(widget, lambda: model.proposed_divisions, show, model)
+        return widget
 
     def _call_with_both(self, verb: Callable[[int, int], None]) -> Callable[[], None]:
         return lambda: verb(self._track.value, self._other.value)
@@ -350,8 +350,8 @@ def _describe(division: Division) -> str:
     """Return what is said of a division that is proposed."""
     if division.daughters == (division.mother,) * 2:
         return f"Frame {division.frame}: {division.mother} falls in two"
-    one, other = division.daughters
-    return f"Frame {division.frame}: {division.mother} to {one} and {other}"
+    first, second = division.daughters
+    return f"Frame {division.frame}: {division.mother} to {first} and {second}"
 
 
 _TRACKS = {
