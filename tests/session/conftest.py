@@ -52,7 +52,7 @@ class ArrayScene:
     plane: int = 0
     # Where a session looks for what it saves; nothing is saved by these tests.
     saved: object = field(
-        default_factory=lambda: SimpleNamespace(tell_view=list, tell_prompts=list)
+        default_factory=lambda: SimpleNamespace(view_as_json=list, prompts_as_json=list)
     )
     clicks: int = 0
     _view: object = field(init=False)

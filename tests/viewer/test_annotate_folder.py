@@ -503,7 +503,7 @@ def test_prompts_that_were_not_run_wait_in_the_folder_for_any_later_start(
     binding.arm()
     mask = next(one for one in binding.viewer.layers if one.name == "SAM3 mask prompt")
     mask.data_setitem((np.arange(30, 40), np.full(10, 25)), 1)
-    before = binding.adapter.opened.tell_prompts(binding.model.image)
+    before = binding.adapter.opened.prompts_as_json(binding.model.image)
     assert len(before) == 2
     go(binding, 1)
     annotation.finish()
@@ -515,12 +515,12 @@ def test_prompts_that_were_not_run_wait_in_the_folder_for_any_later_start(
     settle(again)
     assert again.session.annotation.model.name == "cell2.tif"
     go(again, -1)
-    assert again.adapter.opened.tell_prompts(again.model.image) == before
+    assert again.adapter.opened.prompts_as_json(again.model.image) == before
     assert again.model.why_not.undo == ""
     again.adapter.clear_prompts(again.model.image)
     go(again, 1)
     go(again, -1)
-    assert again.adapter.opened.tell_prompts(again.model.image) == []
+    assert again.adapter.opened.prompts_as_json(again.model.image) == []
     again.close()
     # What somebody else has made of the file harms nobody.
     with (tmp_path / "labels" / "sam3_annotation.jsonl").open("a") as file:

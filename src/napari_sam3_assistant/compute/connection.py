@@ -252,7 +252,7 @@ def leave(client: Client, timeout: float = _CONNECT_SECONDS) -> None:
 def _open_client(connection: Connection) -> Client:
     from distributed import Client
 
-    _knock(connection)
+    _explain_no_connection(connection)
     try:
         return Client(
             connection.address,
@@ -270,7 +270,7 @@ def _refused(connection: Connection, reason: str, remedy: str) -> EngineError:
     return EngineError(f"No server lets us in at {connection.address}: {reason}.", remedy)
 
 
-def _knock(connection: Connection) -> None:
+def _explain_no_connection(connection: Connection) -> None:
     """Find out at once why nobody lets us in; Dask tries for seconds, and does not say."""
     scheme = connection.address.partition("://")[0]
     if scheme not in {"tcp", "tls"}:  # one that a scheduler of others may have
@@ -285,7 +285,7 @@ def _knock(connection: Connection) -> None:
         raise _refused(connection, f"the keys have expired on {ended:%Y-%m-%d}", _RENEW)
     try:
         with socket.create_connection((host, port), _ANSWER_SECONDS) as plain:
-            answered = _listen(connection, plain)
+            answered = _read_greeting(connection, plain)
     except ssl.SSLError as error:
         raise _refused(connection, f"{_OTHER_KEYS} ({error.reason or error})", _COPY) from error
     except TimeoutError as error:
@@ -296,7 +296,7 @@ def _knock(connection: Connection) -> None:
         raise _refused(connection, _OTHER_KEYS, _COPY)
 
 
-def _listen(connection: Connection, plain: socket.socket) -> bytes:
+def _read_greeting(connection: Connection, plain: socket.socket) -> bytes:
     """Return what a server says first; nothing where it does not take our keys."""
     if not connection.certificate:
         return plain.recv(1)

@@ -57,7 +57,7 @@ ENCODINGS = 4
 IDLE_SECONDS = 1800.0
 """What a client holds goes when it has not been heard of for so long."""
 _ANSWER_SECONDS = 60.0
-_TELL_SECONDS = 0.1
+_REPORT_SECONDS = 0.1
 _CODEC = numcodecs.Blosc("lz4", clevel=1, shuffle=numcodecs.Blosc.NOSHUFFLE)
 
 
@@ -190,14 +190,14 @@ class _HostReporter:
 
     def __init__(self, token: CancelToken, tell: Callable[[list[Any]], None]) -> None:
         self._token, self._tell = token, tell
-        self._told = -_TELL_SECONDS
+        self._reported = -_REPORT_SECONDS
 
     def report(self, progress: Progress) -> None:
         """Tell the client, not too often, unless the work shall stop."""
         self.check()
         now = time.monotonic()
-        if now - self._told >= _TELL_SECONDS:
-            self._told = now
+        if now - self._reported >= _REPORT_SECONDS:
+            self._reported = now
             left = progress.seconds_left
             event = [int(progress.done), int(progress.total), progress.message]
             self._tell([*event, None if left is None else float(left)])
@@ -226,7 +226,7 @@ class Host:
         self,
         choice: EngineChoice,
         clock: Callable[[], float] = time.monotonic,
-        tell: Callable[[str, list[Any]], None] = lambda _session, _told: None,
+        tell: Callable[[str, list[Any]], None] = lambda _session, _event: None,
     ) -> None:
         self._choice, self._clock, self._tell = choice, clock, tell
         self._engine: ImageEngine | None = None

@@ -120,7 +120,7 @@ class RemoteEngine:
         self._released: deque[str] = deque()
         # The call that is going, and the latest that was heard of it: what Progress is made of.
         self._asked = ""
-        self._told: list[Any] | None = None
+        self._latest_progress: list[Any] | None = None
         self.bytes_sent = self.bytes_received = 0
         self.spec: EngineSpec = UNKNOWN_ENGINE
         self.card = HostCard(self.spec)
@@ -159,7 +159,7 @@ class RemoteEngine:
             return
         reporter.report(Progress(0, 0, "Loading the model on the server"))
         self._described = None
-        self._know(self.ask("describe", reporter=reporter))
+        self._set_card(self.ask("describe", reporter=reporter))
 
     def measure(self, reporter: Reporter) -> Link:
         """Measure how quick the way to the server is; takes a second or two."""
@@ -213,7 +213,7 @@ class RemoteEngine:
         self, work: Piecework[Any, Any, Any], pieces: Iterable[object], reporter: Reporter
     ) -> Generator[Outcome]:
         """Have all workers of the server do pieces of work; see :class:`SpreadsPieces`."""
-        with self._telling_losses():
+        with self._map_lost_connection():
             client = self._connect(reporter)
             yield from spread(client, self._session, self.card, work, pieces, reporter)
 
@@ -231,7 +231,7 @@ class RemoteEngine:
     def ask(self, method: str, *arguments: object, reporter: Reporter | None = None) -> Any:  # noqa: ANN401 - as the method
         """Call a method of the host, and stop it there when the work is stopped here."""
         reporter = reporter or NullReporter()
-        with self._telling_losses():
+        with self._map_lost_connection():
             client = self._connect(reporter)
             if self._released:
                 gone = [self._released.popleft() for _ in range(len(self._released))]
@@ -246,7 +246,7 @@ class RemoteEngine:
     # -- inside ---------------------------------------------------------------------------
 
     @contextmanager
-    def _telling_losses(self) -> Iterator[None]:
+    def _map_lost_connection(self) -> Iterator[None]:
         """Make one sentence of a lost connection; the next call connects again."""
         try:
             yield
@@ -275,7 +275,7 @@ class RemoteEngine:
         workers = self._find_workers(client, reporter)
         # Spread by chance: who is where is known to nobody, and an idle session costs little.
         self._worker = sorted(workers)[int(self._session, 16) % len(workers)]
-        client.subscribe_topic(progress_topic(self._session), self._hear)
+        client.subscribe_topic(progress_topic(self._session), self._on_progress)
         theirs = self._ask(client, "tell_release", (), reporter)
         if theirs != __version__:
             self._drop()
@@ -287,7 +287,7 @@ class RemoteEngine:
         if self._described is not None:
             # In the middle of a run: what was asked for is asked of the same engine.
             before = self.card.model
-            self._know(self._ask(client, "describe", (), reporter))
+            self._set_card(self._ask(client, "describe", (), reporter))
             if self.card.model != before:
                 raise EngineError(
                     f"The server runs another engine now: {self.spec.title}.",
@@ -295,7 +295,7 @@ class RemoteEngine:
                 )
         return client
 
-    def _know(self, card: HostCard) -> None:
+    def _set_card(self, card: HostCard) -> None:
         self.card, self.spec, self._described = card, card.spec, self._client
 
     def _find_workers(self, client: Client, reporter: Reporter) -> list[str]:
@@ -311,16 +311,16 @@ class RemoteEngine:
             "The server has no workers.", "Wait until one has started, or look at its log."
         )
 
-    def _hear(self, event: tuple[float, list[Any]]) -> None:
+    def _on_progress(self, event: tuple[float, list[Any]]) -> None:
         call, *progress = event[1]
         if call == self._asked:
-            self._told = progress
+            self._latest_progress = progress
 
     def _ask(
         self, client: Client, method: str, arguments: tuple[object, ...], reporter: Reporter
     ) -> Any:  # noqa: ANN401 - as the method
         self._asked = name = uuid.uuid4().hex
-        self._told = None
+        self._latest_progress = None
         asked = self._start(client, method, name, *arguments)
         try:
             return self._wait(client, asked, reporter)
@@ -335,7 +335,7 @@ class RemoteEngine:
         """Return an answer; give up when the worker that gives it is gone."""
         polls = 0
         while not concurrent.futures.wait([asked], _POLL_SECONDS).done:
-            progress, self._told = self._told, None
+            progress, self._latest_progress = self._latest_progress, None
             if progress is not None:
                 reporter.report(Progress(*progress))
             reporter.check()

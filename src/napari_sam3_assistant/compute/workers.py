@@ -112,7 +112,7 @@ class _Crew:
         more = True
         while more or yielded < taken:
             self._reporter.check()
-            self._look()
+            self._update_workers()
             for worker in self._free():
                 task = self._take_again(worker)
                 if task is None and more and taken - yielded < _AHEAD * len(self._workers):
@@ -123,7 +123,7 @@ class _Crew:
                         taken += 1
                 if task is not None:
                     self._send(worker, task)
-            self._hear()
+            self._collect_answers()
             while yielded in self._outcomes:
                 yield self._outcomes.pop(yielded)
                 yielded += 1
@@ -142,7 +142,7 @@ class _Crew:
 
     # -- who is there -----------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _update_workers(self) -> None:
         """See who came and who went, once in a while."""
         now = time.monotonic()
         if self._client.status != "running":
@@ -221,7 +221,7 @@ class _Crew:
             call, method, self._session, *arguments, workers=[address], pure=False, retries=0
         )
 
-    def _hear(self) -> None:
+    def _collect_answers(self) -> None:
         """Take the answers that are there, and wait for one for a moment."""
         with suppress(Empty):
             address, name, answer = self._answers.get(timeout=_POLL_SECONDS)

@@ -285,13 +285,13 @@ class _Transfer:
             continues = response.status_code == 206
             with part.open("ab" if continues else "wb") as out:
                 done = begin if continues else 0
-                self._tell(file, done)
+                self._report_bytes(file, done)
                 for chunk in response.iter_bytes(_CHUNK):
                     out.write(chunk)
                     done += len(chunk)
-                    self._tell(file, done)
+                    self._report_bytes(file, done)
 
-    def _tell(self, file: RemoteFile, done: int) -> None:
+    def _report_bytes(self, file: RemoteFile, done: int) -> None:
         number = self._files.index(file)
         before = sum(earlier.size for earlier in self._files[:number])
         message = (

@@ -98,7 +98,7 @@ class EmbeddingStore:
             # Only now: where moving it fails, it is still in RAM.
             self._far.pop(key, None)
         self._near.move_to_end(key)
-        self._demote(self._on_device)
+        self._move_off_device(self._on_device)
         return self._near[key]
 
     def free(self, device: str, keep: Encoding = None) -> bool:
@@ -155,7 +155,7 @@ class EmbeddingStore:
         embedding = self._far[key]
         return embedding.to(device) if isinstance(embedding, Packable) else embedding
 
-    def _demote(self, number: int) -> None:
+    def _move_off_device(self, number: int) -> None:
         """Leave so many on the device."""
         while len(self._near) > number:
             self._move_to_ram(next(iter(self._near)))
@@ -233,7 +233,7 @@ class EmbeddingFolder:
 
         file = self._file(key)
         if not file.is_file():
-            self._tell_miss()
+            self._log_miss()
             return None
         try:
             # The library takes all that the file has, and no more.
@@ -265,7 +265,7 @@ class EmbeddingFolder:
         except OSError as error:
             logger.warning("The encoding can't be kept in %s: %s", self.path, error)
 
-    def _tell_miss(self) -> None:
+    def _log_miss(self) -> None:
         if not self._told_miss and (self.path / INDEX).exists():
             self._told_miss = True
             logger.warning(

@@ -25,8 +25,8 @@ from napari_sam3_assistant.io.areas import (
     Area,
     ImportedLabels,
     count_hidden,
+    explain_left_out,
     paint_areas,
-    tell_left_out,
 )
 from napari_sam3_assistant.io.class_list import classes_in, read_colour
 from napari_sam3_assistant.io.imagej_rois import ROI_ENDINGS, RoiFile, is_rois
@@ -231,7 +231,7 @@ class CocoFile:
             label = len(classes) + 1
             labels[rows, columns] = label
             classes[label] = value
-        notes = tell_left_out(
+        notes = explain_left_out(
             {
                 "without pixels left out": empty,
                 "of crowds left out": crowds,

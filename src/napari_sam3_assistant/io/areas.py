@@ -126,7 +126,7 @@ def paint_areas(
             continue
         of_class[label] = values[area.class_name]
         measured[label] = area.measured
-    notes = tell_left_out(
+    notes = explain_left_out(
         {
             **left_out,
             "on other planes left out": len(areas) - len(here),
@@ -177,7 +177,7 @@ def count_hidden(labels: npt.NDArray[np.uint32], count: int) -> int:
     return int(np.count_nonzero(~seen))
 
 
-def tell_left_out(counts: Mapping[str, int]) -> tuple[str, ...]:
+def explain_left_out(counts: Mapping[str, int]) -> tuple[str, ...]:
     """Return a sentence for each reason why annotations were left out."""
     return tuple(
         f"{pluralize(count, 'annotation')} {why}." for why, count in counts.items() if count

@@ -85,7 +85,7 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
     ExportError
         If both folders are the same, or the output can't be made.
     """
-    listed = _listed(source, output, pattern)
+    listed = _list_matching(source, output, pattern)
     with explain_os_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     reasons = {path: why for path, home in listed.items() if (why := _why_not(path, home))}
@@ -94,7 +94,7 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
         why = f"It is a part of {first.name}, an OME-TIFF of {len(others) + 1} files."
         reasons |= dict.fromkeys(others, why)
     if not sets:
-        raise _none(source, pattern)
+        raise _nothing_found(source, pattern)
     return FolderContent(
         tuple(_name_images(source, sets, listed)),
         tuple((path.relative_to(source).as_posix(), why) for path, why in reasons.items()),
@@ -123,10 +123,10 @@ def list_images(source: Path, output: Path, pattern: str) -> tuple[FolderImage, 
     ExportError
         If both folders are the same.
     """
-    listed = _listed(source, output, pattern)
+    listed = _list_matching(source, output, pattern)
     images = [[path] for path, home in listed.items() if not _why_not(path, home)]
     if not images:
-        raise _none(source, pattern)
+        raise _nothing_found(source, pattern)
     return tuple(_name_images(source, images, listed))
 
 
@@ -154,17 +154,17 @@ def first_files(
     ExportError
         If both folders are the same.
     """
-    listed = _listed(source, output, pattern, go_on)
+    listed = _list_matching(source, output, pattern, go_on)
     found = False
     usable = (path for path, home in listed.items() if not _why_not(path, home))
     for first, *_ in _group_files(usable):
         found = True
         yield first
     if not found and go_on():
-        raise _none(source, pattern)
+        raise _nothing_found(source, pattern)
 
 
-def _listed(
+def _list_matching(
     source: Path, output: Path | None, pattern: str, go_on: Callable[[], bool] = lambda: True
 ) -> dict[Path, Path]:
     """Return what fits the pattern and is the user's, by name, and of a field its plate."""
@@ -186,7 +186,7 @@ def _listed(
             return fields
         found = takewhile(lambda _: go_on(), source.glob(pattern))
         meant = (path for path in found if _is_meant(path, source, inside))
-        listed = sorted(meant, key=_natural)
+        listed = sorted(meant, key=_natural_key)
         if "**" in pattern:  # which has gone into the folders already
             listed = [path for path in listed if not path.is_dir() or _is_zarr(path)]
     except (ValueError, NotImplementedError) as exc:
@@ -197,7 +197,7 @@ def _listed(
     return {inner: path for path in listed for inner in (_fields(path) or [path])}
 
 
-def _natural(path: Path) -> tuple[list[list[tuple[str, int]]], str]:
+def _natural_key(path: Path) -> tuple[list[list[tuple[str, int]]], str]:
     """Return what paths are sorted by, part by part: 2 comes before 10."""
     parts = (re.findall(r"([^0-9]*)([0-9]*)", part) for part in path.parts)
     return [[(text, int(number or -1)) for text, number in part] for part in parts], str(path)
@@ -208,7 +208,7 @@ def _fields(path: Path) -> list[Path]:
     return [path / name for name in list_fields(path)] if path.is_dir() else []
 
 
-def _none(source: Path, pattern: str) -> ImageError:
+def _nothing_found(source: Path, pattern: str) -> ImageError:
     return ImageError(
         f"No image in {source} fits the pattern '{pattern}'.",
         f"Images are {NAMES} and OME-Zarr.",

@@ -202,7 +202,7 @@ def read_image(
         If it is missing, empty, damaged or of another format, has no such series, other files
         of its set are missing, or what reads it is not installed.
     """
-    with _opened(path) as (place, form):
+    with _open_place(path) as (place, form):
         loaded = form.read(place, series, lazy_bytes)
     if 0 in loaded.data.shape:
         raise ImageError(
@@ -223,12 +223,12 @@ def list_series(path: str | Path) -> tuple[Series, ...]:
     ImageError
         If it is missing, empty, of another format, or what stands before its pixels is damaged.
     """
-    with _opened(path) as (place, form):
+    with _open_place(path) as (place, form):
         return form.list_series(place) if form.list_series else form.read(place, None, 0).choices
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[str | Path, Format]]:
+def _open_place(path: str | Path) -> Iterator[tuple[str | Path, Format]]:
     """Give the place of an image and its format; what its readers raise becomes one sentence."""
     place: str | Path = path if is_address(path) else Path(path)
     if isinstance(place, Path) and not os.path.exists(place):  # unlike its own, if names are long

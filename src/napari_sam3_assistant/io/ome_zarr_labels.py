@@ -251,7 +251,7 @@ def save_ome_zarr(
             _add_levels(group, array, stored, reporter, levels)
             check_there(draft)
             if image is not None:
-                _tell_source(group)
+                _write_source(group)
             with removing_provenance(path):
                 give_name(draft, path, replace=replace)
             if image is not None:
@@ -288,7 +288,7 @@ def _prepare_image(image: Path, axes: Axes) -> tuple[Literal[2, 3], int]:
     return format_, len(found.levels)
 
 
-def _tell_source(group: Untyped) -> None:
+def _write_source(group: Untyped) -> None:
     """Say of labels within an image that it is theirs."""
     source: dict[str, Any] = {"source": {"image": "../../"}}
     if group.metadata.zarr_format == 2:
@@ -538,7 +538,7 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
                 if gone is None:
                     break
                 del self._chunks[gone]
-            (number, *place), chunk_key = name, self._where(name)
+            (number, *place), chunk_key = name, self._chunk_slices(name)
             if self._stored[number][tuple(place)]:
                 chunk = self._levels[number][chunk_key]
             else:
@@ -547,7 +547,7 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
         self._chunks.move_to_end(name)
         return chunk
 
-    def _where(self, name: ChunkName) -> tuple[slice, ...]:
+    def _chunk_slices(self, name: ChunkName) -> tuple[slice, ...]:
         number, *place = name
         shape = self._levels[number].shape
         return tuple(
@@ -568,7 +568,7 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
                     chunk = self._chunks[name]
                     height, width = chunk.shape
                     copy[:height, :width] = chunk
-                self._levels[name[0]][self._where(name)] = copy[:height, :width]
+                self._levels[name[0]][self._chunk_slices(name)] = copy[:height, :width]
             with self._lock:
                 for number, *place in self._writing:
                     self._stored[number][tuple(place)] = True

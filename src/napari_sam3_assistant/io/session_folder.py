@@ -440,7 +440,7 @@ def write_index(folder: Path, entries: Mapping[str, Any], arrays: Mapping[str, S
     }
     with atomic_write(folder / _INDEX) as draft:
         draft.write_text(json.dumps(content, default=_as_python), encoding="utf8")
-    _sweep(folder, {stored.path for stored in arrays.values()})
+    _remove_unnamed(folder, {stored.path for stored in arrays.values()})
     return key
 
 
@@ -479,7 +479,7 @@ def _is_plain(name: str) -> bool:
     return name not in ("", ".", "..") and not set(name) & set('\\/:\0<>|"?*')
 
 
-def _sweep(folder: Path, named: set[str]) -> None:
+def _remove_unnamed(folder: Path, named: set[str]) -> None:
     """Remove what no session names any more; what can't be removed is in nobody's way."""
     with suppress(OSError):
         for place in (folder / _ARRAYS).iterdir():
@@ -491,7 +491,9 @@ def discard_draft(folder: Path) -> None:
     """Remove what a save that failed has left; what was a session before stays as it was."""
     with suppress(OSError, SessionError):
         if is_session(folder):
-            _sweep(folder, {stored.path for stored in read_session(folder).arrays.values()})
+            _remove_unnamed(
+                folder, {stored.path for stored in read_session(folder).arrays.values()}
+            )
         else:
             shutil.rmtree(folder / _ARRAYS, ignore_errors=True)
             for name in (_JOURNAL, _LOCK):

@@ -222,7 +222,7 @@ class MaskCleanup:
         """Take note that the user painted on a layer."""
         if edit.pixels:
             self._edits.note_painting(key, edit)
-            self._outdate(key)
+            self._mark_outdated(key)
 
     def note_replaced(self, key: str, *, alike: bool) -> None:
         """Take note that a layer got other data, perhaps of another shape or type."""
@@ -230,7 +230,7 @@ class MaskCleanup:
             self._jobs.cancel()
         if not alike:
             self.note_removed(key)
-        self._outdate(key)
+        self._mark_outdated(key)
 
     def note_removed(self, key: str) -> None:
         """Forget what can be taken back on a layer that is gone."""
@@ -303,10 +303,10 @@ class MaskCleanup:
         try:
             snapshot, box = self._target(editable=False)
         except MaskError:  # the part that was analysed is out of view, or drawn no more
-            self._outdate(key)
+            self._mark_outdated(key)
             return
         if hasattr(snapshot.array, "chunks"):
-            self._outdate(key)
+            self._mark_outdated(key)
             return
 
         def show(components: Components) -> None:
@@ -315,14 +315,14 @@ class MaskCleanup:
                 self.model.message = message
 
         work = partial(analyse, snapshot.array, self.model.connectivity, box)
-        self._jobs.start("The analysis", work, show, dropped=partial(self._outdate, key))
+        self._jobs.start("The analysis", work, show, dropped=partial(self._mark_outdated, key))
 
     def _show_table(self, components: Components) -> None:
         self.model.selected = ()
         self.model.components = components
         self.model.components_stale = False
 
-    def _outdate(self, key: str) -> None:
+    def _mark_outdated(self, key: str) -> None:
         if key == self.model.target and self.model.components is not None:
             self.model.components_stale = True
 
@@ -332,7 +332,7 @@ class MaskCleanup:
         self.model.selected = ()
         self.model.components = None
         self.model.components_stale = False
-        self._edits.tell_history()
+        self._edits.update_history()
 
 
 def _do_nothing() -> None:

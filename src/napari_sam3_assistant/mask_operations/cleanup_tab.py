@@ -206,7 +206,7 @@ class CleanupTab(QWidget):
         def choose(*_: object) -> None:
             model.right_click = operation.value if box.isChecked() else RightClick.OFF
             if box.isChecked():
-                show_errors(model, self._tell_armed)()
+                show_errors(model, self._show_armed)()
 
         def show() -> None:
             box.setChecked(model.right_click is not RightClick.OFF)
@@ -222,7 +222,7 @@ class CleanupTab(QWidget):
         row.addStretch(1)
         return row
 
-    def _tell_armed(self) -> None:
+    def _show_armed(self) -> None:
         model = self._session.model
         if not model.target:
             raise MaskError("Choose a target labels layer.")

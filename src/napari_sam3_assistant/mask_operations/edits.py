@@ -86,7 +86,7 @@ class MaskEdits:
             kind = (tuple(array.shape), np.dtype(array.dtype))
             if any((edit.shape, np.dtype(edit.dtype)) != kind for edit in edits):
                 self.history.forget(key)
-        self.tell_history()
+        self.update_history()
 
     # -- doing ----------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class MaskEdits:
     def follow(self, key: str) -> None:
         """Let the undo of what was collected know of an edit of a layer."""
         self._collected.add(key)
-        self.tell_history()
+        self.update_history()
 
     def remember(self, key: str, step: EditStep, done: str = "") -> None:
         """Keep a step that was made already, so that it can be taken back."""
@@ -148,7 +148,7 @@ class MaskEdits:
             done = f"{done} {self._explain_dropped(dropped)}".strip()
         if done:
             self._jobs.say(done, Level.WARNING if dropped else Level.SUCCESS)
-        self.tell_history()
+        self.update_history()
 
     def note_painting(self, key: str, edit: LabelEdit) -> None:
         """Take note that the user, or a script, changed pixels of a layer."""
@@ -161,7 +161,7 @@ class MaskEdits:
         """Forget a layer that is gone or has another shape."""
         self.history.forget(key)
         self._collected.discard(key)
-        self.tell_history()
+        self.update_history()
 
     # -- what was stopped half-way --------------------------------------------------------
 
@@ -239,7 +239,7 @@ class MaskEdits:
             (self.history.redo if forward else self.history.undo)(key)
             did = "Did again" if forward else "Undid"
             self._jobs.say(f"{did}: {step.action} on “{name}”.", Level.SUCCESS)
-            self.tell_history()
+            self.update_history()
             on_done()
 
         self._do(key, step, tell, forward=forward)
@@ -254,7 +254,7 @@ class MaskEdits:
             raise MaskError(f"There is nothing to {'redo' if forward else 'undo'} here.")
         self.step(latest[0], _do_nothing, forward=forward)
 
-    def tell_history(self) -> None:
+    def update_history(self) -> None:
         """Show whether there is something to take back."""
         model, history = self.model, self.history
         model.can_undo = history.can_undo(model.target)
@@ -306,7 +306,7 @@ class MaskEdits:
         dropped = self.history.shrink()
         if dropped:
             self._jobs.say(self._explain_dropped(dropped), Level.WARNING)
-            self.tell_history()
+            self.update_history()
 
     def _explain_dropped(self, count: int) -> str:
         limit = self.history.limit // 2**20

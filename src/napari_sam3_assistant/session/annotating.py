@@ -343,8 +343,8 @@ class FolderAnnotation:
         kept = self._adapter.opened.accepted(self._key) if is_open else None
         to_save = None if kept is None else self._to_save(kept)
         state = _next_state(shown, done=done, has_objects=kept is not None)
-        moment = self._moment()
-        prompts = self._adapter.opened.tell_prompts(self._key) if is_open else []
+        moment = self._user_state()
+        prompts = self._adapter.opened.prompts_as_json(self._key) if is_open else []
 
         def save(reporter: Reporter) -> SavedImage:
             folder.keep_prompts(left, prompts)
@@ -363,12 +363,12 @@ class FolderAnnotation:
 
         def show(answer: SavedImage | ReadImage) -> None:
             if isinstance(answer, SavedImage):
-                sentences.append(_tell_saved(left, answer, state))
+                sentences.append(_format_saved(left, answer, state))
                 if prompts:
                     sentences.append("Its prompts that were not run will be there again.")
                 self._stamp = answer.stamp
                 self._list_images()
-            elif moment != self._moment():
+            elif moment != self._user_state():
                 sentences.append("You went on working meanwhile: press Next again.")
             else:
                 self._show(answer, " ".join(sentences))
@@ -388,7 +388,7 @@ class FolderAnnotation:
         run = describe_accepted(self._adapter, self._key, kept.axes)
         return LabelsToSave(kept.labels, kept.axes, objects, run, self._stamp)
 
-    def _moment(self) -> tuple[object, ...]:
+    def _user_state(self) -> tuple[object, ...]:
         """Return what changes when the user does something to the image."""
         return self._undo.step, self._model.prompts, self._adapter.accepted.changes
 
@@ -567,7 +567,7 @@ def _save_and_read(
         yield known if known is not None and fresh else _read(folder, name)
 
 
-def _tell_saved(name: str, saved: SavedImage, state: ImageState) -> str:
+def _format_saved(name: str, saved: SavedImage, state: ImageState) -> str:
     if saved.path is None:
         return f"{name}: no objects, {state}."
     message = f"Saved {pluralize(saved.objects, 'object')} in {saved.path.name}."

@@ -154,7 +154,7 @@ class Journaling:
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._failed_at: float | None = None
-        self._told = False  # that it can't be written
+        self._has_warned = False  # that it can't be written
         self._clean = False
         self._works = self._at_saving = 0
 
@@ -318,13 +318,13 @@ class Journaling:
 
     def _note_bytes(self, count: int) -> None:
         self.written += count
-        self._told = False
+        self._has_warned = False
 
     def _on_failed(self, error: Sam3AssistantError) -> None:
         def tell() -> None:
             self._failed_at = time.monotonic()
-            if not self._told:
-                self._told = True
+            if not self._has_warned:
+                self._has_warned = True
                 message = (
                     f"What you do is not written down now: {error} It is tried again each minute"
                 )

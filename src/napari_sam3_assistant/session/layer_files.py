@@ -57,12 +57,12 @@ def _begins_series(path: Path, stack: tuple[int, ...], state: object) -> bool:
         held = [series.shape for series in list_series(path)] if alike >= stack[0] else []
     except (OSError, ImageError):
         return False
-    whole, frame = _ways_to_tell(stack), _ways_to_tell(stack[1:])
+    whole, frame = _possible_shapes(stack), _possible_shapes(stack[1:])
     shapes = {_without_ones(shape) for shape in held}
     return not shapes.isdisjoint(frame) and shapes.isdisjoint(whole)
 
 
-def _ways_to_tell(shape: tuple[int, ...]) -> set[tuple[int, ...]]:
+def _possible_shapes(shape: tuple[int, ...]) -> set[tuple[int, ...]]:
     """Return a shape as formats may tell it: with its colours, or without."""
     coloured = len(shape) > 2 and shape[-1] in (3, 4)
     return {_without_ones(shape), _without_ones(shape[:-1] if coloured else shape)}

@@ -109,9 +109,9 @@ class Measuring:
 
         What can't be measured so is left to :meth:`measure`, which says why.
         """
-        asked = self._wanted()
+        asked = self._asked_columns()
         known = (*self._results.found, *self._results.kept)
-        lacking = (row for row in known if _lacks(row, asked))
+        lacking = (row for row in known if _is_unmeasured(row, asked))
         rows = list(itertools.islice(lacking, _AT_ONCE + 1))
         targets = {id(row.preview): row.preview.target for row in rows}
         planes = [
@@ -124,7 +124,7 @@ class Measuring:
         except ImageError:
             return
 
-    def _wanted(self) -> tuple[str, ...]:
+    def _asked_columns(self) -> tuple[str, ...]:
         return tuple(title for title in self._model.columns.split(", ") if title in MORE)
 
     def _make_job(self, rows: Sequence[ResultRow], wholes: Sequence[Slices] = ()) -> Job:
@@ -136,7 +136,7 @@ class Measuring:
                 self._adapter.raw_plane(preview),
                 tuple(objects),
                 self._adapter.stored_labels(preview),
-                self._wanted(),
+                self._asked_columns(),
             )
             for preview, objects in found.items()
         ]
@@ -266,7 +266,7 @@ class Measuring:
         )
 
 
-def _lacks(row: ResultRow, columns: Iterable[str]) -> bool:
+def _is_unmeasured(row: ResultRow, columns: Iterable[str]) -> bool:
     """Return whether something has still to be measured of an object."""
     if row.measured is None:
         return True

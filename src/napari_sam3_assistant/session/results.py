@@ -535,7 +535,7 @@ class SoftMasks:
         if self._job is not None:
             self._job.cancel()
             self._job = None
-        images = self._find_wanted()
+        images = self._find_asked()
         ready = tuple(image for image in self._model.soft_images if image.preview in images)
         self._model.soft_images = ready
         there = {image.preview for image in ready}
@@ -543,7 +543,7 @@ class SoftMasks:
         if missing:
             self._start(missing)
 
-    def _find_wanted(self) -> list[Preview]:
+    def _find_asked(self) -> list[Preview]:
         """Return the results whose soft masks the user wants to see, the latest first."""
         if not self._model.soft_masks:
             return []

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
     Json = Any
     MakeView = Callable[[list[dict[str, Any]]], ImageView]
-    TellView = Callable[[ImageView], list[dict[str, Any]]]
+    ViewToJson = Callable[[ImageView], list[dict[str, Any]]]
 
 
 # Another's session must not send anybody's pixels to a server, nor let one answer.
@@ -251,11 +251,11 @@ def _read_named(value: object, names: Iterable[str], hints: Mapping[str, Any]) -
 class PreviewEntries:
     """Results as entries; each object is an entry of its own, so that a change of one is small.
 
-    ``tell_view``: returns what a model was shown as JSON.
+    ``view_as_json``: returns what a model was shown as JSON.
     """
 
-    def __init__(self, tell_view: TellView) -> None:
-        self._tell_view = tell_view
+    def __init__(self, view_as_json: ViewToJson) -> None:
+        self._view_as_json = view_as_json
         self._numbers = Numbers()
         # What was made of each result, and the values in it that have numbers.
         self._made: dict[int, tuple[Preview, dict[str, Entry], set[int]]] = {}
@@ -317,7 +317,9 @@ class PreviewEntries:
         if run is not None:
             more["run"] = numbers.of(run)
             used.add(id(run))
-            entries[f"run/{more['run']}"] = Entry(run, partial(run_to_json, run, self._tell_view))
+            entries[f"run/{more['run']}"] = Entry(
+                run, partial(run_to_json, run, self._view_as_json)
+            )
         name = f"preview/{numbers.of(preview)}"
         entries[name] = Entry(preview, lambda: {**_head(preview), **more})
         return entries, used
@@ -458,10 +460,10 @@ _RUN = (
 )
 
 
-def run_to_json(run: RunProvenance, tell_view: TellView) -> Json:
+def run_to_json(run: RunProvenance, view_as_json: ViewToJson) -> Json:
     """Return what made a result; images are named by their layers."""
     entry = {name: to_json(getattr(run, name)) for name in _RUN}
-    return {**entry, "view": tell_view(run.view), "prompts": prompts_to_json(run.prompts)}
+    return {**entry, "view": view_as_json(run.view), "prompts": prompts_to_json(run.prompts)}
 
 
 def read_run(value: Json, keys: Mapping[str, str], make_view: MakeView) -> RunProvenance | None:
@@ -481,10 +483,10 @@ def read_run(value: Json, keys: Mapping[str, str], make_view: MakeView) -> RunPr
 # -- propagations ---------------------------------------------------------------------------------
 
 
-def stack_run_to_json(run: StackProvenance, tell_view: TellView) -> Json:
+def stack_run_to_json(run: StackProvenance, view_as_json: ViewToJson) -> Json:
     """Return what a propagation was told."""
     return {
-        "view": tell_view(run.frames.view),
+        "view": view_as_json(run.frames.view),
         "axis": run.frames.axis,
         "axis_name": run.frames.axis_name,
         "prompts": [[frame, prompts_to_json(own)] for frame, own in run.prompts.items()],

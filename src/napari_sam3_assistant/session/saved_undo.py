@@ -38,11 +38,11 @@ _MOST_OBJECTS = 20_000
 class UndoEntries:
     """The steps of undo as entries: what several steps share is written once.
 
-    ``tell_prompts``: returns the prompts of one layer, as steps hold them, as JSON.
+    ``prompts_as_json``: returns the prompts of one layer, as steps hold them, as JSON.
     """
 
-    def __init__(self, undo: Undo, tell_prompts: Callable[[object], Json]) -> None:
-        self._undo, self._tell_prompts = undo, tell_prompts
+    def __init__(self, undo: Undo, prompts_as_json: Callable[[object], Json]) -> None:
+        self._undo, self._prompts_as_json = undo, prompts_as_json
         self._numbers = Numbers()
 
     def steps(self) -> tuple[dict[int, UndoStep], int]:
@@ -70,7 +70,7 @@ class UndoEntries:
             prompts = step.prompts if isinstance(step.prompts, dict) else {}
             entry: dict[str, Json] = {
                 "prompts": {
-                    key: refer("prompts", prompt, prompt, partial(self._tell_prompts, prompt))
+                    key: refer("prompts", prompt, prompt, partial(self._prompts_as_json, prompt))
                     for key, prompt in prompts.items()
                     if prompt
                 },

@@ -230,8 +230,8 @@ class Storing:
         self._results, self._propagation = results, propagation
         self._filtering, self._annotation = filtering, annotation
         saved = services.adapter.saved
-        self._previews = PreviewEntries(saved.tell_view)
-        self._steps = UndoEntries(services.undo, saved.tell_prompts)
+        self._previews = PreviewEntries(saved.view_as_json)
+        self._steps = UndoEntries(services.undo, saved.prompts_as_json)
         self._quiet = JobRunner(deliver)
         self._held: dict[str, _Held] = {}
         self._rows: tuple[object, dict[str, Entry], Mapping[int, Measurement]] | None = None
@@ -338,7 +338,7 @@ class Storing:
         entries = {"propagated": Entry.of(entry)}
         if run is not None:
             done = (run, len(run.steps), str(run.steps[-1]) if run.steps else "", run.engine)
-            tell = self._adapter.saved.tell_view
+            tell = self._adapter.saved.view_as_json
             entries["propagated_run"] = Entry(done, lambda: stack_run_to_json(run, tell))
         state = self._propagation.state
         if state is not None:

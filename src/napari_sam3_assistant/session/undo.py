@@ -60,7 +60,7 @@ class Undo:
     def push(self, step: UndoStep) -> None:
         """Go on to a new state."""
         self._history.push(step)
-        self._tell()
+        self._update_model()
 
     def begin_anew(self, steps: Sequence[UndoStep], at: int) -> None:
         """Go on with other steps.
@@ -69,7 +69,7 @@ class Undo:
         ``at``: which of them holds now.
         """
         self._history = History(*steps, at=at, fits=self._fits)
-        self._tell()
+        self._update_model()
 
     def latest(self, most_bytes: int, most_objects: int) -> tuple[dict[int, UndoStep], int]:
         """Return the latest steps that take little enough room, and which one holds now.
@@ -107,7 +107,7 @@ class Undo:
     def amend(self, step: UndoStep) -> None:
         """Make a state a part of the latest step."""
         self._history.amend(step)
-        self._tell()
+        self._update_model()
 
     def record(self, previews: tuple[Preview, ...], *, amend: bool) -> None:
         """Make results a step that can be taken back, or a part of the latest step."""
@@ -189,7 +189,7 @@ class Undo:
         self._model.previews = tuple(
             later.get(preview, preview) for preview in self._model.previews
         )
-        self._tell()
+        self._update_model()
 
     def part_from_prompts(
         self, before: Preview, after: Preview, refined: Collection[int] = ()
@@ -271,11 +271,11 @@ class Undo:
         self._adapter.set_prompt_state(step.prompts)
         self._model.previews = step.previews
         self._model.lineage = step.lineage
-        self._tell()
+        self._update_model()
         self.moved.emit(step)
         return step
 
-    def _tell(self) -> None:
+    def _update_model(self) -> None:
         seed = self.current.seed
         self._model.refining = seed.record.id if seed else 0
         self._model.can_undo = self._history.can_undo

@@ -137,7 +137,7 @@ def update_list(
     others = features[~features["index"].isin(dropped)] if "index" in features else features
     columns: dict[str, list[Any]] = others.to_dict("list")
     _extend(columns, rows)
-    known = dict(zip(columns.get("index", ()), _told(columns), strict=True))
+    known = dict(zip(columns.get("index", ()), _iter_known(columns), strict=True))
     _, objects = _OBJECTS[layer]
     objects.update(array_of(layer), changes, known)
     objects.set_classes(known)
@@ -156,7 +156,7 @@ def describe_changed(layer: Labels, changes: Changes) -> dict[str, list[Any]]:
     rows = {row["index"]: row for row in layer.features.to_dict("records")}
     known = [rows.get(id_) or rows.get(giver) or {} for id_, giver in givers.items()]
     columns = [name for name in layer.features.columns if not is_measured(name)]
-    features = {name: [row.get(name, _nothing(name)) for row in known] for name in columns}
+    features = {name: [row.get(name, _missing_value(name)) for row in known] for name in columns}
     return features | {"index": list(givers)}
 
 
@@ -197,19 +197,19 @@ def _extend(columns: dict[str, list[Any]], more: Mapping[str, list[Any]]) -> Non
     """Add rows to columns, of which either may lack some."""
     before, count = len(columns.get("index", ())), len(more.get("index", ()))
     for name in {**columns, **more}:
-        nothing = _nothing(name)
+        nothing = _missing_value(name)
         come = more.get(name, [nothing] * count)
         columns[name] = [*columns.get(name, [nothing] * before), *come]
 
 
-def _nothing(column: str) -> str | float:
+def _missing_value(column: str) -> str | float:
     """Return what stands in a column of features where nothing is known."""
     if column == PARENT:
         return 0
     return NOTHING if column in ("prompt", "engine", CLASS) else math.nan
 
 
-def _told(columns: Mapping[str, list[Any]]) -> Iterator[Known]:
+def _iter_known(columns: Mapping[str, list[Any]]) -> Iterator[Known]:
     """Yield what columns of features say of each object."""
     count = len(columns.get("index", ()))
     names = ("score", "stability", PARENT, "prompt", CLASS)

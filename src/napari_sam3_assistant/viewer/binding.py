@@ -56,7 +56,7 @@ from napari_sam3_assistant.viewer.roles import (
     PROMPT_ROLES,
     RESULT_ROLES,
     Role,
-    disown,
+    clear_role,
     drop_deep_spares,
     follow_units,
     in_slot,
@@ -597,7 +597,7 @@ class Binding(RefCounted):
 
     def _on_inserted(self, event: Event) -> None:
         if not self.adapter.busy:
-            disown(event.value, self.viewer.layers)
+            clear_role(event.value, self.viewer.layers)
             follow_units(self.viewer)
             _restore_features(event.value)
         self._watch_layer(event.value)

@@ -231,7 +231,7 @@ class OpenedImages:
             return self._chosen
         return {**_look(layer), "dtype": layer.dtype}
 
-    def tell_prompts(self, key: str) -> list[Any]:
+    def prompts_as_json(self, key: str) -> list[Any]:
         """Return the prompts on an image as JSON, for :meth:`put_prompts`."""
         kept = []
         for role in sorted(PROMPT_ROLES):

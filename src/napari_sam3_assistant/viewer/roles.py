@@ -126,7 +126,7 @@ def role_metadata(role: Role, image: str, label: str = "") -> dict[str, object]:
     return {ROLE: str(role), IMAGE: image, LABEL: label}
 
 
-def disown(layer: Layer, layers: Iterable[Layer]) -> None:
+def clear_role(layer: Layer, layers: Iterable[Layer]) -> None:
     """Take the role from a layer that the user has copied or converted: that layer is the user's.
 
     napari copies the metadata along; the next run would write into the copy, or remove it.

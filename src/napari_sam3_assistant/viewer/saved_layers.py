@@ -385,11 +385,14 @@ def _make_vectors(
     if kind == "points":
         rows = data[0].reshape(-1, ndim)
         return Points(
-            rows, ndim=ndim, **(_given(by_shape, "points") if len(rows) else {}), **common
+            rows, ndim=ndim, **(_shape_arguments(by_shape, "points") if len(rows) else {}), **common
         )
     if kind == "shapes":
         return Shapes(
-            data or None, ndim=ndim, **(_given(by_shape, "shapes") if data else {}), **common
+            data or None,
+            ndim=ndim,
+            **(_shape_arguments(by_shape, "shapes") if data else {}),
+            **common,
         )
     if kind == "tracks":
         graph = {int(track): list(map(int, of)) for track, of in entry["each"].get("graph", ())}
@@ -397,7 +400,7 @@ def _make_vectors(
     return Vectors(data[0], ndim=ndim, **common)
 
 
-def _given(by_shape: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def _shape_arguments(by_shape: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return {name: by_shape[name] for name in _EACH[kind] if name in by_shape}
 
 

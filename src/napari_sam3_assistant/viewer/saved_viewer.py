@@ -149,7 +149,7 @@ class SavedViewer:
         for layer in self._viewer.layers:
             forget_written(layer)
 
-    def tell_view(self, view: ImageView) -> list[dict[str, Any]]:
+    def view_as_json(self, view: ImageView) -> list[dict[str, Any]]:
         """Return what a model was shown as JSON; an image that is gone has no key."""
         return [
             {
@@ -163,7 +163,7 @@ class SavedViewer:
             for channel in view.channels
         ]
 
-    def tell_prompts(self, state: object) -> Any:  # noqa: ANN401 (JSON)
+    def prompts_as_json(self, state: object) -> Any:  # noqa: ANN401 (JSON)
         """Return what a prompt layer held, as steps of undo know it, as JSON."""
         return state_to_json(state if isinstance(state, tuple) else ())
 

@@ -88,7 +88,7 @@ class Activity(RefCounted):
         # napari's bars let Qt do all that is waiting whenever they change. By a timer that happens
         # where nothing of ours is half done.
         self._clock = QTimer()
-        self._clock.timeout.connect(self._tell)
+        self._clock.timeout.connect(self._update_activity)
         self._told = [model.events.running]
         if isinstance(model, SessionModel):
             self._told.append(model.events.download)
@@ -102,7 +102,7 @@ class Activity(RefCounted):
             emitter.disconnect(self._on_work)
         self._model.events.message.disconnect(self._on_message)
         self._clock.stop()
-        self._tell()
+        self._update_activity()
         self._clock.deleteLater()
 
     def _on_message(self, message: Message) -> None:
@@ -122,7 +122,7 @@ class Activity(RefCounted):
         if self._busy and not self._clock.isActive():
             self._clock.start(LONG_MS)
 
-    def _tell(self) -> None:
+    def _update_activity(self) -> None:
         if self._telling:
             return
         self._telling = True

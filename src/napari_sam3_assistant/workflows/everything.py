@@ -558,8 +558,8 @@ class _Search:
         """Return the objects so far."""
         records = [candidate.unpack() for candidate in self._kept()]
         if self._asked.min_mask_region_area:
-            records = _mended(records, self._asked)
-        objects = _in_order([_limited(record) for record in records])
+            records = _clean_masks(records, self._asked)
+        objects = _in_order([_clip_score(record) for record in records])
         notes = []
         if self.done < self.total:
             notes.append(f"Only {self.done} of {self.total} points were looked at.")
@@ -585,7 +585,7 @@ class _Search:
         )
 
 
-def _limited(record: ObjectRecord) -> ObjectRecord:
+def _clip_score(record: ObjectRecord) -> ObjectRecord:
     """Return an object with a score from 0 to 1: some models guess the overlap without a limit."""
     return replace(record, score=min(max(record.score or 0.0, 0.0), 1.0))
 
@@ -638,7 +638,7 @@ def box_nms(
     return kept
 
 
-def _mended(records: Sequence[ObjectRecord], asked: Everything) -> list[ObjectRecord]:
+def _clean_masks(records: Sequence[ObjectRecord], asked: Everything) -> list[ObjectRecord]:
     """Return objects without small holes and pieces; of what is the same now the unchanged one."""
     found: list[ObjectRecord] = []
     changed: list[float] = []

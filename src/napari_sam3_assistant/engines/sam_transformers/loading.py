@@ -133,7 +133,7 @@ def _load_segment_anything(
     )
     reporter.report(Progress(2, STAGES, "Reading the weights"))
     settings, weights = read_segment_anything(file)
-    with _quiet(), reading_files(f"{file.name} is not of SAM 1.", DOWNLOAD_AGAIN):
+    with _silence_transformers(), reading_files(f"{file.name} is not of SAM 1.", DOWNLOAD_AGAIN):
         config = network_class.config_class(**settings)
         held = sum(weight.numel() for weight in weights.values())
         _check_size(network_class, deepcopy(config), held, file.name, DOWNLOAD_AGAIN)
@@ -165,7 +165,7 @@ def read_folder(
     """Return the network of a model folder on a device, its processors, and its precision."""
     network_class, *processor_classes = _import_classes((kind, *processors), reporter)
     file = folder / WEIGHTS
-    with _quiet():
+    with _silence_transformers():
         with reading_files(f"{folder / 'config.json'} is not of {name}.", AGAIN):
             tensors = read_header(file)
             _check_settings(read_settings(folder / "config.json"), len(tensors))
@@ -382,7 +382,7 @@ def _plain(config: Untyped) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_transformers() -> Iterator[None]:
     """Keep bars and reports of transformers off the terminal: the reporter and our errors tell."""
     from transformers.utils import logging
 
