@@ -206,7 +206,7 @@ def compare_devices(
     devices : sequence of str, optional
         The reference and the others; by default the CPU and every other device that works.
     reporter : Reporter, optional
-        Is told of the progress, and may stop the work.
+        Receives the progress; may cancel the work.
 
     Returns
     -------
@@ -234,7 +234,7 @@ def measure_precision(
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     reporter : Reporter, optional
-        Is told of the progress, and may stop the work.
+        Receives the progress; may cancel the work.
 
     Returns
     -------
@@ -273,7 +273,7 @@ def download(
     token : str, optional
         Your token; by default HF_TOKEN or the one that ``hf auth login`` saved.
     reporter : Reporter, optional
-        Is told of the progress, and may stop the work.
+        Receives the progress; may cancel the work.
 
     Returns
     -------

@@ -94,7 +94,7 @@ def segment_folder(
         Which image of files that hold several, from 0. By default the largest; the message says
         which.
     reporter : Reporter, optional
-        Is told of the progress, and may stop the work.
+        Receives the progress; may cancel the work.
     on_row : callable, optional
         Is called with each :class:`FolderRow`.
 
@@ -160,7 +160,7 @@ def export_series(
     more : sequence of str
         What to measure besides, see :func:`measure`.
     reporter : Reporter, optional
-        Is told of the progress, and can stop the work.
+        Receives the progress; may cancel the work.
 
     Returns
     -------
@@ -242,7 +242,7 @@ def rerun(
     precision : str, optional
         The number format of SAM's image encoder; by default the one that the note names.
     reporter : Reporter, optional
-        Is told of the progress, and may stop the work.
+        Receives the progress; may cancel the work.
 
     Raises
     ------
@@ -335,7 +335,7 @@ def precompute(
     series : int, optional
         Which image of files that hold several, from 0; by default the largest.
     reporter : Reporter, optional
-        Is told of the progress, and may stop the work.
+        Receives the progress; may cancel the work.
     on_row : callable, optional
         Is called with each :class:`PrecomputedRow`.
 

@@ -91,7 +91,7 @@ def clean(
     overwrite : bool
         Whether ``output`` is replaced where it exists.
     reporter : Reporter, optional
-        Is told of the progress, and can stop the work.
+        Receives the progress; may cancel the work.
 
     Returns
     -------
@@ -172,7 +172,7 @@ def export(
     overwrite : bool
         Whether ``output`` is replaced where it exists.
     reporter : Reporter, optional
-        Is told of the progress, and can stop the work.
+        Receives the progress; may cancel the work.
 
     Returns
     -------
@@ -265,7 +265,7 @@ def measure(
     overwrite : bool
         Whether ``output`` is replaced where it exists.
     reporter : Reporter, optional
-        Is told of the progress, and can stop the work.
+        Receives the progress; may cancel the work.
 
     Returns
     -------
@@ -518,7 +518,7 @@ def finish_edits(labels: str | Path, *, reporter: Reporter | None = None) -> tup
     labels : str or Path
         As for :func:`unfinished_edits`. Smaller levels of a pyramid follow.
     reporter : Reporter, optional
-        Is told of the progress.
+        Receives the progress.
 
     Raises
     ------

@@ -174,7 +174,7 @@ def segment(
     series : int, optional
         Which image of a file that holds several, from 0; by default the largest.
     reporter : Reporter, optional
-        Is told of the progress, and may stop the work.
+        Receives the progress; may cancel the work.
 
     Returns
     -------
@@ -600,7 +600,7 @@ def scan(
     overwrite : bool
         Whether existing labels of that name may be replaced.
     reporter : Reporter, optional
-        Is told of the progress, and may stop the work.
+        Receives the progress; may cancel the work.
     on_step : callable, optional
         Is called with each :class:`ScanStep`.
 

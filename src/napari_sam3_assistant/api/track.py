@@ -360,7 +360,7 @@ def track(
     channel_axis, channel, axis_labels, rgb, series
         As for :func:`segment`.
     reporter : Reporter, optional
-        Is told of each frame, and may stop the work between two.
+        Receives the progress of each frame; may cancel the work between two.
 
     Returns
     -------
@@ -577,7 +577,7 @@ class TrackFrames(Iterator[FrameResult]):
         self._frames.close()
 
     def written(self, result: FrameResult) -> None:
-        """Take note that a frame is in the labels that :meth:`save_note` will tell of."""
+        """Record that a frame is in the labels that :meth:`save_note` describes."""
         self._provenance.note_frame(result.engine)
 
     def save_note(

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Answer(AbstractContextManager["Answer"]):
-    """What a command has to say: lines as they come, or with ``--json`` one object at the end.
+    """The output of a command: lines as they come, or with ``--json`` one object at the end.
 
     As a context manager it prints that object, unless the work failed before a file was written.
 

@@ -269,7 +269,7 @@ def _describe(file: str, image: LoadedImage) -> dict[str, Any]:
 
 
 def _explain_default(image: LoadedImage) -> str:
-    """Return what is segmented where the user says nothing of planes and channels."""
+    """Return what is segmented by default, without options for planes and channels."""
     try:
         axes = guess_axes(image.data.shape, rgb=image.rgb, axis_labels=image.axis_labels)
         source = ImageSource(image.data, axes)

@@ -236,7 +236,7 @@ def connect(compute: Compute, reporter: Reporter | None = None) -> Client:
 
 
 def leave(client: Client, timeout: float = _CONNECT_SECONDS) -> None:
-    """Close a client, also one whose server went at the moment when Dask was connecting again.
+    """Close a client, also one whose server vanished while Dask was reconnecting.
 
     Dask raises then what its listening to the scheduler has ended by, which may be a ValueError of
     tornado's, and leaves the client half open.
@@ -271,7 +271,7 @@ def _refused(connection: Connection, reason: str, remedy: str) -> EngineError:
 
 
 def _explain_no_connection(connection: Connection) -> None:
-    """Find out at once why nobody lets us in; Dask tries for seconds, and does not say."""
+    """Raise at once why the server can't be reached; Dask retries for seconds, without a reason."""
     scheme = connection.address.partition("://")[0]
     if scheme not in {"tcp", "tls"}:  # one that a scheduler of others may have
         return
@@ -297,7 +297,7 @@ def _explain_no_connection(connection: Connection) -> None:
 
 
 def _read_greeting(connection: Connection, plain: socket.socket) -> bytes:
-    """Return what a server says first; nothing where it does not take our keys."""
+    """Return the first bytes of a server; none where it refuses our keys."""
     if not connection.certificate:
         return plain.recv(1)
     context = connection.security().get_connection_args("client")["ssl_context"]

@@ -157,7 +157,7 @@ class PackedPicture:
 
 
 class PieceState(StrEnum):
-    """What a worker says of a piece of work."""
+    """The state of a piece of work on a worker."""
 
     DONE = "done"
     UNREADABLE = "unreadable"
@@ -396,7 +396,7 @@ class Host:
         return _HostReporter(token, lambda event: self._tell(session, [call, *event]))
 
     def _with_room(self, work: Callable[[], T], session: _Session) -> T:
-        """Do work; where memory runs out, let the encodings of other clients go and try again."""
+        """Do work; where memory runs out, drop the encodings of other clients and try again."""
         try:
             with map_engine_errors():
                 return work()
@@ -500,7 +500,7 @@ class TrackHost:
         return kind, value
 
     def report(self, progress: Progress) -> None:
-        """Tell whoever waits for the step that is going."""
+        """Pass progress to the caller that waits for the current step."""
         self._reporter.report(progress)
 
     def check(self) -> None:

@@ -467,7 +467,7 @@ class RemoteTrack:
         reporter: Reporter,
         known_ids: Iterator[int] | None = None,
     ) -> Any:  # noqa: ANN401 - as the method
-        """Have the server do a step, and give it what it asks for on the way."""
+        """Run a step on the server, and send what it asks for on the way."""
         try:
             kind, value = self._ask(method, *arguments, reporter=reporter)
             while kind != "value":

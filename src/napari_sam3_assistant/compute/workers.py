@@ -268,7 +268,7 @@ class _Crew:
         self._looked = float("-inf")
 
     def _begin(self, worker: _Worker, answer: Any) -> None:  # noqa: ANN401 - an answer, or an error
-        """Let a worker in whose engine is the one that was asked for."""
+        """Accept a worker whose engine is the requested one."""
         if isinstance(answer, (*LOST, JobCancelled)):
             self._let_go(worker)
             return

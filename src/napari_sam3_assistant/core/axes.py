@@ -507,14 +507,14 @@ def ome_symbol(unit: str, *, time: bool = False) -> str:
 
 
 def convert_unit(value: float, unit: str, target: str) -> float | None:
-    """Return a value in another unit; None if one can't be told in the other.
+    """Return a value in another unit; None if they measure different things.
 
     Parameters
     ----------
     value : float
         Counted in ``unit``.
     unit, wanted : str
-        Names or symbols; ``""`` is told in ``""`` only.
+        Names or symbols; ``""`` converts to ``""`` only.
     """
     (factor, unit), (wanted_factor, target) = parse_unit(unit), parse_unit(target)
     if unit == target:

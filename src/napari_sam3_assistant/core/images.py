@@ -82,7 +82,7 @@ class DerivedCache(Protocol):
     """Keeps what was made of images."""
 
     def forget(self, image: int) -> None:
-        """Take note that nobody will ask for an image of some token; called from any thread."""
+        """Record that the image of a token is no longer needed; called from any thread."""
 
 
 class ImageSource:
@@ -123,14 +123,14 @@ class ImageSource:
             )
 
     def add_cache(self, cache: DerivedCache) -> None:
-        """Tell a cache of what was made of these pixels when nobody will ask for them any more."""
+        """Register a cache that is cleared when these pixels are no longer needed."""
         if not any(known() is cache for known in self._caches):
             self._caches = (*self._caches, weakref.ref(cache))
         if self.is_retired:
             cache.forget(self.token)
 
     def drop_caches(self) -> None:
-        """Say that nobody will ask for these pixels any more; results may still hold them."""
+        """Clear the caches of these pixels, which nothing reads now; results may hold them."""
         self.is_retired = True
         for known in self._caches:
             cache = known()

@@ -135,7 +135,7 @@ class ObjectsBySlice:
         changes: Changes,
         objects: Mapping[int, Known],
     ) -> None:
-        """Take note of changes that were written.
+        """Record changes that were written.
 
         Parameters
         ----------
@@ -168,7 +168,7 @@ class ObjectsBySlice:
                 del self.slices[place]
 
     def set_classes(self, objects: Mapping[int, Known]) -> None:
-        """Take note of the classes of objects, by their ids; the others stay as they are."""
+        """Record the classes of objects, by their ids; the others stay as they are."""
         for there in self.slices.values():
             for id_, part in there.items():
                 known = objects.get(id_)

@@ -34,7 +34,7 @@ class Progress:
 class Reporter(Protocol):
     """What a workflow and an engine are given to report to.
 
-    A workflow reports that a piece is done after it has yielded it: what is told of is there.
+    A workflow reports that a piece is done after it has yielded it: what is reported exists.
     """
 
     def report(self, progress: Progress) -> None:
@@ -66,7 +66,7 @@ class CancelToken:
 
 
 class NullReporter:
-    """A reporter for work that nobody watches and nobody stops."""
+    """A reporter that shows nothing and never cancels."""
 
     def report(self, progress: Progress) -> None:
         """Ignore the progress."""
@@ -102,7 +102,7 @@ class RemainingTime:
         self._began = self._last = 0.0
 
     def step(self) -> float | None:
-        """Take note that a piece is done; returns the seconds left, None while not known."""
+        """Record that a piece is done; returns the seconds left, None while not known."""
         self._done += 1
         self._last = self._clock()
         if self._done == 1:
@@ -119,12 +119,12 @@ class RemainingTime:
         return (self._done - 1) / took if self._done > 1 and took > 0 else None
 
     def skip(self, pieces: int) -> None:
-        """Take note that so many pieces will not be done."""
+        """Record that so many pieces will not be done."""
         self._pieces -= pieces
 
 
 class PartReporter:
-    """A reporter for parts of a larger work: what they say follows what the whole has said last.
+    """A reporter for the parts of a larger job: their messages follow the latest one of the whole.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class PartReporter:
 
 
 class CancelOnlyReporter:
-    """A reporter for the parts of a larger work: it hears of a cancel and tells nothing.
+    """A reporter for the parts of a larger job: it passes cancellation on and reports nothing.
 
     Parameters
     ----------

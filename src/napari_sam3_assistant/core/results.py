@@ -181,7 +181,7 @@ class Segmentation:
         What the user should know about how it came about.
     candidates : tuple of ObjectRecord
         What a single click may mean, a part, the object or a group, from the smallest to the
-        largest; in plane coordinates. Empty for other prompts, and where the engine does not tell.
+        largest; in plane coordinates. Empty for other prompts, and where the engine gives none.
     """
 
     labels: npt.NDArray[np.uint32]

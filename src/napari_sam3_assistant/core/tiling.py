@@ -189,7 +189,7 @@ def count_outside(prompts: PromptSet, region: Region) -> int:
 
 
 def roi_messages(*, enabled: bool, roi: LocalRoi | None) -> tuple[str, ...]:
-    """Return what the user is told of large-image mode, in version 4's words."""
+    """Return the messages about large-image mode, worded as in version 4."""
     if not enabled:
         return ("Large-image mode OFF: full-image inference.",)
     if roi is None:

@@ -216,7 +216,7 @@ class ImageEngine(Protocol):
         image : ndarray, shape (H, W, 3), dtype uint8
             RGB image; not modified.
         reporter : Reporter
-            Is told of the progress, and stops the work.
+            Receives the progress; may cancel the work.
 
         Returns
         -------
@@ -242,7 +242,7 @@ class ImageEngine(Protocol):
         options : PredictOptions
             The choices of the run.
         reporter : Reporter
-            Is told of the progress, and stops the work.
+            Receives the progress; may cancel the work.
 
         Raises
         ------

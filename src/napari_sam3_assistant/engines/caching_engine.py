@@ -153,7 +153,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         region : Region
             The part of the plane to encode.
         reporter : Reporter
-            Is told of the progress, and stops the work.
+            Receives the progress; may cancel the work.
         key : hashable, optional
             Identity of the pixels; by default that of the view.
 
@@ -193,7 +193,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         image : ndarray, shape (H, W, 3), dtype uint8
             RGB picture.
         reporter : Reporter
-            Is told of the progress, and stops the work.
+            Receives the progress; may cancel the work.
         """
         with self._lock.hold(reporter) as stoppable:
             return self._retry_with_room(lambda: self._engine.embed(image, stoppable))
@@ -208,7 +208,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         image : ndarray, shape (H, W, 3), dtype uint8
             RGB picture.
         reporter : Reporter
-            Is told of the progress, and stops the work.
+            Receives the progress; may cancel the work.
 
         Raises
         ------
@@ -354,7 +354,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
                 self._engine.predict(read, middle, PredictOptions(), NullReporter())
 
     def _retry_with_room(self, work: Callable[[], T], in_use: Encoding = None) -> T:
-        """Do work; where memory runs out, let the encodings go and try once more."""
+        """Do work; where memory runs out, drop the encodings and try once more."""
         try:
             with map_engine_errors():
                 return work()
@@ -414,7 +414,7 @@ class StoppableReporter:
     Parameters
     ----------
     reporter : Reporter
-        Is told of the progress, and stops the work.
+        Receives the progress; may cancel the work.
     lock : EngineLock
         What the turn is of.
     urgent : bool

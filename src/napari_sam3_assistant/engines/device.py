@@ -324,7 +324,7 @@ def free_cache() -> None:
 
 
 def give_back_memory() -> None:
-    """Let the system have what nobody uses any more, in RAM and on the device.
+    """Return unused memory to the system, in RAM and on the device.
 
     To let go of a model is not enough. Its parts refer to each other, so Python frees them when it
     next looks for such circles. PyTorch keeps what it had on a GPU. And the C library of Linux

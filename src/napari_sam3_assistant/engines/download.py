@@ -231,7 +231,7 @@ class _Transfer:
     token : str or None
         The user's token.
     reporter : Reporter
-        Is told of the progress, and stops the work.
+        Receives the progress; may cancel the work.
     files : sequence of RemoteFile
         All files, for the progress.
     """

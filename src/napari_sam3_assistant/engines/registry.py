@@ -126,7 +126,7 @@ class _SharedEngine:
     holders: int = 0
 
     def runs_on(self, device: str) -> bool:
-        """Return whether who asks for a device would get the same as this one's holders."""
+        """Return whether a requested device is the one that this engine runs on."""
         if self.device == device:
             return True
         if not self.engine.is_loaded:

@@ -288,7 +288,7 @@ def is_running(mark: str) -> bool | None:
 
 @cache
 def _machine() -> str:
-    """Return what tells apart the machines that may share a folder.
+    """Return an identifier of this machine among those that may share a folder.
 
     Their names do not: many a lab has two of the same. Containers of one machine count their
     processes on their own, and so are machines of their own here.

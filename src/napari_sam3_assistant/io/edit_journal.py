@@ -64,7 +64,7 @@ class JournaledEdit:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether nobody is at it any more."""
+        """Whether the process that was writing it has ended."""
         return self.process != process_mark() and is_running(self.process) is not True
 
     @property

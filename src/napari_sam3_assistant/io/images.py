@@ -169,7 +169,7 @@ def format_of(path: Path) -> Format | None:
 
 
 def format_by_name(path: Path) -> Format | None:
-    """Return the format that the name of a file tells; None if it tells none."""
+    """Return the format that a file's name implies; None if it implies none."""
     return next((form for form in FORMATS if path.name.lower().endswith(form.endings)), None)
 
 

@@ -312,7 +312,7 @@ def _open_draft(path: Path, axes: Axes, replace: bool) -> Iterator[Any]:
 def _reserve_space(file: Path) -> None:
     """Have the system set all of a file's space aside, or say that there is none.
 
-    Who writes to a mapped file on a full disk is not told but ended (SIGBUS).
+    A process that writes to a mapped file on a full disk gets no error but SIGBUS.
     """
     with file.open("rb+") as opened:
         size = os.fstat(opened.fileno()).st_size

@@ -203,7 +203,7 @@ def save_ome_zarr(
     axes : tuple of Axis
         The axes of the labels; in the file they are in the order t, c, z, y, x.
     reporter : Reporter, optional
-        Is told of the progress, and stops the work.
+        Receives the progress; may cancel the work.
     replace : bool
         Whether a zarr folder of that name is replaced, and the note beside it removed.
     zarr_format : 2 or 3
@@ -502,7 +502,7 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
             self._round = self._writer.submit(self._write)
 
     def take_changed(self, patience: float) -> Region | None:
-        """Return a box around all that is written and was not told by an earlier call.
+        """Return a box around all that was written since the latest call.
 
         Parameters
         ----------

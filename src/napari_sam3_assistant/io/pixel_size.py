@@ -129,7 +129,7 @@ def make_ome_metadata(axes: Axes) -> dict[str, Any]:
     """Return what tifffile writes into OME-XML for labels of these axes.
 
     Where OME does not know the unit, ``pixel`` stands for it, and seconds for time. OME knows no
-    axis that is turned or runs backwards: then no position is told, and the description says so.
+    axis that is turned or runs backwards: then no position is written, and the description says so.
     """
     note = explain_place(axes)
     metadata: dict[str, Any] = {"axes": "".join(axis.name for axis in axes).upper()}
@@ -229,7 +229,7 @@ def _find_first_plane(pixels: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _ome_origin(plane: Mapping[str, Any], key: str, unit: str) -> float:
-    """Return where the first pixel lies; 0 where that is not told in a known unit."""
+    """Return where the first pixel lies; 0 where it is not given in a known unit."""
     place = _parse_number(plane.get(key))
     # Positions have no unit by default: they are those of a frame that nobody else knows.
     unit_name = str(plane.get(f"{key}Unit", "s" if key == "DeltaT" else "reference frame"))

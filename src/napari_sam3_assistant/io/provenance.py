@@ -97,7 +97,7 @@ class ProvenanceRecord:
         Id, score, area, box and text of each object; a note that was read has a tuple. Written
         one by one, so those of a large scan need not all be there at once.
     notes : tuple of str
-        What the user was told.
+        Messages that the user got.
     extra : mapping
         What a caller keeps with it, such as the file that a batch read.
     software : mapping

@@ -289,7 +289,7 @@ class ScanFolder:
         )
 
     def leave(self) -> None:
-        """Let others go on; the folder goes if no tile was finished."""
+        """Unlock the folder for others; it is removed if no tile was finished."""
         try:
             self._claim.unlink()
         except OSError:

@@ -287,7 +287,7 @@ def write_array(
     array : array-like of numbers
         In memory, or read piece by piece.
     reporter : Reporter, optional
-        Is told of progress, and may stop it; then nothing of it stays.
+        Receives the progress; may cancel the work, which then leaves nothing behind.
     sync : bool
         Whether to wait until it is on the disk.
 

@@ -42,7 +42,7 @@ _WINDOW = 64
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What tells an image from others: its size, and the pixels of a few pieces.
+    """What identifies an image: its size, and the pixels of a few pieces.
 
     Parameters
     ----------

@@ -190,7 +190,7 @@ def list_set_files(path: Path) -> frozenset[str]:
 
 
 def _list_image_files(file: tifffile.TiffFile, own: str) -> frozenset[str]:
-    """Return the files of those images that lie in one file, by OME-XML; it may tell of others."""
+    """Return the files of those images that lie in one file, by OME-XML; it may name others."""
     if not file.is_ome or not file.ome_metadata:
         return frozenset()
     found: set[str] = set()
@@ -204,7 +204,7 @@ def _list_image_files(file: tifffile.TiffFile, own: str) -> frozenset[str]:
 def _explain_missing(
     path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
 ) -> tuple[str, ...]:
-    """Return what the user should know of planes that are told of and not there."""
+    """Return a note for the user about planes that the metadata names and the file lacks."""
     if not file.is_ome:
         return ()
     if "BinaryOnly" in (file.ome_metadata or "")[:10_000]:

@@ -62,7 +62,7 @@ def save_ctc(
     axes : tuple of Axis
         The axes of the labels.
     reporter : Reporter
-        Is told of the progress, and stops the work.
+        Receives the progress; may cancel the work.
     parents : mapping of int to int, optional
         Of labels that came of a division, the label that divided; see :func:`.cut_runs`.
 
@@ -140,7 +140,7 @@ def save_geff(
     axes : tuple of Axis
         The axes of the labels.
     reporter : Reporter
-        Is told of the progress, and stops the work.
+        Receives the progress; may cancel the work.
     parents : mapping of int to int, optional
         Of labels that came of a division, the label that divided.
 

@@ -181,7 +181,7 @@ def from_json(kind: Any, value: Any, names: Mapping[str, Any]) -> Any:  # noqa: 
 
 
 class _Unknown:
-    """Stands for a type that nobody has named: no value is of it."""
+    """Stands for a type that was not named: no value has it."""
 
 
 class _Namespace(dict[str, Any]):

@@ -97,7 +97,7 @@ def _to_session(entry: Mapping[str, Any], path: Path) -> StoredSession:
 
 
 def _first(entry: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401 (JSON)
-    """Return the first of some values that is there: which name it has is not told anywhere."""
+    """Return the first of some values that is there: its name is documented nowhere."""
     nested = entry.get("source")
     places = (entry, nested) if isinstance(nested, dict) else (entry,)
     return next((place[name] for name in names for place in places if place.get(name)), None)

@@ -219,13 +219,13 @@ class MaskCleanup:
     # -- what the viewer tells ------------------------------------------------------------
 
     def note_painting(self, key: str, edit: LabelEdit) -> None:
-        """Take note that the user painted on a layer."""
+        """Record that the user painted on a layer."""
         if edit.pixels:
             self._edits.note_painting(key, edit)
             self._mark_outdated(key)
 
     def note_replaced(self, key: str, *, alike: bool) -> None:
-        """Take note that a layer got other data, perhaps of another shape or type."""
+        """Record that a layer got other data, perhaps of another shape or type."""
         if key == self.model.target:
             self._jobs.cancel()
         if not alike:

@@ -432,7 +432,7 @@ _NO_TARGET = "Choose a target layer first"
 
 
 def _enable_with(model: MaskModel, field: str, widget: QWidget, why_not: str) -> None:
-    """Let a control be used while a field holds something."""
+    """Enable a control while a field holds something."""
     watch(
         model, field, widget, lambda: set_enabled(widget, "" if getattr(model, field) else why_not)
     )

@@ -521,7 +521,7 @@ class MaskOutputs:
         self._edits = edits
 
     def add_or_fill(self, fresh: NewLabels, action: str, tell: Callable[[str], None]) -> None:
-        """Add a layer, or fill the one of that name and role anew; then tell its name."""
+        """Add a layer, or fill the one of that name and role anew; then pass its name on."""
         key = self._adapter.find_made(fresh)
         if not key:
             self.add(fresh, action, tell)
@@ -539,7 +539,7 @@ class MaskOutputs:
         self._jobs.start("Filling the layer", work, write)
 
     def add(self, fresh: NewLabels, action: str, tell: Callable[[str], None]) -> None:
-        """Add a layer, which is built by a job; then tell its name."""
+        """Add a layer, which is built by a job; then pass its name on."""
         build = self._adapter.builder(fresh)
 
         def work(reporter: Reporter) -> Iterator[object]:

@@ -151,7 +151,7 @@ class MaskEdits:
         self.update_history()
 
     def note_painting(self, key: str, edit: LabelEdit) -> None:
-        """Take note that the user, or a script, changed pixels of a layer."""
+        """Record that the user, or a script, changed pixels of a layer."""
         if key == self._writing:
             self._painted.append((key, edit))  # its turn comes after what is being written
         else:

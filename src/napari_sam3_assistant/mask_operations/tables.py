@@ -72,7 +72,7 @@ class ArrayTable(QAbstractTableModel):
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> object:
-        """Return the name of a column, which its tooltip tells whole."""
+        """Return the name of a column, with a tooltip that has it in full."""
         shown = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole)
         if orientation != Qt.Orientation.Horizontal or not shown:
             return None

@@ -1,4 +1,4 @@
-"""Keep widgets and a model in step, grey out what can't act, and tell errors."""
+"""Keep widgets and a model in step, grey out what can't act, and show errors."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def bind_value(
 
     ``field``: name of the field; ``fill_holes.hole_size`` for a part of one, which is a frozen
     dataclass.
-    ``changed``: tells that the user changed the widget.
+    ``changed``: the signal of a change by the user.
     """
     read = attrgetter(field)
     whole, _, part = field.partition(".")
@@ -172,7 +172,7 @@ _TIP = "sam3_tip"
 
 
 def set_enabled(widget: QWidget, why_not: str, tip: str = "") -> None:
-    """Let a control be used, or grey it out and say why.
+    """Enable a control, or grey it out and show why.
 
     ``widget``: the control, with the tooltip that says what it does.
     ``why_not``: why it can't be used now; empty if it can, which brings its own tooltip back.
@@ -185,7 +185,7 @@ def set_enabled(widget: QWidget, why_not: str, tip: str = "") -> None:
 
 
 def bind_enabled(model: SessionModel, verb: str, *widgets: QWidget) -> None:
-    """Let controls be used while what they do can be done, else grey them out and say why.
+    """Enable controls while what they do can be done, else grey them out and show why.
 
     ``verb``: what they do: a field of :class:`.WhyNot`.
     ``*widgets``: the controls, each with the tooltip that says what it does.

@@ -143,7 +143,7 @@ class ClassFile:
         written: bool = False,
         renamed: Mapping[str, str] | None = None,
     ) -> None:
-        """Take a list as a change that can be taken back, and that is known before it is told."""
+        """Take a list as a step of undo, which is stored before the change is emitted."""
         before, of = self._model.class_list, self._model.class_file
         if before != classes:
             self.changes.append(ListChange(before, classes, of, written, dict(renamed or {})))
@@ -158,6 +158,6 @@ class ClassFile:
         self._model.class_list, self._model.class_file = classes, file
 
     def forget(self) -> None:
-        """Let classes have the names and values that are typed."""
+        """Allow any names and values of classes again."""
         self._change_to(ClassList(), "")
         self._say("No class list is fixed.", Level.INFO)

@@ -123,7 +123,7 @@ class ObjectClasses:
         self._say(f"{subject} {f'“{name}”' if name else 'of no class'} now.")
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Let objects of classes whose names have changed in the list follow, as steps of undo."""
+        """Rename objects' classes that were renamed in the list, as steps of undo."""
         rows = (*self._results.everything, *self._results.kept)
         classes = dict(self._propagation.tracks.classes)
         self._undo.note_edits(self._adapter.edits())

@@ -136,7 +136,7 @@ class EngineInUse:
         work: Callable[[Reporter], Iterator[T]],
         show: Callable[[T], None],
     ) -> Job:
-        """Return a job of the engine that was taken; the model is told where the engine runs.
+        """Return a job of the engine that was taken; the model shows where the engine runs.
 
         ``engine``: the engine; it is loaded when the first result is there.
         ``work``: takes a Reporter and returns the results; it runs on the worker thread.
@@ -379,7 +379,7 @@ class RunTimes:
         self._runs: defaultdict[tuple[object, int], deque[_Run]] = defaultdict(make)
 
     def note(self, engine: object, view: ImageView, ready: float, seconds: float) -> None:
-        """Take note of a run: when it had encoded the view, and how long it took in all."""
+        """Record a run: when it had encoded the view, and how long it took in all."""
         runs = self._runs[engine, _size_class(view)]
         # An encoding that was there already says nothing of the next one.
         known = next((run.ready for run in runs if run.view == view.key), ready)
@@ -410,6 +410,6 @@ class Stopwatch:
         return time.monotonic() - self._began
 
     def note(self, progress: JobProgress) -> None:
-        """Take note of a step."""
+        """Record a step."""
         if progress.step.message == SEGMENTING:
             self.ready = self.elapsed

@@ -31,7 +31,7 @@ _CANCELLED = Message("Cancelled.")
 
 
 class Running:
-    """Starts jobs, and tells the model how they go. All methods are called on the GUI thread.
+    """Starts jobs, and keeps their progress in the model. All methods are called on the GUI thread.
 
     ``clock``: returns the time in seconds.
 
@@ -92,7 +92,7 @@ class Running:
         return True
 
     def when_idle(self, call: Callable[[], None]) -> None:
-        """Have a call made, once, when the latest job has ended, before ``idle`` is told."""
+        """Call a function once when the latest job has ended, before ``idle`` is emitted."""
         self._waiting[call] = None
 
     def close(self, farewell: Callable[[], None]) -> None:

@@ -171,7 +171,7 @@ class Journaling:
         self.opening.opened.connect(self._on_opened)
 
     def mark(self, *_: object) -> None:
-        """Take note that something may have changed."""
+        """Record that something may have changed."""
         self._dirty = True
 
     def tick(self) -> None:

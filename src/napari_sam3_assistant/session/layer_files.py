@@ -37,8 +37,8 @@ _MOST_AT_ONCE = 1 << 22
 def find_origin(path: Path, shape: Sequence[int]) -> Path:
     """Return what an image was opened from: the file, or the folder of a series of files.
 
-    Who opens a series as one stack, as ``napari --stack *.tif`` does, is told the first file only.
-    That is known by what it holds: one frame of the stack.
+    Where a series was opened as one stack, as by ``napari --stack *.tif``, napari names the first
+    file only. That is known by what it holds: one frame of the stack.
     """
     stack = tuple(map(int, shape))
     if len(stack) > 2 and stack[0] > 1 and _begins_series(path, stack, stamp_of(path)):
@@ -63,7 +63,7 @@ def _begins_series(path: Path, stack: tuple[int, ...], state: object) -> bool:
 
 
 def _possible_shapes(shape: tuple[int, ...]) -> set[tuple[int, ...]]:
-    """Return a shape as formats may tell it: with its colours, or without."""
+    """Return a shape as formats may store it: with its colours, or without."""
     coloured = len(shape) > 2 and shape[-1] in (3, 4)
     return {_without_ones(shape), _without_ones(shape[:-1] if coloured else shape)}
 
@@ -110,7 +110,7 @@ def read_note(path: str) -> list[LayerData]:
 
 
 def placed(axes: Axes) -> dict[str, Any]:
-    """Return what a layer is told of its axes: names, and where its pixels lie in which unit."""
+    """Return a layer's arguments for its axes: names, units, and where its pixels lie."""
     straight = all(axis.aligned for axis in axes)
     names = tuple(axis.name for axis in axes)
     return {

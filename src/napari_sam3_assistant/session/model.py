@@ -99,7 +99,7 @@ class Message:
     level : Level
         How much it matters.
     outcome : Preview or None
-        The result that it tells all of.
+        The result that it describes completely.
     """
 
     text: str
@@ -186,7 +186,7 @@ class Preview:
     seconds : float
         How long the run took.
     label : str
-        What tells it from other previews of the image: a phrase, a region; empty for nothing.
+        What distinguishes it from other previews of the image: a phrase, a region; may be empty.
     provenance : RunProvenance or None
         What made it, for the note beside a saved file.
     edited : frozenset of PromptKind
@@ -408,14 +408,14 @@ ONLY_TOLD = frozenset({"message", "progress"})
 class SessionModel:
     """What the user chose, what is there, and what came out.
 
-    Every field tells its changes by ``events.<field>``. Views set the choices; the binding to
+    Changes of a field are emitted by ``events.<field>``. Views set the choices; the binding to
     the viewer sets what is there; the session sets what comes out.
 
     Parameters
     ----------
     task, tool : Task, Tool
         Chosen task and prompt tool. A tool that the task does not offer gives way to its default,
-        in one step: nobody is told of one before both are set.
+        in one step: no listener sees one before both are set.
     image : str
         Key of the chosen image; empty for none.
     text : str
@@ -453,7 +453,7 @@ class SessionModel:
     load_when_running : bool
         Whether a run loads the model by itself.
     sound : bool
-        Whether a chime tells the end of a long run.
+        Whether a chime marks the end of a long run.
     device_in_use : DeviceInUse or None
         Where the engine runs; None until it has been loaded.
     compute : str
@@ -908,7 +908,7 @@ class StoppedScan:
 class ScanModel:
     """The state of scans, of merged regions and of folder batches.
 
-    Every field tells its changes by ``events.<field>``.
+    Changes of a field are emitted by ``events.<field>``.
 
     Parameters
     ----------
@@ -981,7 +981,7 @@ class Propose(StrEnum):
 class AnnotationModel:
     """The state of a folder that is annotated.
 
-    Every field tells its changes by ``events.<field>``.
+    Changes of a field are emitted by ``events.<field>``.
 
     Parameters
     ----------
@@ -1056,7 +1056,7 @@ class FileBackedLabels:
 
     @property
     def label(self) -> str:
-        """What tells them from other labels of the image."""
+        """What distinguishes them from other labels of the image."""
         return self.path.name.removesuffix(".zarr")
 
     @property

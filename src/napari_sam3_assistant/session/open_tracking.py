@@ -35,7 +35,7 @@ class OpenTracking:
     ----------
     tracking : Tracking or None
         The objects. Only the worker thread calls it. None where a session was opened and the
-        engine is not told of them yet.
+        engine has not received them yet.
     stack : StackSnapshot
         The stack and the prompts that it began with.
     choice : tuple of str
@@ -67,7 +67,7 @@ class OpenTracking:
         self.note_prompts(self.stack.prompts)
 
     def note_prompts(self, prompts: Mapping[int, PromptSet]) -> None:
-        """Take note that prompts are given now."""
+        """Record that prompts are given now."""
         self._origin = self._origin or tuple(sorted(prompts))
         new = {key for key, _, _ in _split_objects(prompts)} - self._known_prompts
         if new:
@@ -114,7 +114,7 @@ class OpenTracking:
         return found
 
     def advance(self, result: FrameResult) -> None:
-        """Take note that a frame is done: it is the next of a pass."""
+        """Record that a frame is done: it is the next of a pass."""
         frame = result.frame
         self.done.add(frame)
         for place, order in enumerate(self.left):
@@ -207,7 +207,7 @@ def _is_new(prompts: PromptSet, tracked: Container[int]) -> bool:
 
 
 def _split_objects(prompts: Mapping[int, PromptSet]) -> Iterator[tuple[Hashable, int, PromptSet]]:
-    """Yield the prompts object by object, each with a key that tells whether it has changed."""
+    """Yield the prompts object by object, each with a key that changes with them."""
     for frame, found in prompts.items():
         clicked: dict[int | None, PromptSet] = {}
         for point in found.points:

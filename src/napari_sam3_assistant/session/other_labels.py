@@ -176,7 +176,7 @@ class UseLabels:
         return job
 
     def _extend_list(self, annotated: ImportedLabels) -> list[str]:
-        """Let the class list have the classes of objects; return what is to be said of that."""
+        """Add the classes of objects to the class list; returns messages about it."""
         names = set(annotated.names.values())
         try:
             added = self._class_file.extend(

@@ -193,7 +193,7 @@ class Propagation:
     def _remember(
         self, opened: OpenTracking, shown: int
     ) -> tuple[dict[int, PromptSet], dict[int, tuple[MaskPrompt, ...]]]:
-        """Return what an engine is told that knows nothing of a propagation, to go on with it.
+        """Return the prompts by which an engine that knows nothing of a propagation continues it.
 
         Returns
         -------
@@ -345,7 +345,7 @@ class Propagation:
     ) -> None:
         """Know again labels that a session was saved with, and what is left to do.
 
-        The engine does not know its objects: who goes on tells it from the labels.
+        The engine does not know its objects: going on takes them from the labels.
         """
         self.tracks.restore(rows, parents, classes)
         self.provenance = provenance
@@ -367,7 +367,7 @@ class Propagation:
     def _open_again(
         self, stack: StackTarget, provenance: StackProvenance, state: TrackingState
     ) -> None:
-        """Have a propagation that a session was saved with be one that can go on."""
+        """Reopen a propagation from a saved session, so that it can go on."""
         prompts, frames = provenance.prompts, provenance.frames
         snapshot = StackSnapshot(stack, min(prompts), frames, prompts, provenance.paths)
         opened = OpenTracking(None, snapshot, self._engine.choice, provenance.options)
@@ -390,7 +390,7 @@ class Propagation:
         return TrackingState(left, tuple(sorted(opened.followed)), tuple(opened.given))
 
     def note_edited(self, frames: Iterable[int]) -> None:
-        """Take note that the user changed pixels of the propagated labels on some frames."""
+        """Record that the user changed pixels of the propagated labels on some frames."""
         stack, changed = self._model.propagated, tuple(frames)
         if stack is not None and changed:
             self.edited.add(changed, self._adapter.stacks.reader(stack))
@@ -405,14 +405,14 @@ class Propagation:
         return [as_object(row) for row in self.tracks.on(frame)] if there else []
 
     def note_labels_removed(self, name: str) -> None:
-        """Take note that the user removed the propagated labels; ``name`` was their name."""
+        """Record that the user removed the propagated labels; ``name`` was their name."""
         self._stop_for_removed(name)
         self._model.propagated = None
         self._results.forget_found()
         self._forget_results()
 
     def note_image_removed(self, name: str) -> None:
-        """Take note that the user removed the image; the labels stay. ``name`` was its name."""
+        """Record that the user removed the image; the labels stay. ``name`` was its name."""
         self._stop_for_removed(name)
 
     def _stop_for_removed(self, name: str) -> None:

@@ -75,7 +75,7 @@ def _describe_indices(indices: tuple[int, ...]) -> str:
 def join_slices(rows: Iterable[ResultRow]) -> Iterator[ResultRow]:
     """Yield one row an object, given one for each plane that it lies on; in the order of the first.
 
-    What was measured of it on all planes is told once it is known of all of them.
+    What was measured of it on all planes is shown once it is known of all of them.
     """
     found: dict[tuple[tuple[str, str], int], list[ResultRow]] = {}
     for row in rows:
@@ -233,7 +233,7 @@ class Results:
         shape: tuple[int, ...],
         plane: tuple[int, int],
     ) -> None:
-        """Take note that pixels of a scan's labels were changed, see :func:`update_objects`."""
+        """Record that pixels of a scan's labels were changed, see :func:`update_objects`."""
         stored = self._scans[slot]
         rows = {row.record.id: row for row in self._stored[slot]}
         objects = {
@@ -262,7 +262,7 @@ class Results:
         return {row.record.id: row.record.class_name for row in changed}
 
     def add_measurements(self, measurements: Mapping[int, Measurement]) -> None:
-        """Take note of measurements, by the identity of the objects' records."""
+        """Record measurements, by the identity of the objects' records."""
 
         def with_answer(row: ResultRow) -> ResultRow:
             answer = measurements.get(id(row.record))
@@ -275,7 +275,7 @@ class Results:
         self._list_again()
 
     def add_to_frame(self, place: FramePlace, measurements: Mapping[int, Measurement]) -> None:
-        """Take note of measurements on a frame, which are listed now, or with the next ones."""
+        """Record measurements on a frame, which are listed now, or with the next ones."""
         self._frames.measure(place, measurements)
         if self._frames.is_due:
             self._list_again()
@@ -286,7 +286,7 @@ class Results:
         return (*self.kept, *self._frames)
 
     def add_volumes(self, volumes: Mapping[int, Mapping[str, float]]) -> None:
-        """Take note of what objects measure on all slices, by the identity of their records."""
+        """Record what objects measure on all slices, by the identity of their records."""
         self._frames.add_volumes(volumes)
         self._kept = {layer: with_volumes(rows, volumes) for layer, rows in self._kept.items()}
         if volumes or self.has_frames:
@@ -486,7 +486,7 @@ class FrameRows:
             self.add_volumes({id(row.record): {} for row in self if row.record.id in changed})
 
     def measure(self, place: FramePlace, measurements: Mapping[int, Measurement]) -> None:
-        """Take note of measurements on a frame, by the identity of the objects' records."""
+        """Record measurements on a frame, by the identity of the objects' records."""
         self._rows[place] = tuple(
             replace(row, measured=measurements.get(id(row.record), row.measured))
             for row in self._rows.get(place, ())
@@ -574,7 +574,7 @@ class SoftMasks:
 def with_volumes(
     rows: Sequence[ResultRow], volumes: Mapping[int, Mapping[str, float]]
 ) -> tuple[ResultRow, ...]:
-    """Return measured rows with the volumes that are told of their records, and no other ones."""
+    """Return measured rows with the volumes of their records, and no other ones."""
     return tuple(
         replace(row, measured=_with_volume(row.measured, volumes[id(row.record)]))
         if row.measured is not None and id(row.record) in volumes

@@ -509,7 +509,7 @@ class RoiInference:
         )
 
     def choose_label(self, others: tuple[Preview, ...], region: Region) -> str:
-        """Return what tells a result of a region from those beside it."""
+        """Return the label that distinguishes the result of a region from those beside it."""
         taken = {preview.label for preview in others}
         name = f"y={region.y0}:{region.y1}, x={region.x0}:{region.x1}"
         numbered = (f"{name} ({number})" for number in itertools.count(2))

@@ -484,7 +484,7 @@ def read_run(value: Json, keys: Mapping[str, str], make_view: MakeView) -> RunPr
 
 
 def stack_run_to_json(run: StackProvenance, view_as_json: ViewToJson) -> Json:
-    """Return what a propagation was told."""
+    """Return the prompts and passes of a propagation as JSON."""
     return {
         "view": view_as_json(run.frames.view),
         "axis": run.frames.axis,
@@ -500,7 +500,7 @@ def stack_run_to_json(run: StackProvenance, view_as_json: ViewToJson) -> Json:
 def read_stack_run(
     value: Json, keys: Mapping[str, str], make_view: MakeView, paths: Mapping[int, Path]
 ) -> StackProvenance | None:
-    """Return what a propagation was told; None where an image of it is not there."""
+    """Return the prompts and passes of a propagation; None where an image of it is not there."""
     entry = as_dict(value)
     view = _view_from(entry["view"], keys, make_view)
     if view is None:

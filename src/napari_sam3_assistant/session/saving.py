@@ -324,7 +324,7 @@ class SaveAtAccept:
         self._written: dict[str, tuple[Path, object]] = {}
 
     def note(self, images: Iterable[str]) -> None:
-        """Take note that the accepted labels of images have changed."""
+        """Record that the accepted labels of images have changed."""
         if self._model.save_at_accept:
             self._due.update(dict.fromkeys(images))
             self._start_next()

@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScanNews:
-    """What a scan tells as it goes.
+    """What a scan reports on its way.
 
     Parameters
     ----------
@@ -461,7 +461,7 @@ class FolderBatch(FileRun):
         return TrackFolderRequest(prompts=prompts, span=model.span, **self._folder_choices())
 
     def _folder_choices(self) -> dict[str, Any]:
-        """Return what both kinds of runs are told of the folder."""
+        """Return the options of the folder that both kinds of runs take."""
         scan_model, engine = self._scan_model, self._engine
         return {
             **folder_images(self._model, scan_model),

@@ -511,12 +511,12 @@ class Session:
     # -- undo -------------------------------------------------------------------------------
 
     def note_prompts(self) -> None:
-        """Take note that the user changed the prompts: a step that can be taken back."""
+        """Record that the user changed the prompts: a step that can be taken back."""
         if self._undo.note_prompts():
             self.prompts_edited.emit()
 
     def note_image_removed(self, image: str) -> None:
-        """Take note that the user removed an image: no step goes back to what it showed."""
+        """Record that the user removed an image: no step goes back to what it showed."""
         self._undo.forget(image)
         self.results.forget_file_backed(image)
 
@@ -553,7 +553,7 @@ class Session:
         return self._undo.step
 
     def note_edits(self, edits: Iterable[tuple[Preview, Preview]] | None = None) -> None:
-        """Take note of what the user has changed in the pixels of previews.
+        """Record what the user has changed in the pixels of previews.
 
         ``edits``: previews before and after; by default the adapter is asked.
         """

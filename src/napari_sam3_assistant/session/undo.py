@@ -196,8 +196,8 @@ class Undo:
     ) -> Preview:
         """Remove the prompts that made objects which the user has changed.
 
-        Else the next click would make them anew. Prompts that can't be told from those of other
-        objects stay, and so does what they made.
+        Else the next click would make them anew. Prompts that can't be distinguished from those of
+        other objects stay, and so does what they made.
 
         ``before``, ``after``: the result as it was and as it is.
         ``refined``: objects whose clicks correct what is painted, and stay.
@@ -352,7 +352,7 @@ class RefineSeed:
     region : Region
         The part of the plane that the preview covers.
     label : str
-        What tells the preview from others of its image.
+        What distinguishes the preview from others of its image.
     """
 
     target: PlaneTarget

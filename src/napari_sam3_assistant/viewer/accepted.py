@@ -115,7 +115,7 @@ class AcceptedResult:
         The image, and a plane of it.
     objects : sequence of tuple
         For each object the slices of the accepted labels, its mask there, and its number.
-    told : mapping of int to Known
+    known : mapping of int to Known
         What is known of objects, by their numbers.
     prompt : str
         What named those without a phrase; empty where that is not known.
@@ -127,7 +127,7 @@ class AcceptedResult:
 
     target: PlaneTarget
     objects: Sequence[tuple[Box, ObjectMask, int]]
-    told: Mapping[int, Known]
+    known: Mapping[int, Known]
     prompt: str
     engine: str
     replaces: int = 0
@@ -135,7 +135,7 @@ class AcceptedResult:
     def entries(self) -> tuple[dict[str, Any], ...]:
         """Return what a note says of each object."""
         return tuple(
-            entry_of(number, self.told.get(number, Known()), self.prompt, self.engine)
+            entry_of(number, self.known.get(number, Known()), self.prompt, self.engine)
             for *_, number in self.objects
         )
 
@@ -317,7 +317,7 @@ class AcceptedLayers:
     def begin_change(self, place: KeptPlace | FramePlace, edit: LabelEdit) -> Accepted:
         """Return what is to be written of an edit of accepted labels, or of propagated ones.
 
-        Objects whose pixels change lose what was measured of them; new ones are told what is known
+        Objects whose pixels change lose what was measured of them; new ones get what is known
         of those that gave them most of their pixels.
 
         Raises PromptError while something else is written to the labels.
@@ -427,12 +427,12 @@ class AcceptedLayers:
         update_list(layer, changes if listed else changes.reverse(), rows, dropped)
 
     def follow(self, layer: Labels, changes: Changes) -> None:
-        """Take note that somebody has changed pixels of accepted labels."""
+        """Record that somebody has changed pixels of accepted labels."""
         self.changes += 1
         follow_changes(layer, changes)
 
     def recount(self, layer: Labels) -> None:
-        """Take note that somebody has replaced accepted labels; see :func:`recount`."""
+        """Record that somebody has replaced accepted labels; see :func:`recount`."""
         self.changes += 1
         recount(layer)
 
@@ -489,7 +489,7 @@ class Acceptance:
             self.accepted.lasts = not is_temporary(labels)
 
     def finish(self, objects: AcceptedObjects) -> None:
-        """Take note of what was written, and show it."""
+        """Record what was written, and show it."""
         self.accepted.edit, self.accepted.ids = objects.edit, objects.ids
         self.accepted.known = len(self._result.objects) - len(objects.places)
         self.accepted.features = self._describe(objects)
@@ -499,7 +499,7 @@ class Acceptance:
         """Return the features of accepted objects."""
         result = self._result
         numbers = [result.objects[place][2] for place in added.places]
-        known = [result.told.get(number, Known()) for number in numbers]
+        known = [result.known.get(number, Known()) for number in numbers]
         ids = dict(zip(numbers, added.ids, strict=True))
         parents = [ids.get(record.parent, 0) for record in known]
         classes = [record.class_name or NOTHING for record in known]

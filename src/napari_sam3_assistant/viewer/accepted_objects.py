@@ -51,7 +51,7 @@ def restore_objects(
     target: PlaneTarget,
     slices: Mapping[tuple[int, ...], Mapping[int, StitchedObject]],
 ) -> None:
-    """Take labels for accepted ones with these objects, as :func:`objects_of` has told them.
+    """Take labels for accepted ones with these objects, as :func:`objects_of` returned them.
 
     Raises ValueError if they do not fit the labels.
     """
@@ -105,14 +105,14 @@ def list_kept(layer: Labels) -> Iterator[tuple[KeptPlace, StitchedObject]]:
 
 
 def follow_changes(layer: Labels, changes: Changes) -> None:
-    """Take note that somebody has changed pixels of accepted labels."""
+    """Record that somebody has changed pixels of accepted labels."""
     if layer in _OBJECTS:
         described = describe_changed(layer, changes)
         update_list(layer, changes, described, described["index"])
 
 
 def recount(layer: Labels) -> None:
-    """Take note that somebody has replaced accepted labels; those in files are not looked at."""
+    """Record that somebody has replaced accepted labels; those in files are not looked at."""
     labels = array_of(layer)
     if layer not in _OBJECTS or not isinstance(labels, np.ndarray):
         return

@@ -232,7 +232,7 @@ class ViewerAdapter(ViewerPrompts):
         return self.accepted.begin(of_preview(preview, self._labels_on_show(preview)), lasting)
 
     def named_plane(self, image: str) -> tuple[tuple[int, int], tuple[str, ...], dict[str, int]]:
-        """Return the plane of an image that is on show as files of annotations tell of it.
+        """Return the plane of an image that is on show as annotation files describe it.
 
         Raises ImageError if no plane of it is on show.
 
@@ -503,7 +503,7 @@ class ViewerAdapter(ViewerPrompts):
                 self._stored.hide(self.image_of(stored.target), stored, hidden)
 
     def refresh_file_backed(self, stored: FileBackedLabels, changed: Region | None) -> None:
-        """Take note that labels in a file changed in a region; None for anywhere."""
+        """Record that labels in a file changed in a region; None for anywhere."""
         self._stored.refresh(stored, changed)
 
     def remove_file_backed(self, stored: FileBackedLabels) -> None:

@@ -214,7 +214,7 @@ class Binding(RefCounted):
     def get_ready(self, *, say: bool = True) -> None:
         """Let the next click be a prompt of the chosen tool, on the layer that it takes them from.
 
-        Nothing happens where there is nothing to click on. ``say`` what to do next, or not.
+        Nothing happens where there is nothing to click on. ``say``: whether to show the next step.
         """
         tool = layer_tool(self.model.tool)
         if not tool.has_layer or not self.model.image:
@@ -796,7 +796,7 @@ class Binding(RefCounted):
             self._on_edited(event.source, whole_box(event.source.data.shape))
 
     def _note_stroke(self, layer: Labels, edit: LabelEdit, *, forward: bool) -> None:
-        """Take note of a stroke that was taken back, or made again."""
+        """Record a stroke that was taken back, or made again."""
         self.model.message = Message("The stroke is made again." if forward else _STROKE_GONE)
         if role_of(layer) is Role.ACCEPTED:
             changes = edit.changes() if forward else edit.changes().reverse()
@@ -940,7 +940,7 @@ def _restore_features(layer: Layer) -> None:
 
 
 def _is_early(event: Event) -> bool:
-    """Return whether a change is still to come: napari tells it before and after."""
+    """Return whether a change is still to come: napari emits before and after it."""
     return str(getattr(event, "action", "")).upper().rpartition(".")[2] in _BEFORE
 
 

@@ -37,7 +37,7 @@ class _Shared:
         self.changes: deque[ListChange] = deque(maxlen=MOST_CHANGES)
 
     def put(self, value: tuple[ClassList, str]) -> None:
-        """Take another list, and tell it."""
+        """Take another list, and emit it."""
         if value != self.value:
             self.value = value
             self.changed.emit()

@@ -80,7 +80,7 @@ class Corrections:
         self._viewer.mouse_drag_callbacks.remove(self._call)
 
     def arm_split(self) -> None:
-        """Let the next drag be a line that cuts objects apart; asked for again, let it not.
+        """Make the next drag a line that cuts objects apart; called again, cancel that.
 
         Raises PromptError if the canvas shows a volume.
         """

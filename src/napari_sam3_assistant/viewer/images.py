@@ -211,9 +211,9 @@ def _summarise(layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
 
 
 def axis_name(layer: Layer, axes: ImageAxes, axis: int) -> str:
-    """Return an axis's label; without one t or z where that can be told, or its number.
+    """Return an axis's label; else t or z where that can be inferred, or its number.
 
-    It can be told by what the axis counts in, and where a plane has two leading axes: of files with
+    It is inferred from the unit of the axis, and where a plane has two leading axes: of files with
     both, time is the first one, and whatever one of them is, the other is not.
     """
     known = {axis: own_axis_name(layer, axis) for axis in axes.leading}
@@ -228,7 +228,7 @@ _STACKED = ("t", "z")
 
 
 def own_axis_name(layer: Layer, axis: int) -> str:
-    """Return an axis's label, or t or z by what it counts in; empty where neither tells."""
+    """Return an axis's label, or t or z by what it counts in; empty where neither is known."""
     # napari's own names count from the end: "-3", or "axis -3" before 0.9.
     label = str(layer.axis_labels[axis]).strip()
     if label and not label.removeprefix("axis").strip().lstrip("-").isdigit():
@@ -354,7 +354,7 @@ class ViewerImages:
         )
 
     def name_frames(self, image: str, axis: int, name: str) -> None:
-        """Let an axis of an image have a name, as napari has it: all that asks for it follows."""
+        """Name an axis of an image as napari does; all that shows it follows."""
         layer = self.find(image)
         if layer is not None:
             names = list(layer.axis_labels)
@@ -518,13 +518,13 @@ class SourceCache:
         }
 
     def forget(self, layer: Layer) -> None:
-        """Take note that a layer has other pixels now, or is gone."""
+        """Record that a layer has other pixels now, or is gone."""
         key = key_of(layer)
         self._views.pop(key, None)
         self._known = {kept: known for kept, known in self._known.items() if kept[0] != key}
 
     def note_drawn(self, viewer: ViewerModel, layer: Image) -> None:
-        """Take note that napari has drawn a layer again."""
+        """Record that napari has drawn a layer again."""
         key, view = key_of(layer), view_state(viewer, layer)
         before, self._views[key] = self._views.get(key), view
         for (view_key, _), known in list(self._known.items()):
@@ -535,7 +535,7 @@ class SourceCache:
             self._known = {k: known for k, known in kept if k[0] != key or known.in_memory}
 
     def note_hidden(self, layer: Image) -> None:
-        """Take note that a layer was hidden: it will be drawn when it is shown again."""
+        """Record that a layer was hidden: it will be drawn when it is shown again."""
         self._views.pop(key_of(layer), None)
 
 
@@ -566,7 +566,7 @@ class _KnownSource:
         return draw == self.draws or self._checksum(looked) == checksum
 
     def look_at(self, plane: PlaneRef) -> None:
-        """Take note of what a plane is like now."""
+        """Record what a plane is like now."""
         known = self._looked.pop(plane, None)
         if self.in_memory:
             now = known[0] if known is not None else self._checksum(plane)

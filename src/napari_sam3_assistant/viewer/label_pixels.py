@@ -48,7 +48,7 @@ def count_written(layer: Layer) -> int:
 
 
 def watch_written(layer: Layer) -> None:
-    """Take note of where pixels of a layer are written from now on, by whom ever."""
+    """Record where pixels of a layer are written from now on, by whom ever."""
     if layer in _WRITTEN:
         return
     _WRITTEN[layer] = []
@@ -58,7 +58,7 @@ def watch_written(layer: Layer) -> None:
 
 
 def forget_written(layer: Layer) -> None:
-    """Take note of it no more."""
+    """Record it no more."""
     if _WRITTEN.pop(layer, _WRITTEN) is not _WRITTEN:
         layer.events.data.disconnect(_on_replaced)
         if isinstance(layer, Labels):
@@ -66,7 +66,7 @@ def forget_written(layer: Layer) -> None:
 
 
 def note_written(layer: Layer, box: Sequence[slice] | None = None) -> None:
-    """Take note that pixels were written in a box, a slice an axis; None for anywhere."""
+    """Record that pixels were written in a box, a slice an axis; None for anywhere."""
     _REVISIONS[layer] = count_written(layer) + 1
     known = _WRITTEN.get(layer)
     if known is None:
@@ -90,7 +90,7 @@ def _on_replaced(event: Event) -> None:
 
 
 def _on_drawn(event: Event) -> None:
-    """Take note of what napari tells of pixels that it has written: the part on show."""
+    """Record the pixels that napari reports as written: the part on show."""
     layer = event.source
     point = layer._get_pt_not_disp()  # noqa: SLF001 (as in redraw)
     shown = layer._slice.slice_input.displayed  # noqa: SLF001 (as in redraw)
@@ -326,7 +326,7 @@ class Strokes:
         self._undone: list[Stroke] = []
 
     def note(self, layer: Labels, edit: LabelEdit, step: int) -> None:
-        """Take note of a stroke that was painted after a step, given the step's number."""
+        """Record a stroke that was painted after a step, given the step's number."""
         self._done.append(Stroke(ref(layer), edit, step))
         self._undone.clear()
 
@@ -363,7 +363,7 @@ class Stroke:
 
 
 def edit_of_strokes(strokes: Sequence[Any], labels: AnyArray) -> LabelEdit:
-    """Return the edit that napari's ``paint`` event tells of.
+    """Return the edit that napari's ``paint`` event describes.
 
     ``strokes``: the event's value, the first stroke first. Each one holds the changed pixels'
     indices, their old values and the new value or values; of newer versions of napari slices, a

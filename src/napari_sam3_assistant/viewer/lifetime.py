@@ -26,11 +26,11 @@ class RefCounted:
         self._holders = 0
 
     def acquire(self) -> None:
-        """Take note of one more view; each calls :meth:`release` when it goes."""
+        """Record one more view; each calls :meth:`release` when it goes."""
         self._holders += 1
 
     def release(self) -> None:
-        """Take note that a view has gone; with the last one, close."""
+        """Record that a view has gone; with the last one, close."""
         self._holders -= 1
         if self._holders <= 0:
             self.close()

@@ -99,7 +99,7 @@ def add_labels(
     label_axes: Axes,
     features: Mapping[str, Any],
 ) -> Labels:
-    """Add labels of a file, whose axes it tells, as a layer on an image, or on its plane on show.
+    """Add labels of a file, whose axes it names, as a layer on an image, or on its plane on show.
 
     The labels get the image's order of axes, however the viewer shows it.
 

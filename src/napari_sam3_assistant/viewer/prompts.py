@@ -679,7 +679,7 @@ class ViewerPrompts(ViewerImages):
     def mark_changes(self) -> Iterator[Choices]:
         """Mark the changes that follow as ours; see :func:`.roles.preserve_choices`.
 
-        ``deselected`` tells that the active layer went with them.
+        ``deselected``: the active layer was removed with them.
         """
         outermost, self.busy = not self.busy, True
         try:

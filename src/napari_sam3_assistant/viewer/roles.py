@@ -121,7 +121,7 @@ def role_of(layer: Layer) -> Role | None:
 def role_metadata(role: Role, image: str, label: str = "") -> dict[str, object]:
     """Return the metadata that gives a layer its role for an image.
 
-    ``label``: what tells it from other layers of the role and the image; empty for nothing.
+    ``label``: what distinguishes it from other layers of the role and the image; empty for nothing.
     """
     return {ROLE: str(role), IMAGE: image, LABEL: label}
 
@@ -309,7 +309,7 @@ class Choices:
         self._point = viewer.dims.point
 
     def replace(self, before: Layer, after: Layer) -> None:
-        """Take note that a layer has taken the place of another one."""
+        """Record that a layer has taken the place of another one."""
         if before in self._selected:
             self._selected = {*self._selected - {before}, after}
 

@@ -134,7 +134,7 @@ class SavedViewer:
         return [*listed, viewer.dims.events, *seen, edits.edited, edits.changed]
 
     def watch_pixels(self) -> None:
-        """Take note of what is written to layers from now on, for :meth:`take_written`."""
+        """Record what is written to layers from now on, for :meth:`take_written`."""
         for layer in self._viewer.layers:
             if role_of(layer) not in DERIVED:
                 watch_written(layer)

@@ -51,7 +51,7 @@ class StackBinding:
         model.events.frames_are_times.connect(self._name_frames, max_args=0)
 
     def list_axes(self) -> None:
-        """Take note of the axes that the chosen image can be gone through along."""
+        """Record the axes that the chosen image can be gone through along."""
         model = self._model
         axes = self._adapter.frame_axes(model.image)
         model.frame_axes = axes
@@ -75,7 +75,7 @@ class StackBinding:
         self._model.frames_are_times = self._is_movie()
 
     def _name_frames(self) -> None:
-        """Let the axis of the frames be named as the user says that it is."""
+        """Name the axis of the frames as the user has chosen."""
         model = self._model
         if model.frame_axis >= 0 and model.frames_are_times != self._is_movie():
             name, other = ("t", "z") if model.frames_are_times else ("z", "t")
@@ -213,13 +213,13 @@ class StackBinding:
             model.object_id = objects[max(objects)]
 
     def on_next_object(self, layer: Points) -> None:
-        """Take note of the object of the next click."""
+        """Record the object of the next click."""
         next_id = prompt_layers.next_id(layer)
         if next_id is not None and self._model.task is Task.VIDEO:
             self._model.object_id = next_id
 
     def on_removed(self, layer: Layer) -> None:
-        """Take note that a layer has gone."""
+        """Record that a layer has gone."""
         stack = self._model.propagated
         if self._adapter.busy or stack is None:
             return
@@ -229,7 +229,7 @@ class StackBinding:
             self._session.propagation.note_image_removed(layer.name)
 
     def on_edited(self, layer: Labels, box: Box) -> None:
-        """Take note that pixels of the propagated labels were changed by the user."""
+        """Record that pixels of the propagated labels were changed by the user."""
         self._session.propagation.note_edited(self._frames_in(layer, box))
 
     def on_painted(self, layer: Labels, box: Box) -> None:
@@ -238,7 +238,7 @@ class StackBinding:
         self._views[layer] = view_state(self._adapter.viewer, layer)
 
     def on_drawn(self, layer: Labels) -> None:
-        """Take note that napari has drawn the labels: of its own undo it tells nothing else."""
+        """Record that napari has drawn the labels: its own undo emits nothing else."""
         view = view_state(self._adapter.viewer, layer)
         before, self._views[layer] = self._views.get(layer), view
         if view == before and not self._adapter.busy:

@@ -239,7 +239,7 @@ def _saved_metadata(layer: Labels) -> dict[str, Any]:
 
 
 def missing_error() -> ImageError:
-    """Return what is to be said where the propagated labels are missing."""
+    """Return the error where the propagated labels are missing."""
     return ImageError("The propagated labels are gone.", "Press Start 3D Propagation again.")
 
 

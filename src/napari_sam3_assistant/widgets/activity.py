@@ -1,4 +1,4 @@
-"""Work and errors where napari tells its own: activity dock, question at closing, notifications."""
+"""Work and errors where napari shows its own: activity dock, question at closing, notifications."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _KNOWN: defaultdict[str, Bindings[Activity]] = defaultdict(WeakKeyDictionary)
 def activity_of(
     viewer: ViewerModel, title: str, model: SessionModel | MaskModel, cancel: Callable[[], None]
 ) -> Activity:
-    """Return what tells napari of a session: one for all widgets of it.
+    """Return what shows a session's work in napari: one for all widgets of it.
 
     ``viewer``: the viewer, or the proxy of it that napari hands to dock widgets.
     ``title``: the widgets' title.

@@ -77,7 +77,7 @@ _WIDE = 640
 class AdvancedPanel(ScrolledPanel):
     """Steps 1 to 6 and the log, each behind a heading that folds it.
 
-    ``log``: what has been told since the widget was opened, also before this panel was.
+    ``log``: the messages since the widget was opened, also before this panel was.
     """
 
     def __init__(self, binding: Binding, store: SettingsStore, log: LogField) -> None:

@@ -181,11 +181,11 @@ class LivePoints:
         binding.session.chime.connect(self._play_chime)
 
     def acquire(self) -> None:
-        """Take note of one more widget; each calls :meth:`release` when it goes."""
+        """Record one more widget; each calls :meth:`release` when it goes."""
         self._binding.acquire()
 
     def release(self) -> None:
-        """Take note that a widget has gone; with the last one, do no more."""
+        """Record that a widget has gone; with the last one, do no more."""
         self._binding.release()
         if self._binding.closed:
             session = self._binding.session

@@ -255,7 +255,7 @@ class AnnotatedFolder:
         return Counter(image.state for image in self.images)
 
     def set_state(self, name: str, state: ImageState) -> None:
-        """Take note of the state of an image, on the disk."""
+        """Record the state of an image, on the disk."""
         self._note(replace(self.get(name), state=state))
 
     def prompts_of(self, name: str) -> list[Any]:
@@ -264,7 +264,7 @@ class AnnotatedFolder:
             return self._prompts.get(name, [])
 
     def keep_prompts(self, name: str, prompts: list[Any]) -> None:
-        """Take note of the prompts on an image that were not run, on the disk."""
+        """Record the prompts on an image that were not run, on the disk."""
         if prompts != self.prompts_of(name):
             self._append({"image": name, "prompts": prompts})
 
@@ -585,7 +585,7 @@ def _measure_image(
 
 
 def _object_entries(note: ProvenanceRecord) -> dict[int, dict[str, Any]]:
-    """Return class and score of each object that a note tells of, by its id."""
+    """Return class and score of each object that a note names, by its id."""
     try:
         return {
             as_whole(entry["id"]): {

@@ -95,7 +95,7 @@ class FolderImages:
         self._forget()
 
     def take_sample(self, images: Iterable[FolderImage]) -> None:
-        """Take the first image that can be read, to tell the folder from another one."""
+        """Take the first image that can be read, to distinguish the folder from another one."""
         for image in images:
             with suppress(Sam3AssistantError, MemoryError):
                 self._sample = (image, view_checksum(self.open(image)[1]))

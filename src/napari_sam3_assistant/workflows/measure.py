@@ -164,7 +164,7 @@ def measure_labels(
     more : tuple of str
         What to measure besides the basic numbers.
     reporter : Reporter
-        Is told of the progress, and stops the work.
+        Receives the progress; may cancel the work.
 
     Yields
     ------
@@ -298,7 +298,7 @@ def measure_in_image(
     image : LoadedImage or None
         The image; None for no intensities.
     reporter : Reporter
-        Is told of the progress, and stops the work.
+        Receives the progress; may cancel the work.
     channel_axis : int or None
         Its channel axis; None to find it out.
     more : tuple of str

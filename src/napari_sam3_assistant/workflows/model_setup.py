@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FolderCheck:
-    """What is to say about a model folder.
+    """The result of checking a model folder.
 
     Parameters
     ----------

@@ -95,7 +95,7 @@ class EncodeWork(FolderPlanes):
     folder : Path
         The folder of the encodings.
     mark : str
-        Name of a file that tells this folder from one of the same path on another machine.
+        Name of a file that distinguishes this folder from one of the same path elsewhere.
     look, series
         As :class:`FolderPlanes` takes them.
     """

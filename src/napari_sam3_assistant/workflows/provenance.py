@@ -58,7 +58,7 @@ class RunProvenance:
     all_planes : bool
         Whether every plane of the image was run.
     notes : tuple of str
-        What the user was told.
+        Messages that the user got.
     series : int or None
         Which image of the file; None where that is not known.
     """
@@ -155,7 +155,7 @@ def labels_checksum(labels: npt.NDArray[np.generic]) -> int:
 
 @dataclass(slots=True, eq=False)
 class StackProvenance:
-    """What a propagation was told, step by step.
+    """The prompts and passes of a propagation, step by step.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ class StackProvenance:
         stop_after_lost: int | None,
         goes_on: bool,
     ) -> None:
-        """Take note that a run begins."""
+        """Record that a run begins."""
         self.steps.append(
             {
                 "prompts": {str(frame): prompts_to_json(own) for frame, own in prompts.items()},
@@ -200,20 +200,20 @@ class StackProvenance:
         )
 
     def note_passes(self, passes: Sequence[range]) -> None:
-        """Take note that the prompts are taken, and which passes the run will make."""
+        """Record that the prompts are taken, and which passes the run will make."""
         self.steps[-1]["passes"] = [[order.start, order.stop, order.step] for order in passes]
 
     def note_frame(self, engine: Provenance) -> None:
-        """Take note of a frame: it is the next of the passes."""
+        """Record a frame: it is the next of the passes."""
         self.engine = engine
         self.steps[-1]["frames"] += 1
 
     def note_relabelled(self, changes: Iterable[Relabel]) -> None:
-        """Take note that tracks have got other numbers, each from a frame on."""
+        """Record that tracks have got other numbers, each from a frame on."""
         self.steps += [{"relabelled": [step.old, step.new, step.first]} for step in changes]
 
     def note_removed(self, object_id: int) -> None:
-        """Take note that an object was taken out."""
+        """Record that an object was taken out."""
         self.steps.append({"removed": object_id})
 
     def to_run(self, axes: Axes) -> RunProvenance | None:

@@ -373,7 +373,7 @@ def export_tracks(
     axes : tuple of Axis
         The axes of the labels.
     reporter : Reporter
-        Is told of the progress, and stops the work.
+        Receives the progress; may cancel the work.
     parents : mapping of int to int, optional
         Of labels that came of a division, the label that divided.
 

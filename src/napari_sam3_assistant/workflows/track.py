@@ -147,7 +147,7 @@ class Tracking(AbstractContextManager["Tracking"]):
             By the frame that they are on. For an object and a frame that had prompts, these
             replace them.
         reporter : Reporter
-            Is told of the progress, and stops the work.
+            Receives the progress; may cancel the work.
         shown : mapping, optional
             The labels that the user sees, by frame: a first guess for clicks that correct an
             object, for engines that follow masks.
@@ -224,7 +224,7 @@ class Tracking(AbstractContextManager["Tracking"]):
         span : Span
             Which frames to go through.
         reporter : Reporter
-            Is told of each frame, and stops the work between two.
+            Receives the progress of each frame; may cancel the work between two.
 
         Raises
         ------
@@ -253,7 +253,7 @@ class Tracking(AbstractContextManager["Tracking"]):
         passes : sequence of range
             The passes as :meth:`passes` gives them, or what is left of them.
         reporter : Reporter
-            Is told of each frame, and stops the work between two.
+            Receives the progress of each frame; may cancel the work between two.
         stop_after_lost : int or None
             A pass ends when all objects are gone for so many frames; None to go to the end.
 
@@ -391,7 +391,7 @@ class Tracking(AbstractContextManager["Tracking"]):
 
 
 def _format_frame(result: FrameResult, speed: float, left: float | None) -> str:
-    """Return what is said of a frame: objects, frames per second and, once known, time left."""
+    """Return a frame's message: objects, frames per second and, once known, time left."""
     count = len(result.objects)
     objects = f"{count} {plural_of(count, 'object')}"
     ahead = "" if left is None else f", {format_duration(left)} left"

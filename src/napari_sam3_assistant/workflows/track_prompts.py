@@ -247,7 +247,7 @@ def check_prompts(
 ) -> tuple[str, ...]:
     """Return what the user should know about how the prompts will be used.
 
-    Nothing is loaded or read to tell.
+    Nothing is loaded or read for it.
     """
     by_frame = {frame: found for frame, found in prompts.items() if found.kinds}
     if not by_frame:

@@ -85,7 +85,7 @@ def remove_small(
     box : tuple of slice, optional
         The part to work on.
     reporter : Reporter, optional
-        Is told of the progress.
+        Receives the progress.
     """
     found = find_components(labels, connectivity, box, reporter)
     small = (found.areas < minimum) & ~touches_box_edge(found, box)
@@ -251,7 +251,7 @@ def split_touching(
     box : tuple of slice, optional
         The part to work on; components that reach its edge stay whole.
     reporter : Reporter, optional
-        Is told of the progress.
+        Receives the progress.
     highest : int, optional
         The highest label in use; by default the highest one in the box.
 

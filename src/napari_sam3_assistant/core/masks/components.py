@@ -117,7 +117,7 @@ def find_components(
     box : tuple of slice, optional
         The part to look at.
     reporter : Reporter, optional
-        Is told of the progress.
+        Receives the progress.
 
     Raises
     ------
@@ -255,11 +255,11 @@ def find_runs(
     box : tuple of slice, optional
         The part to look at. Positions are of the whole array all the same.
     background : bool
-        Whether runs of 0 are wanted too.
+        Whether to include runs of 0.
     only : int, optional
         The one label to look for; by default all.
     reporter : Reporter, optional
-        Is told of the progress.
+        Receives the progress.
     message : str
         What it is told.
 

@@ -198,7 +198,7 @@ class LabelEdit:
         forward: bool = True,
         reporter: Reporter | None = None,
     ) -> LabelEdit:
-        """Do it, or take it back; returns the edit that tells what was really done.
+        """Do it, or take it back; returns the edit that was really made.
 
         That is this edit, or one without the pixels that somebody else had changed meanwhile.
         """

@@ -206,7 +206,7 @@ def merge(
     connectivity : Connectivity
         Which neighbours belong to the same component.
     reporter : Reporter, optional
-        Is told of the progress.
+        Receives the progress.
 
     Raises
     ------

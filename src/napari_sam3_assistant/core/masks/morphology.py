@@ -55,7 +55,7 @@ def smooth(
     box : tuple of slice, optional
         The part to work on.
     reporter : Reporter, optional
-        Is told of the progress.
+        Receives the progress.
 
     Raises
     ------
@@ -325,7 +325,7 @@ def edit_by_tiles(
     box : tuple of slice, optional
         The part to work on.
     reporter : Reporter, optional
-        Is told of the progress.
+        Receives the progress.
     """
     reporter = reporter or NullReporter()
     shape = tuple(int(size) for size in labels.shape)
@@ -391,7 +391,7 @@ def fill_holes(
     box : tuple of slice, optional
         The part to work on.
     reporter : Reporter, optional
-        Is told of the progress.
+        Receives the progress.
     per_slice : bool
         Whether each plane of rows and columns counts for itself, so that a tube is filled.
     """

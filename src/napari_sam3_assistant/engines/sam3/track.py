@@ -124,7 +124,7 @@ class MemoryFile:
         return tensors
 
     def free(self, slot: Slot) -> None:
-        """Let a place be used again."""
+        """Free a slot for reuse."""
         self._free[slot.size].append(slot)
 
     def close(self) -> None:

@@ -462,7 +462,7 @@ def _no_perflib() -> Iterator[None]:
 
 @contextmanager
 def _no_components_of_nothing() -> Iterator[None]:
-    """Let holes be filled where there are no masks.
+    """Make filling holes work where there are no masks.
 
     ``connected_components_cpu`` (``connected_components.py:48``) stacks an empty list when a frame
     has no new object, and fails.

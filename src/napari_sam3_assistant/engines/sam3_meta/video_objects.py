@@ -205,7 +205,7 @@ class Memory:
             self._cleared = self._memories * int(tracker.memory_temporal_stride_for_eval)
 
     def begin(self, state: dict[str, Any], frame: int, *, reverse: bool) -> None:
-        """Have the frames whole that a pass from a frame on looks for, or not at all."""
+        """Restore the frames that a pass from a frame on needs, or drop them completely."""
         step = 1 if reverse else -1
         others, seen = _other_states(state), 0
         good = self._good(state) | self._saved_good
@@ -217,7 +217,7 @@ class Memory:
                 return
 
     def recall(self, state: dict[str, Any], frame: int) -> None:
-        """Have a frame whole that was not prompted, or not at all."""
+        """Restore a frame that was not prompted, or drop it completely."""
         others = _other_states(state)
         if frame in others and not _is_bare(others[frame]):
             return

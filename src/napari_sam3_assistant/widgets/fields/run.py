@@ -299,7 +299,7 @@ class RunButton(QWidget):
         disconnect_with(self, viewer, colour, lambda known: known.events.theme.disconnect)
 
     def set_enabled(self, reason: str, tip: str, note: str = "") -> None:
-        """Let the button be pressed, or say why not.
+        """Enable the button, or show why it is disabled.
 
         ``reason``: why it can't be pressed; empty where it can.
         ``tip``: what it will do.

@@ -347,7 +347,7 @@ class TrackCorrectionsField(QWidget):
 
 
 def _describe(division: Division) -> str:
-    """Return what is said of a division that is proposed."""
+    """Return the text of a proposed division."""
     if division.daughters == (division.mother,) * 2:
         return f"Frame {division.frame}: {division.mother} falls in two"
     first, second = division.daughters
