@@ -8,7 +8,7 @@ import tifffile
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QDialog, QFileDialog, QFrame, QTableView
+from qtpy.QtWidgets import QComboBox, QDialog, QFileDialog, QFrame, QTableView
 from skimage.draw import disk
 
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
@@ -98,6 +98,26 @@ def test_the_bar_shows_a_state_and_changes_it(user, source):
     user.wait(lambda: "1 of" in user.text_of("annotation_place"))
     user.wait_for_end()
     assert combo.currentText() == "Flagged"
+
+
+def test_the_list_tells_which_images_can_not_be_read(user, source):
+    name = "a_long_name_of_an_experiment_3.tif"
+    (source / name).write_bytes(b"no image")
+    for place in (2, 3):
+        user.press(Qt.Key.Key_PageDown)
+        user.wait(lambda place=place: user.text_of("annotation_place") == f"{place} of {COUNT}")
+        user.wait_for_end()
+    user.click("annotation_list")
+    window = user.window.findChild(QDialog, "annotation_images")
+    rows = window.findChild(QTableView, "annotation_table").model()
+    told = [rows.index(at, 1).data() for at in range(COUNT)]
+    assert told == ["done", "done", "can't be read", *["untouched"] * 3]
+    assert name in rows.index(2, 1).data(Qt.ItemDataRole.ToolTipRole)
+    states = window.findChild(QComboBox, "annotation_filter")
+    states.setCurrentText("Can't be read")
+    states.activated.emit(states.currentIndex())
+    assert [rows.index(at, 0).data() for at in range(rows.rowCount())] == [name]
+    window.close()
 
 
 @pytest.mark.parametrize("task", ["text_segmentation", "refinement", "everything"])

@@ -104,6 +104,28 @@ def test_states_and_labels_are_there_again(source, output):
     np.testing.assert_array_equal(tifffile.imread(saved.path), squares(1))
 
 
+def test_the_folder_begins_where_the_work_ended(source, output):
+    def begin():
+        return AnnotatedFolder(source, output)
+
+    begin().set_state("cell1.tif", ImageState.FLAGGED)
+    begin().set_state("cell2.tif", ImageState.DONE)
+    assert begin().first() == "cell10.tif"  # not what was flagged on the way
+    begin().set_state("cell10.tif", ImageState.BEGUN)
+    assert begin().first() == "cell10.tif"
+    begin().set_state("cell10.tif", ImageState.DONE)
+    assert begin().first() == "cell1.tif"  # flagged: all that is left
+    begin().set_state("cell1.tif", ImageState.DONE)
+    assert begin().first() == "cell1.tif"  # of all
+
+
+def test_the_folder_begins_after_an_image_that_was_chosen_from_the_list(source, output):
+    AnnotatedFolder(source, output).set_state("cell2.tif", ImageState.DONE)
+    assert AnnotatedFolder(source, output).first() == "cell10.tif"
+    AnnotatedFolder(source, output).set_state("cell10.tif", ImageState.DONE)
+    assert AnnotatedFolder(source, output).first() == "cell1.tif"  # the only one that is left
+
+
 def test_skipping_done(source, output):
     folder = AnnotatedFolder(source, output)
     folder.set_state("cell2.tif", ImageState.DONE)

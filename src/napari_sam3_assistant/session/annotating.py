@@ -151,7 +151,7 @@ class FolderAnnotation:
     # -- what the user asks for -------------------------------------------------------------
 
     def start(self, source: str = "", output: str = "") -> None:
-        """Open a folder, and the first image of it that is not done.
+        """Open a folder, at the next image of it that is left from where the work ended on.
 
         ``source``: folder of the images; by default the one that was chosen for a folder batch.
         ``output``: folder of the labels; by default one in that of the images.
@@ -587,7 +587,9 @@ def _read(folder: AnnotatedFolder, name: str) -> ReadImage:
             channel = None if layout.channel is None else 0
             contrast = ImageSource(image.levels, layout).contrast(channel)
     except Sam3AssistantError as error:
+        folder.note_problem(name, str(error))
         return ReadImage(None, name, str(error))
+    folder.note_problem(opened.name, "")
     read = ReadImage(opened, opened.name, opened.problem, contrast=contrast)
     if opened.labels is None:
         return read

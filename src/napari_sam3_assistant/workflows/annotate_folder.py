@@ -95,6 +95,8 @@ class AnnotatedImage:
         How many there are.
     others : Path or None
         Labels that lie beside it, of another tool.
+    problem : str
+        Why it can't be read; empty where it can, or nobody has tried since the folder was opened.
     """
 
     file: FolderImage
@@ -102,6 +104,7 @@ class AnnotatedImage:
     labels: str = ""
     objects: int = 0
     others: Path | None = None
+    problem: str = ""
 
     @property
     def name(self) -> str:
@@ -223,6 +226,7 @@ class AnnotatedFolder:
             output.mkdir(parents=True, exist_ok=True)
         self._images = list(found)
         self._prompts: dict[str, list[Any]] = {}  # that were not run, by the image
+        self._last = ""  # image whose state was noted last, by whom ever
         self._places = {image.name: place for place, image in enumerate(found)}
         self._begin()
         self.refresh()
@@ -280,10 +284,24 @@ class AnnotatedFolder:
             return ""
 
     def first(self) -> str:
-        """Return the image to begin with: the first that is not done, or the first of all."""
-        images = self.images
-        remaining = (image.name for image in images if image.state is not ImageState.DONE)
-        return next(remaining, images[0].name)
+        """Return the image to begin with: the next that is left from where the work ended on.
+
+        Flagged ones wait until no other is left; where all are done it is the first.
+        """
+        with self._lock:
+            ended = self._places.get(self._last, 0)
+            ordered = (*self._images[ended:], *self._images[:ended])
+        for states in ((ImageState.UNTOUCHED, ImageState.BEGUN), (ImageState.FLAGGED,)):
+            for image in ordered:
+                if image.state in states:
+                    return image.name
+        return self.images[0].name
+
+    def note_problem(self, name: str, problem: str) -> None:
+        """Take note of why an image can't be read, until the folder is closed; empty if it can."""
+        with self._lock:
+            place = self.place_of(name)
+            self._images[place] = replace(self._images[place], problem=problem)
 
     def refresh(self) -> None:
         """Take in what other processes have noted since."""
@@ -353,6 +371,7 @@ class AnnotatedFolder:
             labels=labels,
             objects=as_whole(entry["objects"]),
         )
+        self._last = self._images[place].name
 
     def _note(self, image: AnnotatedImage) -> None:
         if image != self.get(image.name):

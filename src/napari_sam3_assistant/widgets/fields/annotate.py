@@ -191,7 +191,7 @@ class ImageList(QDialog):
         self._states = ElidedCombo()
         self._states.setObjectName("annotation_filter")
         self._states.setAccessibleName("States on show")
-        self._states.offer([(None, "All states"), *STATES])
+        self._states.offer([(None, "All states"), *STATES, (_UNREADABLE, _UNREADABLE.capitalize())])
         self._states.activated.connect(lambda: self._chosen.choose_state(self._states.value))
         text = QLineEdit()
         text.setObjectName("annotation_search")
@@ -232,6 +232,7 @@ class ImageList(QDialog):
 
 
 _TITLES = ("Image", "State", "Objects")
+_UNREADABLE = "can't be read"
 
 
 def _make_table(rows: QSortFilterProxyModel) -> QTableView:
@@ -259,10 +260,16 @@ class _ImageRows(QAbstractTableModel):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._rows: Sequence[tuple[str, str, int]] = ()
+        self._problems: Sequence[str] = ()
 
     def show(self, annotation: AnnotationModel) -> None:
         """Show the images as they are now: rows that changed, or all where others came."""
-        rows = [(image.name, image.state.value, image.objects) for image in annotation.images]
+        images = annotation.images
+        self._problems = [image.problem for image in images]
+        rows = [
+            (image.name, _UNREADABLE if image.problem else image.state.value, image.objects)
+            for image in images
+        ]
         before, names = self._rows, [name for name, *_ in rows]
         if names == [name for name, *_ in before]:
             self._rows = rows
@@ -286,6 +293,8 @@ class _ImageRows(QAbstractTableModel):
         """Return what stands in a cell."""
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() == len(_TITLES) - 1:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        if role == Qt.ItemDataRole.ToolTipRole and self._problems[index.row()]:
+            return self._problems[index.row()]
         shown = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole)
         return self._rows[index.row()][index.column()] if shown else None
 
@@ -300,7 +309,7 @@ class _ImageRows(QAbstractTableModel):
         return _TITLES[section] if titled else None
 
     def state_of(self, row: int) -> str:
-        """Return the state of an image."""
+        """Return the state of an image as it is shown."""
         return self._rows[row][1]
 
 
