@@ -348,12 +348,9 @@ class Results:
     def _list_again(self) -> None:
         """List the rows anew, with the one picked that is of the same object."""
         picked = self._model.picked
-        self._model.picked = None
         self._list()
-        if picked is not None:
-            self._pick_again(picked)
-
-    def _pick_again(self, picked: ResultRow) -> None:
+        if picked is None:
+            return
         same = (
             row
             for row in self._model.results
@@ -398,9 +395,8 @@ class Results:
             for row in self.found
             if row.measured is not None and isinstance(row.record, ObjectRecord)
         }
-        picked, previews = self._model.picked, self._model.previews
+        previews = self._model.previews
         self._frames.clear()
-        self._model.picked = None
 
         def rows_of(preview: Preview, records: Sequence[ObjectRecord]) -> list[ResultRow]:
             return [ResultRow(preview, record, kept.get(id(record.mask))) for record in records]
@@ -411,9 +407,7 @@ class Results:
         self._hidden = tuple(
             row for preview in previews for row in rows_of(preview, preview.hidden)
         )
-        self._list()
-        if picked is not None:
-            self._pick_again(picked)
+        self._list_again()
 
 
 def _is_same(before: ObjectRecord | StitchedObject, after: ObjectRecord | StitchedObject) -> bool:

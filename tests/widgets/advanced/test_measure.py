@@ -6,8 +6,11 @@ import math
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QPushButton
 from skimage.measure import regionprops
+
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 
 PREVIEW = "SAM3 preview labels"
 COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
@@ -241,3 +244,34 @@ def test_an_image_that_can_not_be_read_changes_nothing(found, monkeypatch):
     assert user.status.startswith("✕ The image could not be read: cells.tif.")
     assert found.cells() == before
     assert user.has(PREVIEW)
+
+
+def test_chosen_rows_stay_chosen_wherever_they_go(found):
+    """Measured, sorted and classed, they are the same objects: what follows is about them, too."""
+    table, session = found.table, found.main.binding.session
+    session.classes.file.take(ClassList((ObjectClass(1, "round"), ObjectClass(2, "flat"))))
+    for place, modifier in (
+        (0, Qt.KeyboardModifier.NoModifier),
+        (2, Qt.KeyboardModifier.ControlModifier),
+    ):
+        spot = table.visualRect(table.model().index(place, 3)).center()
+        QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, modifier, spot)
+
+    def chosen():
+        cells = found.cells()
+        return {cells[index.row()][3] for index in table.selectionModel().selectedRows()}
+
+    assert chosen() == {"1", "3"}
+    measure(found.user)
+    assert chosen() == {"1", "3"}
+    table.sortByColumn(3, Qt.SortOrder.DescendingOrder)
+    assert [row[3] for row in found.cells()] == ["4", "3", "2", "1"]
+    assert chosen() == {"1", "3"}
+    QTest.keyClick(table, Qt.Key.Key_1)
+    table.sortByColumn(titles(found).index("Class"), Qt.SortOrder.AscendingOrder)
+    for key, name in ((Qt.Key.Key_2, "flat"), (Qt.Key.Key_1, "round")):
+        QTest.keyClick(table, key)
+        place = titles(found).index("Class")
+        classes = {row[3]: row[place] for row in found.cells()}
+        assert classes == {"1": name, "3": name, "2": "-", "4": "-"}
+        assert chosen() == {"1", "3"}

@@ -44,9 +44,12 @@ from napari_sam3_assistant.viewer.keys import CLASS_KEYS
 from napari_sam3_assistant.widgets.fields.gallery import Gallery, ResultRows, drop_by_key, on_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from qtpy.QtGui import QPaintDevice
 
     from napari_sam3_assistant.core.display import Figure
+    from napari_sam3_assistant.session.model import ResultRow
     from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
 
@@ -124,8 +127,10 @@ class ResultsTable(QWidget):
         for field in ("results", "columns"):
             watch(self._model, field, self, self._show)
         watch(self._model, "picked", self, self._show_picked)
-        # Sorted or filtered anew, the table has forgotten which row was chosen.
-        self._rows.modelReset.connect(self._show_picked)
+        # Of rows that are sorted, filtered, measured or classed the table forgets the chosen ones.
+        self._chosen: set[Hashable] = set()
+        self._rows.modelAboutToBeReset.connect(self._remember_chosen)
+        self._rows.modelReset.connect(self._choose_again)
         bind_enabled(self._model, "results", clear, copy)
         bind_enabled(self._model, "export_results", export)
 
@@ -155,18 +160,11 @@ class ResultsTable(QWidget):
         return table
 
     def _classify(self, table: FittedTable, number: int) -> None:
-        """Give the objects of the chosen rows the class of a key, and choose the rows again."""
+        """Give the objects of the chosen rows the class of a key."""
         selection = table.selectionModel()
-        if selection is None:
-            return
-        places = [index.row() for index in selection.selectedRows()]
-        self._binding.session.classes.press(number, [self._rows.shown[at] for at in places])
-        if len(places) > 1:
-            columns = self._rows.columnCount() - 1
-            for place in places:
-                first, last = self._rows.index(place, 0), self._rows.index(place, columns)
-                command = QItemSelectionModel.SelectionFlag.Select
-                selection.select(QItemSelection(first, last), command)
+        if selection is not None:
+            rows = [self._rows.shown[index.row()] for index in selection.selectedRows()]
+            self._binding.session.classes.press(number, rows)
 
     def _reveal(self, index: QModelIndex) -> None:
         row = self._rows.shown[index.row()]
@@ -196,6 +194,34 @@ class ResultsTable(QWidget):
             self._table.clearSelection()
         elif place != self._table.currentIndex().row() or not self._table.selectedIndexes():
             self._table.selectRow(place)
+
+    def _remember_chosen(self) -> None:
+        places = {index.row() for index in self._table.selectedIndexes()}
+        self._chosen = {_object_of(self._rows.shown[place]) for place in places}
+
+    def _choose_again(self) -> None:
+        """Choose the rows of the same objects again, wherever they are now."""
+        selection, picked, chosen = self._table.selectionModel(), self._model.picked, self._chosen
+        there = map(_object_of, self._rows.shown) if chosen else ()
+        places = {known: place for place, known in enumerate(there) if known in chosen}
+        marked = None if picked is None else places.get(_object_of(picked))
+        if selection is None or not places or (picked is not None and marked is None):
+            self._show_picked()
+            return
+        again, last = QItemSelection(), self._rows.columnCount() - 1
+        at = list(places.values())
+        for run in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1):
+            again.select(self._rows.index(int(run[0]), 0), self._rows.index(int(run[-1]), last))
+        current = self._rows.index(at[0] if marked is None else marked, 0)
+        command = QItemSelectionModel.SelectionFlag
+        selection.setCurrentIndex(current, command.NoUpdate)
+        selection.select(again, command.ClearAndSelect)
+
+
+def _object_of(row: ResultRow) -> Hashable:
+    """Return what is the same of an object that was measured or got another class."""
+    preview, record = row.preview, row.record
+    return type(preview), preview.slot, preview.target.plane, record.id, record.region, record.area
 
 
 _MEASURE_TIP = (
