@@ -1,5 +1,6 @@
 """Texts of the user in the status line."""
 
+import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPlainTextEdit
 
@@ -19,6 +20,18 @@ def test_long_words_are_broken_where_the_line_ends(qtbot):
     assert label.text() == f"✓ Saved {NAME * 5}."
     assert label.minimumSizeHint().width() < 200
     assert label.heightForWidth(200) > 5 * label.fontMetrics().height()
+
+
+@pytest.mark.parametrize("before", ["/", "\\", "_", "-"])
+def test_a_path_is_broken_between_its_parts_and_in_no_name(qtbot, before):
+    """Copied by eye, a name that is broken anywhere is read as two."""
+    label = WrappedLabel()
+    qtbot.addWidget(label)
+    parts = ["home", "Zoë", "experiments", "2026", "plate7", "nuclei.tif"]
+    label.setText(f"Saved in {before.join(parts)}.")
+    width, metrics = label.minimumSizeHint().width(), label.fontMetrics()
+    assert width >= metrics.horizontalAdvance("experiments"), "a name can be broken"
+    assert width < metrics.horizontalAdvance(before.join(parts[1:4])), "the path is in one piece"
 
 
 def test_a_long_name_leaves_the_panel_as_wide_as_it_is(open_window, discs):

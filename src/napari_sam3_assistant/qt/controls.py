@@ -507,6 +507,8 @@ def ask_where(
 
 
 _LONG_WORD = re.compile(r"\S{25,}")
+_LONG_PART = re.compile(r"[^\W_]{25,}")
+_BEHIND_SIGN = re.compile(r"(?<=[/\\_-])(?=\w)")
 _INSIDE = re.compile(r"(?<=\w)(?=\w)")
 _BREAK = "\u200b"  # the zero width space
 _THOUSANDS = re.compile(r"(?<=\d) (?=\d{3}(?!\d))")
@@ -522,8 +524,9 @@ class WrappedLabel(QLabel):
     """A text that may hold names and phrases of the user.
 
     What looks like HTML is shown as it was typed. Long words, such as the names of files, are
-    broken where the line ends; Qt would make the whole panel as wide as the word. The middle of a
-    text that would make the panel much higher is left out; the tooltip has it.
+    broken where the line ends, behind a sign if there is one; Qt would make the whole panel as wide
+    as the word. The middle of a text that would make the panel much higher is left out; the tooltip
+    has it.
 
     ``most_lines``: so many lines are shown at most; 0 for as many as a long text takes.
     """
@@ -598,7 +601,9 @@ def shorten(text: str, first: int, last: int) -> str:
 
 
 def _make_breakable(word: re.Match[str]) -> str:
-    return _INSIDE.sub(_BREAK, word.group())
+    """Let a path or the name of a file be broken behind its signs, and its long parts anywhere."""
+    parts = _LONG_PART.sub(lambda part: _INSIDE.sub(_BREAK, part.group()), word.group())
+    return _BEHIND_SIGN.sub(_BREAK, parts)
 
 
 class ScrolledPanel(QScrollArea):
