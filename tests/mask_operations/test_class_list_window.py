@@ -39,7 +39,7 @@ def said(curator):
 
 def save(curator, label, class_name):
     curator.tab("Accepted Objects")
-    curator.set_number("label", str(label))
+    curator.type_in("label", str(label))
     curator.type_in("class_name", class_name)
     curator.type_in("object_name", f"o{label}")
     curator.click("save_accepted")

@@ -36,7 +36,7 @@ def test_from_a_preview_to_an_exported_final_mask(curator, masks, tmp_path):
     curator.click("save_accepted")
     assert curator.status == "✓ Saved accepted object layer: cell_object_001."
     curator.type_in("object_name", "object_002")
-    curator.set_number("label", "4")
+    curator.type_in("label", "4")
     curator.type_in("class_name", "ring")
     curator.set_number("class_value", "7")
     curator.click("save_accepted")
@@ -127,7 +127,7 @@ def test_the_value_table_changes_values(curator):
     values = tables.currentWidget()
     assert ["9", "2"] in curator.rows(values)
     values.selectRow(curator.rows(values).index(["9", "2"]))
-    curator.set_number("new_value", "3")
+    curator.type_in("new_value", "3")
 
     curator.click("change_selected")
 
@@ -165,7 +165,7 @@ def test_the_preview_of_chosen_rows_follows_them(curator, masks):
     shown = data(curator, "SAM3 mask changes")
     assert np.count_nonzero(shown == 1) == second
 
-    curator.set_number("new_value", "7")
+    curator.type_in("new_value", "7")
     assert curator.button("change_selected").text() == "Change Selected To 7"
     curator.click("preview_change_selected")
     assert curator.status == f"Change selected components would change {second} pixels."

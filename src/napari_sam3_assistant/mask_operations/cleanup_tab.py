@@ -32,6 +32,7 @@ from napari_sam3_assistant.qt.controls import (
     check_box,
     connectivity_box,
     hint_label,
+    label_line,
     layer_box,
     length_box,
     line_edit,
@@ -353,7 +354,7 @@ class OperationsGroup(QGroupBox):
             ),
         )
         values = line_edit(model, "values_text", "such as 3,4,5,6", "The labels to replace")
-        new_value = spin_box(model, "new_value", "The value that replaced labels get")
+        new_value = label_line(model, "new_value", "0", "The value that replaced labels get")
         for title, control in (("Values to replace", values), ("New value", new_value)):
             row = self._grid.rowCount()
             self._grid.addWidget(QLabel(title), row, 0, Qt.AlignmentFlag.AlignRight)

@@ -30,6 +30,7 @@ from napari_sam3_assistant.qt.controls import (
     WrappedLabel,
     connectivity_box,
     hint_label,
+    label_line,
     layer_box,
     line_edit,
     push_button,
@@ -60,9 +61,9 @@ class AcceptedTab(QWidget):
     def __init__(self, session: MaskSession) -> None:
         super().__init__()
         model, collection = session.model, session.collection
-        label = spin_box(model, "label", "Save one label only; 0 saves all of them")
+        tip = "Save one label only; without a number all of them"
+        label = label_line(model, "label", "all labels", tip)
         label.setAccessibleName("Label to save")
-        label.setSpecialValueText("all labels")
         target = layer_box(
             model, "accepted_target", "The accepted layer to change", lambda layer: layer.accepted
         )

@@ -8,8 +8,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QLocale, QSize, Qt, Signal
-from qtpy.QtGui import QHelpEvent, QPainter, QPalette, QValidator
+from qtpy.QtCore import QEvent, QLocale, QRegularExpression, QSize, Qt, Signal
+from qtpy.QtGui import QHelpEvent, QPainter, QPalette, QRegularExpressionValidator, QValidator
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -147,6 +147,28 @@ def spin_box(
     box.setSuffix(suffix)
     bind_value(model, field, box, box.valueChanged, box.value, box.setValue)
     return box
+
+
+def label_line(model: Model, field: str, of_none: str, tooltip: str) -> QLineEdit:
+    """Return a line that is bound to a label, of which a spin box of Qt holds 31 bits.
+
+    ``of_none``: what is shown for 0.
+    """
+    made = QLineEdit()
+    made.setObjectName(field)
+    made.setValidator(QRegularExpressionValidator(QRegularExpression("[0-9]{0,20}"), made))
+    made.setPlaceholderText(of_none)
+    made.setMinimumWidth(_NUMBER_WIDTH)
+    made.setToolTip(tooltip)
+    bind_value(
+        model,
+        field,
+        made,
+        made.textChanged,
+        lambda: int(made.text() or 0),
+        lambda label: made.setText(str(label or "")),
+    )
+    return made
 
 
 class DecimalBox(QDoubleSpinBox):
