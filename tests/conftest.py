@@ -54,7 +54,14 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the group
 def pytest_collection_modifyitems(config, items):
-    """Keep what opens a window to one process, and skip it without a display: Qt would end all."""
+    """Leave out what repeats itself, and keep what opens a window to one process.
+
+    Without a display that is skipped: Qt would end all.
+    """
+    if os.environ.get("HYPOTHESIS_PROFILE") != "thorough":
+        repeats = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=repeats)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
     on_x11_or_wayland = sys.platform.startswith("linux")
     display = any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")))
     for item in items:

@@ -96,3 +96,11 @@ def test_the_manual_lists_what_a_server_needs():
     assert set(f"dask{listed.partition('napari-sam3')[0]}".replace('"', "").split()) - {"\\"} == (
         needed - WINDOW
     )
+
+
+def test_properties_take_the_number_of_their_examples_from_the_profile():
+    """Else `make test-thorough` is not."""
+    own = {"conftest.py", "amounts.py", Path(__file__).name}
+    files = [path for path in (ROOT / "tests").rglob("*.py") if path.name not in own]
+
+    assert [path.name for path in files if "max_examples" in path.read_text("utf8")] == []

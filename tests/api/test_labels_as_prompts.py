@@ -6,7 +6,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.draw import disk
 from tifffile import imwrite
@@ -124,7 +124,6 @@ def test_what_is_no_labels_is_refused(cells, tmp_path):
         api.segment(image, labels=tmp_path / "cells_seg.npy")
 
 
-@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_masks_of_any_labels_are_the_labels(data):
     shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
@@ -172,7 +172,6 @@ def test_a_coco_category_may_be_its_own_heading_or_of_none(tmp_path):
     assert [one.parent for one in read_classes(tmp_path / "coco.json")] == ["", "", "vehicle"]
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_tree_is_walked_once_and_comes_back(data, tmp_path_factory):
     count = data.draw(st.integers(1, 12))
@@ -212,7 +211,6 @@ def class_lists(draw):
     return ClassList(tuple(made))
 
 
-@settings(max_examples=60, deadline=None)
 @given(class_lists(), class_lists())
 def test_a_list_that_another_one_extends_keeps_its_classes_and_their_values(mine, theirs):
     both = mine.extend(theirs)

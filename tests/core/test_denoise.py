@@ -1,7 +1,7 @@
 """A slice of a stack averaged with its neighbours."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.draw import disk
 
@@ -20,7 +20,6 @@ def picture(discs, noise, seed):
 
 
 @given(st.floats(5, 30), st.integers(0, 100))
-@settings(max_examples=20, deadline=None)
 def test_noise_sinks_where_slices_show_the_same(noise, seed):
     disc = [(40, 40, 15)]
     clean = picture(disc, 0, 0).astype(float)
@@ -31,7 +30,6 @@ def test_noise_sinks_where_slices_show_the_same(noise, seed):
 
 
 @given(st.floats(1, 12), st.integers(0, 100))
-@settings(max_examples=20, deadline=None)
 def test_what_is_on_one_slice_alone_keeps_its_contrast(noise, seed):
     here = picture([(40, 40, 12)], noise, seed)
     beside = [picture([(60, 70, 12)], noise, seed + one) for one in (200, 300)]
@@ -59,7 +57,6 @@ def test_colours_are_averaged_each():
 
 
 @given(st.floats(2, 25), st.integers(0, 100), st.integers(6, 20))
-@settings(max_examples=20, deadline=None)
 def test_objects_that_have_moved_are_not_averaged(noise, seed, step):
     here = picture([(30, 30, 9), (50, 60, 9)], noise, seed)
     there = [

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.draw import disk
 
+from amounts import FEW
 from napari_sam3_assistant.core.lineage import Division, find_divisions, split_parts
 
 SHAPE = (90, 120)
@@ -37,7 +38,7 @@ def found(frames, **options):
 
 @pytest.mark.parametrize("kind", ["ends", "goes on", "falls in two"])
 @given(st.integers(1, 5), st.permutations([5, 7, 70_000]), st.integers(-5, 5))
-@settings(max_examples=15, deadline=None)
+@FEW
 def test_each_kind_is_found_on_its_frame(kind, at, numbers, offset):
     (division,) = found(movie(kind, at, numbers=numbers, offset=offset))
 

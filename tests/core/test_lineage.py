@@ -1,7 +1,7 @@
 """Lineages: links between tracks, corrections of tracks, and where tracks are cut."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.lineage import Lineage, Relabel, cut_runs, valid_links
@@ -49,7 +49,6 @@ def test_what_is_on_show_is_found_by_the_number_of_the_engine():
 
 
 @given(FRAMES, PARENTS)
-@settings(max_examples=60, deadline=None)
 def test_stretches_have_no_gaps_and_end_where_a_daughter_begins(frames, parents):
     links = valid_links(parents, lambda one: frames[one][0] if one in frames else None)
     for child, parent in links.items():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.draw import disk
 from skimage.measure import regionprops
@@ -57,7 +57,6 @@ def cells(draw_):
 
 
 @given(cells())
-@settings(max_examples=50, deadline=None)
 def test_cells_are_followed_through_moves_and_divisions(drawn):
     before, after, partner, divisions = drawn
 
@@ -71,7 +70,6 @@ def test_cells_are_followed_through_moves_and_divisions(drawn):
     st.tuples(st.integers(-40, 40), st.integers(-60, 60)),
     st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=30, deadline=None)
 def test_a_stage_that_drifts_changes_nothing(by, seed):
     rng = np.random.default_rng(seed)
     where = [(y, x) for y in (60, 80, 100) for x in (70, 100, 130)]
@@ -97,7 +95,6 @@ def random_labels(seed):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
 def test_each_object_is_in_one_link_at_most(one, other):
     before, after = frame_of(random_labels(one)), frame_of(random_labels(other))
 
@@ -167,7 +164,6 @@ def ends(slices, ahead=6):
     st.floats(0, 2 * np.pi),
     st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
 def test_what_lies_askew_behind_another_thing_is_told_apart_where_it_is_thinnest(
     radius, share, way, forward
 ):
@@ -181,7 +177,6 @@ def test_what_lies_askew_behind_another_thing_is_told_apart_where_it_is_thinnest
 
 
 @given(st.floats(4, 15), st.floats(0, 3), st.floats(0, 3))
-@settings(max_examples=30, deadline=None)
 def test_one_thing_does_not_end_before_its_end(radius, askew, dent):
     slices = sections((18, 30, 30, radius), (18 + askew, 30 + dent, 30, radius))
     assert ends(slices) == []

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.measure import regionprops
@@ -69,7 +69,6 @@ def test_more_of_one_channel_has_no_number():
     assert told["Deviation of intensity"] == pytest.approx(np.std([10, 20, 30, 40, 50, 60]))
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([(1.0, 1.0, 1.0), (0.25, 0.25, 1.0), (2.0, 0.5, 1.0), (1.0, 1.0, 0.6)]),
@@ -121,7 +120,6 @@ def test_objects_that_lie_close_together_are_one_group():
     assert list(group_neighbours([])) == []
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     arrays(np.bool_, st.tuples(*[st.integers(1, 4)] * 3)),
     st.sampled_from([(1.0, 1.0, 1.0), (3.0, 0.2, 0.2), (0.5, 2.0, 1.0)]),

@@ -6,7 +6,7 @@ import types
 from contextlib import ExitStack
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.progress import NullReporter
@@ -92,7 +92,6 @@ def test_an_engine_that_is_not_there(lend):
 
 
 @given(st.permutations(range(4)), st.permutations(range(4)))
-@settings(max_examples=40)
 def test_what_is_replaced_in_a_library_holds_until_the_last_engine_is_closed(opened, closed):
     library = types.SimpleNamespace(label="its own")
     engines = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
@@ -63,7 +63,6 @@ def make_step(networks, number, length, *, decodes):
     return step
 
 
-@settings(max_examples=30, deadline=None)
 @given(LENGTHS)
 def test_they_are_what_they_are_alone(objects):
     networks = (Network(Attention(), 1), Network(Decoder(), 0, frozenset({"image_pe"})))

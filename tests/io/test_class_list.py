@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
@@ -90,7 +90,6 @@ NAMES = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
 @given(NAMES, st.integers(0, 9000), st.data())
 def test_what_was_written_is_read(tmp_path_factory, names, first, data):
     step = st.integers(1, 3)

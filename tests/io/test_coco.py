@@ -6,7 +6,7 @@ import unicodedata
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
@@ -40,7 +40,6 @@ def annotation(segmentation, **more):
     return {"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation} | more
 
 
-@settings(max_examples=25, deadline=None)
 @given(LABELS, st.booleans())
 def test_what_we_export_comes_back(tmp_path_factory, labels, as_polygons):
     path = tmp_path_factory.mktemp("coco") / "a.json"
@@ -60,7 +59,6 @@ def test_what_we_export_comes_back(tmp_path_factory, labels, as_polygons):
     assert (found.classes.names, found.notes) == ({1: "cell", 4: "dirt"}, ())
 
 
-@settings(max_examples=25, deadline=None)
 @given(arrays(np.bool_, st.tuples(st.integers(1, 60), st.integers(1, 60)), fill=st.nothing()))
 def test_run_lengths_of_pycocotools_compressed_and_not(tmp_path_factory, mask):
     packed = coco_mask.encode(np.asfortranarray(mask, np.uint8))

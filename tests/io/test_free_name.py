@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from amounts import FEW
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.outputs import (
@@ -67,6 +68,7 @@ PARTS = st.one_of(
 )
 
 
+@FEW
 @given(PARTS)
 @example("CON")
 @example("aux.tif")

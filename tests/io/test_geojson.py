@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant import api
@@ -202,7 +202,6 @@ def test_objects_of_other_planes_are_left_out(tmp_path):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
 def test_what_we_export_comes_back(tmp_path_factory, seed):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, (9, 11)).repeat(3, 0).repeat(3, 1).astype(np.uint32)

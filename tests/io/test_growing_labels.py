@@ -4,9 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from amounts import FEW
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ExportError
@@ -22,6 +23,7 @@ def pieces(draw):
     return Region(y0, x0, draw(st.integers(y0 + 1, 301)), draw(st.integers(x0 + 1, 530)))
 
 
+@FEW
 @given(st.lists(pieces(), max_size=4))
 def test_every_size_is_as_if_made_at_the_end(tmp_path_factory, regions):
     folder = tmp_path_factory.mktemp("labels")
@@ -54,7 +56,7 @@ def test_every_size_is_as_if_made_at_the_end(tmp_path_factory, regions):
     st.integers(1, 40),
     st.sampled_from([0.0, 0.02]),
 )
-@settings(max_examples=12)
+@FEW
 def test_chunks_that_had_to_go_from_memory_are_read_again(tmp_path_factory, places, kept, pause):
     """Larger than what is kept, so that pieces find chunks in memory, on disk, and on their way."""
     shape = (1500, 1600)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from roifile import ROI_TYPE, ImagejRoi, roiwrite
 from skimage.measure import label
 
+from amounts import FEW
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.errors import MaskError
@@ -87,6 +88,7 @@ def test_areas_of_every_kind_are_objects_in_their_order(tmp_path):
     assert found.notes == ("2 annotations without an area (points, lines, texts) left out.",)
 
 
+@FEW
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_what_we_export_comes_back(tmp_path_factory, seed, of_stack):
     rng = np.random.default_rng(seed)

@@ -8,10 +8,11 @@ import tifffile
 from geff.convert import from_ctc_to_geff
 from geff.core_io import read_to_memory
 from geff.validate.data import ValidationConfig, validate_data
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from amounts import FEW
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.core.axes import axis_kind, make_axes
@@ -33,7 +34,6 @@ def read_ctc(folder):
     return np.stack([tifffile.imread(one) for one in sorted(folder.glob("*.tif"))]), rows
 
 
-@settings(max_examples=40, deadline=None)
 @given(MOVIES, st.sampled_from([1, 70_000]))
 def test_every_track_is_there_without_gaps(tmp_path_factory, movie, factor):
     movie = movie * np.uint32(factor)
@@ -63,7 +63,7 @@ def test_every_track_is_there_without_gaps(tmp_path_factory, movie, factor):
 # Numbers that no signed type holds, alone, and beside one.
 @example(np.full((2, 4, 5), 3, np.uint32), np.uint64, True)
 @example(np.array([[[1, 3]]] * 2, np.uint32), np.uint64, True)
-@settings(max_examples=10, deadline=None)
+@FEW
 @given(MOVIES, st.sampled_from([bool, np.int8, np.uint32, np.int64, np.uint64]), st.booleans())
 def test_labels_of_any_type_are_tracks_and_so_are_the_highest_numbers(
     tmp_path_factory, movie, dtype, high
@@ -87,7 +87,7 @@ def test_labels_of_any_type_are_tracks_and_so_are_the_highest_numbers(
     assert seen == {(t, int(v)) for t, one in enumerate(movie) for v in np.unique(one[one > 0])}
 
 
-@settings(max_examples=8, deadline=None)
+@FEW
 @given(MOVIES)
 def test_a_graph_has_each_object_of_each_frame(tmp_path_factory, movie):
     folder = tmp_path_factory.mktemp("a") / "a.geff"
@@ -128,7 +128,6 @@ def ancestry(movie, parents):
     }, first
 
 
-@settings(max_examples=40, deadline=None)
 @given(MOVIES, PARENTS)
 def test_a_division_is_in_the_table_of_the_challenge(tmp_path_factory, movie, parents):
     folder = save_ctc(
@@ -157,7 +156,7 @@ def test_a_division_is_in_the_table_of_the_challenge(tmp_path_factory, movie, pa
         assert {one for _, one in found} <= {label, links.get(label, label)}
 
 
-@settings(max_examples=8, deadline=None)
+@FEW
 @given(MOVIES, PARENTS)
 def test_a_division_is_an_edge_of_the_graph(tmp_path_factory, movie, parents):
     folder = tmp_path_factory.mktemp("a") / "a.geff"
@@ -228,7 +227,6 @@ STACKS = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
 @given(STACKS, st.sampled_from([".ctc", ".geff"]))
 def test_tracks_go_through_what_the_axes_say_and_never_through_channels(
     tmp_path_factory, stack, ending

@@ -1,7 +1,7 @@
 """What can run, and the sentence that says why not."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool, tools_of
@@ -88,7 +88,6 @@ def test_tools_follow_the_task():
 _CHOICES = st.sampled_from([*(("task", task) for task in Task), *(("tool", tool) for tool in Tool)])
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(_CHOICES, max_size=12))
 def test_nobody_sees_a_tool_that_the_task_does_not_offer(choices):
     model, seen = SessionModel(), []

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.axes import guess_axes
@@ -54,7 +54,6 @@ RANGES = st.tuples(
 ).map(lambda given: ColumnRange(*given))
 
 
-@settings(max_examples=60, deadline=None)
 @given(results(), st.lists(RANGES, max_size=4))
 def test_nothing_is_lost_and_what_is_shown_is_as_if_alone_found(objects, steps):
     first = shown = of_objects(objects)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amounts import FEW
 from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.errors import PromptError
 
@@ -132,6 +133,7 @@ def test_elsewhere_and_before_the_first_propagation_object_decides(open_bench, b
         bench.propagation.go_on()
 
 
+@FEW
 @given(
     frame=st.integers(0, 11), y=st.floats(-0.49, 59.49), x=st.floats(-0.49, 69.49),
     number=st.integers(1, 9), positive=st.booleans(),

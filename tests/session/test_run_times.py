@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.session.engine import RunTimes
@@ -22,7 +22,6 @@ def note_all(run_times, seconds, engine="engine", side=256):
         run_times.note(engine, see(key, side), 0.0, answer)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=12), st.data())
 def test_an_engine_is_quick_if_one_of_its_latest_runs_was(kinds, data):
     run_times = RunTimes(latest=3)
@@ -33,7 +32,6 @@ def test_an_engine_is_quick_if_one_of_its_latest_runs_was(kinds, data):
     assert (expected <= LIMIT) == any(kinds[-3:])
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(slow, min_size=1, max_size=8))
 def test_an_engine_that_is_always_slow_is_known_by_its_first_run(seconds):
     run_times = RunTimes()

@@ -5,7 +5,7 @@ import threading
 import dask.array as da
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.axes import guess_axes
@@ -29,7 +29,6 @@ def source_of(view, region):
     return PictureSource(view, region, lambda part: np.ones(part.shape, bool))
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 60), st.integers(1, 60), st.data(), st.sampled_from(["u1", "u2", "f4", "bool"])
 )

@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.draw import disk
 
+from amounts import FEW
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.prompts import Everything, Joining, Tool
@@ -325,7 +326,7 @@ def test_any_corrections_are_what_the_lineage_says_and_can_all_be_taken_back(ope
     begun = session.step
 
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9), st.integers(0, 9)), max_size=6))
-    @settings(max_examples=25, deadline=None)
+    @FEW
     def corrected(asked):
         for way, one, two in asked:
             ids = sorted(tracks.ids)

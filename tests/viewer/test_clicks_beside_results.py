@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
+from amounts import FEW
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.errors import ExportError, PromptError
@@ -116,7 +117,6 @@ def masks(labels):
     return {int(id_): labels == id_ for id_ in np.unique(labels) if id_}
 
 
-@settings(max_examples=20, deadline=None)
 @given(ids=st.sets(st.integers(1, 3000), min_size=1, max_size=4), count=st.integers(2, 3000))
 def test_no_other_object_has_the_colour_of_the_current_ones(ids, count):
     every = np.arange(1, max(count, *ids) + 1)
@@ -624,7 +624,7 @@ _ACTS = st.lists(
 )
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@FEW
 @given(acts=_ACTS)
 def test_whatever_is_done_labels_and_rows_agree_and_undo_leads_back(acts):
     desk = Desk(draw_discs())

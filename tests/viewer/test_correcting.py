@@ -4,10 +4,11 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
+from amounts import FEW
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.masks.cleanup import split_along
 from napari_sam3_assistant.core.progress import deliver_inline
@@ -269,7 +270,7 @@ VERBS = (accept, accept, delete, delete_row, merge, split, refine, paint, undo, 
 
 @pytest.mark.parametrize("small", [False, True], ids=["memory", "disk"])
 @pytest.mark.parametrize("shape", [PLANE, (3, *PLANE)], ids=["plane", "stack"])
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@FEW
 @given(seed=st.integers(0, 2**32 - 1))
 def test_random_corrections_of_accepted_objects(shape, small, seed):
     rng = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 from shapely import contains_xy
 from shapely.geometry import shape as shapely_shape
 
+from amounts import FEW
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 
 pytestmark = [
@@ -84,6 +85,7 @@ def pixels_of(image, layer):
     return {tuple(np.round(image.world_to_data(one)).astype(int).tolist()) for one in drawn}
 
 
+@FEW
 @given(case=cases(), kind=st.sampled_from(["geojson", "coco_rle", "coco_polygons", "yolo"]))
 def test_objects_are_where_napari_draws_them(bench, tmp_path_factory, case, kind):
     names, placed, first, labels = case

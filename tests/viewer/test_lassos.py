@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 from skimage.measure import points_in_poly
 
+from amounts import FEW
 from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.session.settings import MemorySettings
@@ -95,7 +96,7 @@ def distance_to(outline, points):
     return np.linalg.norm(points[:, None] - nearest, axis=2).min(axis=1)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@FEW
 @given(
     corners=st.lists(
         st.tuples(st.floats(-6, 30), st.floats(-6, 40)), min_size=3, max_size=7, unique=True

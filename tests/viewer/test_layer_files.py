@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Labels
@@ -98,7 +98,6 @@ def test_a_damaged_note_says_so_and_never_stands_in_the_way(saved, tmp_path, wro
     assert layer_files.saved_features(tmp_path / labels.name) == {}
 
 
-@settings(max_examples=30)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)),
     planes=st.booleans(),

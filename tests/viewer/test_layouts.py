@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from amounts import FEW
 from napari_sam3_assistant.core.progress import NullReporter, deliver_inline
 from napari_sam3_assistant.core.prompts import PromptKind, Tool
 from napari_sam3_assistant.core.regions import Region
@@ -118,6 +119,7 @@ def assert_alike(before, after):
     np.testing.assert_allclose(after[1], before[1], rtol=0, atol=1e-9 * size)
 
 
+@FEW
 @given(layout=layouts())
 def test_the_plane_on_show_is_the_one_that_napari_draws(layout):
     scene = Scene(layout)
@@ -131,6 +133,7 @@ def test_the_plane_on_show_is_the_one_that_napari_draws(layout):
     scene.close()
 
 
+@FEW
 @given(layout=layouts(tilted=False))
 def test_a_click_is_the_pixel_under_it_on_every_channel_and_on_no_other_slice(layout):
     scene = Scene(layout)
@@ -157,6 +160,7 @@ def test_a_click_is_the_pixel_under_it_on_every_channel_and_on_no_other_slice(la
     scene.close()
 
 
+@FEW
 @given(layout=layouts(tilted=False))
 def test_a_box_and_a_painted_mask_are_the_pixels_under_them(layout):
     scene = Scene(layout)
@@ -208,6 +212,7 @@ def the_plane(preview, shape):
     return plane
 
 
+@FEW
 @given(layout=layouts(), part=st.booleans())
 def test_results_lie_on_their_pixels_on_every_channel_and_on_no_other_slice(layout, part):
     scene = Scene(layout)
@@ -254,6 +259,7 @@ def test_results_lie_on_their_pixels_on_every_channel_and_on_no_other_slice(layo
     scene.close()
 
 
+@FEW
 @given(layout=layouts(tilted=False), data=st.data())
 def test_what_lies_on_an_image_goes_with_it_wherever_the_user_puts_it(layout, data):
     scene = Scene(layout)
@@ -297,6 +303,7 @@ def test_what_lies_on_an_image_goes_with_it_wherever_the_user_puts_it(layout, da
     scene.close()
 
 
+@FEW
 @given(layout=layouts(), units=st.sampled_from(["um", "nm", "same"]), deep=st.booleans())
 def test_points_of_the_users_own_layers_are_taken_where_napari_draws_them(layout, units, deep):
     scene = Scene(layout)
@@ -331,6 +338,7 @@ def test_points_of_the_users_own_layers_are_taken_where_napari_draws_them(layout
     scene.close()
 
 
+@FEW
 @given(layout=layouts())
 def test_propagated_labels_lie_on_their_frames_on_every_channel(layout):
     scene = Scene(layout)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 from roifile import ImagejRoi
 from skimage.draw import disk
 
+from amounts import FEW
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.objects import ExportFormat
@@ -102,7 +103,7 @@ def desk():
     made.close()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@FEW
 @given(data=st.data())
 def test_any_changes_of_class_undone_and_done_again_are_as_a_list_of_states_has_them(data):
     desk = Desk()

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 from roifile import ROI_TYPE, ImagejRoi, roiwrite
 from skimage.draw import disk
 from tifffile import imwrite
 
+from amounts import FEW
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.labels import find_boxes
@@ -195,7 +196,7 @@ def write_zarr(path, labels, names):
     group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@FEW
 @given(data=st.data())
 def test_labels_of_a_file_get_the_order_of_the_axes_of_the_image(data, tmp_path):
     """Also where sides are equally long, so that the shape says nothing, and in any view."""
@@ -238,7 +239,6 @@ def test_labels_on_no_plane_on_show_are_said(desk):
         desk.verbs.follow(desk.add(plane()[1]))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_boxes_of_objects_are_those_of_the_array(data):
     dask = pytest.importorskip("dask.array")

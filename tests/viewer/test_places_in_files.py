@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from napari.layers import Image, Labels
 from napari.utils.transforms import Affine
 
+from amounts import FEW
 from napari_sam3_assistant.core.axes import explain_place
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.masks.operations import Expand, Operation
@@ -295,6 +296,7 @@ def exported_mask(bench, layer, path, format_):
     return said
 
 
+@FEW
 @given(
     names=st.sampled_from(["yx", "zyx", "tyx"]),
     data=st.data(),

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
+from amounts import FEW
 from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.errors import ImageError
@@ -21,6 +22,7 @@ place = st.fixed_dictionaries(
 )
 
 
+@FEW
 @given(image=place, other=place, step=st.integers(0, 12))
 def test_the_plane_of_a_stack_beside_another_one(image, other, step):
     viewer = ViewerModel()

@@ -1,7 +1,6 @@
 """Sessions are saved and opened in a clean viewer, and are the same, object by object."""
 
 import json
-import os
 import shutil
 import sys
 import threading
@@ -15,6 +14,8 @@ import pytest
 import tifffile
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+
+from amounts import FEW
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 saved = import_module("saved_sessions")
@@ -454,12 +455,10 @@ def test_a_later_version_is_refused(binding, tmp_path):
         saved.open_in_new(tmp_path / "work.sam3session")
 
 
-EXAMPLES = int(os.environ.get("SAM3_EXAMPLES", "8"))
-"""More are tried by hand."""
 VERBS = ("click", "run", "accept", "undo", "paint", "slide", "measure", "delete", "discard", "redo")
 
 
-@settings(max_examples=EXAMPLES, phases=[Phase.explicit, Phase.generate])
+@settings(FEW, phases=[Phase.explicit, Phase.generate])
 @given(st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 1000)), max_size=12))
 def test_whatever_was_done_comes_back(tmp_path_factory, steps):
     folder = tmp_path_factory.mktemp("random")
@@ -536,7 +535,7 @@ def places_of(value, path=()):
             yield from places_of(value[key], (*path, key))
 
 
-@settings(max_examples=EXAMPLES, phases=[Phase.explicit, Phase.generate])
+@settings(FEW, phases=[Phase.explicit, Phase.generate])
 @given(data=st.data())
 def test_any_session_is_opened_or_refused_in_words(rich, tmp_path_factory, data):
     index = json.loads((rich / "session.json").read_text("utf8"))

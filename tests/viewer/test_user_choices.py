@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, note, settings
+from hypothesis import example, given, note
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
+from amounts import FEW
 from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import Sam3AssistantError
@@ -177,7 +178,7 @@ def choose(bench, wanted):
 PLAIN = {"image": "lower", "selected": set(), "hidden": set(), "slice": 0, "moved": (0, 0)}
 
 
-@settings(max_examples=settings.default.max_examples // 2)
+@FEW
 @example(steps=[(PLAIN, action) for action in ("click", "run", "scan", "run", "batch")])
 @given(steps=st.lists(st.tuples(user_states(), st.sampled_from(ACTIONS)), min_size=2, max_size=7))
 def test_our_actions_leave_the_users_choices(steps):

@@ -5,6 +5,8 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
+from amounts import each_once, thorough
+
 PREVIEW, ACCEPTED, POINTS = "SAM3 preview labels", "SAM3 live accepted labels", "SAM3 points"
 Key, Mod = Qt.Key, Qt.KeyboardModifier
 CONTROL, ALT, SHIFT = Mod.ControlModifier, Mod.AltModifier, Mod.ShiftModifier
@@ -74,6 +76,7 @@ def test_ctrl_click_deletes_and_undo_brings_it_back(found):
     assert len(found.viewer.layers[POINTS].data) == 0
 
 
+@pytest.mark.parametrize("found", [thorough(PREVIEW), ACCEPTED], indirect=True)
 def test_the_marked_object_goes_by_del(found):
     wanted = at(found, THIRD)
     found.press(Key.Key_N)
@@ -87,7 +90,11 @@ def test_the_marked_object_goes_by_del(found):
     assert wanted in rows(found)
 
 
-@pytest.mark.parametrize("way", ["clicks", "drag", "other keys"])
+@pytest.mark.parametrize(
+    ("found", "way"),
+    each_once([PREVIEW, ACCEPTED], ["clicks", "drag", "other keys"]),
+    indirect=["found"],
+)
 def test_alt_click_merges_two_objects(found, way):
     before = found.labels.data.copy()
     first, second = at(found, FIRST), at(found, SECOND)
@@ -180,6 +187,7 @@ def test_the_click_after_a_split_needs_no_button_and_leaves_its_parts(open_windo
     vars(user).clear()  # napari's fixture fails where its window is still held
 
 
+@pytest.mark.parametrize("found", [PREVIEW, thorough(ACCEPTED)], indirect=True)
 def test_a_line_that_cuts_nothing_can_be_drawn_again_or_left(found):
     before, image = found.labels.data.copy(), found.viewer.layers["image"]
     found.press(Key.Key_S, SHIFT)

@@ -4,6 +4,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
+from amounts import thorough
 from napari_sam3_assistant import api
 
 AFFINE = [[1, 0.2, 3], [0.1, 0.9, -4], [0, 0, 1]]
@@ -129,7 +130,13 @@ def test_layouts(open_window, discs, kind):
 
 
 @pytest.mark.parametrize(
-    ("feature", "word"), [("prompt", "background"), ("class", "0"), ("kind", " NEG "), ("label", 0)]
+    ("feature", "word"),
+    [
+        ("prompt", "background"),
+        thorough("class", "0"),
+        thorough("kind", " NEG "),
+        ("label", 0),
+    ],
 )
 def test_points_of_ones_own_with_other_words_for_negative(user, discs, feature, word):
     user.viewer.add_image(discs, name="image")

@@ -14,6 +14,7 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDialog, QLabel, QLineEdit
 
+from amounts import thorough
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.qt.controls import KeyedButton
@@ -37,7 +38,7 @@ def test_another_phrase_takes_the_place_of_the_first(open_window, discs, mode):
         assert user.window.focusWidget().text() == phrase
 
 
-@pytest.mark.parametrize("mode", ["simple", "advanced"])
+@pytest.mark.parametrize("mode", [thorough("simple"), "advanced"])
 def test_the_tools_and_an_object_after_the_other_by_single_keys(open_window, discs, mode):
     user = open_window(discs)
     user.click(f"mode_{mode}")

@@ -10,6 +10,8 @@ from napari.layers._layer_actions import _convert_to_image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QDoubleSpinBox, QLabel, QScrollArea
 
+from amounts import each_once
+
 NARROW = 320
 OPEN_AND_LIST_MODULES = """
 import sys
@@ -85,9 +87,12 @@ def test_an_image_that_napari_takes_for_labels(user):
     assert user.text_of("image_summary") == "30 x 40"
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
 @pytest.mark.parametrize(
-    "task", ["2d_segmentation", "text_segmentation", "refinement", "exemplar_segmentation"]
+    ("task", "theme"),
+    each_once(
+        ["2d_segmentation", "text_segmentation", "refinement", "exemplar_segmentation"],
+        ["dark", "light"],
+    ),
 )
 def test_nothing_is_cut_at_320_pixels(open_window, discs, task, theme):
     user = open_window(discs)

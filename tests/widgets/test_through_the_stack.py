@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QWidget
 from superqt import QDoubleRangeSlider
 
+from amounts import thorough
 from napari_sam3_assistant.viewer.binding import find_binding
 
 Key = Qt.Key
@@ -43,7 +44,7 @@ def look(user, name):
         user.window.grab().save(f"{folder}/{name}.png")
 
 
-@pytest.mark.parametrize("mode", ["simple", "advanced"])
+@pytest.mark.parametrize("mode", ["simple", thorough("advanced")])
 def test_one_press_from_a_found_and_from_an_accepted_object(open_stack, mode):
     user = open_stack(mode)
     image = user.viewer.layers["image"]
@@ -92,7 +93,7 @@ def test_of_several_objects_the_one_that_is_clicked(open_stack):
     assert set(np.unique(user.preview)) == {0, masks[CENTRES[0]], masks[CENTRES[2]]}
 
 
-@pytest.mark.parametrize("mode", ["simple", "advanced"])
+@pytest.mark.parametrize("mode", [thorough("simple"), "advanced"])
 def test_each_positive_click_is_followed_by_itself(open_stack, mode):
     user = open_stack(mode)
     image = user.viewer.layers["image"]

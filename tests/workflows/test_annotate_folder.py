@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from faulty_disks import locked
@@ -372,7 +372,6 @@ def test_what_is_no_file_of_states_is_not_written_to(source, output, head):
     assert (output / STATES_FILE).read_text() == head
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.one_of(

@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.draw import disk
 from skimage.filters import gaussian
 
+from amounts import FEWEST
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
@@ -98,7 +99,7 @@ def test_another_way_of_joining_is_refused():
 
 
 @given(st.floats(0, 3.1), st.integers(0, 99))
-@settings(max_examples=4, deadline=None)
+@FEWEST
 def test_a_clicked_cell_goes_on_in_both_daughters(angle, seed):
     rng = np.random.default_rng(seed)
     frames, truth = np.full((6, 120, 150), 40.0), np.zeros((6, 120, 150), int)

@@ -8,10 +8,11 @@ import dask.array as da
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage as ndi
 
+from amounts import FEWEST
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
@@ -226,7 +227,6 @@ def test_everything_goes_with_no_other_prompt_and_no_number_beyond_its_limits():
     st.floats(0, 1),
     st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=60, deadline=None)
 def test_suppression_keeps_what_torchvision_keeps(sides, most, seed):
     torch = pytest.importorskip("torch")
     nms = pytest.importorskip("torchvision.ops").nms
@@ -247,7 +247,6 @@ def test_suppression_keeps_what_torchvision_keeps(sides, most, seed):
         polarity=st.integers(-1, 1),
     )
 )
-@settings(max_examples=40, deadline=None)
 def test_a_note_keeps_how_everything_was_looked_for(asked):
     written = json.loads(json.dumps(prompts_to_json(PromptSet(everything=asked))))
     assert prompts_from_json(written).everything == asked
@@ -342,7 +341,7 @@ def test_faint_objects_of_a_noisy_volume_are_found_each_as_one():
 
 
 @given(st.integers(0, 1000), st.floats(5, 25))
-@settings(max_examples=4, deadline=None)
+@FEWEST
 def test_each_time_of_a_movie_is_found_by_itself(seed, noise):
     rng = np.random.default_rng(seed)
     movie = np.stack(
@@ -373,7 +372,7 @@ def test_a_file_says_that_it_is_a_movie_and_the_note_keeps_it(tmp_path):
 
 
 @given(st.integers(0, 1000), st.sampled_from([1, -1]), st.floats(6, 9))
-@settings(max_examples=3, deadline=None)
+@FEWEST
 def test_objects_are_bright_or_dark_on_all_slices_though_most_are_nearly_empty(seed, sign, depth):
     rng = np.random.default_rng(seed)
     levels = np.full((6, 96, 128), 128.0)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.draw import disk
 
@@ -101,7 +101,6 @@ def test_without_a_positive_example_it_is_said(engine, examples):
         next(propose(engine, view_of_array(discs()), examples, PredictOptions(), NullReporter()))
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=30),

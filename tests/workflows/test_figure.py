@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.display import view_of_array
@@ -19,7 +19,6 @@ from napari_sam3_assistant.workflows.figure import (
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(4, 50_000), st.floats(1e-9, 1e9), st.sampled_from(["micrometer", "", "pixel"]))
 def test_a_bar_is_round_and_neither_short_nor_long(width, size, unit):
     length, text = choose_bar(width, PixelSize(size, size, unit))
@@ -53,7 +52,6 @@ def test_the_outline_goes_round_the_pixels_of_each_object_in_its_region():
     assert (one[0] == one[-1]).all()
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_labels_are_outlined_as_the_masks_of_their_objects_would_be(seed):
     rng = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amounts import FEW
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.errors import ExportError, ImageError, JobCancelled
 from napari_sam3_assistant.io.image_folder import find_images
@@ -57,6 +58,7 @@ images = st.lists(st.tuples(names, shapes), min_size=1, max_size=5)
 kinds = st.sampled_from(["ome.tif", "zarr", "png", "spoilt"])
 
 
+@FEW
 @given(st.lists(st.tuples(kinds, images), min_size=1, max_size=6))
 def test_it_is_what_each_number_reads_in_each_file(files):
     with TemporaryDirectory() as name:

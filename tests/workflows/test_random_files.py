@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
+from amounts import FEW
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
@@ -243,6 +244,7 @@ def is_as_it_should(engine, name, names, write, ending):
         assert order == "".join(axis for axis in names if axis in order and axis not in "yx") + "yx"
 
 
+@FEW
 @given(files(), st.sampled_from((".tif", ".zarr")))
 def test_labels_say_of_each_axis_what_the_image_says(engine, file, ending):
     name, names, write = file

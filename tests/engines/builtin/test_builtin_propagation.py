@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage as ndi
 
+from amounts import FEW
 from contracts import video as video_contract
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
@@ -243,7 +244,7 @@ def test_a_noisy_blurred_object_ends_near_its_true_end(seed):
 
 
 @given(st.floats(0, 6.28), st.floats(9, 14), st.floats(9.5, 12.5), st.integers(0, 99))
-@settings(max_examples=6, deadline=None)
+@FEW
 def test_an_object_ends_where_another_begins_behind_it(angle, aside, behind, seed):
     rng = np.random.default_rng(seed)
     z, y, x = np.mgrid[:34, :72, :72]

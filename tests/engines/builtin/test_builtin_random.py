@@ -1,10 +1,11 @@
 """Whatever the image and the prompts: an answer that keeps its promises, or a clear sentence."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage as ndi
 
+from amounts import FEW
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import (
@@ -124,7 +125,7 @@ def corrected_cells(draw):
     return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, 2), clicks
 
 
-@settings(max_examples=40)
+@FEW
 @given(corrected_cells())
 def test_a_click_that_adds_takes_nothing_away_and_one_that_takes_away_adds_nothing(drawn):
     """And what lies half as far from it as the outline obeys it."""

@@ -8,10 +8,11 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from amounts import FEWEST
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
@@ -187,11 +188,7 @@ STEPS = st.lists(
 )
 
 
-@settings(
-    max_examples=settings.default.max_examples // 12,  # each takes seconds
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@FEWEST
 @given(first=FRAMES, steps=STEPS, least=THRESHOLDS)
 def test_any_corrections_give_the_masks_of_unlimited_memory(
     video_engine, predictor, trackers, first, steps, least

@@ -8,9 +8,10 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from amounts import FEWEST
 from contracts.documented_use import DEVICE
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
@@ -213,11 +214,7 @@ STEPS = st.lists(
 )
 
 
-@settings(
-    max_examples=settings.default.max_examples // 12,  # each takes seconds
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@FEWEST
 @given(first=FRAMES, steps=STEPS)
 def test_any_corrections_give_the_masks_of_unlimited_memory(
     quick_engine, unlimited, frames, first, steps

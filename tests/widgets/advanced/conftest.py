@@ -1,13 +1,13 @@
 """The same user, with Advanced mode open."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QTableView, QWidget
 
+import needs
 from napari_sam3_assistant import api
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
@@ -84,10 +84,6 @@ class Chosen:
         return self.folder is not None
 
 
-# Not skipped in the fixture: napari 0.5.6's own stumbles over a test that is skipped after it.
-NEEDS_TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="SAM 3 runs on torch")
-
-
 @pytest.fixture(scope="module")
 def opened_sam3(request):
     """SAM 3 with small random weights, as the API opens it."""
@@ -96,7 +92,7 @@ def opened_sam3(request):
         yield engine
 
 
-@pytest.fixture(params=["builtin", pytest.param("sam3-transformers", marks=NEEDS_TORCH)])
+@pytest.fixture(params=["builtin", pytest.param("sam3-transformers", marks=needs.TORCH)])
 def engine(request, monkeypatch):
     """The built-in engine, and SAM 3 with small random weights."""
     if request.param == "builtin":

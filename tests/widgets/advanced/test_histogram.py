@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtTest import QTest
@@ -17,7 +17,6 @@ SIZES = (6, 9, 12, 15)
 CENTRES = ((30, 40), (30, 110), (85, 40), (85, 110))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6) | st.integers(0, 40).map(float), min_size=1, max_size=80))
 def test_every_value_is_counted_once(values):
     counts, edges = count_values(np.array(values))

@@ -10,6 +10,7 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 from qtpy.QtWidgets import QFileDialog, QLineEdit
 
+from amounts import thorough
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.workflows import save as saving
 
@@ -124,7 +125,7 @@ def test_a_full_disk(advanced, discs, folder, disks, tmp_path, format_):
     assert not user.has(PREVIEW)
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("format_", [FORMATS[0], thorough(FORMATS[1])])
 def test_a_folder_that_nobody_may_write_to(advanced, discs, folder, disks, format_):
     user = advanced.user
     labels = find_all(user, discs)
@@ -136,7 +137,7 @@ def test_a_folder_that_nobody_may_write_to(advanced, discs, folder, disks, forma
     assert user.status.endswith("Choose a folder that you may write to.")
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("format_", [thorough(FORMATS[0]), FORMATS[1]])
 def test_a_network_folder_that_vanishes_meanwhile(advanced, discs, folder, monkeypatch, format_):
     user = advanced.user
     labels = find_all(user, discs)

@@ -1,20 +1,21 @@
 """“Batch Multiple 2D Images” of the first manual, step by step, by mouse and keyboard."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 
+import needs
+from amounts import thorough
+
 KINDS = ("SAM3 preview labels", "SAM3 preview masks", "SAM3 preview boxes")
-# As the fixture of the engines does it, which these parameters take the place of.
-NEEDS_TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="SAM 3 runs on torch")
 
 
 @pytest.mark.parametrize(
     ("engine", "prompt"),
     [
-        *(("builtin", prompt) for prompt in ("text", "box", "exemplar", "labels mask")),
-        *(pytest.param("sam3-transformers", one, marks=NEEDS_TORCH) for one in ("text", "box")),
+        *(("builtin", prompt) for prompt in ("text", "exemplar", "labels mask")),
+        thorough("builtin", "box"),
+        thorough("sam3-transformers", "text", marks=[needs.TORCH]),
+        pytest.param("sam3-transformers", "box", marks=needs.TORCH),
     ],
     indirect=["engine"],
 )

@@ -1,14 +1,21 @@
 """“Multi-Text Batch Mode” of the first manual, step by step, by mouse and keyboard."""
 
 import numpy as np
+import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QTextEdit
+
+import needs
+from amounts import thorough
 
 PREVIEW = "SAM3 preview labels"
 PHRASES = ("bright discs", "bright spots", "bright cells")
 
 
+@pytest.mark.parametrize(
+    "engine", ["builtin", thorough("sam3-transformers", marks=[needs.TORCH])], indirect=True
+)
 def test_multi_text_batch_mode(open_advanced, discs, engine):
     advanced = open_advanced(discs)
     user = advanced.user

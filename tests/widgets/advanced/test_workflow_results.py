@@ -3,13 +3,20 @@
 import csv
 
 import numpy as np
+import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
+
+import needs
+from amounts import thorough
 
 PREVIEW = "SAM3 preview labels"
 HEADER = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
 
 
+@pytest.mark.parametrize(
+    "engine", ["builtin", thorough("sam3-transformers", marks=[needs.TORCH])], indirect=True
+)
 def test_results(open_advanced, discs, engine, qapp, tmp_path, monkeypatch):
     advanced = open_advanced(discs)
     user = advanced.user

@@ -11,7 +11,11 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QLineEdit
 
+import needs
+from amounts import each_once
+
 PREVIEW, SAVED = "SAM3 preview labels", "SAM3 saved labels"
+ENGINES = ("builtin", pytest.param("sam3-transformers", marks=needs.TORCH))
 READ = {
     "TIFF": (".tif", tifffile.imread),
     "NumPy (.npy)": (".npy", np.load),
@@ -19,7 +23,7 @@ READ = {
 }
 
 
-@pytest.mark.parametrize("title", READ)
+@pytest.mark.parametrize(("engine", "title"), each_once(ENGINES, READ), indirect=["engine"])
 def test_run_and_save(open_advanced, discs, engine, title, tmp_path, monkeypatch):
     user = open_advanced(discs).user
     viewer = user.viewer
