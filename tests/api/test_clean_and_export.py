@@ -1,6 +1,7 @@
 """Labels of files, cleaned up and written for other programs without a window."""
 
 import json
+import re
 
 import imageio.v3 as iio
 import numpy as np
@@ -122,8 +123,12 @@ def test_planes_are_called_as_the_file_of_the_labels_calls_them(tmp_path, names,
     save_labels(labels, tmp_path / name, make_axes(shape, names=names))
 
     told = json.loads(api.export(tmp_path / name, tmp_path / "a.geojson").read_text())
+    coco = json.loads(api.export(tmp_path / name, tmp_path / "a.json").read_text())
     rows = api.measure(tmp_path / name)
 
+    called = {one["file_name"] for one in coco["images"]}
+    assert len(called) == np.prod(shape[:-2])
+    assert all(re.fullmatch(rf"a(_\d+){{{len(names) - 2}}}\{name[1:]}", one) for one in called)
     lengths = dict(zip(names, shape, strict=True))
     for axis, absent in (("z", 0), ("t", 0), ("c", -1)):
         at = {one["geometry"]["plane"][axis] for one in told["features"]}

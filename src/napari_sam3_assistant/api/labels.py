@@ -428,9 +428,10 @@ def _read_placed(
         height, width = array.shape
         place = ImagePlace(name, (height, width), leading=plane, names=plane_names(len(plane)))
     elif place is None:
-        file = Path(labels).name if isinstance(labels, str | Path) else name
+        file = Path(labels).name if isinstance(labels, str | Path) else ""
         kinds = [axis_kind(axis.name) for axis in axes[:-2]]
-        place = ImagePlace.alone(file, array.shape, plane_names(len(kinds), kinds))
+        place = ImagePlace.alone(file or name, array.shape, plane_names(len(kinds), kinds))
+        place = replace(place, file=file)
     while array.ndim < len(place.names) + 2:
         array, axes = array[np.newaxis], (*make_axes((1, 1, 1))[:1], *axes)
     return array, axes, place

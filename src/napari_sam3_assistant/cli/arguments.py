@@ -524,8 +524,9 @@ class TerminalReporter(AbstractContextManager["TerminalReporter"]):
         elif self._clock() - self._last >= self.EVERY:
             self._last = self._clock()
             passed = format_duration(self._last - self._began)
-            share = f" ({progress.done} of {progress.total})" if progress.total else ""
-            sys.stderr.write(f"{passed}: {message}{share}\n")
+            share = f"{progress.done} of {progress.total}"
+            told = message if not progress.total or share in message else f"{message} ({share})"
+            sys.stderr.write(f"{passed}: {told}\n")
             sys.stderr.flush()
 
     def check(self) -> None:
