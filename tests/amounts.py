@@ -14,9 +14,9 @@ FEWEST = settings(max_examples=_EXAMPLES // 12)
 """For one of which an example takes seconds."""
 
 
-def thorough(*values, marks=()):
+def thorough(*values, marks=(), id=None):
     """A set of values for `parametrize` that `make test-thorough` tries, too."""
-    return pytest.param(*values, marks=[*marks, pytest.mark.thorough])
+    return pytest.param(*values, marks=[*marks, pytest.mark.thorough], id=id)
 
 
 def each_once(*sets):

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 import zarr
 
+from amounts import each_once
 from napari_sam3_assistant import api
 from napari_sam3_assistant.api.track import TrackFrames
 from napari_sam3_assistant.cli import main
@@ -187,15 +188,17 @@ def assert_rerun_makes_the_same(output, capsys):
     )
 
 
-@pytest.mark.parametrize("ending", [".tif", ".npy", ".ome.zarr"])
 @pytest.mark.parametrize(
-    "prompts",
-    [
-        ["--point", "20,30", "--point", "5:20,30,+,7", "--frame", "2"],
-        ["--point", "2:20,30", "--direction", "forward", "--frames", "1,4"],
-        ["--point", "3:20,30", "--stop-after-lost", "1"],
-        ["--text", "bright objects", "--frame", "3", "--threshold", "0.4"],
-    ],
+    ("ending", "prompts"),
+    each_once(
+        [".tif", ".npy", ".ome.zarr"],
+        [
+            ["--point", "20,30", "--point", "5:20,30,+,7", "--frame", "2"],
+            ["--point", "2:20,30", "--direction", "forward", "--frames", "1,4"],
+            ["--point", "3:20,30", "--stop-after-lost", "1"],
+            ["--text", "bright objects", "--frame", "3", "--threshold", "0.4"],
+        ],
+    ),
 )
 def test_the_note_makes_the_same_labels_again(file, tmp_path, capsys, monkeypatch, ending, prompts):
     monkeypatch.chdir(tmp_path)

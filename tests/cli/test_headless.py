@@ -14,6 +14,7 @@ import tifffile
 from skimage.measure import regionprops
 from skimage.morphology import ball
 
+from amounts import thorough
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.cli.arguments import TerminalReporter, print_line
@@ -130,7 +131,7 @@ def test_nothing_is_replaced_where_nobody_can_answer(line, discs, tmp_path, caps
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminals")
-@pytest.mark.parametrize(("typed", "status"), [(b"y\n", 0), (b"\n", 2), (b"no\n", 2)])
+@pytest.mark.parametrize(("typed", "status"), [(b"y\n", 0), (b"\n", 2), thorough(b"no\n", 2)])
 def test_in_a_terminal_it_asks_and_rows_stand_on_lines_of_their_own(discs, tmp_path, typed, status):
     labels = tmp_path / "a.tif"
     labels.write_text("weeks of work")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from amounts import thorough
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter, Progress
 from napari_sam3_assistant.core.prompts import (
@@ -21,7 +22,7 @@ from napari_sam3_assistant.core.results import max_probability
 from napari_sam3_assistant.errors import JobCancelled, PromptError
 
 REPORTER = NullReporter()
-SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 40), (64, 80)]
+SIZES = [(1, 1), thorough((1, 7)), (7, 1), thorough((2, 2)), thorough((3, 40)), (64, 80)]
 
 
 FEW_POINTS = Everything(points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from amounts import thorough
 from napari_sam3_assistant.engines import registry
 
 torch = pytest.importorskip("torch")
@@ -28,9 +29,9 @@ CASES = [
     # Room for what is remembered of objects, and none: it then lies in the computer's memory.
     ("sam3", "cuda:1", (8, 0), 2**30),
     ("sam2_video", "cuda:0", (7, 5), 2**40),
-    ("sam", "cuda:0", (8, 0), 2**40),
+    thorough("sam", "cuda:0", (8, 0), 2**40),
     ("sam3", "mps", (0, 0), 0),
-    ("sam2_video", "mps", (0, 0), 0),
+    thorough("sam2_video", "mps", (0, 0), 0),
     ("sam", "mps", (0, 0), 0),
 ]
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from skimage.measure import regionprops
 from tifffile import imread
 
+from amounts import thorough
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.progress import NullReporter
@@ -137,7 +138,8 @@ def change(bench, masks, rng):
 
 
 @pytest.mark.parametrize(
-    ("layout", "on_disk"), [("zyx", True), ("yzx", False), ("tzyx", True), ("ztyx", False)]
+    ("layout", "on_disk"),
+    [("zyx", True), thorough("yzx", False), thorough("tzyx", True), ("ztyx", False)],
 )
 def test_rows_boxes_tracks_and_count(open_bench, open_masks, balls, layout, on_disk):
     bench, frames = propagate(open_bench, balls, layout, in_memory=1000 if on_disk else 1 << 31)

@@ -12,6 +12,7 @@ import pytest
 import zarr
 from skimage.draw import disk
 
+from amounts import each_once
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import SoftMask, max_probability
@@ -28,8 +29,11 @@ PLACE = {"scale": {"t": 30, "c": 5, "z": 2, "y": 0.5, "x": 0.25},
          "units": {"t": "s", "c": "pixel", "z": "um", "y": "um", "x": "um"}}  # fmt: skip
 CENTRES = ((16, 24), (64, 88))
 START = 1
-LAYOUTS = pytest.mark.parametrize("names", ["zcyx", "tcyx", "tczyx", "czyx", "cyx"])
-HOW = pytest.mark.parametrize("how", ["by name beside nm", "by number"])
+KNOWN = ("by name beside nm", "by number")
+HOW = pytest.mark.parametrize("how", KNOWN)
+LAYOUTS = pytest.mark.parametrize(
+    ("names", "how"), each_once(["zcyx", "tcyx", "tczyx", "czyx", "cyx"], KNOWN)
+)
 
 
 class Desk:
@@ -120,7 +124,6 @@ def open_desk(viewer, binding):
 
 
 @LAYOUTS
-@HOW
 def test_scans_and_merged_regions_lie_on_their_slice(open_desk, tmp_path, names, how):
     desk = open_desk(names, how)
     desk.session.scan_model.scan_folder = str(tmp_path)
@@ -142,7 +145,6 @@ def test_scans_and_merged_regions_lie_on_their_slice(open_desk, tmp_path, names,
 
 
 @LAYOUTS
-@HOW
 def test_soft_masks_lie_on_their_slice(open_desk, names, how):
     desk = open_desk(names, how)
     desk.click()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
-from amounts import FEW
+from amounts import FEW, each_once
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.errors import ExportError, PromptError
@@ -425,8 +425,7 @@ def change_by_hand(desk, way, *places):
     return row.record.id
 
 
-@pytest.mark.parametrize("each", [False, True], ids=["all clicks one object", "one a click"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("way", "each"), each_once(WAYS, [False, True]))
 def test_what_is_changed_by_hand_stays_and_the_next_clicks_need_no_button(desk, way, each):
     desk.take(Tool.POINTS)
     desk.model.each_click = each

@@ -15,7 +15,7 @@ import tifffile
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from amounts import FEW
+from amounts import FEW, thorough
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 saved = import_module("saved_sessions")
@@ -184,7 +184,7 @@ def ask_for(binding, name):
         model.everything = replace(model.everything, joining=Joining(name))
 
 
-@pytest.mark.parametrize("name", ["click", "phrase", "example", *Joining])
+@pytest.mark.parametrize("name", ["click", thorough("phrase"), "example", *Joining])
 def test_a_stopped_propagation_goes_on_where_it_stopped(binding, tmp_path, name):
     binding.viewer.add_image(discs((9, 96, 128)), name="stack", axis_labels=("z", "y", "x"))
     binding.viewer.dims.set_point(0, 3)

@@ -170,6 +170,7 @@ def export_as(monkeypatch):
     return export
 
 
+@pytest.mark.thorough
 def read_ctc(folder):
     (table,) = folder.glob("*_track.txt")
     frames = np.stack([tifffile.imread(one) for one in sorted(folder.glob("*.tif"))])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from amounts import thorough
+
 torch = pytest.importorskip("torch")
 from tests.pretended_device import go_through, pretended_gpu  # noqa: E402 - it imports torch
 
 # Capability, and room for what is remembered of objects; without it lies in the computer's memory.
 CARDS = [
     pytest.param("cuda:1", (7, 5), 2**30, id="second T4, little memory"),
-    pytest.param("cuda:1", (8, 0), 2**30, id="second A100, little memory"),
+    thorough("cuda:1", (8, 0), 2**30, id="second A100, little memory"),
     pytest.param("cuda:0", (9, 0), 2**40, id="H100"),
 ]
 

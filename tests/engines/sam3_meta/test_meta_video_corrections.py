@@ -188,6 +188,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.thorough
 @FEWEST
 @given(first=FRAMES, steps=STEPS, least=THRESHOLDS)
 def test_any_corrections_give_the_masks_of_unlimited_memory(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amounts import FEWEST
+from amounts import FEWEST, each_once
 from contracts.documented_use import DEVICE
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
@@ -178,8 +178,7 @@ def follow_both(track, unlimited, first, steps):
     return seen
 
 
-@pytest.mark.parametrize("frame", [12, 33])
-@pytest.mark.parametrize("drawn", [[(30, 40, True)], 30], ids=["click", "mask"])
+@pytest.mark.parametrize(("frame", "drawn"), each_once([12, 33], [[(30, 40, True)], 30]))
 def test_a_frame_is_corrected_after_a_whole_pass(quick_engine, unlimited, frames, frame, drawn):
     whole, onward = range(4, COUNT), range(frame, min(frame + 9, COUNT))
 

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from amounts import thorough
 from contracts import documented_use
 from contracts.documented_use import DEVICE, POINTS, PROMPTS, assert_same, documented, ours, plane
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
@@ -119,10 +120,10 @@ MANY = {"score_threshold_detection": 0.0, "new_det_thresh": 0.0, "det_nms_thresh
 HOLD_BACK["many objects"] = MANY | {"hotstart_delay": 0}
 PHRASE_CASES = [
     (3, "both", "many objects"),
-    (0, "forward", "at once"),
+    thorough(0, "forward", "at once"),
     (3, "both", "at once"),
     (0, "forward", "held back"),
-    (4, "both", "held back"),
+    thorough(4, "both", "held back"),
     (2, "forward", "longer than the stack"),
 ]
 

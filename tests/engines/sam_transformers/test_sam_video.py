@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from amounts import thorough
 from contracts import documented_use
 from contracts import video as video_contract
 from contracts.documented_use import (
@@ -49,6 +50,10 @@ def video_engine(loaded_sam, kind):
 
 
 class TestSamTrack(video_contract.TrackerContract):
+    @pytest.fixture(params=[VIDEO_KINDS[0], *map(thorough, VIDEO_KINDS[1:])])
+    def kind(self, request):
+        return request.param
+
     def encoder_layers(self, engine):
         return encoder_layers(engine.model.clicks)
 

@@ -166,6 +166,7 @@ def test_correct_on_slice_7_and_propagate_again(open_advanced, balls):
     assert user.status.startswith("✓ Propagated: 2 objects")
 
 
+@pytest.mark.thorough
 def test_cancel_then_continue(open_advanced, balls, held):
     user = open_advanced(balls).user
     begin(user, 7)
@@ -185,6 +186,7 @@ def test_cancel_then_continue(open_advanced, balls, held):
     assert values_by_frame(user.viewer.layers[PREVIEW].data) == FOUND
 
 
+@pytest.mark.thorough
 def test_a_volume_at_one_time_along_the_axis_that_is_chosen(open_advanced, balls):
     movie = np.stack([np.full_like(balls, 30), balls])
     user = open_advanced(movie, axis_labels=("t", "z", "y", "x")).user
@@ -216,6 +218,7 @@ def test_a_movie_in_colours(open_advanced, balls):
     assert values_by_frame(user.viewer.layers[PREVIEW].data) == FOUND
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", ["removed", "renamed"])
 def test_the_labels_are_removed_or_renamed_meanwhile(open_advanced, balls, held, what):
     user = open_advanced(balls).user
@@ -333,6 +336,7 @@ def test_rows_are_added_to_those_on_show(open_advanced, balls, held):
     assert sum(added) > 0
 
 
+@pytest.mark.thorough
 def test_a_single_plane_says_why_not(open_advanced, discs):
     user = open_advanced(discs).user
     user.choose_in("task", "3D/video propagation")

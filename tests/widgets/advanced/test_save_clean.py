@@ -9,6 +9,8 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QTextEdit
 
+from amounts import thorough
+
 PREVIEW, SAVED = "SAM3 preview labels", "SAM3 saved labels"
 
 
@@ -98,7 +100,7 @@ def previews(user):
     return [layer for layer in user.viewer.layers if layer.name.startswith(PREVIEW)]
 
 
-@pytest.mark.parametrize(("title", "ending"), [("NumPy (.npy)", ".npy"), ("PNG", ".png")])
+@pytest.mark.parametrize(("title", "ending"), [("NumPy (.npy)", ".npy"), thorough("PNG", ".png")])
 def test_dots_survive_and_a_typed_name_stays(advanced, discs, folder, title, ending):
     user = advanced.user
     find_all(user, discs, name="exp1.0_A")

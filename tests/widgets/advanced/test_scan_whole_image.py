@@ -246,6 +246,7 @@ def test_a_scan_whose_process_was_killed_goes_on(advanced, spots, tmp_path, kill
     )
 
 
+@pytest.mark.thorough
 def test_the_next_scan_of_the_same_gets_another_name(advanced, spots, tmp_path):
     user = advanced.user
     user.viewer.add_image(spots, name="slide")
