@@ -170,13 +170,13 @@ def export_as(monkeypatch):
     return export
 
 
-@pytest.mark.thorough
 def read_ctc(folder):
     (table,) = folder.glob("*_track.txt")
     frames = np.stack([tifffile.imread(one) for one in sorted(folder.glob("*.tif"))])
     return frames, np.loadtxt(table, int, ndmin=2).tolist()
 
 
+@pytest.mark.thorough
 def test_tracks_are_written_for_the_cell_tracking_challenge(begin, tmp_path, export_as):
     user = begin()
     click_both(user)

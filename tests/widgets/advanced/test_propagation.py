@@ -166,7 +166,6 @@ def test_correct_on_slice_7_and_propagate_again(open_advanced, balls):
     assert user.status.startswith("✓ Propagated: 2 objects")
 
 
-@pytest.mark.thorough
 def test_cancel_then_continue(open_advanced, balls, held):
     user = open_advanced(balls).user
     begin(user, 7)
@@ -209,6 +208,7 @@ def test_a_volume_at_one_time_along_the_axis_that_is_chosen(open_advanced, balls
     assert values_by_frame(labels[1]) == [[]] * 7 + [[1]] * 3 + [[]] * 5
 
 
+@pytest.mark.thorough
 def test_a_movie_in_colours(open_advanced, balls):
     user = open_advanced(np.stack([balls] * 3, -1), rgb=True, axis_labels=("t", "y", "x")).user
     begin(user, 7)
@@ -336,7 +336,6 @@ def test_rows_are_added_to_those_on_show(open_advanced, balls, held):
     assert sum(added) > 0
 
 
-@pytest.mark.thorough
 def test_a_single_plane_says_why_not(open_advanced, discs):
     user = open_advanced(discs).user
     user.choose_in("task", "3D/video propagation")
@@ -344,6 +343,7 @@ def test_a_single_plane_says_why_not(open_advanced, discs):
     assert not user.button("run_preview").isEnabled()
 
 
+@pytest.mark.thorough
 def test_png_is_refused_with_the_alternative(open_advanced, balls, tmp_path, monkeypatch):
     user = open_advanced(balls).user
     user.choose_in("output_format", "PNG")  # of a plane, before

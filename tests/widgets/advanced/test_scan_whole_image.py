@@ -246,7 +246,6 @@ def test_a_scan_whose_process_was_killed_goes_on(advanced, spots, tmp_path, kill
     )
 
 
-@pytest.mark.thorough
 def test_the_next_scan_of_the_same_gets_another_name(advanced, spots, tmp_path):
     user = advanced.user
     user.viewer.add_image(spots, name="slide")
@@ -262,6 +261,7 @@ def test_the_next_scan_of_the_same_gets_another_name(advanced, spots, tmp_path):
     np.testing.assert_array_equal(*(layer.data[0] for layer in scan_layers(user)))
 
 
+@pytest.mark.thorough
 def test_an_example_serves_all_tiles(advanced, spots, tmp_path):
     user = advanced.user
     user.viewer.add_image(spots, name="slide")
