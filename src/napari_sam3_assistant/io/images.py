@@ -17,6 +17,7 @@ from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.core.paths import hide_secrets, is_address
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LAZY_BYTES
+from napari_sam3_assistant.io.movies import read_movie
 from napari_sam3_assistant.io.readers import (
     GZIP,
     JPEG_2000,
@@ -25,7 +26,6 @@ from napari_sam3_assistant.io.readers import (
     read_bio,
     read_dicom,
     read_hdf5,
-    read_movie,
     read_mrc,
     read_nifti,
     read_npy,

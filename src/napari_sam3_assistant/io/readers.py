@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     import h5py
     import numpy.typing as npt
-    from imageio.core.v3_plugin_api import PluginV3
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import Untyped
@@ -206,7 +205,7 @@ def read_picture(
     if count > 1 and kind != "MPO":  # a photograph with its own smaller copies
         # Frames of GIF and WebP may each be of another kind; those of PNG are of the file's.
         kept = mode if kind == "PNG" and mode in _KEPT_MODES else "RGB"
-        return _animation(path, series, (count, *size), lazy_bytes, mode=kept)
+        return _animation(path, series, (count, *size), lazy_bytes, kept)
     pixels = _decode(path, mode)
     if pixels.ndim == 3 and pixels.shape[-1] == 2:
         pixels = pixels[..., 0]  # grey with alpha
@@ -244,44 +243,21 @@ def list_picture(path: Path) -> tuple[Series, ...]:
     return (Series("", (count, *size) if count > 1 and kind != "MPO" else size),)
 
 
-def read_movie(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
-    """Read a movie, such as AVI or MP4: axes t, y, x and colours.
-
-    Parameters, results and errors are those of :func:`read_picture`.
-    """
-    import av
-
-    with av.open(str(path)) as file:
-        if not file.streams.video:
-            raise ImageError(f"There is no picture in {path}.", "Choose a movie that shows some.")
-        stream = file.streams.video[0]
-        # The packets are counted where the file does not say how many frames there are.
-        count = stream.frames or sum(packet.size > 0 for packet in file.demux(stream))
-        shape = (count, stream.height, stream.width)
-        rate = stream.average_rate
-    scale = 1.0 if not rate else float(1 / rate)
-    return _animation(path, series, shape, lazy_bytes, scale)
-
-
 def _animation(
     path: Path,
     series: int | None,
     size: tuple[int, ...],
     lazy_bytes: int,
-    seconds: float = 0.0,
-    mode: str = "RGB",
+    mode: str,
 ) -> LoadedImage:
-    """Return the frames of a movie, whose frames have a length in seconds, or of pictures."""
+    """Return the pictures of an animation."""
     shape = (*size, *_KEPT_MODES[mode].shape)
-    options = {"constant_framerate": False} if seconds else {"mode": mode}
-    # One open file goes forward frame by frame, and begins again to go back.
-    file: PluginV3 = (
-        iio.imopen(path, "r", plugin="pyav") if seconds else iio.imopen(path, "r", plugin="pillow")
-    )
+    # One open file goes forward picture by picture, and begins again to go back.
+    file: Any = iio.imopen(path, "r", plugin="pillow")
 
     def read(number: int) -> npt.NDArray[np.generic]:
         try:
-            return np.asarray(file.read(index=number, **options))
+            return np.asarray(file.read(index=number, mode=mode))
         except (StopIteration, EOFError) as exc:
             raise ImageError(
                 f"{path} ends before frame {number}, and says that it has {shape[0]} frames.",
@@ -290,12 +266,7 @@ def _animation(
 
     weakref.finalize(read, file.close)
     data = frames_of(read, shape[0], shape[1:], _KEPT_MODES[mode].base, lazy_bytes)
-    axes = make_axes(
-        shape,
-        names=("t", "y", "x", "s")[: len(shape)],
-        scale=(seconds or 1.0, 1.0, 1.0, 1.0)[: len(shape)],
-        units=("second" if seconds else "", "", "", "")[: len(shape)],
-    )
+    axes = make_axes(shape, names=("t", "y", "x", "s")[: len(shape)])
     return only_image(data, axes, series, rgb=len(shape) == 4)
 
 
