@@ -274,6 +274,27 @@ TrackFrames.__next__ = kill
         assert main(["rerun", "b.tif.json"]) == 0
         np.testing.assert_array_equal(tifffile.imread("b_02.tif"), tifffile.imread("b.tif"))
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_stopped_while_it_starts(self, folder, number):
+        stop = f"""
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == "napari_sam3_assistant.cli.track":
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Finder)
+"""
+        command = ("segment", "a.ome.tif", *TEXT, "-o", "b.tif")
+        done = subprocess.run(
+            [sys.executable, "-c", stop + CALL, *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, told(done.stderr)) == (130, "napari-sam3: Stopped.\n")
+        assert not (folder / "b.tif").exists()
+
 
 def test_a_stack_that_no_memory_holds_is_one_sentence(folder, capsys):
     # A few bytes say so of themselves.

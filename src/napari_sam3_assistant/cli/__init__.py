@@ -41,6 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     # What it makes of damaged files is in our sentence; its own lines would stand before that.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    try:
+        with _stop_on_sigterm():
+            chosen = _parse(arguments)
+            return int(chosen.command(chosen))
+    except Sam3AssistantError as error:
+        return _print_error(str(error), 2)
+    except OSError as error:
+        return _print_error(f"{error.filename or 'A file'}: {error.strerror or error}.", 2)
+    except MemoryError:
+        return _print_error(NO_MEMORY, 2)
+    except KeyboardInterrupt:
+        return _print_error("Stopped.", 130)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return what was typed, with the command that it chooses."""
     version = argparse.ArgumentParser(prog="napari-sam3", add_help=False)
     version.add_argument(
         "--version",
@@ -63,18 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import argcomplete
 
             argcomplete.autocomplete(parser)
-    try:
-        chosen = parser.parse_args(_join_negative(sys.argv[1:] if arguments is None else arguments))
-        with _stop_on_sigterm():
-            return int(chosen.command(chosen))
-    except Sam3AssistantError as error:
-        return _print_error(str(error), 2)
-    except OSError as error:
-        return _print_error(f"{error.filename or 'A file'}: {error.strerror or error}.", 2)
-    except MemoryError:
-        return _print_error(NO_MEMORY, 2)
-    except KeyboardInterrupt:
-        return _print_error("Stopped.", 130)
+    return parser.parse_args(_join_negative(sys.argv[1:] if arguments is None else arguments))
 
 
 def _join_negative(arguments: Sequence[str]) -> list[str]:
