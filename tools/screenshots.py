@@ -24,7 +24,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton, QRadioButton, QScrollArea, QWidget
 from skimage import data, draw
 
-from napari_sam3_assistant.qt.controls import Fold
+from napari_sam3_assistant.qt.layout import Fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable

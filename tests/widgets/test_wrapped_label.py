@@ -4,7 +4,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPlainTextEdit
 
-from napari_sam3_assistant.qt.controls import WrappedLabel
+from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.session.model import Message, SessionModel
 from napari_sam3_assistant.widgets.fields.run import LogField
 

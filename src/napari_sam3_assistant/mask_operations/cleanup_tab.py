@@ -28,7 +28,6 @@ from napari_sam3_assistant.qt.bind import follow, set_enabled, show_errors, watc
 from napari_sam3_assistant.qt.controls import (
     ChoiceCombo,
     ElidedCombo,
-    WrappedLabel,
     check_box,
     connectivity_box,
     hint_label,
@@ -39,6 +38,7 @@ from napari_sam3_assistant.qt.controls import (
     push_button,
     spin_box,
 )
+from napari_sam3_assistant.qt.layout import WrappedLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,7 +27,6 @@ from napari_sam3_assistant.qt.bind import follow, set_enabled, show_errors, watc
 from napari_sam3_assistant.qt.controls import (
     ChoiceCombo,
     TickList,
-    WrappedLabel,
     connectivity_box,
     hint_label,
     label_line,
@@ -36,6 +35,7 @@ from napari_sam3_assistant.qt.controls import (
     push_button,
     spin_box,
 )
+from napari_sam3_assistant.qt.layout import WrappedLabel
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QKeyEvent

@@ -25,7 +25,8 @@ from qtpy.QtWidgets import (
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass, default_colour
 from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
 from napari_sam3_assistant.qt.bind import show_errors, watch
-from napari_sam3_assistant.qt.controls import WrappedLabel, hint_label
+from napari_sam3_assistant.qt.controls import hint_label
+from napari_sam3_assistant.qt.layout import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.mask_operations.model import MaskModel

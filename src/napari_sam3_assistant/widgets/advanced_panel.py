@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QBoxLayout, QFormLayout, QFrame, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.qt.bind import show_errors
-from napari_sam3_assistant.qt.controls import Fold, ScrolledPanel
+from napari_sam3_assistant.qt.layout import Fold, ScrolledPanel
 from napari_sam3_assistant.widgets.fields.classes import ClassField, ClassTreeField
 from napari_sam3_assistant.widgets.fields.filters import FilterField, HistogramField
 from napari_sam3_assistant.widgets.fields.image import (

@@ -20,8 +20,8 @@ from superqt.utils import QSignalDebouncer
 
 from napari_sam3_assistant.qt.bind import show_errors, watch
 from napari_sam3_assistant.qt.class_list import keep_class_file
-from napari_sam3_assistant.qt.controls import ScrolledPanel
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
+from napari_sam3_assistant.qt.layout import ScrolledPanel
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.widgets.activity import activity_of
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel

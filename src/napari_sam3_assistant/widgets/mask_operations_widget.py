@@ -22,8 +22,9 @@ from napari_sam3_assistant.mask_operations.cleanup_tab import CleanupTab
 from napari_sam3_assistant.mask_operations.collect_tabs import AcceptedTab, FinalTab, MergeTab
 from napari_sam3_assistant.qt.bind import format_message, set_enabled, watch
 from napari_sam3_assistant.qt.class_list import choose_file, edit_classes, keep_class_file
-from napari_sam3_assistant.qt.controls import WrappedLabel, push_button
+from napari_sam3_assistant.qt.controls import push_button
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
+from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.widgets.activity import activity_of
 
 if TYPE_CHECKING:

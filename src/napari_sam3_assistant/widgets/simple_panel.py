@@ -8,7 +8,8 @@ from qtpy.QtWidgets import QFormLayout, QGroupBox, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.qt.bind import follow, show_errors
-from napari_sam3_assistant.qt.controls import ChoiceButtons, Fold
+from napari_sam3_assistant.qt.controls import ChoiceButtons
+from napari_sam3_assistant.qt.layout import Fold
 from napari_sam3_assistant.viewer.keys import with_key
 from napari_sam3_assistant.widgets.fields.annotate import AnnotateFolderButton
 from napari_sam3_assistant.widgets.fields.classes import ClassField, ClassTreeField

@@ -5,7 +5,7 @@ from dataclasses import fields
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QPlainTextEdit, QTableView, QWidget
 
-from napari_sam3_assistant.qt.controls import Fold
+from napari_sam3_assistant.qt.layout import Fold
 
 
 def state(model):

@@ -6,7 +6,7 @@ import pytest
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QStandardItem, QStandardItemModel
 
-from napari_sam3_assistant.qt.controls import FittedTable
+from napari_sam3_assistant.qt.layout import FittedTable
 
 TITLES = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
 SCORE, AREA = 4, 5

@@ -20,10 +20,10 @@ from napari_sam3_assistant.qt.controls import (
     ChoiceCombo,
     DecimalBox,
     ElidedCombo,
-    WrappedLabel,
     check_box,
     spin_box,
 )
+from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.session.model import EncodeAhead
 from napari_sam3_assistant.session.runs import explain_large_image
 

@@ -31,13 +31,8 @@ from napari_sam3_assistant.qt.bind import (
     show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import (
-    ChoiceCombo,
-    FolderField,
-    check_box,
-    push_button,
-    with_readable_links,
-)
+from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, check_box, push_button
+from napari_sam3_assistant.qt.layout import with_readable_links
 from napari_sam3_assistant.session.messages import explain_engine, format_engine
 from napari_sam3_assistant.session.model_setup import PRECISION_TITLES
 from napari_sam3_assistant.widgets.fields.server import OTHER, ServerDialog, server_choices, use

@@ -25,11 +25,11 @@ from napari_sam3_assistant.qt.bind import (
 from napari_sam3_assistant.qt.controls import (
     ChoiceButtons,
     ChoiceCombo,
-    WrappedLabel,
     check_box,
     share_box,
     spin_box,
 )
+from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, Message
 from napari_sam3_assistant.viewer.keys import first_key, with_key
 from napari_sam3_assistant.viewer.prompt_layers import GO_ON

@@ -38,7 +38,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.qt.bind import bind_enabled, show_errors, watch
-from napari_sam3_assistant.qt.controls import FittedTable, ask_where, check_box, push_button
+from napari_sam3_assistant.qt.controls import ask_where, check_box, push_button
+from napari_sam3_assistant.qt.layout import FittedTable
 from napari_sam3_assistant.session.messages import COLUMN_CHOICES
 from napari_sam3_assistant.viewer.keys import CLASS_KEYS
 from napari_sam3_assistant.widgets.fields.gallery import Gallery, ResultRows, drop_by_key, on_keys

@@ -30,13 +30,11 @@ from napari_sam3_assistant.qt.bind import (
     show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import (
+from napari_sam3_assistant.qt.controls import ask_where, check_box, push_button
+from napari_sam3_assistant.qt.layout import (
     ScrolledPanel,
     WrappedLabel,
-    ask_where,
-    check_box,
     lay_out,
-    push_button,
     with_readable_links,
 )
 from napari_sam3_assistant.session.messages import format_propagation, format_results

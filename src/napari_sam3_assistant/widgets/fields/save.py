@@ -10,13 +10,8 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFormLayout, QPushButton, QWidget
 
 from napari_sam3_assistant.qt.bind import bind_enabled, follow, watch
-from napari_sam3_assistant.qt.controls import (
-    ChoiceCombo,
-    FolderField,
-    WrappedLabel,
-    line_edit,
-    push_button,
-)
+from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, line_edit, push_button
+from napari_sam3_assistant.qt.layout import WrappedLabel
 
 if TYPE_CHECKING:
     from napari import Viewer

@@ -19,7 +19,8 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.errors import EngineError, Sam3AssistantError
 from napari_sam3_assistant.qt.bind import follow, format_message, set_enabled, show_errors
-from napari_sam3_assistant.qt.controls import ElidedCombo, WrappedLabel, push_button
+from napari_sam3_assistant.qt.controls import ElidedCombo, push_button
+from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.session.messages import format_server
 from napari_sam3_assistant.session.model import Level, Message
 

@@ -14,7 +14,8 @@ from qtpy.QtWidgets import QFileDialog, QFrame, QGridLayout, QMenu, QMessageBox,
 
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.qt.bind import show_errors
-from napari_sam3_assistant.qt.controls import WrappedLabel, push_button
+from napari_sam3_assistant.qt.controls import push_button
+from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.session.journaling import default_root, time_of
 from napari_sam3_assistant.session.opening import WORKSPACE_ENDING, is_stored
 from napari_sam3_assistant.session.storing import SESSION_ENDING

@@ -22,12 +22,12 @@ from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, show
 from napari_sam3_assistant.qt.controls import (
     ChoiceCombo,
     ElidedCombo,
-    Fold,
     ask_where,
     check_box,
     push_button,
     spin_box,
 )
+from napari_sam3_assistant.qt.layout import Fold
 from napari_sam3_assistant.session.model import FramePlace
 
 if TYPE_CHECKING:
