@@ -188,7 +188,7 @@ def axes_of_series(file: tifffile.TiffFile, number: int) -> Axes:
     )
 
 
-_Told = dict[str, tuple[float, str, float]]
+_Sizes = dict[str, tuple[float, str, float]]
 """Size of a pixel, unit and origin by the name of the axis."""
 
 
@@ -207,9 +207,9 @@ def _ome_pixels(file: tifffile.TiffFile, number: int) -> Mapping[str, Any]:
     return pixels
 
 
-def _ome_axes(pixels: Mapping[str, Any]) -> _Told:
+def _ome_axes(pixels: Mapping[str, Any]) -> _Sizes:
     first = _find_first_plane(pixels)
-    found: _Told = {}
+    found: _Sizes = {}
     for name, key in _SIZES.items():
         size = _parse_number(pixels.get(key))
         # The defaults of OME-XML, where it gives a size without a unit.
@@ -238,7 +238,7 @@ def _ome_origin(plane: Mapping[str, Any], key: str, unit: str) -> float:
     return convert_unit(place, unit_name, unit) or 0.0
 
 
-def _imagej_axes(entry: Mapping[str, Any], tags: Untyped) -> _Told:
+def _imagej_axes(entry: Mapping[str, Any], tags: Untyped) -> _Sizes:
     space = entry.get("unit") or ""
     units = {"x": space, "y": entry.get("yunit") or space, "z": entry.get("zunit") or space}
     sizes = {
@@ -247,7 +247,7 @@ def _imagej_axes(entry: Mapping[str, Any], tags: Untyped) -> _Told:
         "z": _parse_number(entry.get("spacing")) if space else None,
         "t": _parse_number(entry.get("finterval")),
     }
-    found: _Told = {}
+    found: _Sizes = {}
     for name, size in sizes.items():
         if not size:
             continue
@@ -259,14 +259,14 @@ def _imagej_axes(entry: Mapping[str, Any], tags: Untyped) -> _Told:
     return found
 
 
-def _lsm_axes(entry: Mapping[str, Any]) -> _Told:
+def _lsm_axes(entry: Mapping[str, Any]) -> _Sizes:
     """Return what Zeiss' LSM says: sizes in meters, times in seconds."""
     meters = {name: _parse_number(entry.get(f"VoxelSize{name.upper()}")) for name in "xyz"}
     micrometers = {name: size and size * 1e6 for name, size in meters.items()}
     return _in_unit(micrometers, "µm") | _in_unit({"t": entry.get("TimeIntervall")}, "s")
 
 
-def _stk_axes(entry: Mapping[str, Any]) -> _Told:
+def _stk_axes(entry: Mapping[str, Any]) -> _Sizes:
     """Return what MetaMorph's STK says; the distance of planes is told of each."""
     steps = np.atleast_1d(entry.get("ZDistance", 0.0))
     sizes = {
@@ -276,15 +276,15 @@ def _stk_axes(entry: Mapping[str, Any]) -> _Told:
     return _in_unit(known, str(entry.get("CalibrationUnits") or ""))
 
 
-def _in_unit(sizes: Mapping[str, object], unit_name: str) -> _Told:
+def _in_unit(sizes: Mapping[str, object], unit_name: str) -> _Sizes:
     """Return those sizes of pixels that are numbers above 0."""
     factor, unit = parse_unit(unit_name)
     known = {name: _parse_number(size) or 0.0 for name, size in sizes.items()}
     return {name: (size * factor, unit, 0.0) for name, size in known.items() if size > 0}
 
 
-def _resolution_axes(tags: Untyped) -> _Told:
-    found: _Told = {}
+def _resolution_axes(tags: Untyped) -> _Sizes:
+    found: _Sizes = {}
     micrometers = _RESOLUTION_UNITS.get(int(tags.valueof("ResolutionUnit", 1)))
     for name, tag in (("x", "XResolution"), ("y", "YResolution")):
         size = _read_resolution(tags, tag)

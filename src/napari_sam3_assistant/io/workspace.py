@@ -62,14 +62,14 @@ def _to_session(entry: Mapping[str, Any], path: Path) -> StoredSession:
     layers = [as_dict(layer) for layer in as_list(entry["layers"])]
     entries: dict[str, Any] = {}
     keys, unread = [], []
-    for number, told in enumerate(layers):
-        key, name = str(number), str(told.get("name", f"layer {number}"))
-        kind = str(_first(told, "type", "layer_type", "kind")).lower()
+    for number, layer_entry in enumerate(layers):
+        key, name = str(number), str(layer_entry.get("name", f"layer {number}"))
+        kind = str(_first(layer_entry, "type", "layer_type", "kind")).lower()
         if kind not in _TYPES:
             unread.append(f"“{name}”: layers of type “{kind}” are not read from workspaces.")
             continue
         try:
-            entries |= _layer_entries(key, kind, told, path)
+            entries |= _layer_entries(key, kind, layer_entry, path)
         except WRONG as error:
             unread.append(f"“{name}” can't be read: {error}.")
             continue
@@ -210,9 +210,9 @@ def _look_at(place: Path) -> tuple[dict[str, Any], int]:
             first = group if isinstance(group, zarr.Array) else _largest(group)
             inner = place if isinstance(group, zarr.Array) else place / first.path
             check_codecs(inner, f"{place} can't be read")
-            told = zarr_reference([first])
-            if told is not None:
-                return told, first.ndim
+            reference = zarr_reference([first])
+            if reference is not None:
+                return reference, first.ndim
         level = read_image(place).data
     return file_reference(str(place), "", level, place), len(level.shape)
 

@@ -152,9 +152,9 @@ def _images_of(node: Untyped, depth: int = 0) -> Iterator[LoadedImage]:
 
 def _converted_names(group: Untyped) -> list[str]:
     """Return the groups that bioformats2raw puts the images of a file into: "0", "1", ..."""
-    told = _ome_attributes(group["OME"]).get("series") if "OME" in group else None
-    if told:
-        return [str(name) for name in told]
+    series_names = _ome_attributes(group["OME"]).get("series") if "OME" in group else None
+    if series_names:
+        return [str(name) for name in series_names]
     return sorted((name for name in group.keys() if name.isdecimal()), key=int)  # noqa: SIM118
 
 
@@ -174,15 +174,15 @@ def _read_multiscale(group: Untyped, image: Mapping[str, Any]) -> LoadedImage:
     pyramid.sort(key=lambda pair: math.prod(pair[1].shape), reverse=True)
     level, array = pyramid[0]
     smaller = tuple(other for _, other in pyramid[1:])
-    told = [
+    axis_entries = [
         axis if isinstance(axis, dict) else {"name": axis}
         for axis in image.get("axes", _AXES_BEFORE_0_3)
     ]
     for level_array in (array, *smaller):
         _check_codecs(level_array)
-    if len(told) != array.ndim:
+    if len(axis_entries) != array.ndim:
         raise ImageError(
-            f"The OME-Zarr image names {len(told)} axes, its array has {array.ndim}.",
+            f"The OME-Zarr image names {len(axis_entries)} axes, its array has {array.ndim}.",
             f"Choose the folder of the array: {level['path']}.",
         )
     # First what is told of the level, and then what is told of all levels.
@@ -198,11 +198,11 @@ def _read_multiscale(group: Untyped, image: Mapping[str, Any]) -> LoadedImage:
         array,
         make_axes(
             array.shape,
-            names=[str(axis["name"]) for axis in told],
+            names=[str(axis["name"]) for axis in axis_entries],
             scale=np.where(usable, scale, 1.0).tolist(),
             units=[
                 str(axis.get("unit") or "") if fits else ""
-                for axis, fits in zip(told, usable, strict=True)
+                for axis, fits in zip(axis_entries, usable, strict=True)
             ],
             origin=np.where(usable, origin, 0.0).tolist(),
         ),
@@ -213,8 +213,8 @@ def _read_multiscale(group: Untyped, image: Mapping[str, Any]) -> LoadedImage:
 
 def _check_codecs(array: Untyped) -> None:
     """Raise for an array of which reading pixels may run what whoever wrote it wanted to run."""
-    told = array.metadata.to_dict()
-    packed = [told.get(name) for name in ("compressor", "filters", "codecs")]
+    metadata = array.metadata.to_dict()
+    packed = [metadata.get(name) for name in ("compressor", "filters", "codecs")]
     if "pickle" in json.dumps(packed, default=str):
         raise ImageError(
             "The zarr array is packed with pickle, by which a file can run any program.",
@@ -238,8 +238,10 @@ def _read_array(array: Untyped) -> LoadedImage:
     names = getattr(array.metadata, "dimension_names", None) if _is_format_3(array) else None
     if names is None:
         names = array.attrs.get("_ARRAY_DIMENSIONS")
-    told = ("",) * array.ndim if names is None else ["" if name is None else name for name in names]
-    return LoadedImage(array, make_axes(array.shape, names=told))
+    labels = (
+        ("",) * array.ndim if names is None else ["" if name is None else name for name in names]
+    )
+    return LoadedImage(array, make_axes(array.shape, names=labels))
 
 
 def _is_format_3(array: Untyped) -> bool:

@@ -504,7 +504,8 @@ def find_new(
     return new
 
 
-def _intersect(one: Box, other: Box) -> Box:
+def _intersect(first: Box, second: Box) -> Box:
     return tuple(
-        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+        slice(max(a.start, b.start), min(a.stop, b.stop))
+        for a, b in zip(first, second, strict=True)
     )
