@@ -89,7 +89,7 @@ def test_an_open_engine_is_left_open():
     ("request_", "error", "said"),
     [
         ({}, PromptError, "No prompts found"),
-        ({"points": [(20, 30)], "axis": 1}, ImageError, "Axis 1 .* is no axis of frames"),
+        ({"points": [(20, 30)], "axis": 1}, ImageError, "Axis 1 .* is not an axis of frames"),
         ({"points": [(20, 30)], "axis": 3}, ImageError, "There is no axis 3"),
         ({"points": [(20, 30)], "axis": "t"}, ImageError, "There is no axis 't'"),
         ({"points": [(20, 30)], "frame": 9}, PromptError, "no frame 9 in a stack of 9"),

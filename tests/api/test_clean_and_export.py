@@ -198,9 +198,9 @@ def test_commands(cells, tmp_path, capsys):
     ("line", "said"),
     [
         ("clean {} tidy -o x.tif", "no step 'tidy'"),
-        ("clean {} smooth=-1 -o x.tif", "no number that this step takes"),
-        ("clean {} remove-small=nan -o x.tif", "no number that this step takes"),
-        ("clean {} renumber=2 -o x.tif", "no number that this step takes"),
+        ("clean {} smooth=-1 -o x.tif", "not a number that this step takes"),
+        ("clean {} remove-small=nan -o x.tif", "not a number that this step takes"),
+        ("clean {} renumber=2 -o x.tif", "not a number that this step takes"),
         ("export {} -o x.json --class axon", "--class axon"),
         ("export {} -o x.json --class 0=axon", "--class 0=axon"),
         ("export {} -o x.nothing", "can't be exported"),

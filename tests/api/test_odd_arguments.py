@@ -18,9 +18,9 @@ def disc():
     "prompts", [{"points": (30, 20)}, {"boxes": (9, 9, 40, 40)}, {"exemplars": [9, 9, 40, 40]}]
 )
 def test_a_prompt_that_is_in_no_list(disc, prompts):
-    with pytest.raises(PromptError, match="is no list of prompts"):
+    with pytest.raises(PromptError, match="is not a list of prompts"):
         api.segment(disc, **prompts)
-    with pytest.raises(PromptError, match="is no list of prompts"):
+    with pytest.raises(PromptError, match="is not a list of prompts"):
         api.track(np.stack([disc] * 2), **prompts)
 
 

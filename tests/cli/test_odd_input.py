@@ -67,7 +67,7 @@ def test_input_is_never_replaced(folder, capsys, command):
         (("segment", "stack.npy", *TEXT, "-o", "b.tif", "--plane", "0.5"), "not whole numbers"),
         (("segment", "stack.npy", *TEXT, "-o", "b.tif", "--plane", "nan"), "not whole numbers"),
         (("track", "stack.npy", "--point", "inf:30,20", "-o", "b.tif"), "not whole numbers"),
-        (("track", "stack.npy", "--point", "30,20,1.5", "-o", "b.tif"), "is no whole number"),
+        (("track", "stack.npy", "--point", "30,20,1.5", "-o", "b.tif"), "is not a whole number"),
         (("track", "stack.npy", "--point", "30,20,4294967295", "-o", "b.tif"), "1 to 1000000000"),
         (("track", "stack.npy", "--point", "30,20", "--axis", "²", "-o", "b.tif"), "no axis '²'"),
         (("track", "stack.npy", "--box", "9,9,50,50,-", "-o", "b.tif"), "behind the 4 coordinates"),
@@ -116,7 +116,7 @@ def test_a_file_in_the_place_of_the_note_is_told_before_the_work(folder, capsys,
 
     assert main(command) == 2
 
-    assert "is no note of labels. Rename it." in capsys.readouterr().err
+    assert "is not a note of labels. Rename it." in capsys.readouterr().err
     assert (folder / "b.zarr.json").read_text() == '{"mine": 1}'
     assert sorted(folder.rglob("*")) == before
 

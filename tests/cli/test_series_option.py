@@ -73,7 +73,7 @@ def test_batch_and_its_rerun(image, tmp_path, capsys, given, objects):
     assert ("series 1 was taken" in done["message"]) == (not given)
     assert (left_out["image"], left_out["status"]) == ("notes.txt", "left out")
     said = capsys.readouterr().out
-    assert "notes.txt: left out. It is none of TIFF, PNG" in said
+    assert "notes.txt: left out. It is not one of TIFF, PNG" in said
     assert "1 done, 0 skipped, 0 failed, 1 left out" in said
     again = tmp_path / "again.tif"
     assert main(["rerun", f"{labels}.json", "-o", str(again)]) == 0

@@ -404,7 +404,7 @@ def test_an_address_where_nobody_is_is_said_at_once_and_waiting_can_be_stopped(t
     with pytest.raises(EngineError, match=r"There is no connection file .*gone\.json"):
         connect(tmp_path / "gone.json")
     Connection("tls://[::1", "a", "b").write(tmp_path / "odd.json")
-    with pytest.raises(EngineError, match="that is no address"):
+    with pytest.raises(EngineError, match="that is not an address"):
         connect(tmp_path / "odd.json")
 
 
@@ -432,7 +432,7 @@ def test_a_plain_address_beyond_this_machine_is_refused(address):
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"address": 1}', '{"address": "a", "key": "b"}'])
 def test_what_is_no_connection_file_is_said(tmp_path, text):
     (tmp_path / "file.json").write_text(text)
-    with pytest.raises(EngineError, match="is no connection file"):
+    with pytest.raises(EngineError, match="is not a connection file"):
         find_connection(tmp_path / "file.json")
 
 

@@ -113,7 +113,7 @@ def test_dask_that_does_not_know_its_sizes():
     [
         (np.full((4, 5), {}, object), "type object can't be segmented"),
         (np.zeros((4, 5), complex), "type complex128 can't be segmented"),
-        ([[1, 2], [3]], "no array of pixels"),
+        ([[1, 2], [3]], "not an array of pixels"),
         (np.zeros((4, 5), [("a", "u1"), ("b", "u1")]), "can't be segmented"),
     ],
 )

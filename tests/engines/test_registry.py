@@ -88,9 +88,9 @@ def test_a_broken_engine_costs_itself(killed, packages, tmp_path, monkeypatch):
         "cannot-parse": "SyntaxError: invalid syntax",
         "ends-python": "SystemExit: 3",
         "has-no-entry": "AttributeError: ",
-        "is-no-entry": "broken_kind:ENTRY is no EngineEntry",
+        "is-no-entry": "broken_kind:ENTRY is not an EngineEntry",
         "cannot-say": "RuntimeError: no status",
-        "says-nothing": "it tells no status",
+        "says-nothing": "its status is not an EngineStatus",
     }.items():
         available, reason = listed[name]
         assert not available

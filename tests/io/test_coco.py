@@ -155,15 +155,15 @@ def test_damaged_masks_are_one_sentence(segmentation, tmp_path):
     [
         (lambda told: told["images"][0].update(height=10**9, width=10**9), "of memory are free"),
         (lambda told: told["images"][0].update(height=0), "0 x 30"),
-        (lambda told: told["images"][0].update(height=True), "no COCO file"),
-        (lambda told: told["images"][0].pop("file_name"), "no COCO file"),
-        (lambda told: told.update(images=3), "no COCO file"),
-        (lambda told: told.pop("categories"), "no COCO file"),
+        (lambda told: told["images"][0].update(height=True), "not a COCO file"),
+        (lambda told: told["images"][0].pop("file_name"), "not a COCO file"),
+        (lambda told: told.update(images=3), "not a COCO file"),
+        (lambda told: told.pop("categories"), "not a COCO file"),
         (lambda told: told["categories"].append(told["categories"][0]), "Two classes"),
-        (lambda told: told["annotations"][0].update(image_id=9), "no COCO file"),
+        (lambda told: told["annotations"][0].update(image_id=9), "not a COCO file"),
         (lambda told: told["annotations"][0].update(category_id=9), "can't be used"),
-        (lambda told: told["annotations"].append(None), "no COCO file"),
-        (lambda told: told["images"].clear(), "no COCO file"),
+        (lambda told: told["annotations"].append(None), "not a COCO file"),
+        (lambda told: told["images"].clear(), "not a COCO file"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(change, said, tmp_path):

@@ -567,7 +567,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     (tmp_path / "empty.h5").touch()
 
     for name, said in [
-        ("pipe.tif", "is no file"),
+        ("pipe.tif", "is not a file"),
         ("loop.tif", "There is no file"),
         ("gone.tif", "There is no file"),
         ("empty.h5", "is empty"),

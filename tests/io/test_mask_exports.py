@@ -142,7 +142,7 @@ def test_what_is_no_list_of_classes_is_kept_and_said(labels, tmp_path, text):
     names = tmp_path / "a.yaml"
     names.write_text(text)
 
-    with pytest.raises(ExportError, match="is no list of classes"):
+    with pytest.raises(ExportError, match="is not a list of classes"):
         save_yolo(labels, tmp_path / "a.txt", CLASSES, alone(labels))
 
     assert names.read_text() == text
@@ -269,7 +269,7 @@ def test_ome_zarr_replaces_a_zarr_folder_and_nothing_else(labels, tmp_path):
     other.mkdir()
     (other / "notes.txt").write_text("mine")
 
-    with pytest.raises(ExportError, match="no zarr folder"):
+    with pytest.raises(ExportError, match="not a zarr folder"):
         save_ome_zarr(labels, other, axes, replace=True)
 
     assert (other / "notes.txt").read_text() == "mine"

@@ -105,14 +105,14 @@ def test_a_note_comes_back(tmp_path):
         (lambda found: found.update(format="other"), "does not say what made"),
         (lambda found: found.pop("prompts"), "does not say completely"),
         (lambda found: found.update(region=[1, 2]), "does not say completely"),
-        (lambda found: found.update(region=[0, 0, 1e400, 5]), "is no whole number"),
-        (lambda found: found.update(version="1"), "is no whole number"),
-        (lambda found: found.update(threshold=float("nan")), "is no finite number"),
+        (lambda found: found.update(region=[0, 0, 1e400, 5]), "is not a whole number"),
+        (lambda found: found.update(version="1"), "is not a whole number"),
+        (lambda found: found.update(threshold=float("nan")), "is not a finite number"),
         (lambda found: found.update(tiles={"size": -5, "overlap": 0.1}), "tile size of -5"),
-        (lambda found: found.update(notes=3), "is no list"),
-        (lambda found: found["engine"].update(device=[]), "is no text"),
+        (lambda found: found.update(notes=3), "is not a list"),
+        (lambda found: found["engine"].update(device=[]), "is not a text"),
         (lambda found: found["prompts"]["points"][0].update(object_id=10**30), "is too large"),
-        (lambda found: found["prompts"]["points"][0].update(y=10**400), "is no finite number"),
+        (lambda found: found["prompts"]["points"][0].update(y=10**400), "is not a finite number"),
         (lambda found: found["prompts"]["masks"][0].update(bits="!"), "does not say completely"),
         (lambda found: found["prompts"]["masks"][0].update(box=[0, 0, 9, 9]), "not the size"),
     ],
@@ -234,9 +234,9 @@ def test_the_depth_of_a_note_is_bounded(tmp_path, content):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.tif.json")
 
-    with pytest.raises(ExportError, match="is no file on a disk"):
+    with pytest.raises(ExportError, match="is not a file on a disk"):
         read_provenance(tmp_path / "a.tif.json")
-    with pytest.raises(ExportError, match="is no note of labels"):
+    with pytest.raises(ExportError, match="is not a note of labels"):
         write_provenance(tmp_path / "a.tif", note())
 
 

@@ -273,5 +273,5 @@ def test_the_overlap_is_not_shown_for_other_layers_than_those_ticked(bench, prev
 def test_what_is_no_name_of_a_file_is_a_sentence(bench, preview, path):
     bench.model.output, bench.model.path = "SAM3 preview labels", path
 
-    with pytest.raises(MaskError, match="is no name of a file"):
+    with pytest.raises(MaskError, match="is not a file name"):
         bench.collection.export()

@@ -235,7 +235,7 @@ def test_labels_of_a_file_get_the_order_of_the_axes_of_the_image(data, tmp_path)
 def test_labels_on_no_plane_on_show_are_said(desk):
     with pytest.raises(ImageError, match="gone"):
         desk.verbs.refine("nothing")
-    with pytest.raises(PromptError, match="no stack"):
+    with pytest.raises(PromptError, match="not a stack"):
         desk.verbs.follow(desk.add(plane()[1]))
 
 

@@ -393,7 +393,7 @@ def test_a_folder_of_something_else_is_left_alone(binding, tmp_path):
     binding.viewer.add_image(discs(), name="cells")
     (tmp_path / "work.sam3session").mkdir()
     (tmp_path / "work.sam3session" / "thesis.txt").write_text("years")
-    with pytest.raises(NameTaken, match="is no session"):
+    with pytest.raises(NameTaken, match="is not a session"):
         binding.session.storing.save(tmp_path / "work")
     assert (tmp_path / "work.sam3session" / "thesis.txt").read_text() == "years"
 

@@ -75,7 +75,7 @@ def test_each_image_gets_its_labels(engine, request_of, tmp_path):
         ("notes.txt", "left out", None, ""),
     ]
     assert "**/*" in rows[-2].message
-    assert "none of TIFF, PNG" in rows[-1].message
+    assert "not one of TIFF, PNG" in rows[-1].message
     for row in rows:
         if row.status == "done":
             labels = read_image(tmp_path / "out" / row.labels)

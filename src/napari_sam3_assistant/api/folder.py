@@ -257,7 +257,7 @@ def rerun(
     record = read_provenance(path)
     if record.engine.engine == ACCEPTED.engine:
         raise ExportError(
-            f"{path} tells of objects that were accepted one by one, maybe of several runs and by "
+            f"{path} is of objects that were accepted one by one, maybe of several runs and by "
             "hand: no run makes them again.",
             "Open it in napari to have them with what is known of each.",
         )

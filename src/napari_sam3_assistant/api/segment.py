@@ -334,7 +334,7 @@ def _labels_alone(
         read_input(labels).image.data if isinstance(labels, str | Path) else np.asarray(labels)
     )
     if np.dtype(data.dtype).kind not in "iu":
-        raise PromptError("These are no labels: they hold no whole numbers.", "Give labels.")
+        raise PromptError("These are not labels: they hold no whole numbers.", "Give labels.")
     channel = view.channels[0]
     lengths = channel.source.leading_shape
     at = tuple(at for at, size in zip(channel.plane.leading, lengths, strict=True) if size > 1)
@@ -513,7 +513,8 @@ def check_lists(*prompts: Iterable[npt.ArrayLike]) -> None:
         for prompt in kind:
             if np.ndim(prompt) == 0:
                 raise PromptError(
-                    f"{kind} is no list of prompts.", "Put it in a list, as in points=[(120, 85)]."
+                    f"{kind} is not a list of prompts.",
+                    "Put it in a list, as in points=[(120, 85)].",
                 )
 
 

@@ -100,7 +100,7 @@ def frame_source(
         rgb = False
     if number not in axes.leading:
         raise ImageError(
-            f"Axis {number} of the image of shape {tuple(data.shape)} is no axis of frames "
+            f"Axis {number} of the image of shape {tuple(data.shape)} is not an axis of frames "
             f"({axes.reason}).",
             f"Choose one of its leading axes: {', '.join(map(str, axes.leading)) or 'none'}.",
         )
@@ -239,7 +239,7 @@ def _object(numbers: list[float], position: int) -> int | None:
         return None
     if not numbers[position].is_integer():
         raise PromptError(
-            f"The object id {numbers[position]} is no whole number.", "Number objects from 1."
+            f"The object id {numbers[position]} is not a whole number.", "Number objects from 1."
         )
     return int(numbers[position])
 

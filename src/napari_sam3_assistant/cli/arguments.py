@@ -184,7 +184,7 @@ def print_line(line: str) -> None:
 def parse_path(text: str) -> Path:
     """Return a path; ``~`` is the user's folder, also where the shell leaves it as it is."""
     if not text or "\0" in text:
-        raise Sam3AssistantError(f"'{text}' is no path.", "Give the name of a file or a folder.")
+        raise Sam3AssistantError(f"'{text}' is not a path.", "Give the name of a file or a folder.")
     return expand_user(text)
 
 

@@ -387,12 +387,12 @@ def _parse_step(text: str) -> MaskOperation:
         value = None
     if value is None or not 0 <= value < 1e9:
         remedy = f"Write {name} or {name}=10." if number else f"Write {name}."
-        raise MaskError(f"{text}: '{typed}' is no number that this step takes.", remedy)
+        raise MaskError(f"{text}: '{typed}' is not a number that this step takes.", remedy)
     return make(value)
 
 
 def _parse_class(text: str) -> tuple[int, str]:
     value, _, name = text.partition("=")
     if not (value.isdecimal() and int(value) and name):
-        raise MaskError(f"--class {text}: this is no class.", "Write it like --class 1=axon.")
+        raise MaskError(f"--class {text}: this is not a class.", "Write it like --class 1=axon.")
     return int(value), name

@@ -129,7 +129,7 @@ class Connection:
             ) from error
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise EngineError(
-                f"{path} is no connection file ({error}).",
+                f"{path} is not a connection file ({error}).",
                 "Copy the one that 'napari-sam3 serve' wrote on the server.",
             ) from error
         return found
@@ -277,7 +277,7 @@ def _explain_no_connection(connection: Connection) -> None:
         return
     host, port = _split(connection.address)
     if not host or not port:
-        raise _refused(connection, "that is no address", _COPY)
+        raise _refused(connection, "that is not an address", _COPY)
     if scheme == "tls" and not connection.certificate:
         raise _refused(connection, "it asks for keys, and the connection file has none", _COPY)
     ended = connection.expired

@@ -412,7 +412,7 @@ def _find_plane(
         y, x = shown
         if y == x or axes.channel in shown or not (0 <= y < axes.ndim and 0 <= x < axes.ndim):
             raise ImageError(
-                f"The axes {shown} are no image plane of {axes.ndim} axes "
+                f"The axes {shown} are not an image plane of {axes.ndim} axes "
                 f"with channel axis {axes.channel}.",
                 "Choose two axes that are not the channel axis: napari's buttons below the canvas "
                 "roll the axes on show.",

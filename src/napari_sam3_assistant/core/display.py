@@ -448,8 +448,8 @@ class FrameSource:
             if self.axis not in source.axes.leading:
                 choice = ", ".join(map(str, source.axes.leading)) or "none: it is one plane"
                 raise ImageError(
-                    f"Axis {self.axis} of the image of shape {source.shape} is no axis of frames "
-                    f"({source.axes.reason}).",
+                    f"Axis {self.axis} of the image of shape {source.shape} is not an axis of "
+                    f"frames ({source.axes.reason}).",
                     f"Choose one of its leading axes: {choice}.",
                 )
             lengths.add(source.shape[self.axis])

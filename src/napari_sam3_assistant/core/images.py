@@ -434,7 +434,7 @@ def level_zero(data: LazyArray | Sequence[LazyArray]) -> LazyArray:
             data = np.asarray(data)
         except (ValueError, TypeError) as exc:
             raise ImageError(
-                f"This is no array of pixels ({exc}).", "Give an array with rows and columns."
+                f"This is not an array of pixels ({exc}).", "Give an array with rows and columns."
             ) from exc
     array = cast("LazyArray", data)
     if not all(math.isfinite(size) for size in array.shape):

@@ -56,7 +56,7 @@ def _load(point: EntryPoint) -> EngineEntry:
     except _ANYTHING as exc:
         return _unusable_entry(point, f"{type(exc).__name__}: {exc}")
     if not (isinstance(found, EngineEntry) and isinstance(found.spec, EngineSpec)):
-        return _unusable_entry(point, f"{point.value} is no EngineEntry")
+        return _unusable_entry(point, f"{point.value} is not an EngineEntry")
     return replace(found, status=partial(_ask_status, point, found.status))
 
 
@@ -69,7 +69,7 @@ def _ask_status(point: EntryPoint, status: Callable[[], EngineStatus]) -> Engine
     return (
         engine_status
         if isinstance(engine_status, EngineStatus)
-        else _broken_status(point, "it tells no status")
+        else _broken_status(point, "its status is not an EngineStatus")
     )
 
 

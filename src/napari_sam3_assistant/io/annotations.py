@@ -159,7 +159,7 @@ class CocoFile:
                 self._annotations[as_whole(as_dict(entry)["image_id"])].append(entry)
         except _WRONG as exc:
             raise MaskError(
-                f"{path} is no COCO file: {exc}.", "Choose one with images and annotations."
+                f"{path} is not a COCO file: {exc}.", "Choose one with images and annotations."
             ) from exc
 
     def find(self, name: str) -> CocoImage:
@@ -387,7 +387,7 @@ class GeoJsonFile:
         except _WRONG as exc:
             place_text = f"in its object {place}, " if place else ""
             raise MaskError(
-                f"{path} is no GeoJSON file of objects: {place_text}{exc}.",
+                f"{path} is not a GeoJSON file of objects: {place_text}{exc}.",
                 "Export it again from QuPath, as a FeatureCollection.",
             ) from exc
         named = enumerate(self._colours.items(), 1)
@@ -396,7 +396,7 @@ class GeoJsonFile:
     def _read(self, feature: dict[str, Any]) -> None:
         """Take in a feature; raises TypeError, ValueError or KeyError."""
         if as_text(feature.get("type")) != "Feature":
-            raise ValueError(f"“{feature['type']}” is no feature")
+            raise ValueError(f"“{feature['type']}” is not a feature")
         properties = as_dict(feature.get("properties") or {})
         geometry = as_dict(feature.get("geometry") or {})
         kind = properties.get("objectType", properties.get("object_type"))

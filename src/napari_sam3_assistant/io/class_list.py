@@ -68,7 +68,7 @@ def read_classes(path: Path) -> ClassList:
             found = tuple(_classes_of_rows(text, plain=ending != ".csv"))
     except (TypeError, ValueError, KeyError, RecursionError, yaml.YAMLError, csv.Error) as exc:
         raise MaskError(
-            f"{path} is no list of classes: {exc}.",
+            f"{path} is not a list of classes: {exc}.",
             "Give a CSV file with the columns id, name and color, or a name a line.",
         ) from exc
     if not found:
@@ -161,7 +161,7 @@ def read_colour(value: object) -> Colour | None:
         text = f"rgb({text})" if text[:1].isdigit() else text
         red, green, blue = ImageColor.getrgb(text)[:3]
     if not all(0 <= part <= 255 for part in (red, green, blue)):
-        raise ValueError(f"{value} is no colour")
+        raise ValueError(f"{value} is not a colour")
     return red, green, blue
 
 
@@ -325,6 +325,7 @@ def read_yolo_names(path: Path) -> dict[str, int] | None:
         listed = read_classes(path)
     except MaskError as error:
         raise ExportError(
-            f"{path} exists, and is no list of classes.", "Rename it, or export under another name."
+            f"{path} exists, and is not a list of classes.",
+            "Rename it, or export under another name.",
         ) from error
     return {entry.name: entry.id for entry in listed}

@@ -232,7 +232,7 @@ def _why_not(path: Path, home: Path) -> str:
     if format_by_name(path) is not None:
         return ""
     try:
-        return "" if format_of(path) else f"It is none of {NAMES} and OME-Zarr."
+        return "" if format_of(path) else f"It is not one of {NAMES} and OME-Zarr."
     except OSError as error:
         return f"It can't be opened: {error.strerror}."
 

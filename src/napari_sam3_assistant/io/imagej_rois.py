@@ -153,6 +153,6 @@ def _rings(roi: ImagejRoi) -> tuple[npt.NDArray[np.float64], ...]:
         lines = list(roi.coordinates(multi=True))
     rings = [np.asarray(line, float).reshape(-1, 2)[:, ::-1] for line in lines]
     if not all(np.isfinite(ring).all() for ring in rings):
-        raise ValueError("a corner is no number")
+        raise ValueError("a corner is not a number")
     # Those far outside are as far as any.
     return tuple(ring.clip(-1e9, 1e9) for ring in rings)

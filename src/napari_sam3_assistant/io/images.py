@@ -260,7 +260,7 @@ def _format(place: str | Path) -> Format:
     if isinstance(place, str) or place.is_dir():
         return _ZARR
     if not place.is_file():
-        raise ImageError(f"{place} is no file.", "Choose a file that holds an image.")
+        raise ImageError(f"{place} is not a file.", "Choose a file that holds an image.")
     if place.stat().st_size == 0:
         raise ImageError(f"{place} is empty.", "Choose a file that holds an image.")
     form = format_of(place)

@@ -233,7 +233,7 @@ def save_ome_zarr(
         raise NameTaken(f"{path} exists already.", "Choose another name.")
     if os.path.lexists(path) and not is_zarr(path):
         raise ExportError(
-            f"{path} exists and is no zarr folder; it was left as it is.", "Choose another name."
+            f"{path} exists and is not a zarr folder; it was left as it is.", "Choose another name."
         )
     check_axes(axes, labels.shape)
     stored, order = ome_zarr_axes(axes)
@@ -274,7 +274,7 @@ def _prepare_image(image: Path, axes: Axes) -> tuple[Literal[2, 3], int]:
         found = read_zarr(image)
         group = zarr.open_group(str(image), mode="r+")
     except (ImageError, OSError, ValueError, zarr.errors.NodeTypeValidationError) as exc:
-        raise ExportError(f"{image} is no OME-Zarr image.", "Choose another name.") from exc
+        raise ExportError(f"{image} is not an OME-Zarr image.", "Choose another name.") from exc
     sizes = {axis.name: axis.length for axis in found.axes}
     own = [axis.length for axis in axes[-2:]]
     if own != [sizes.get("y"), sizes.get("x")]:

@@ -219,7 +219,7 @@ def check_provenance_path(labels: Path) -> Path:
     """Return the path of the note beside labels; raise NameTaken if it is somebody else's file."""
     path = provenance_path(labels)
     if os.path.lexists(path) and not is_provenance(path):
-        raise NameTaken(f"{path} exists already and is no note of labels.", "Rename it.")
+        raise NameTaken(f"{path} exists already and is not a note of labels.", "Rename it.")
     return path
 
 

@@ -206,7 +206,9 @@ def check_free(folder: Path) -> None:
     if is_there(folder) and not is_session(folder):
         ours = {_ARRAYS, _JOURNAL, _LOCK}
         if not folder.is_dir() or {path.name for path in folder.iterdir()} - ours:
-            raise NameTaken(f"{folder} exists already and is no session.", "Choose another name.")
+            raise NameTaken(
+                f"{folder} exists already and is not a session.", "Choose another name."
+            )
 
 
 def make_folder(folder: Path) -> None:
@@ -510,7 +512,7 @@ def read_session(folder: Path) -> StoredSession:
         If it is none, damaged, or of a later version.
     """
     path = folder / _INDEX
-    with _explain_damage(f"{folder} is no session that can be opened"):
+    with _explain_damage(f"{folder} is not a session that can be opened"):
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > _MOST_BYTES:
                 raise ValueError("it is too large")

@@ -208,7 +208,7 @@ def _explain_missing(
     if not file.is_ome:
         return ()
     if "BinaryOnly" in (file.ome_metadata or "")[:10_000]:
-        return ("The file is a part of a set that another file tells of; only this part was read.",)
+        return ("The file is a part of a set that another file names; only this part was read.",)
     absent = sum(page is None for page in series.pages)
     if not absent:
         return ()

@@ -139,7 +139,7 @@ def check_shape(value: object) -> tuple[int, ...]:
     """
     shape = tuple(as_whole(side) for side in as_list(value))
     if len(shape) > 32 or any(side < 0 for side in shape) or math.prod(shape) >= 1 << 53:
-        raise ValueError(f"{shape} is no shape of an array")
+        raise ValueError(f"{shape} is not the shape of an array")
     return shape
 
 
@@ -156,7 +156,7 @@ def check_kind(value: object) -> np.dtype[Any]:
         raise ValueError("no type of numbers")
     kind = np.dtype(text)
     if kind.kind not in _KINDS or kind.hasobject:
-        raise ValueError(f"{text} is no type of numbers")
+        raise ValueError(f"{text} is not a type of numbers")
     return kind
 
 

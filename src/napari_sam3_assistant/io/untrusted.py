@@ -24,23 +24,23 @@ _MOST = 1 << 53  # up to here floating-point numbers hold all whole ones
 def as_text(value: object) -> str:
     """Return a text."""
     if not isinstance(value, str):
-        raise TypeError(f"{_shorten(value)} is no text")
+        raise TypeError(f"{_shorten(value)} is not a text")
     return value
 
 
 def as_number(value: object) -> float:
     """Return a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{_shorten(value)} is no number")
+        raise TypeError(f"{_shorten(value)} is not a number")
     if not abs(value) <= _LARGEST:
-        raise ValueError(f"{_shorten(value)} is no finite number")
+        raise ValueError(f"{_shorten(value)} is not a finite number")
     return float(value)
 
 
 def as_whole(value: object) -> int:
     """Return a whole number that any program can count with."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{_shorten(value)} is no whole number")
+        raise TypeError(f"{_shorten(value)} is not a whole number")
     if abs(value) > _MOST:
         raise ValueError(f"{_shorten(value)} is too large")
     return value
@@ -56,7 +56,7 @@ def as_flag(value: object) -> bool:
 def as_list(value: object, length: int | None = None) -> list[Any]:
     """Return a list, of a certain length where one is given."""
     if not isinstance(value, list):
-        raise TypeError(f"{_shorten(value)} is no list")
+        raise TypeError(f"{_shorten(value)} is not a list")
     if length is not None and len(value) != length:
         raise ValueError(f"{_shorten(value)} has not {length} values")
     return value
@@ -97,7 +97,7 @@ def open_regular(path: Path) -> BinaryIO:
         If it can't be opened, or is no file on a disk.
     """
     if not is_regular(path):
-        raise OSError(errno.EINVAL, "it is no file on a disk", str(path))
+        raise OSError(errno.EINVAL, "it is not a file on a disk", str(path))
     return path.open("rb")
 
 

@@ -53,7 +53,7 @@ def read_workspace(path: Path) -> StoredSession:
         return _to_session(found, path)
     except (*WRONG, OSError, MemoryError) as exc:
         raise SessionError(
-            f"{path} is no workspace that can be opened: {exc}.",
+            f"{path} is not a workspace that can be opened: {exc}.",
             "Open its images and masks one by one.",
         ) from exc
 
@@ -185,7 +185,7 @@ def _find_pixels(entry: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], 
     if named is None and isinstance(inline, list):
         array = np.asarray(inline)
         if array.dtype.kind not in "biuf":
-            raise ValueError("its pixels are no numbers")
+            raise ValueError("its pixels are not numbers")
         return {"kind": "inline", "array": pack_array(array)}, array.ndim
     if named is None:
         return {"kind": "lost", "why": "The workspace names no file of this layer."}, 2

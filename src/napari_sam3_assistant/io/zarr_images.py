@@ -63,7 +63,7 @@ def read_zarr(
         images = list(_images_of(node))
         if not images:
             raise ImageError(
-                f"{hide_secrets(str(place))} is no OME-Zarr image, and holds no array.",
+                f"{hide_secrets(str(place))} is not an OME-Zarr image, and holds no array.",
                 "Choose an image file or a .zarr folder with an image.",
             )
         choices = tuple(Series(image.name, tuple(image.data.shape)) for image in images)

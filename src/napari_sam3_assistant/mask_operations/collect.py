@@ -383,7 +383,7 @@ class MaskCollection:
         try:
             path = with_suffix(expand_user(model.path.strip()), model.export_format)
         except (Sam3AssistantError, ValueError) as error:  # nobody's home, or no name at all
-            raise MaskError(f"{model.path} is no name of a file.", "Press Browse.") from error
+            raise MaskError(f"{model.path} is not a file name.", "Press Browse.") from error
         place, axes = self._adapter.place(layer.key)
         known = self._adapter.measured(layer.key)
         classes = snapshot.classes

@@ -174,7 +174,7 @@ class ClassListDialog(QDialog):
             if number is None or name is None or colour is None or parent is None:
                 continue
             if not number.text().strip().isdecimal():
-                raise MaskError(f"“{number.text()}” is no number of a class.", "Count from 1.")
+                raise MaskError(f"“{number.text()}” is not a class number.", "Count from 1.")
             red, green, blue, _ = colour.background().color().getRgb()
             rgb = (int(red or 0), int(green or 0), int(blue or 0))
             before, now = name.data(_BEFORE), name.text().strip()

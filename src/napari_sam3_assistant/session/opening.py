@@ -413,7 +413,7 @@ class Opening:
             # SAM 3.1 takes no masks.
             takes_labels = run is None or run.engine is None or run.engine.weights != MULTIPLEX_NAME
             notes.append(
-                "Propagate Existing Session goes on with the propagation: the engine is told its "
+                "Propagate Existing Session goes on with the propagation: the engine takes its "
                 "objects from the labels of prompted frames and of the last one."
                 if self._model.can_continue and takes_labels
                 else "What the engine knew of propagated objects is not kept: press Start 3D "

@@ -168,7 +168,7 @@ class UseLabels:
         found = self.read(layer)
         masks = MaskPrompt.of_labels(found.plane)
         if self._model.frame_axis < 0:
-            raise PromptError("This image is no stack.", "Refine the labels, or accept them.")
+            raise PromptError("This image is not a stack.", "Refine the labels, or accept them.")
         if self._model.running:
             raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
         job = self._propagation.follow_labels(found, masks)

@@ -433,11 +433,11 @@ def read_target(value: Json, keys: Mapping[str, str]) -> PlaneTarget | None:
     if not 2 <= axes.ndim == len(target.shape) <= 32 or len(set(_plane_of(axes))) != 2:
         raise ValueError("a result's axes are not those of its image")
     if not all(0 <= axis < axes.ndim for axis in _plane_of(axes)):
-        raise ValueError("a result's plane is none of its image")
+        raise ValueError("a result's plane is not a plane of its image")
     if len(plane.leading) != len(axes.leading) or not all(
         0 <= at < target.shape[axis] for at, axis in zip(plane.leading, axes.leading, strict=True)
     ):
-        raise ValueError("a result's plane is none of its image")
+        raise ValueError("a result's plane is not a plane of its image")
     return replace(target, image=keys[target.image]) if target.image in keys else None
 
 

@@ -224,7 +224,7 @@ def rows_from_json(value: Json) -> dict[str, list[Any]]:
     for name, column in as_dict(value).items():
         rows[name] = [math.nan if value is None else value for value in as_list(column)]
         if not all(isinstance(row, bool | int | float | str) for row in rows[name]):
-            raise TypeError("what is known of an object is no number and no word")
+            raise TypeError("what is known of an object is neither a number nor a word")
     if len(set(map(len, rows.values()))) > 1:
         raise ValueError("columns are of several lengths")
     return rows

@@ -454,7 +454,8 @@ def spacing(layer: Layer, axes: Sequence[int]) -> tuple[float, ...]:
     upright = steps / lengths
     if not np.allclose(upright.T @ upright, np.eye(len(axes)), atol=1e-3):
         raise MaskError(
-            f"“{layer.name}” is sheared, so distances along its axes are none in the world.", remedy
+            f"“{layer.name}” is sheared, so distances along its axes are not those in the world.",
+            remedy,
         )
     scale = [1.0] * layer.ndim
     for axis, length in zip(axes, lengths, strict=True):

@@ -344,7 +344,7 @@ class AnnotatedFolder:
                 raise ValueError("it is another file")
             version, made_of = as_whole(header["version"]), as_text(header["source"])
         except (OSError, *_LINE_ERRORS) as exc:
-            raise ExportError(f"{self._file} is no list of states: {exc}.", remedy) from exc
+            raise ExportError(f"{self._file} is not a list of states: {exc}.", remedy) from exc
         if version > VERSION:
             raise ExportError(
                 f"{self._file} was written by a later version (format {version}).",

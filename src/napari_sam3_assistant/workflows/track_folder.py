@@ -165,13 +165,13 @@ class FollowWork(FolderImages):
         longer = [leading for leading in axes.leading if loaded.data.shape[leading] > 1]
         if axis is None and not longer:
             raise ImageError(
-                f"An image of the shape {tuple(loaded.data.shape)} is no stack.",
+                f"An image of the shape {tuple(loaded.data.shape)} is not a stack.",
                 "Segment it as a plane.",
             )
         number = longer[0] if axis is None else axis % len(loaded.data.shape)
         if any(leading != number for leading in longer):
             raise ImageError(
-                f"An image of the shape {tuple(loaded.data.shape)} is no single stack.",
+                f"An image of the shape {tuple(loaded.data.shape)} is not a single stack.",
                 "Follow its stacks one by one.",
             )
         return FrameSource(view, number, loaded.axes[number].name)

@@ -264,7 +264,9 @@ def test_prompts_are_followed_through_every_stack_and_a_second_start_goes_on(adv
     assert user.status.startswith(
         "⚠ Folder batch ready: 1 done (4 objects), 1 skipped, 1 failed. Summary: "
     )
-    assert "First failure: plane.tif: An image of the shape (120, 150) is no stack" in user.status
+    assert (
+        "First failure: plane.tif: An image of the shape (120, 150) is not a stack" in user.status
+    )
     assert statuses(output) == ["skipped", "done", "failed"]
     for name in "ab":
         expected = api.track(source / f"{name}.ome.tif", text=TEXT)
