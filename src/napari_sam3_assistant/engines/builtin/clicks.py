@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin import contours
 from napari_sam3_assistant.engines.builtin.object_mask import (
     Patch,
@@ -24,12 +23,18 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     signed_depth,
 )
 from napari_sam3_assistant.engines.builtin.prompted import SHAPE, SOFT
-from napari_sam3_assistant.engines.builtin.proposals import at_point, octave_for, upsample_proposal
+from napari_sam3_assistant.engines.builtin.proposals import (
+    at_point,
+    covered_by,
+    octave_for,
+    upsample_proposal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 
     Pixel = tuple[int, int]
@@ -254,7 +259,7 @@ def _redrawn(
     """
     octave = octave_for(near)
     image, size = features.octave(octave), 2**octave
-    window = Region(near.y0 // size, near.x0 // size, -(-near.y1 // size), -(-near.x1 // size))
+    window = covered_by(near, octave)
     seen = patch.coarser(octave)
     if not seen.mask.any():
         return

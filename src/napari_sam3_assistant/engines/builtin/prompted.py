@@ -29,6 +29,7 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
 )
 from napari_sam3_assistant.engines.builtin.proposals import (
     agreement,
+    covered_by,
     in_box,
     octave_for,
     upsample_proposal,
@@ -172,8 +173,7 @@ def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch
     octave = octave_for(box)
     worths = _boxed_worths(features.octave(octave), filling + others, box)
     worths *= np.repeat((FILLED, 1.0), (len(filling), len(others)))
-    size = 2**octave
-    window = Region(box.y0 // size, box.x0 // size, -(-box.y1 // size), -(-box.x1 // size))
+    window = covered_by(box, octave)
     mask = _most_overlapping(filling + others, worths, window)
     patch = upsample_proposal(features, Proposal(mask, window, octave, 1, 0.0)).clip(box)
     if not patch.area:
@@ -238,7 +238,7 @@ def _contents(
     octave = octave_for(box)
     image = features.octave(octave)
     size = 2**octave
-    own = Region(box.y0 // size, box.x0 // size, -(-box.y1 // size), -(-box.x1 // size))
+    own = covered_by(box, octave)
     window = own.grow(max(4, round(AROUND * max(own.shape))))
     window = window.intersect(Region.whole((image.shape[0], image.shape[1])))
     centre = np.array([box.y0 + box.y1, box.x0 + box.x1]) / (2 * size) - 0.5

@@ -96,13 +96,18 @@ def in_box(
         Stops the work.
     """
     octave = octave_for(box)
-    size = 2**octave
-    coarse = Region(box.y0 // size, box.x0 // size, -(-box.y1 // size), -(-box.x1 // size))
+    coarse = covered_by(box, octave)
     margin = max(4, round(MARGIN * max(coarse.shape)))
     window = _Window.cut_out(features, coarse.grow(margin), octave)
     own = coarse.localise(window.region)
     reporter.check()
     yield from window.proposals(_Box(own, least))
+
+
+def covered_by(box: Region, octave: int) -> Region:
+    """Return the pixels of an octave that a box of the plane covers."""
+    size = 2**octave
+    return Region(box.y0 // size, box.x0 // size, -(-box.y1 // size), -(-box.x1 // size))
 
 
 def octave_for(box: Region) -> int:
