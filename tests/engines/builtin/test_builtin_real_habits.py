@@ -235,6 +235,38 @@ def test_a_box_where_the_image_shows_nothing_gives_about_its_ellipse(seed):
     assert iou(plane(record, shape), ellipse) > 0.65
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("radius", [18.4, 20.4])
+def test_a_box_that_is_drawn_a_pixel_too_small_all_round_gives_the_whole_cell(radius, sign):
+    shape = (90, 90)
+    cell = disc(44, 46, radius, shape)
+    noise = np.random.default_rng(3).normal(0, 3, shape)
+    grey = 120 + sign * 90 * ndi.gaussian_filter(cell * 1.0, 1.0) + noise
+    (record,) = predict(rgb(grey), boxes=(BoxPrompt(Region.around(cell).grow(-1)),))
+    assert iou(plane(record, shape), cell) > 0.965
+
+
+def test_what_a_box_gives_depends_on_what_lies_in_and_near_it_alone():
+    cell = disc(70, 66, 24, (140, 140))
+    rough = np.random.default_rng(9).normal(0, 1, cell.shape)
+    noise = ndi.gaussian_filter(rough, 1.0) * 20 + rough * 4
+    grey = (120 + 30 * ndi.gaussian_filter(cell * 1.0, 1.2) + noise).astype(np.float32)
+    box = Region.around(cell)
+
+    def found(values, drawn):
+        patch = prompted.object_in(PlaneFeatures(values), drawn, NullReporter())
+        return patch.within(Region.whole(values.shape))
+
+    mask = found(grey, box)
+    assert iou(mask, cell) > 0.8
+    turned = found(np.rot90(grey).copy(), Region.around(np.rot90(cell)))
+    assert iou(turned, np.rot90(mask)) > 0.95
+    assert iou(found(0.5 * grey + 30, box), mask) > 0.95
+    around = np.pad(grey, ((64, 32), (16, 80)), mode="reflect")
+    wider = found(around, box.shift(64, 16))
+    np.testing.assert_array_equal(wider[64:-32, 16:-80], mask)
+
+
 def patchy_cell(seed, shape=(120, 140)):
     """Return an image of a cell whose parts differ in brightness, beside another, and its mask."""
     rng = np.random.default_rng(seed)

@@ -144,7 +144,7 @@ def _log_odds(
 
 
 def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch:
-    """Return the object in a box, clipped to it.
+    """Return the object in a box, which reaches ``SLACK`` pixels beyond it at most.
 
     A box is drawn tight round the object, or loosely: what fills it or a smaller box in its middle,
     or a proposal. The likelier is what is whole in the box and near its middle, whose outline has
@@ -173,9 +173,10 @@ def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch
     octave = octave_for(box)
     worths = _boxed_worths(features.octave(octave), filling + others, box)
     worths *= np.repeat((FILLED, 1.0), (len(filling), len(others)))
-    window = covered_by(box, octave)
+    reach = box.grow(SLACK).intersect(features.region)
+    window = covered_by(reach, octave)
     mask = _most_overlapping(filling + others, worths, window)
-    patch = upsample_proposal(features, Proposal(mask, window, octave, 1, 0.0)).clip(box)
+    patch = upsample_proposal(features, Proposal(mask, window, octave, 1, 0.0)).clip(reach)
     if not patch.area:
         return Patch(_radii(box, box) <= 1, box)
     return replace(patch, polarity=polarity_of(features, patch))
