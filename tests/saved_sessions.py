@@ -167,7 +167,7 @@ def _layer(layer, names):
     if type(layer).__name__ == "Tracks":
         told["graph"] = layer.graph
     if type(layer).__name__ == "Points":
-        told["colours"] = np.round(layer.face_color, 6).tolist()
+        told["colours"] = np.round(layer.face_color, 6).astype(np.float32).tolist()
     if type(layer).__name__ == "Shapes":
         told["shapes"] = list(map(str, layer.shape_type))
     return told

@@ -681,6 +681,35 @@ def test_a_folder_that_is_annotated_is_gone_on_with(binding, tmp_path, napari_re
     third.close()
 
 
+@pytest.mark.parametrize("steps", [(), (1,), (1, -1), (1, 1, -1)])
+def test_a_folder_is_gone_on_with_whatever_was_done_of_its_image(binding, tmp_path, steps):
+    """Also at an image whose labels are in a file: what is known of that file comes back, too."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(3):
+        tifffile.imwrite(images / f"cell{number}.tif", discs(seed=number))
+    desk = binding.session.annotation
+    desk.start(str(images))
+    saved.wait_idle(binding)
+    for step in steps:
+        binding.model.task = Task.LIVE_POINTS
+        click(binding, (20, 30))
+        run(binding)
+        desk.go(step)
+        saved.wait_idle(binding)
+    binding.model.task = Task.LIVE_POINTS
+    click(binding, (70, 90))
+    saved.save(binding, tmp_path / "work")
+    again = saved.open_in_new(tmp_path / "work.sam3session")
+    saved.wait_idle(again)
+    saved.assert_same(saved.facts(binding), saved.facts(again))
+    assert again.session.annotation.left.stamp == desk.left.stamp
+    again.session.annotation.go(1)  # over the labels that are ours, with no second file beside them
+    saved.wait_idle(again)
+    assert not [path.name for path in images.glob("sam3_labels/*_02*")]
+    again.close()
+
+
 def test_what_mask_operations_have_done_can_be_taken_back_later(binding, tmp_path):
     from napari_sam3_assistant.core.masks.operations import Operation
     from napari_sam3_assistant.core.progress import deliver_inline

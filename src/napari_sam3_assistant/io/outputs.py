@@ -94,13 +94,16 @@ def folder_beside(image: Path | None) -> Path | None:
     return (outer[-1] if outer else image).parent  # an image may lie within a larger one
 
 
-def stamp_of(path: Path) -> object:
-    """Return what changes when a file is written again; None where there is none."""
+def stamp_of(path: Path) -> str | None:
+    """Return what changes when a file is written again; None where there is none.
+
+    A text: nanoseconds since 1970, and numbers of files, are beyond what all readers of JSON take.
+    """
     try:
         stat = path.stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+    return f"{stat.st_mtime_ns} {stat.st_size} {stat.st_ino}"
 
 
 def check_apart(path: Path, *read: Path | str) -> None:

@@ -103,14 +103,14 @@ class LeftFolder:
         The folder.
     name, key : str
         The image on show, and its layer's key.
-    stamp : object
+    stamp : str or None
         The stamp of its labels.
     """
 
     folder: AnnotatedFolder
     name: str
     key: str
-    stamp: object
+    stamp: str | None
 
 
 class FolderAnnotation:
@@ -141,7 +141,7 @@ class FolderAnnotation:
         self._annotation, self._accept, self._prefetch = self.model, accept, prefetch
         self._folder: AnnotatedFolder | None = None
         self._key = ""  # of the layer of the image on show
-        self._stamp: object = None  # of its labels
+        self._stamp: str | None = None  # of its labels
         self.proposals = Proposals(services, self.model, deliver)
         self._reader: ThreadPoolExecutor | None = None
         self._ahead: tuple[str, Future[ReadImage]] | None = None
@@ -244,12 +244,11 @@ class FolderAnnotation:
     @property
     def left(self) -> LeftImage | None:
         """The image on show, for a session that is saved; None where no folder is open."""
-        annotation, stamp = self._annotation, self._stamp
+        annotation = self._annotation
         if self._folder is None or not annotation.name:
             return None
-        kept = stamp if isinstance(stamp, tuple) else None
         source, output = annotation.source, annotation.output
-        return LeftImage(source, output, annotation.name, self._key, kept)
+        return LeftImage(source, output, annotation.name, self._key, self._stamp)
 
     def leave(self) -> None:
         """Close the folder as it is: another session is opened."""

@@ -236,7 +236,7 @@ class LeftImage:
         The image, as seen from the folder.
     key : str
         Key of its layer; empty where it could not be read.
-    stamp : tuple of int or None
+    stamp : str or None
         The stamp of its labels as they were read or saved last; None for none.
     """
 
@@ -244,7 +244,7 @@ class LeftImage:
     output: str
     name: str
     key: str
-    stamp: tuple[int, ...] | None
+    stamp: str | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -128,7 +128,7 @@ class OpenedImage:
         Its labels, as they were saved; None for none.
     note : ProvenanceRecord or None
         What the note beside them says.
-    stamp : object
+    stamp : str or None
         What changes when somebody else writes the labels.
     problem : str
         Why there are no labels where there should be some; empty where all is well.
@@ -139,7 +139,7 @@ class OpenedImage:
     image: LoadedImage
     labels: LabelArray | None = None
     note: ProvenanceRecord | None = None
-    stamp: object = None
+    stamp: str | None = None
     problem: str = ""
 
 
@@ -157,7 +157,7 @@ class LabelsToSave:
         What the note says of each object.
     provenance : RunProvenance or None
         What the image looked like to the model; None where that is not known.
-    stamp : object
+    stamp : str or None
         The stamp of :class:`OpenedImage`: labels that somebody has written since are not replaced.
     """
 
@@ -165,7 +165,7 @@ class LabelsToSave:
     axes: Axes
     objects: tuple[Mapping[str, Any], ...] = ()
     provenance: RunProvenance | None = None
-    stamp: object = None
+    stamp: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +180,14 @@ class SavedImage:
         How many objects they hold.
     beside : Path or None
         The labels that somebody else has written meanwhile, and that stayed.
-    stamp : object
+    stamp : str or None
         The new stamp of the labels.
     """
 
     path: Path | None
     objects: int
     beside: Path | None = None
-    stamp: object = None
+    stamp: str | None = None
 
 
 class AnnotatedFolder:
