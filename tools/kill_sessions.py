@@ -1,8 +1,11 @@
 """Kill a scripted session at random moments, and compare what comes back, object by object.
 
 Run with ``python tools/kill_sessions.py 50``: so many times, without a window. With ``--docked`` a
-person works in the docked window by mouse and keys; that needs a display.
+person works in the docked window by mouse and keys, with ``--series`` on the images of a folder;
+that needs a display.
 """
+
+from __future__ import annotations
 
 import argparse
 import os
@@ -15,13 +18,20 @@ import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import tifffile
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import saved_sessions as saved
 import scripted_session as scripted
 from napari_sam3_assistant.core.prompts import PointPrompt, Task
+
+if TYPE_CHECKING:
+    from user import User
+
+    from napari_sam3_assistant.viewer.binding import Binding
 
 ACTS = (
     ("click", (16, 16)),
@@ -40,9 +50,41 @@ ACTS = (
 )
 """What the person does in the window."""
 
+SERIES_ACTS = (
+    ("click", (16, 16)),
+    ("accept",),
+    ("next",),
+    ("click", (16, 48)),
+    ("next",),
+    ("click", (48, 48)),
+    ("accept",),
+    ("click", (80, 80)),
+    ("undo",),
+    ("previous",),
+    ("click", (112, 112)),
+    ("next",),
+    ("next",),
+)
+"""What the person does with the images of a folder."""
 
 _MOST_TOLD = 300
 """Letters of a value that is told of."""
+
+
+def make_series(folder: Path) -> None:
+    """Write the images of a folder anew; nothing of them is annotated."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for number in range(4):
+        tifffile.imwrite(folder / f"cells{number}.tif", np.roll(scripted.make_image(), number))
+
+
+def read_facts(binding: Binding) -> dict[str, object]:
+    """Return all that counts of a session, the labels of its folder in files, too."""
+    source = binding.session.annotation.model.source
+    files = Path(source).glob("sam3_labels/*_labels.tif") if source else ()
+    saved_labels = {file.name: tifffile.imread(file).tolist() for file in files}
+    return scripted.without_times(saved.facts(binding)) | {"files": saved_labels}
 
 
 def go_on(root: Path, *, docked: bool) -> dict[str, object]:
@@ -57,60 +99,79 @@ def go_on(root: Path, *, docked: bool) -> dict[str, object]:
     if docked:  # the window's table does so
         binding.session.measuring.measure_at_once()
         saved.wait_until(lambda: all(row.measured for row in binding.session.results.everything))
-    found = scripted.without_times(saved.facts(binding))
+    saved.wait_idle(binding)
+    found = read_facts(binding)
     binding.close()
     return found
 
 
-def work_in_window(told: Path, after: float) -> None:
-    """Work in a window, and be killed so many seconds after the first act; 0 for never."""
+def work_in_window(told: Path, after: float, series: Path | None) -> None:
+    """Work in a window, and be killed so many seconds after the first act; 0 for never.
+
+    ``series``: the folder of the images that are annotated; None for one image in memory.
+    """
     from demo_gui import open_demo
-    from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QFileDialog
     from user import User
 
-    image = scripted.make_image()
-    demo = open_demo(image, "cells")
+    demo = open_demo(scripted.make_image(), "cells")
     user = User(demo, dock_width=420, width=1300, height=800)
-    cells = user.viewer.layers["cells"]
     user.click(f"task_{Task.LIVE_POINTS}")
+    if series is not None:
+        QFileDialog.getExistingDirectory = lambda *_: str(series)
+        user.click("annotate_folder")
+        user.wait_for(lambda: user.widget.binding.session.annotation.model.name != "")
     (told / "root").write_text(os.environ["XDG_STATE_HOME"], encoding="utf8")
     states = os.open(told / "states", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
-
-    def do(verb: str, *pixels: tuple[int, int]) -> None:
-        if verb == "click":
-            user.click_at(cells, pixels[0])
-        elif verb == "accept":
-            user.press(Qt.Key.Key_K)
-        elif verb == "undo":
-            user.press(Qt.Key.Key_Z, control)
-        elif verb == "redo":
-            user.press(Qt.Key.Key_Z, control | shift)
-        else:
-            layer = user.viewer.layers["SAM3 live accepted labels"]
-            user.viewer.layers.selection.active = layer
-            layer.brush_size, layer.selected_label, layer.mode = 9, 7, "paint"
-            user.drag(layer, *pixels)
-            layer.mode = "pan_zoom"
-            user.click(f"task_{Task.LIVE_POINTS}")
-
-    for number, (verb, *pixels) in enumerate(ACTS):
+    for number, (verb, *pixels) in enumerate(ACTS if series is None else SERIES_ACTS):
         if number == 1 and after:
             threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        do(verb, *pixels)
+        do(user, verb, *pixels)
         QTest.qWait(400)  # for the run that follows a click
         user.wait_for(lambda: True)
         QTest.qWait(700)  # the journal's clock has ticked, and its thread has written
-        found = scripted.without_times(saved.facts(user.widget.binding))
-        os.write(states, pickle.dumps(found))
+        os.write(states, pickle.dumps(read_facts(user.widget.binding)))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_docked(folder: Path, after: float) -> tuple[Path, list[dict[str, object]]]:
+def do(user: User, verb: str, *pixels: tuple[int, int]) -> None:
+    """Do one of the acts by mouse and keys."""
+    from qtpy.QtCore import Qt
+
+    control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+    key, annotation = Qt.Key, user.widget.binding.session.annotation.model
+    if verb == "click":
+        shown = Path(annotation.name).stem or "cells"
+        user.click_at(user.viewer.layers[shown], pixels[0])
+    elif verb == "accept":
+        user.press(key.Key_K)
+    elif verb == "undo":
+        user.press(key.Key_Z, control)
+    elif verb == "redo":
+        user.press(key.Key_Z, control | shift)
+    elif verb in ("next", "previous"):
+        before = annotation.name
+        user.press(key.Key_PageDown if verb == "next" else key.Key_PageUp)
+        user.wait_for(lambda: annotation.name != before)
+    else:
+        layer = user.viewer.layers["SAM3 live accepted labels"]
+        user.viewer.layers.selection.active = layer
+        layer.brush_size, layer.selected_label, layer.mode = 9, 7, "paint"
+        user.drag(layer, *pixels)
+        layer.mode = "pan_zoom"
+        user.click(f"task_{Task.LIVE_POINTS}")
+
+
+def run_docked(
+    folder: Path, after: float, series: Path | None
+) -> tuple[Path, list[dict[str, object]]]:
     """Have a person work in a window that is killed; returns the journals, and the states."""
     folder.mkdir()
     command = [sys.executable, __file__, "0", "--docked", "--told", folder, "--after", after]
+    if series is not None:
+        make_series(series)
+        command += ["--images", series]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if done.returncode != -signal.SIGKILL:
         raise RuntimeError(done.stderr)
@@ -123,8 +184,9 @@ def is_between(found: object, before: object, after: object) -> bool:
     """Return whether each part is as it was before an act, or as it is after it."""
     if isinstance(found, dict) and isinstance(before, dict):
         then = after if isinstance(after, dict) else {}
-        return found.keys() == before.keys() and all(
-            is_between(found[name], before[name], then.get(name)) for name in found
+        return all(
+            is_between(found.get(name), before.get(name), then.get(name))
+            for name in found.keys() | before.keys() | then.keys()
         )
     return found in (before, after)
 
@@ -179,28 +241,30 @@ def tell_apart(found: object, before: object, after: object) -> str:
     if isinstance(found, dict) and isinstance(before, dict):
         then = after if isinstance(after, dict) else {}
         return "; ".join(
-            f"{name}: {tell_apart(one, before.get(name), then.get(name))}"
-            for name, one in found.items()
-            if not is_between(one, before.get(name), then.get(name))
+            f"{name}: {tell_apart(found.get(name), before.get(name), then.get(name))}"
+            for name in sorted(found.keys() | before.keys() | then.keys())
+            if not is_between(found.get(name), before.get(name), then.get(name))
         )
     told = (repr(one)[:_MOST_TOLD] for one in (found, before, after))
     return "{} came back, {} was before the act, {} after it".format(*told)
 
 
-def main(times: int, seed: int, *, docked: bool) -> int:
+def main(times: int, seed: int, *, docked: bool, of_series: bool) -> int:
     """Kill, compare and tell."""
     folder = Path(tempfile.mkdtemp())
+    series = folder / "images" if of_series else None
     rng = np.random.default_rng(seed)
     if docked:
-        _, states = run_docked(folder / "whole", 0)
-        longest = 1.6 * len(ACTS)
+        whole = folder / "whole"
+        _, states = run_docked(whole, 0, series)
+        longest = (whole / "states").stat().st_mtime - (whole / "root").stat().st_mtime
     else:
         _, _, states = scripted.run_killed(folder, "whole", 0)
         longest = 0.6
     lost = early = 0
     for number, after in enumerate(rng.uniform(0.01, longest, times)):
         if docked:
-            root, done = run_docked(folder / str(number), after)
+            root, done = run_docked(folder / str(number), after, series)
         else:
             _, root, done = scripted.run_killed(folder, str(number), after)
         if not done:
@@ -222,10 +286,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kills", type=int, nargs="?", default=50)
     parser.add_argument("--docked", action="store_true")
+    parser.add_argument("--series", action="store_true", help="docked, on the images of a folder")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--told", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--after", type=float, default=0.0, help=argparse.SUPPRESS)
+    parser.add_argument("--images", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.told is not None:
-        work_in_window(chosen.told, chosen.after)
-    sys.exit(main(chosen.kills, chosen.seed, docked=chosen.docked))
+        work_in_window(chosen.told, chosen.after, chosen.images)
+    docked = chosen.docked or chosen.series
+    sys.exit(main(chosen.kills, chosen.seed, docked=docked, of_series=chosen.series))
