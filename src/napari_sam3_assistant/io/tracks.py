@@ -238,13 +238,13 @@ def _number_tracks(
 ) -> tuple[list[int], list[int]]:
     """Return the tracklet and the lineage of each node: the label of its first node, if free."""
     count = len(labels)
-    joined = np.array(edges, np.intp).reshape(-1, 2)
+    joined = np.array(edges, np.int32).reshape(-1, 2)
     leaving = np.bincount(joined[:, 0], minlength=count)
     unbranched = joined[leaving[joined[:, 0]] == 1]  # no node has two parents
 
     used = set(labels)
 
-    def numbered(kept: npt.NDArray[np.intp]) -> list[int]:
+    def numbered(kept: npt.NDArray[np.int32]) -> list[int]:
         graph = coo_array((np.ones(len(kept), bool), (kept[:, 0], kept[:, 1])), (count, count))
         _, part = connected_components(graph, directed=False)
         numbers: dict[int, int] = {}
