@@ -54,6 +54,7 @@ done
 echo "Installing into $folder (the first time takes some minutes) ..."
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 "$folder/bin/python" -m pip install --quiet --constraint "$constraints" --upgrade pip
-"$folder/bin/python" -m pip install --quiet --constraint "$constraints" \
+# Python compiles a module when it is first imported; pip would compile all 23 000, in one thread.
+"$folder/bin/python" -m pip install --quiet --no-compile --constraint "$constraints" \
     --build-constraint "$constraints" "$@" --editable ".[$extras]"
 echo "$sum" > "$stamp"
