@@ -114,6 +114,26 @@ def test_the_summary_lists_all(engine, request_of, tmp_path):
     assert "does not know" in listed[1]["message"]
 
 
+def test_the_summary_keeps_what_other_starts_did(engine, request_of, tmp_path):
+    def listed():
+        with (tmp_path / "out" / "sam3_summary.csv").open(newline="", encoding="utf-8") as file:
+            return [(row["image"], row["phrase"], row["status"]) for row in csv.DictReader(file)]
+
+    first = run(engine, request_of(phrases=("cat",), pattern="img*"))
+    run(engine, request_of(phrases=("dog",), pattern="img*"))
+    images = [row.image for row in first]
+    assert listed() == [(image, phrase, "done") for phrase in ("cat", "dog") for image in images]
+    # The same once more: its rows alone are replaced.
+    run(engine, request_of(phrases=("cat",), pattern="img*"))
+    assert listed() == [(image, "dog", "done") for image in images] + [
+        (image, "cat", "skipped") for image in images
+    ]
+    # A table that somebody else wrote is none of ours.
+    (tmp_path / "out" / "sam3_summary.csv").write_bytes(b"image;phrase\n\xff\n")
+    run(engine, request_of(phrases=("dog",), pattern="img*"))
+    assert listed() == [(image, "dog", "skipped") for image in images]
+
+
 def test_an_image_is_encoded_once_for_all_phrases(engine, bright, request_of):
     run(engine, request_of(phrases=("cat", "dog", "fish"), pattern="img*"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from contextlib import closing
@@ -170,6 +171,7 @@ def batch(
 
 _LONGEST_PHRASE = 60  # letters of a phrase that become part of a file name
 SUMMARY = "sam3_summary.csv"
+_LEFT_OUT = "left out"
 _HEADER = ("image", "phrase", "status", "objects", "seconds", "labels", "message")
 
 
@@ -252,12 +254,13 @@ def segment_folder(
     """Run on each image of a folder; one that fails is reported and the rest goes on.
 
     What an earlier start has finished with the same prompts on the same file is skipped. A file
-    that exists is never overwritten, but for the summary, ``sam3_summary.csv``.
+    that exists is never overwritten, but for the rows of these images and phrases in the summary,
+    ``sam3_summary.csv``.
     """
     if not (request.phrases or request.prompts.kinds):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
     content = find_images(request.source, request.output, request.pattern)
-    left_out = [FolderRow(name, "", "left out", message=why) for name, why in content.left_out]
+    left_out = [FolderRow(name, "", _LEFT_OUT, message=why) for name, why in content.left_out]
     finished = finished_outputs(request.output) if request.skip_finished else {}
     phrases = request.phrases or (request.prompts.text,)
     total = len(content.images) * len(phrases)
@@ -304,13 +307,30 @@ def segment_folder(
 
 
 def write_summary(folder: Path, rows: Iterable[FolderRow]) -> None:
-    """Write the table of what became of the images, in place of an earlier one."""
-    table = (
+    """Write the table of what became of the images; what other starts say of others stays."""
+    table = [
         (row.image, row.phrase, row.status, row.objects, f"{row.seconds:.2f}", row.labels,
          row.message)
         for row in rows
-    )  # fmt: skip
-    write_table(folder / SUMMARY, _HEADER, table)
+    ]  # fmt: skip
+    here = {cells[:2] for cells in table}
+    earlier = (
+        cells
+        for cells in _read_summary(folder / SUMMARY)
+        # What one pattern leaves out another may take.
+        if cells[2] != _LEFT_OUT and cells[:2] not in here
+    )
+    write_table(folder / SUMMARY, _HEADER, [*earlier, *table])
+
+
+def _read_summary(path: Path) -> list[tuple[str, ...]]:
+    """Return the rows of a table that we wrote; none of one that is missing or changed."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = map(tuple, csv.reader(file))
+    except (OSError, ValueError, csv.Error):
+        return []
+    return [cells for cells in rows if len(cells) == len(_HEADER)] if header == _HEADER else []
 
 
 @dataclass(slots=True, eq=False)

@@ -210,7 +210,7 @@ def track_folder(
     """Follow the objects of each stack of a folder; one that fails is reported, the rest goes on.
 
     What an earlier start has finished with the same prompts on the same file is skipped. No file is
-    overwritten, but for the summary, ``sam3_summary.csv``.
+    overwritten, but for the rows of these stacks in the summary, ``sam3_summary.csv``.
     """
     if not any(own.kinds for own in request.prompts.values()):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
