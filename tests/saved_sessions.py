@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.session.saved import CHOICES
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
-from napari_sam3_assistant.viewer.roles import key_of, role_of, slot_of
+from napari_sam3_assistant.viewer.roles import is_put_away, key_of, role_of, slot_of
 from napari_sam3_assistant.viewer.saved_layers import DERIVED
 
 NAMES_LAYERS = ("image", "points_layer", "shapes_layer", "labels_layer", "active_rois")
@@ -66,7 +66,8 @@ def facts(binding):
         "layers": [
             _layer(layer, names)
             for layer in binding.viewer.layers
-            if role_of(layer) not in DERIVED or getattr(layer, "nshapes", 1)
+            if not is_put_away(layer)
+            and (role_of(layer) not in DERIVED or getattr(layer, "nshapes", 1))
         ],
         "previews": [_preview(one, names) for one in model.previews],
         "rows": sorted(

@@ -582,6 +582,38 @@ def test_a_scan_comes_back_also_from_a_portable_copy(binding, tmp_path):
     again.close()
 
 
+@pytest.mark.parametrize("in_a_file", [True, False])
+def test_a_scan_that_was_stopped_is_told_and_goes_on_in_a_session(
+    binding, napari_reads, tmp_path, in_a_file
+):
+    image = np.tile(discs((96, 128)), (6, 6))
+    if in_a_file:
+        tifffile.imwrite(tmp_path / "cells.tif", image)
+        binding.viewer.open(tmp_path / "cells.tif", plugin="napari")
+    else:
+        binding.viewer.add_image(image, name="cells")
+    binding.model.task, binding.model.text = Task.TEXT, "bright objects"
+    binding.session.scan_model.scan_folder = str(tmp_path / "scans")
+    binding.session.scan_model.scan_tile = 256
+    job = binding.session.scanning.run()
+    finished = []
+    job.yielded.connect(lambda news: (finished.append(news), len(finished) == 3 and job.cancel()))
+    assert job.wait(240)
+    saved.wait_idle(binding)
+    assert "Continue scan" in binding.model.message.text
+    saved.save(binding, tmp_path / "work")
+    again = saved.open_in_new(tmp_path / "work.sam3session")
+    assert "bright_objects_scan.zarr was not done: Scan whole image" in again.model.message.text
+    said = []
+    again.model.events.message.connect(lambda message: said.append(message.text))
+    assert again.session.scanning.run().wait(240)
+    saved.wait_idle(again)
+    assert any(text.startswith("Going on with a scan") for text in said)
+    assert again.model.message.text.startswith("Scan complete")
+    assert not again.session.scan_model.scan_begun
+    again.close()
+
+
 def test_labels_on_the_disk_are_not_read_and_stay_writable(binding, tmp_path, monkeypatch):
     import zarr
 

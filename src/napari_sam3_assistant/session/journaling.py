@@ -185,7 +185,8 @@ class Journaling:
         self._dirty = False
         self._adapter.saved.watch_pixels()
         captured = self.storing.capture_for_journal()
-        begun = self._services.scan_model.folder_begun
+        scan_model = self._services.scan_model
+        begun = scan_model.scan_begun or scan_model.folder_begun
         if self.folder is None and not begun and not _is_worth(captured):
             return
         task = self._compare(captured)

@@ -920,6 +920,8 @@ class ScanModel:
         What two tiles have in common, in percent of a tile's side.
     stopped_scan : StoppedScan or None
         The scan that was stopped last.
+    scan_begun : str
+        Labels of a scan that goes, or that was stopped, also by a crash; empty for none.
     folder_source : str
         Folder of the images of a folder batch; empty for none yet.
     folder_output : str
@@ -947,6 +949,7 @@ class ScanModel:
     scan_tile: int = 1024
     scan_overlap: int = 15
     stopped_scan: StoppedScan | None = None
+    scan_begun: str = ""
     folder_source: str = ""
     folder_output: str = ""
     folder_pattern: str = "*"

@@ -419,6 +419,11 @@ class Opening:
                 else "What the engine knew of propagated objects is not kept: press Start 3D "
                 "Propagation to look for them anew; the labels that are done are here."
             )
+        if labels := self._services.scan_model.scan_begun:
+            notes.append(
+                f"The scan into {labels} was not done: Scan whole image goes on with it and shows "
+                "what is there."
+            )
         if begun := self._services.scan_model.folder_begun:
             notes.append(
                 f"The batch of the folder {begun} was not done: Continue batch runs what is left."

@@ -100,7 +100,7 @@ CHOICES = (
 )
 """The fields of the model that a session brings back; what a machine has of its own is not."""
 
-CHOICES_OF_SCANS = (*REMEMBERED_OF_SCANS, "folder_begun")
+CHOICES_OF_SCANS = (*REMEMBERED_OF_SCANS, "scan_begun", "folder_begun")
 """Those of the state of scans and folder batches."""
 
 _KEYS = ("image", "points_layer", "shapes_layer", "labels_layer")

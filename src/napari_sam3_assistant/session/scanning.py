@@ -157,6 +157,7 @@ class ScanProgress:
                 FileBackedKind.SCAN, self._target, news.output, news.levels, complete=False
             )
             self._adapter.show_file_backed(self._stored)
+            self._scan_model.scan_begun = str(news.output)
             if step.kept:
                 message = f"Going on with a scan: {step.kept} of {pluralize(step.total, 'tile')} "
                 message = f"{message}were finished before ({news.output.name})."
@@ -169,6 +170,7 @@ class ScanProgress:
         """Say what stays of a scan that was stopped or failed."""
         if state is JobState.DONE:
             self._scan_model.stopped_scan = None
+            self._scan_model.scan_begun = ""
             return
         stored, latest = self._stored, self._latest
         if stored is None or latest is None:
@@ -177,6 +179,7 @@ class ScanProgress:
         done = count_kept_tiles(stored.path)
         if not done:
             self._adapter.remove_file_backed(stored)
+            self._scan_model.scan_begun = ""
             return
         self._scan_model.stopped_scan = StoppedScan(self._choices, done, latest.total)
         self._adapter.refresh_file_backed(stored, None)
