@@ -349,6 +349,19 @@ def test_another_array_of_the_file(folder):
         assert read_image(folder / name).notes
 
 
+def test_scenes_that_can_t_be_read_are_told(tmp_path):
+    writer = pytest.importorskip("pylibCZIrw.czi", reason="no wheels for this Python")
+    pytest.importorskip("bioio_czi")
+    with writer.create_czi(str(tmp_path / "a.czi")) as file:
+        for scene in range(3):
+            place = (100 * scene, 0)
+            file.write(DEEP[0][..., None], plane={"C": 0}, scene=scene, location=place)
+
+    (note,) = read_image(tmp_path / "a.czi").notes
+
+    assert note.startswith("The file has 3 scenes, of which 1 can be read here")
+
+
 @pytest.mark.parametrize(
     "form", [form for form in FORMATS if form.extra], ids=lambda form: form.name
 )

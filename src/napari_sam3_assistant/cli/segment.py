@@ -242,6 +242,8 @@ def run_info(chosen: argparse.Namespace) -> int:
             "levels: " + ", ".join(" x ".join(map(str, level)) for level in described["levels"])
         )
     print_line(f"by default: {described['default']}")
+    for note in image.notes:
+        print_line(f"note: {note}")
     return 0
 
 

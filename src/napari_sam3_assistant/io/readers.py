@@ -459,8 +459,7 @@ def read_bio(
     """
     import bioio
 
-    if reader == "bioio_czi":
-        _check_planes(path)
+    scenes = _count_czi_scenes(path) if reader == "bioio_czi" else 0
     image = bioio.BioImage(path, reader=importlib.import_module(reader).Reader)
     choices = []
     for number, name in enumerate(image.scenes):
@@ -468,6 +467,13 @@ def read_bio(
         shape = tuple(image.shape[at] for at in _kept(image))
         choices.append(Series(str(name), shape))
     number, notes = choose_series(choices, series)
+    if scenes > len(choices):
+        # bioio knows scenes by their names alone.
+        notes = (
+            *notes,
+            f"The file has {scenes} scenes, of which {len(choices)} can be read here: the others "
+            "have no names in it. Save them as OME-TIFF to read all.",
+        )
     image.set_scene(number)
     kept = _kept(image)
     sizes = image.physical_pixel_sizes
@@ -498,8 +504,11 @@ def read_bio(
     )
 
 
-def _check_planes(path: Path) -> None:
-    """Raise unless a CZI is long enough for its planes, for each of which bioio makes an object."""
+def _count_czi_scenes(path: Path) -> int:
+    """Return how many scenes a CZI has.
+
+    Raises unless it is long enough for its planes, for each of which bioio makes an object.
+    """
     from aicspylibczi import CziFile
 
     with path.open("rb") as file:
@@ -507,6 +516,8 @@ def _check_planes(path: Path) -> None:
     for scene in scenes:
         lengths = (last - first for name, (first, last) in scene.items() if name not in "YXA")
         check_length(path, math.prod(lengths))
+    spans = (scene.get("S", (0, 1)) for scene in scenes)
+    return sum(last - first for first, last in spans)
 
 
 def _kept(image: Untyped) -> list[int]:
