@@ -136,9 +136,9 @@ def correct_by_clicks(
     obey it and all clicks before: what the image shows under the click; a disc round it that
     reaches the outline; the best proposal for all clicks; the likeliest outline near the object's,
     if that is where the click is. A click in the middle of an error tells how large that is at
-    least: what lies half as far from it as the outline obeys it, too. The best-rated way is taken,
-    and it must be the better rated, the more it changes and the further the click lies from the
-    middle of what it changes.
+    least: what lies half as far from it as the outline obeys it, too. The best-rated candidate is
+    taken, and it must be the better rated, the more it changes and the further the click lies from
+    the middle of what it changes.
 
     Parameters
     ----------
@@ -158,27 +158,29 @@ def correct_by_clicks(
         if patch.holds(*click.pixel) == click.positive:
             continue
         reporter.check()
-        wanted = [other.pixel for other in clicks[:number] if other.positive]
-        unwanted = [other.pixel for other in clicks[:number] if not other.positive]
-        if not wanted:
-            wanted = [other.pixel for other in clicks if other.positive][:1]
+        positive = [other.pixel for other in clicks[:number] if other.positive]
+        negative = [other.pixel for other in clicks[:number] if not other.positive]
+        if not positive:
+            positive = [other.pixel for other in clicks if other.positive][:1]
         best, most = patch, -1.0
         reach = _reach(patch, click)
-        shown = _ways(features, patch, click, wanted, unwanted, reporter)
-        for way, seen in itertools.chain(((way, True) for way in shown), [(patch, False)]):
+        shown = _candidates(features, patch, click, positive, negative, reporter)
+        for candidate, seen in itertools.chain(
+            zip(shown, itertools.repeat(True)), [(patch, False)]
+        ):
             radius = int(reach * SURELY) if seen else max(1, int(reach))
-            way = _kept(patch, way, click)
+            candidate = _merged(patch, candidate, click)
             if radius:
-                way = _with_disc(features, way, click, radius)
-            way = _obey_clicks(features, way, wanted, unwanted, anchored=anchored)
-            centred = _centred(_changed(patch, way, click)) if seen else UNSEEN
-            worth = _rated(features, way) * way.overlap(patch) * centred
+                candidate = _with_disc(features, candidate, click, radius)
+            candidate = _obey_clicks(features, candidate, positive, negative, anchored=anchored)
+            centred = _centred(_changed(patch, candidate, click)) if seen else UNSEEN
+            worth = _rated(features, candidate) * candidate.overlap(patch) * centred
             if worth > most:
-                best, most = way, worth
+                best, most = candidate, worth
         patch = best
-    wanted = [click.pixel for click in clicks if click.positive]
-    unwanted = [click.pixel for click in clicks if not click.positive]
-    return _obey_clicks(features, patch, wanted, unwanted, anchored=anchored)
+    positive = [click.pixel for click in clicks if click.positive]
+    negative = [click.pixel for click in clicks if not click.positive]
+    return _obey_clicks(features, patch, positive, negative, anchored=anchored)
 
 
 def _reach(patch: Patch, click: Click) -> float:
@@ -191,11 +193,11 @@ def _reach(patch: Patch, click: Click) -> float:
     return float(ndi.distance_transform_edt(np.pad(patch.mask, 1))[1 + y, 1 + x])
 
 
-def _kept(patch: Patch, way: Patch, click: Click) -> Patch:
-    """Return an object with what a way adds, or without what it takes away, as the click asks."""
+def _merged(patch: Patch, candidate: Patch, click: Click) -> Patch:
+    """Return an object with what a candidate adds, or without what it takes away."""
     if click.positive:
-        return patch.union(way)
-    return replace(patch, mask=patch.mask & way.within(patch.region))
+        return patch.union(candidate)
+    return replace(patch, mask=patch.mask & candidate.within(patch.region))
 
 
 def _with_disc(features: PlaneFeatures, patch: Patch, click: Click, radius: int) -> Patch:
@@ -206,28 +208,28 @@ def _with_disc(features: PlaneFeatures, patch: Patch, click: Click, radius: int)
     return replace(patch, mask=patch.mask & ~around.within(patch.region))
 
 
-def _changed(patch: Patch, way: Patch, click: Click) -> float:
-    """Return how deep in what a way changes a click lies: 1 in the middle, 0 outside."""
+def _changed(patch: Patch, candidate: Patch, click: Click) -> float:
+    """Return how deep in what a candidate changes a click lies: 1 in the middle, 0 outside."""
     # Large ones are looked at coarsely, but finer than outlines, since a change may be thin.
-    octave = max(0, octave_for(patch.region.union(way.region)) - 2)
-    before, after = patch.coarser(octave), way.coarser(octave)
+    octave = max(0, octave_for(patch.region.union(candidate.region)) - 2)
+    before, after = patch.coarser(octave), candidate.coarser(octave)
     region = before.region.union(after.region)
     change = Proposal(before.within(region) ^ after.within(region), region, octave, 1, 0.0)
     return change.depth(click.pixel)
 
 
-def _ways(
+def _candidates(
     features: PlaneFeatures,
     patch: Patch,
     click: Click,
     positive: Sequence[Pixel],
-    unwanted: Sequence[Pixel],
+    negative: Sequence[Pixel],
     reporter: Reporter,
 ) -> Iterator[Patch]:
     """Yield what the image shows that an object may become so that it obeys a click."""
     y, x = click.pixel
     proposals = [item for point in positive for item in find_proposals(features, point, reporter)]
-    obeying = (item for item in proposals if _obeys(item, positive, unwanted))
+    obeying = (item for item in proposals if _obeys(item, positive, negative))
     best = max(obeying, key=_rating, default=None)
     if best is not None:
         yield upsample_proposal(features, best)
@@ -235,10 +237,10 @@ def _ways(
     depth = inside[y - patch.region.y0, x - patch.region.x0] if patch.holds(y, x) else 0.0
     near = patch.region.grow(max(4, max(patch.region.shape) // 3)).intersect(features.region)
     if near.holds(y, x) and depth < SHALLOW * inside.max(initial=0.0):
-        yield from _redrawn(features, patch, near, positive, unwanted)
+        yield from _redrawn(features, patch, near, positive, negative)
     if click.positive:
         here = find_proposals(features, click.pixel, reporter)
-        obeying = (item for item in here if _obeys(item, [click.pixel], unwanted))
+        obeying = (item for item in here if _obeys(item, [click.pixel], negative))
         best = max(obeying, key=_rating, default=None)
         if best is not None:
             yield patch.union(upsample_proposal(features, best))
@@ -251,7 +253,7 @@ def _redrawn(
     patch: Patch,
     near: Region,
     positive: Sequence[Pixel],
-    unwanted: Sequence[Pixel],
+    negative: Sequence[Pixel],
 ) -> Iterator[Patch]:
     """Yield the likeliest closed outline near an object's, in which the clicks near it count.
 
@@ -267,7 +269,7 @@ def _redrawn(
     depth = signed_depth(before)
     odds = SHAPE * np.tanh(depth / (SOFT * max(1.0, depth.max() + 0.5)))
     rows, columns = np.indices(window.shape)
-    for points, sign in ((positive, 1), (unwanted, -1)):
+    for points, sign in ((positive, 1), (negative, -1)):
         for y, x in points:
             y, x = y // size - window.y0, x // size - window.x0
             if 0 <= y < window.height and 0 <= x < window.width:
@@ -333,10 +335,10 @@ def _rated(features: PlaneFeatures, patch: Patch) -> float:
     return float(rated(features.octave(octave), patch.coarser(octave)) / 2**octave)
 
 
-def _obeys(proposal: Proposal, positive: Sequence[Pixel], unwanted: Sequence[Pixel]) -> bool:
+def _obeys(proposal: Proposal, positive: Sequence[Pixel], negative: Sequence[Pixel]) -> bool:
     """Return whether a proposal holds all positive clicks and no negative one."""
     return all(proposal.holds(point) for point in positive) and not any(
-        proposal.holds(point) for point in unwanted
+        proposal.holds(point) for point in negative
     )
 
 
@@ -376,7 +378,7 @@ def _obey_clicks(
     features: PlaneFeatures,
     patch: Patch,
     positive: Sequence[Pixel],
-    unwanted: Sequence[Pixel],
+    negative: Sequence[Pixel],
     *,
     anchored: bool,
 ) -> Patch:
@@ -388,7 +390,7 @@ def _obey_clicks(
     for point in missed:  # with its neighbours, so that it is not a lone pixel
         patch = patch.union(disc(point, 1, features.region))
     mask = patch.mask.copy()
-    for y, x in unwanted:
+    for y, x in negative:
         if patch.region.holds(y, x):
             mask[y - patch.region.y0, x - patch.region.x0] = False
     if positive:

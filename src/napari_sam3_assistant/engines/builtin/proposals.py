@@ -118,10 +118,10 @@ def octave_for(box: Region) -> int:
     return octave
 
 
-def agreement(one: Region, other: Region) -> float:
+def agreement(first: Region, second: Region) -> float:
     """Return the intersection over the union of two boxes."""
-    shared = one.intersect(other).area
-    return shared / (one.area + other.area - shared)
+    shared = first.intersect(second).area
+    return shared / (first.area + second.area - shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,9 +270,9 @@ class _Window:
         if parts.max() < 2:
             return
         for name in prompt.chosen(parts, region):
-            part, where = _crop(parts == name, region)
-            if self._is_whole(part, where):
-                yield self._proposal(part, where, gradient, polarity, solidity(part))
+            part, part_region = _crop(parts == name, region)
+            if self._is_whole(part, part_region):
+                yield self._proposal(part, part_region, gradient, polarity, solidity(part))
 
     def _is_whole(self, mask: Bools, region: Region) -> bool:
         """Return whether a part is seen whole, at a resolution that suits it."""
@@ -296,7 +296,7 @@ class _Window:
         """Return whether a part reaches an edge of the window behind which the plane goes on."""
         height, width = self.image.shape
         touches = (region.y0 == 0, region.x0 == 0, region.y1 == height, region.x1 == width)
-        return any(here and there for here, there in zip(touches, self.cut, strict=True))
+        return any(at_edge and cut for at_edge, cut in zip(touches, self.cut, strict=True))
 
     def _free_share(self, mask: Bools, region: Region) -> float:
         """Return the share of a part's outline that does not lie on the edge of the window."""
@@ -320,8 +320,8 @@ def _crop(mask: Bools, region: Region) -> tuple[Bools, Region]:
 
 def _fill_holes(mask: Bools, region: Region) -> tuple[Bools, Region]:
     """Return a mask without holes, cropped, and where the crop lies."""
-    crop, where = _crop(mask, region)
-    return ndi.binary_fill_holes(crop), where
+    crop, crop_region = _crop(mask, region)
+    return ndi.binary_fill_holes(crop), crop_region
 
 
 def _ramp(image: Floats) -> Floats:
