@@ -15,7 +15,7 @@ from superqt import QDoubleRangeSlider
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
-from napari_sam3_assistant.session.model import Preview
+from napari_sam3_assistant.session.values import Preview
 from napari_sam3_assistant.widgets.main_widget import MainWidget
 
 SIDE = 20

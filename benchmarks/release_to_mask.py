@@ -102,7 +102,7 @@ def find(user, centres, count):
         Segmentation,
         paint_labels,
     )
-    from napari_sam3_assistant.session.model import Preview
+    from napari_sam3_assistant.session.values import Preview
 
     y, x = np.mgrid[: 2 * RADIUS, : 2 * RADIUS] - RADIUS + 0.5
     mask = y**2 + x**2 < RADIUS**2

@@ -16,7 +16,12 @@ from qtpy.QtWidgets import QApplication, QLineEdit, QTableView
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation
 from napari_sam3_assistant.core.stitching import StitchedObject
-from napari_sam3_assistant.session.model import FileBackedKind, FileBackedLabels, Preview, ResultRow
+from napari_sam3_assistant.session.values import (
+    FileBackedKind,
+    FileBackedLabels,
+    Preview,
+    ResultRow,
+)
 from napari_sam3_assistant.widgets.main_widget import MainWidget
 
 SIDE = 10

@@ -17,10 +17,11 @@ import pytest
 from napari_sam3_assistant.core.display import ViewChannel, view_of_array
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.model import ImageChoice, PlaneTarget, PromptCounts, SessionModel
+from napari_sam3_assistant.session.model import SessionModel
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.session.snapshots import ImageSnapshot
+from napari_sam3_assistant.session.values import ImageChoice, PlaneTarget, PromptCounts
 
 
 class Desk:

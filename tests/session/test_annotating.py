@@ -14,8 +14,8 @@ from napari.layers import Image
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.prompts import Task, Tool
-from napari_sam3_assistant.session.model import EncodeAhead
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.values import EncodeAhead
 from napari_sam3_assistant.viewer.accepted_objects import read_parents
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.roles import key_of

@@ -7,13 +7,8 @@ from hypothesis import strategies as st
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool, tools_of
 from napari_sam3_assistant.engines.base import EngineSpec
 from napari_sam3_assistant.session.availability import resolve
-from napari_sam3_assistant.session.model import (
-    DeviceInUse,
-    ImageChoice,
-    PromptCounts,
-    ScanModel,
-    SessionModel,
-)
+from napari_sam3_assistant.session.model import ScanModel, SessionModel
+from napari_sam3_assistant.session.values import DeviceInUse, ImageChoice, PromptCounts
 
 ANY = EngineSpec("any", "Any", frozenset(PromptKind), needs_weights=False)
 WEIGHTS = EngineSpec("heavy", "Heavy", frozenset(PromptKind), needs_weights=True)

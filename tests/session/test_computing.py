@@ -10,9 +10,9 @@ import pytest
 
 from napari_sam3_assistant.errors import EngineError
 from napari_sam3_assistant.jobs import JobState
-from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.saved import CHOICES
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.values import Level
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 Server = import_module("server_process").Server

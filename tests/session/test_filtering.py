@@ -18,7 +18,7 @@ from napari_sam3_assistant.core.results import (
     paint_labels,
 )
 from napari_sam3_assistant.session.filtering import explain_hidden, filter_preview
-from napari_sam3_assistant.session.model import ColumnRange, PlaneTarget, Preview
+from napari_sam3_assistant.session.values import ColumnRange, PlaneTarget, Preview
 
 WHOLE = Region.whole((24, 30))
 MADE_BY = Provenance("builtin", "Built-in", "1", "cpu", 0.35)

@@ -5,9 +5,10 @@ import pytest
 from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.errors import DownloadError
 from napari_sam3_assistant.session.messages import explain_engine, format_engine
-from napari_sam3_assistant.session.model import DeviceInUse, Level, SessionModel
+from napari_sam3_assistant.session.model import SessionModel
 from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.settings import MemorySettings, restore
+from napari_sam3_assistant.session.values import DeviceInUse, Level
 
 OVERRIDE = "NAPARI_SAM3_ENABLE_DEVICE_OVERRIDE"
 

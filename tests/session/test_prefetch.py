@@ -10,9 +10,9 @@ import tifffile
 from napari_sam3_assistant import api
 from napari_sam3_assistant.errors import EngineError
 from napari_sam3_assistant.jobs import JobState
-from napari_sam3_assistant.session.model import DeviceInUse, EncodeAhead
 from napari_sam3_assistant.session.saved import CHOICES
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.values import DeviceInUse, EncodeAhead
 
 
 @pytest.fixture

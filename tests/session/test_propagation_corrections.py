@@ -7,7 +7,7 @@ import pytest
 from skimage.measure import regionprops_table
 
 from napari_sam3_assistant.core.measurements import VOLUME, VOLUME_MORE
-from napari_sam3_assistant.session.model import FramePlace, ResultRow
+from napari_sam3_assistant.session.values import FramePlace, ResultRow
 
 LABELS = "SAM3 propagated preview labels"
 ACCEPTED = "SAM3 live accepted labels"

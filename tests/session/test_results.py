@@ -9,8 +9,9 @@ from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.session.model import PlaneTarget, Preview, SessionModel
+from napari_sam3_assistant.session.model import SessionModel
 from napari_sam3_assistant.session.results import Results, format_row
+from napari_sam3_assistant.session.values import PlaneTarget, Preview
 
 MADE_BY = Provenance("builtin", "Built-in", "1", "cpu", 0.35)
 

@@ -8,9 +8,10 @@ from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
+from napari_sam3_assistant.session.model import SessionModel
 from napari_sam3_assistant.session.runs import RoiInference
 from napari_sam3_assistant.session.snapshots import ImageSnapshot
+from napari_sam3_assistant.session.values import PlaneTarget
 
 SHAPE = (3000, 4000)
 

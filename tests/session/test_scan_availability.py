@@ -7,14 +7,9 @@ from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineSpec
 from napari_sam3_assistant.session.availability import is_worth_a_scan, resolve
-from napari_sam3_assistant.session.model import (
-    REMEMBERED_OF_SCANS,
-    ImageChoice,
-    PromptCounts,
-    ScanModel,
-    SessionModel,
-)
+from napari_sam3_assistant.session.model import REMEMBERED_OF_SCANS, ScanModel, SessionModel
 from napari_sam3_assistant.session.settings import MemorySettings, restore
+from napari_sam3_assistant.session.values import ImageChoice, PromptCounts
 
 WEIGHTS = EngineSpec("heavy", "Heavy", frozenset(PromptKind), needs_weights=True)
 CLICKS = EngineSpec("clicks", "Clicks", frozenset({PromptKind.POINTS}), needs_weights=False)

@@ -13,8 +13,9 @@ from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.jobs import JobState
-from napari_sam3_assistant.session.model import PlaneTarget, ScanModel, SessionModel
+from napari_sam3_assistant.session.model import ScanModel, SessionModel
 from napari_sam3_assistant.session.scanning import ScanNews, ScanProgress
+from napari_sam3_assistant.session.values import PlaneTarget
 from napari_sam3_assistant.workflows.scan import ScanRequest, scan
 
 

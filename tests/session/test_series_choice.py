@@ -9,12 +9,12 @@ import tifffile
 from napari_sam3_assistant.session.model import (
     LARGEST,
     REMEMBERED_OF_SCANS,
-    Level,
     ScanModel,
     SessionModel,
 )
 from napari_sam3_assistant.session.scanning import SeriesChoice
 from napari_sam3_assistant.session.settings import MemorySettings, restore
+from napari_sam3_assistant.session.values import Level
 
 DEFAULT = (LARGEST, "Largest image (default)")
 

@@ -14,13 +14,13 @@ from napari_sam3_assistant.core.images import ImageSource, PlaneRef
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.model import FileBackedKind, FileBackedLabels, ResultRow
 from napari_sam3_assistant.session.snapshots import PictureSource
 from napari_sam3_assistant.session.thumbnails import (
     SIDE,
     Thumbnails,
     draw_thumbnail,
 )
+from napari_sam3_assistant.session.values import FileBackedKind, FileBackedLabels, ResultRow
 
 OUTLINE = (242, 199, 68)
 

@@ -37,8 +37,8 @@ from napari_sam3_assistant.io.provenance import (
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.session import label_storage
 from napari_sam3_assistant.session.layer_files import entries_of, saved_features
-from napari_sam3_assistant.session.model import KeptPlace, Level, Preview
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.values import KeptPlace, Level, Preview
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.label_pixels import is_locked
 from napari_sam3_assistant.viewer.roles import key_of

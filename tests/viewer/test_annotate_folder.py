@@ -11,7 +11,8 @@ from faulty_disks import locked
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.session.model import Level, Propose
+from napari_sam3_assistant.session.model import Propose
+from napari_sam3_assistant.session.values import Level
 from napari_sam3_assistant.viewer.roles import Role
 from napari_sam3_assistant.workflows.annotate_folder import AnnotatedFolder, ImageState
 from saved_sessions import new_binding

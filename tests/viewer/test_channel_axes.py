@@ -16,7 +16,7 @@ from amounts import each_once
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import SoftMask, max_probability
-from napari_sam3_assistant.session.model import SoftImage
+from napari_sam3_assistant.session.values import SoftImage
 from napari_sam3_assistant.viewer.roles import Role, with_role
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -18,9 +18,9 @@ from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.provenance import provenance_path, read_provenance
 from napari_sam3_assistant.session.layer_files import saved_features
 from napari_sam3_assistant.session.messages import format_results
-from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.saving import LABEL_ENDINGS
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.values import Level
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.label_pixels import CURRENT, current_colours, kept_colours
 

@@ -16,9 +16,9 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.messages import column_titles, value_of
-from napari_sam3_assistant.session.model import KeptPlace, Preview, ResultRow
 from napari_sam3_assistant.session.results import format_row
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.values import KeptPlace, Preview, ResultRow
 from napari_sam3_assistant.viewer.binding import binding_for
 
 ACCEPTED, PREVIEW = "SAM3 live accepted labels", "SAM3 preview labels"

@@ -15,8 +15,8 @@ from napari_sam3_assistant.core.prompts import PromptKind, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
 from napari_sam3_assistant.core.tracks import FrameResult
-from napari_sam3_assistant.session.model import ActiveRoi, Preview, StackTarget
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.values import ActiveRoi, Preview, StackTarget
 from napari_sam3_assistant.viewer.binding import Binding
 from napari_sam3_assistant.viewer.roles import Role, role_of
 from napari_sam3_assistant.workflows.edit_masks import accept

@@ -26,9 +26,9 @@ from napari_sam3_assistant.io.class_list import read_classes, read_object_names,
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.session.layer_files import read_note
 from napari_sam3_assistant.session.messages import AREA, CLASS, NOTHING, column_titles
-from napari_sam3_assistant.session.model import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.session.results import format_row
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.values import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.roles import Role, with_role
 

@@ -12,8 +12,8 @@ import tifffile
 from napari.components import ViewerModel
 
 from napari_sam3_assistant.core.prompts import Task, Tool
-from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.values import Level
 from napari_sam3_assistant.viewer.binding import binding_for
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -23,8 +23,8 @@ from napari_sam3_assistant.core.progress import NullReporter, deliver_inline
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.class_list import read_classes
-from napari_sam3_assistant.session.model import FramePlace
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.values import FramePlace
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.roles import key_of
 

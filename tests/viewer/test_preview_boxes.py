@@ -6,7 +6,7 @@ import pytest
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
-from napari_sam3_assistant.session.model import Preview
+from napari_sam3_assistant.session.values import Preview
 from napari_sam3_assistant.viewer.previews import MOST_BOXES
 
 BOXES = "SAM3 preview boxes"

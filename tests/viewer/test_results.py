@@ -14,8 +14,8 @@ from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import MaskError, PromptError
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
-from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.values import Level
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.images import ALL_IMAGES
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QCheckBox
 
-from napari_sam3_assistant.session.model import DeviceInUse, EncodeAhead
+from napari_sam3_assistant.session.values import DeviceInUse, EncodeAhead
 
 
 def box(user):

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QAbstractButton, QLabel, QScrollArea, QTreeView
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.io.class_list import write_classes
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.values import Level, Message
 
 LONG = (
     "Propagated: 2 objects on 4 frames, in 0.3 s. Object 2 was not found on frames 2 to 3: click "

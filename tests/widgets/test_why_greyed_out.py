@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.prompts import Task, Tool, tools_of
 from napari_sam3_assistant.session.availability import resolve
-from napari_sam3_assistant.session.model import DeviceInUse, PromptCounts
+from napari_sam3_assistant.session.values import DeviceInUse, PromptCounts
 
 KINDS = (QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QTextEdit)
 

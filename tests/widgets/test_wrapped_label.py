@@ -5,7 +5,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPlainTextEdit
 
 from napari_sam3_assistant.qt.layout import WrappedLabel
-from napari_sam3_assistant.session.model import Message, SessionModel
+from napari_sam3_assistant.session.model import SessionModel
+from napari_sam3_assistant.session.values import Message
 from napari_sam3_assistant.widgets.fields.run import LogField
 
 NAME = "cells_of_the_second_week_after_the_treatment_with_everything.tif"

@@ -11,7 +11,7 @@ from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.layers import LabelsAdapter, mask_layers
 from napari_sam3_assistant.mask_operations.model import MaskModel, RightClick
 from napari_sam3_assistant.mask_operations.session import MaskSession
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.values import Level, Message
 from napari_sam3_assistant.viewer.classes import share_classes
 from napari_sam3_assistant.viewer.geometry import World, array_of
 from napari_sam3_assistant.viewer.label_pixels import edit_of_strokes, edits_of

@@ -12,7 +12,7 @@ from napari_sam3_assistant.core.masks.operations import LabelsPart, Operation
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.model import RightClick, Scope
-from napari_sam3_assistant.session.model import Level
+from napari_sam3_assistant.session.values import Level
 from napari_sam3_assistant.workflows.edit_masks import (
     analyse,
     compute_edit,

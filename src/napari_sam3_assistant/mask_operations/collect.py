@@ -35,7 +35,7 @@ from napari_sam3_assistant.io.annotations import paint_annotations
 from napari_sam3_assistant.io.outputs import propose_path
 from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
 from napari_sam3_assistant.session.class_list import ClassFile
-from napari_sam3_assistant.session.model import Level
+from napari_sam3_assistant.session.values import Level
 from napari_sam3_assistant.workflows.edit_masks import overlay, pick_label
 from napari_sam3_assistant.workflows.save import MaskExport, export_masks
 

@@ -15,7 +15,7 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.edit_journal import array_folder, explain_unfinished, find_journals
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.values import Level, Message
 from napari_sam3_assistant.workflows.edit_masks import end_edit, write_edit
 
 if TYPE_CHECKING:

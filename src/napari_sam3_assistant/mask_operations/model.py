@@ -25,7 +25,7 @@ from napari_sam3_assistant.core.masks.operations import (
     Smooth,
     Split,
 )
-from napari_sam3_assistant.session.model import Message
+from napari_sam3_assistant.session.values import Message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

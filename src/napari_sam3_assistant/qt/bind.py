@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qtpy.QtCore import QTimer
 
 from napari_sam3_assistant.errors import Sam3AssistantError
-from napari_sam3_assistant.session.model import ONLY_TOLD, Level, Message
+from napari_sam3_assistant.session.model import ONLY_TOLD
+from napari_sam3_assistant.session.values import Level, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.outputs import folder_beside, safe_name
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.messages import CLASS, NOTHING, format_accepted
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.values import Level, Message
 from napari_sam3_assistant.workflows.edit_masks import accept, write_accepted
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.merge import AcceptedObjects
     from napari_sam3_assistant.core.tracks import TrackTable
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import PlaneTarget, Preview, StackTarget
     from napari_sam3_assistant.session.saving import SaveAtAccept
     from napari_sam3_assistant.session.snapshots import Accepted, OtherLabels
+    from napari_sam3_assistant.session.values import PlaneTarget, Preview, StackTarget
     from napari_sam3_assistant.viewer.accepted import Acceptance, PlacedObject
 
 

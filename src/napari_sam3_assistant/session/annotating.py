@@ -25,16 +25,12 @@ from napari_sam3_assistant.errors import (
 from napari_sam3_assistant.io.outputs import stamp_of, typed_folder
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.layer_files import entries_of, features_of
-from napari_sam3_assistant.session.model import (
-    REMEMBERED_OF_ANNOTATION,
-    AnnotationModel,
-    Level,
-    Message,
-)
+from napari_sam3_assistant.session.model import REMEMBERED_OF_ANNOTATION, AnnotationModel
 from napari_sam3_assistant.session.proposing import Proposals
 from napari_sam3_assistant.session.saving import describe_accepted
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.snapshots import LeftImage
+from napari_sam3_assistant.session.values import Level, Message
 from napari_sam3_assistant.workflows.annotate_folder import (
     DEFAULT_OUTPUT,
     AnnotatedFolder,

@@ -15,12 +15,13 @@ from napari_sam3_assistant.core.prompts import (
 from napari_sam3_assistant.core.results import has_soft_masks
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.session.model import WhyNot
+from napari_sam3_assistant.session.values import WhyNot
 from napari_sam3_assistant.workflows.track_prompts import check_limits
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.session.model import Preview, PromptCounts, ScanModel, SessionModel
+    from napari_sam3_assistant.session.model import ScanModel, SessionModel
+    from napari_sam3_assistant.session.values import Preview, PromptCounts
 
 
 _MISSING = {

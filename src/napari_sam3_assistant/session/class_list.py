@@ -11,7 +11,7 @@ from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.class_list import read_classes, write_classes
-from napari_sam3_assistant.session.model import Level
+from napari_sam3_assistant.session.values import Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

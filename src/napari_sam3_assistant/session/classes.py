@@ -14,7 +14,8 @@ from napari_sam3_assistant.io.provenance import write_object_classes
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.class_list import ClassFile
 from napari_sam3_assistant.session.messages import CLASS, NOTHING
-from napari_sam3_assistant.session.model import (
+from napari_sam3_assistant.session.undo import update_seed
+from napari_sam3_assistant.session.values import (
     FileBackedLabels,
     FramePlace,
     KeptPlace,
@@ -22,7 +23,6 @@ from napari_sam3_assistant.session.model import (
     Message,
     Preview,
 )
-from napari_sam3_assistant.session.undo import update_seed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.session.accepting import Accepting
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import ResultRow
     from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.snapshots import Accepted
     from napari_sam3_assistant.session.undo import ScanClasses, UndoStep
+    from napari_sam3_assistant.session.values import ResultRow
 
 
 class ObjectClasses:

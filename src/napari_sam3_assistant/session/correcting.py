@@ -21,7 +21,7 @@ from napari_sam3_assistant.core.results import (
     split_object,
 )
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.session.model import (
+from napari_sam3_assistant.session.values import (
     FileBackedLabels,
     FramePlace,
     KeptPlace,

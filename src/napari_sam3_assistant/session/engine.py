@@ -22,7 +22,7 @@ from napari_sam3_assistant.engines.device import device_reason
 from napari_sam3_assistant.engines.registry import EngineLease, acquire, lend
 from napari_sam3_assistant.errors import EngineError, ImageError
 from napari_sam3_assistant.jobs import Job, JobState
-from napari_sam3_assistant.session.model import DeviceInUse, EncodeAhead, Level, Message
+from napari_sam3_assistant.session.values import DeviceInUse, EncodeAhead, Level, Message
 from napari_sam3_assistant.workflows.segment import SEGMENTING, load, prefetch
 
 if TYPE_CHECKING:

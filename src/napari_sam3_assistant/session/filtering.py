@@ -11,16 +11,16 @@ from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
 from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 from napari_sam3_assistant.session.messages import AREA, SCORE, value_of
-from napari_sam3_assistant.session.model import ColumnRange, Level, Message, ResultRow
+from napari_sam3_assistant.session.values import ColumnRange, Level, Message, ResultRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import FileBackedLabels, Preview, StackTarget
     from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.results import Results
+    from napari_sam3_assistant.session.values import FileBackedLabels, Preview, StackTarget
 
 
 _GROUNDED = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})

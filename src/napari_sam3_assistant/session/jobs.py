@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_sam3_assistant.jobs import JobRunner, JobState
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.values import Level, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -35,8 +35,9 @@ from napari_sam3_assistant.io.session_folder import (
     take_folder,
     write_index,
 )
-from napari_sam3_assistant.session.model import ONLY_TOLD, Level, Message
+from napari_sam3_assistant.session.model import ONLY_TOLD
 from napari_sam3_assistant.session.storing import keep_pixels
+from napari_sam3_assistant.session.values import Level, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

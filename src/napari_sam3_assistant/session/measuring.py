@@ -13,7 +13,7 @@ from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.availability import why_not_measure
 from napari_sam3_assistant.session.messages import measurement_features, volume_features
-from napari_sam3_assistant.session.model import (
+from napari_sam3_assistant.session.values import (
     FileBackedLabels,
     FramePlace,
     KeptPlace,
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import Preview
     from napari_sam3_assistant.session.results import Results
+    from napari_sam3_assistant.session.values import Preview
 
 _AT_ONCE = 1000
 """So many objects are measured without being asked to, where"""

@@ -11,7 +11,7 @@ from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.measurements import BASIC, MORE, VOLUME, VOLUME_MORE, channel_titles
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.session.model import (
+from napari_sam3_assistant.session.values import (
     FileBackedLabels,
     FramePlace,
     KeptPlace,
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.session.model import Preview, ResultRow, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.snapshots import Accepted
+    from napari_sam3_assistant.session.values import Preview, ResultRow
 
 
 _MOST_LISTED = 10

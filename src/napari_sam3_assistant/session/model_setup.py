@@ -16,7 +16,7 @@ from napari_sam3_assistant.errors import DownloadError
 from napari_sam3_assistant.io.outputs import typed_folder
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.messages import format_server_test
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.values import Level, Message
 from napari_sam3_assistant.workflows.model_setup import (
     WeightsRequest,
     check_folder,

@@ -38,16 +38,6 @@ from napari_sam3_assistant.io.untrusted import as_list, as_whole
 from napari_sam3_assistant.io.workspace import is_workspace, read_workspace
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.messages import NOTHING, object_features
-from napari_sam3_assistant.session.model import (
-    ColumnRange,
-    FileBackedKind,
-    FileBackedLabels,
-    FramePlace,
-    Level,
-    Message,
-    ResultRow,
-    StackTarget,
-)
 from napari_sam3_assistant.session.saved import (
     read_choices,
     read_previews,
@@ -59,6 +49,16 @@ from napari_sam3_assistant.session.saved import (
 from napari_sam3_assistant.session.saved_undo import read_steps
 from napari_sam3_assistant.session.snapshots import LeftImage
 from napari_sam3_assistant.session.undo import UndoStep
+from napari_sam3_assistant.session.values import (
+    ColumnRange,
+    FileBackedKind,
+    FileBackedLabels,
+    FramePlace,
+    Level,
+    Message,
+    ResultRow,
+    StackTarget,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -17,7 +17,7 @@ from napari_sam3_assistant.io.annotations import is_annotations, paint_annotatio
 from napari_sam3_assistant.io.images import image_name, read_image
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.messages import CLASS, NOTHING
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.values import Level, Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,7 +25,6 @@ from napari_sam3_assistant.core.tracks import FrameResult, Span, TrackTable, mea
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.jobs import Backpressure, Job, JobRunner, JobState
 from napari_sam3_assistant.session.messages import describe_place
-from napari_sam3_assistant.session.model import FramePlace, Level, Message
 from napari_sam3_assistant.session.open_tracking import (
     OpenTracking,
     assign_clicks,
@@ -34,6 +33,7 @@ from napari_sam3_assistant.session.open_tracking import (
 )
 from napari_sam3_assistant.session.results import as_object
 from napari_sam3_assistant.session.snapshots import StackSnapshot, TrackingState
+from napari_sam3_assistant.session.values import FramePlace, Level, Message
 from napari_sam3_assistant.workflows.provenance import StackProvenance
 from napari_sam3_assistant.workflows.track import Tracking
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
@@ -48,9 +48,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.core.tracks import TrackRow
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import SessionModel, StackSeed, StackTarget
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.snapshots import OtherLabels
+    from napari_sam3_assistant.session.values import StackSeed, StackTarget
 
 
 _ON_THE_WAY = 2

@@ -22,7 +22,8 @@ from napari_sam3_assistant.core.results import (
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
-from napari_sam3_assistant.session.model import Level, Message, Preview, Propose
+from napari_sam3_assistant.session.model import Propose
+from napari_sam3_assistant.session.values import Level, Message, Preview
 from napari_sam3_assistant.workflows.examples import (
     EXAMPLES_FOLDER,
     ExampleLibrary,

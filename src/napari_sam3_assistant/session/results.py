@@ -17,7 +17,7 @@ from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.messages import COLUMNS, SAID, column_titles, format_values
-from napari_sam3_assistant.session.model import (
+from napari_sam3_assistant.session.values import (
     FileBackedLabels,
     FramePlace,
     KeptPlace,
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.tracks import TrackRow
-    from napari_sam3_assistant.session.model import Preview, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.values import Preview
 
 
 _SHOWN, _WRITTEN = 4, 8

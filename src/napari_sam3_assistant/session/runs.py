@@ -31,8 +31,8 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.engine import RunTimes, Stopwatch
 from napari_sam3_assistant.session.messages import format_outcome, format_prompts
-from napari_sam3_assistant.session.model import ActiveRoi, Level, Message, Preview
 from napari_sam3_assistant.session.undo import make_seed
+from napari_sam3_assistant.session.values import ActiveRoi, Level, Message, Preview
 from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch
 from napari_sam3_assistant.workflows.provenance import RunProvenance
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
@@ -46,9 +46,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.session.engine import EmbeddingPrefetch
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.snapshots import ImageSnapshot, OtherLabels
     from napari_sam3_assistant.session.undo import RefineSeed, Undo
+    from napari_sam3_assistant.session.values import PlaneTarget
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.batch import BatchResult
 

@@ -49,17 +49,10 @@ from napari_sam3_assistant.io.typed_json import (
     to_json,
 )
 from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole
-from napari_sam3_assistant.session.model import (
-    REMEMBERED_OF_SCANS,
-    ActiveRoi,
-    ColumnRange,
-    PlaneTarget,
-    Preview,
-    ScanModel,
-    SessionModel,
-)
+from napari_sam3_assistant.session.model import REMEMBERED_OF_SCANS, ScanModel, SessionModel
 from napari_sam3_assistant.session.settings import REMEMBERED
 from napari_sam3_assistant.session.snapshots import TrackingState
+from napari_sam3_assistant.session.values import ActiveRoi, ColumnRange, PlaneTarget, Preview
 from napari_sam3_assistant.workflows.provenance import RunProvenance, StackProvenance
 
 if TYPE_CHECKING:

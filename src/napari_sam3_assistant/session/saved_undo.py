@@ -25,8 +25,8 @@ from napari_sam3_assistant.session.undo import RefineSeed, UndoStep, find_accept
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from napari_sam3_assistant.session.model import Preview
     from napari_sam3_assistant.session.undo import Undo
+    from napari_sam3_assistant.session.values import Preview
 
     Json = Any
 

@@ -31,7 +31,7 @@ from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.filtering import explain_hidden
 from napari_sam3_assistant.session.label_storage import find_highest
 from napari_sam3_assistant.session.layer_files import entries_of
-from napari_sam3_assistant.session.model import (
+from napari_sam3_assistant.session.values import (
     FileBackedLabels,
     FramePlace,
     KeptPlace,
@@ -60,9 +60,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import Figure
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import PlaneTarget, Preview, StackTarget
     from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.snapshots import KeptPixels, Pixels, StackCopy, StackPixels
+    from napari_sam3_assistant.session.values import PlaneTarget, Preview, StackTarget
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 

@@ -31,15 +31,14 @@ from napari_sam3_assistant.io.scan_folder import count_kept_tiles, scan_folder_p
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.availability import regions_to_merge
 from napari_sam3_assistant.session.messages import describe_place, object_features
-from napari_sam3_assistant.session.model import (
-    LARGEST,
+from napari_sam3_assistant.session.model import LARGEST, output_folder_for
+from napari_sam3_assistant.session.values import (
     FileBackedKind,
     FileBackedLabels,
     Level,
     Message,
     ResultRow,
     StoppedScan,
-    output_folder_for,
 )
 from napari_sam3_assistant.workflows.batch import (
     SUMMARY,
@@ -68,9 +67,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import PlaneTarget, ScanModel, SessionModel
+    from napari_sam3_assistant.session.model import ScanModel, SessionModel
     from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.snapshots import ImageSnapshot
+    from napari_sam3_assistant.session.values import PlaneTarget
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.batch import FoundSeries
     from napari_sam3_assistant.workflows.precompute import PrecomputedRow

@@ -22,15 +22,7 @@ from napari_sam3_assistant.session.filtering import Filtering
 from napari_sam3_assistant.session.jobs import Running, Services
 from napari_sam3_assistant.session.journaling import Journaling
 from napari_sam3_assistant.session.measuring import Measuring
-from napari_sam3_assistant.session.model import (
-    ONLY_TOLD,
-    REMEMBERED_OF_SCANS,
-    FramePlace,
-    Level,
-    Message,
-    ScanModel,
-    StackSeed,
-)
+from napari_sam3_assistant.session.model import ONLY_TOLD, REMEMBERED_OF_SCANS, ScanModel
 from napari_sam3_assistant.session.model_setup import Computing, ModelSetup
 from napari_sam3_assistant.session.opening import Opening
 from napari_sam3_assistant.session.other_labels import UseLabels
@@ -50,6 +42,7 @@ from napari_sam3_assistant.session.storing import Storing
 from napari_sam3_assistant.session.thumbnails import Thumbnails
 from napari_sam3_assistant.session.tracks import AcceptedTracks, TrackCorrections, TrackTables
 from napari_sam3_assistant.session.undo import Undo, make_seed
+from napari_sam3_assistant.session.values import FramePlace, Level, Message, StackSeed
 from napari_sam3_assistant.workflows.figure import LabelsOnShow
 
 if TYPE_CHECKING:
@@ -61,8 +54,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import Figure
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.jobs import Job
-    from napari_sam3_assistant.session.model import KeptPlace, Preview, ResultRow, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.settings import SettingsStore
+    from napari_sam3_assistant.session.values import KeptPlace, Preview, ResultRow
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 

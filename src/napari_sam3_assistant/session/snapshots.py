@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.merge import ObjectMask
     from napari_sam3_assistant.core.objects_by_slice import Known
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
+    from napari_sam3_assistant.session.values import PlaneTarget, StackTarget
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -33,7 +33,6 @@ from napari_sam3_assistant.io.session_pixels import (
 )
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.label_storage import is_temporary
-from napari_sam3_assistant.session.model import FileBackedLabels, Level, Message
 from napari_sam3_assistant.session.saved import (
     Entry,
     PreviewEntries,
@@ -43,6 +42,7 @@ from napari_sam3_assistant.session.saved import (
     write_value,
 )
 from napari_sam3_assistant.session.saved_undo import UndoEntries
+from napari_sam3_assistant.session.values import FileBackedLabels, Level, Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,10 +53,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.annotating import FolderAnnotation
     from napari_sam3_assistant.session.filtering import Filtering
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import PlaneTarget, ResultRow
     from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.saved import LayerPixels
+    from napari_sam3_assistant.session.values import PlaneTarget, ResultRow
 
 
 SESSION_ENDING = session_folder.ENDING

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Deliver, Reporter
-    from napari_sam3_assistant.session.model import ResultRow
     from napari_sam3_assistant.session.snapshots import PictureSource
+    from napari_sam3_assistant.session.values import ResultRow
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 

@@ -24,7 +24,13 @@ from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import COLUMNS, join_slices, measure_centroids
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
-from napari_sam3_assistant.session.model import FramePlace, KeptPlace, Level, Message, StackTarget
+from napari_sam3_assistant.session.values import (
+    FramePlace,
+    KeptPlace,
+    Level,
+    Message,
+    StackTarget,
+)
 from napari_sam3_assistant.workflows.save import export_table, export_tracks
 
 if TYPE_CHECKING:

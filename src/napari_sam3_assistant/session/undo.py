@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import Segmentation
-    from napari_sam3_assistant.session.model import PlaneTarget, Preview, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.snapshots import Accepted, ImageSnapshot
+    from napari_sam3_assistant.session.values import PlaneTarget, Preview
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 

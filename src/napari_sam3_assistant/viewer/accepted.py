@@ -41,8 +41,8 @@ from napari_sam3_assistant.session.messages import (
     number_column,
     stability_column,
 )
-from napari_sam3_assistant.session.model import FramePlace, KeptPlace
 from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels
+from napari_sam3_assistant.session.values import FramePlace, KeptPlace
 from napari_sam3_assistant.viewer.accepted_objects import (
     begin_list,
     describe_changed,
@@ -96,8 +96,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.merge import AcceptedObjects, ObjectMask
     from napari_sam3_assistant.core.prompts import MaskPrompt
     from napari_sam3_assistant.core.stitching import StitchedObject
-    from napari_sam3_assistant.session.model import PlaneTarget, Preview
     from napari_sam3_assistant.session.snapshots import OtherLabels
+    from napari_sam3_assistant.session.values import PlaneTarget, Preview
     from napari_sam3_assistant.viewer.prompts import ViewerPrompts
 
 

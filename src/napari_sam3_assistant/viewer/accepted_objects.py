@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.masks.edits import changes_between
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.objects_by_slice import Known, ObjectsBySlice
 from napari_sam3_assistant.session.messages import CLASS, NOTHING, PARENT, is_measured
-from napari_sam3_assistant.session.model import KeptPlace
+from napari_sam3_assistant.session.values import KeptPlace
 from napari_sam3_assistant.viewer.geometry import array_of, plane_of, result_axes, result_shape
 from napari_sam3_assistant.viewer.roles import PARENTS
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.masks.edits import Changes
     from napari_sam3_assistant.core.stitching import StitchedObject
-    from napari_sam3_assistant.session.model import PlaneTarget
+    from napari_sam3_assistant.session.values import PlaneTarget
 
 
 # The objects of accepted labels: who closes the dock and opens it again finds them.

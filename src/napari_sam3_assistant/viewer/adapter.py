@@ -14,8 +14,8 @@ from napari_sam3_assistant.core.display import ImageView
 from napari_sam3_assistant.core.masks.labels import ImagePlace, plane_names
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, MaskError
-from napari_sam3_assistant.session.model import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.session.snapshots import PictureSource
+from napari_sam3_assistant.session.values import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.viewer import previews as preview_layers
 from napari_sam3_assistant.viewer.accepted import AcceptedLayers, find_together, of_preview
 from napari_sam3_assistant.viewer.file_backed_layers import FileBackedLayers
@@ -56,17 +56,17 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.tracks import TrackTable
-    from napari_sam3_assistant.session.model import (
+    from napari_sam3_assistant.session.snapshots import (
+        KeptPixels,
+        OtherLabels,
+        Pixels,
+    )
+    from napari_sam3_assistant.session.values import (
         ActiveRoi,
         PlaneTarget,
         ResultRow,
         SoftImage,
         StackTarget,
-    )
-    from napari_sam3_assistant.session.snapshots import (
-        KeptPixels,
-        OtherLabels,
-        Pixels,
     )
     from napari_sam3_assistant.viewer.accepted import Acceptance
 

@@ -17,17 +17,16 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import Task, Tool, layer_tool, prompt_kind, tools_of
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.layer_files import saved_features
-from napari_sam3_assistant.session.model import (
-    CHOICE_FIELDS,
+from napari_sam3_assistant.session.model import CHOICE_FIELDS, SessionModel
+from napari_sam3_assistant.session.session import Session
+from napari_sam3_assistant.session.values import (
     FileBackedLabels,
     FramePlace,
     KeptPlace,
     Level,
     Message,
     Preview,
-    SessionModel,
 )
-from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.viewer import prompt_layers
 from napari_sam3_assistant.viewer.accepted_objects import list_kept
 from napari_sam3_assistant.viewer.adapter import ViewerAdapter
@@ -77,8 +76,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Deliver
-    from napari_sam3_assistant.session.model import ResultRow, StackSeed
     from napari_sam3_assistant.session.settings import SettingsStore
+    from napari_sam3_assistant.session.values import ResultRow, StackSeed
 
 
 _HINTS = {

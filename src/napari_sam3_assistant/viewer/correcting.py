@@ -9,7 +9,7 @@ from weakref import WeakMethod
 import numpy as np
 
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
-from napari_sam3_assistant.session.model import (
+from napari_sam3_assistant.session.values import (
     FileBackedLabels,
     FramePlace,
     KeptPlace,

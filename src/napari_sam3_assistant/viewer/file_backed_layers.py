@@ -14,7 +14,7 @@ from napari_sam3_assistant.core.masks.components import expand_ranges
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
 from napari_sam3_assistant.core.masks.labels import FilteredLabels, is_writable
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.session.model import FileBackedKind
+from napari_sam3_assistant.session.values import FileBackedKind
 from napari_sam3_assistant.viewer.geometry import World, result_axes, result_transform
 from napari_sam3_assistant.viewer.roles import (
     Role,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import ImageAxes
     from napari_sam3_assistant.core.images import LazyArray
-    from napari_sam3_assistant.session.model import FileBackedLabels
+    from napari_sam3_assistant.session.values import FileBackedLabels
 
 
 FILE = "sam3_file"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes, ImageAxes
     from napari_sam3_assistant.core.images import PlaneRef, Untyped
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.session.model import PlaneTarget
+    from napari_sam3_assistant.session.values import PlaneTarget
 
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
 from napari_sam3_assistant.core.paths import is_address
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 from napari_sam3_assistant.session.layer_files import find_origin
-from napari_sam3_assistant.session.model import FrameAxis, ImageChoice, PlaneTarget
+from napari_sam3_assistant.session.values import FrameAxis, ImageChoice, PlaneTarget
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.images import ImageSource, RawPlane
 from napari_sam3_assistant.session.messages import is_measured
-from napari_sam3_assistant.session.model import Message
+from napari_sam3_assistant.session.values import Message
 from napari_sam3_assistant.viewer.geometry import pixel_size, show_at
 from napari_sam3_assistant.viewer.roles import Role, in_slot, slot_of, with_role
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.stitching import StitchedObject
-    from napari_sam3_assistant.session.model import PlaneTarget, Preview, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.values import PlaneTarget, Preview
 
 
 def pick_once(layers: Sequence[Labels], picked: Callable[[Labels, int], None]) -> None:

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.session.model import (
+    from napari_sam3_assistant.session.values import (
         ActiveRoi,
         PlaneTarget,
         Preview,

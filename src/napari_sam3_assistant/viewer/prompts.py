@@ -28,8 +28,8 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
-from napari_sam3_assistant.session.model import LayerChoice, PromptCounts
 from napari_sam3_assistant.session.snapshots import ImageSnapshot
+from napari_sam3_assistant.session.values import LayerChoice, PromptCounts
 from napari_sam3_assistant.viewer import prompt_layers
 from napari_sam3_assistant.viewer.geometry import DataMap, array_of
 from napari_sam3_assistant.viewer.images import (
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.session.model import PlaneTarget
+    from napari_sam3_assistant.session.values import PlaneTarget
     from napari_sam3_assistant.viewer.roles import Choices
 
     Prompt = PointPrompt | BoxPrompt | ExemplarPrompt | MaskPrompt

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_sam3_assistant.session.model import Preview
+    from napari_sam3_assistant.session.values import Preview
 
 
 ROLE = "sam3_role"

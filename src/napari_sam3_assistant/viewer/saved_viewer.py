@@ -53,9 +53,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.measurements import Measurement
-    from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
     from napari_sam3_assistant.session.saved import LayerPixels
     from napari_sam3_assistant.session.snapshots import Accepted
+    from napari_sam3_assistant.session.values import PlaneTarget, StackTarget
     from napari_sam3_assistant.viewer.prompts import ViewerPrompts
     from napari_sam3_assistant.viewer.stacks import StacksAdapter
 

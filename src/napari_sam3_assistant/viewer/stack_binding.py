@@ -14,7 +14,7 @@ from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, PromptError
-from napari_sam3_assistant.session.model import FramePlace, KeptPlace, Message, StackSeed
+from napari_sam3_assistant.session.values import FramePlace, KeptPlace, Message, StackSeed
 from napari_sam3_assistant.viewer import prompt_layers
 from napari_sam3_assistant.viewer.images import view_state
 from napari_sam3_assistant.viewer.picking import pick_once
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Layer, Points
 
     from napari_sam3_assistant.core.masks.labels import Box
-    from napari_sam3_assistant.session.model import PlaneTarget, ResultRow, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.session.values import PlaneTarget, ResultRow
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 

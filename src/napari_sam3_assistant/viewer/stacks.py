@@ -25,8 +25,8 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackScale
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.label_storage import IN_MEMORY, delete_with, empty_labels
-from napari_sam3_assistant.session.model import StackTarget
 from napari_sam3_assistant.session.snapshots import StackCopy, StackPixels, StackSnapshot
+from napari_sam3_assistant.session.values import StackTarget
 from napari_sam3_assistant.viewer import prompt_layers
 from napari_sam3_assistant.viewer.accepted import AcceptedResult
 from napari_sam3_assistant.viewer.geometry import (
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.labels import Box, PlaneOfLabels
     from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.core.tracks import FrameResult, TrackTable
-    from napari_sam3_assistant.session.model import PlaneTarget
+    from napari_sam3_assistant.session.values import PlaneTarget
     from napari_sam3_assistant.viewer.prompts import ViewerPrompts
 
 

@@ -10,7 +10,8 @@ from napari.utils.notifications import show_error
 from napari.utils.progress import cancelable_progress
 from qtpy.QtCore import QTimer
 
-from napari_sam3_assistant.session.model import Level, SessionModel
+from napari_sam3_assistant.session.model import SessionModel
+from napari_sam3_assistant.session.values import Level
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.jobs import JobProgress
     from napari_sam3_assistant.mask_operations.model import MaskModel
-    from napari_sam3_assistant.session.model import Message
+    from napari_sam3_assistant.session.values import Message
 
 try:
     from napari.utils.task_status import Status

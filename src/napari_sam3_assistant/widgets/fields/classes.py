@@ -21,8 +21,8 @@ from superqt import QElidingLabel
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.qt.bind import follow, show_errors, watch, watch_later
 from napari_sam3_assistant.qt.class_list import choose_file, edit_classes
-from napari_sam3_assistant.session.model import FramePlace
 from napari_sam3_assistant.session.results import describe_row
+from napari_sam3_assistant.session.values import FramePlace
 from napari_sam3_assistant.viewer.keys import CLASS_KEYS, with_key
 from napari_sam3_assistant.widgets.fields.gallery import on_keys
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent
 
     from napari_sam3_assistant.core.classes import ClassList, Colour
-    from napari_sam3_assistant.session.model import ResultRow
+    from napari_sam3_assistant.session.values import ResultRow
     from napari_sam3_assistant.viewer.binding import Binding
 
 _SWATCH = 12

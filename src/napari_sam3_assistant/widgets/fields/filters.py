@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent
 
     from napari_sam3_assistant.core.images import Untyped
-    from napari_sam3_assistant.session.model import ResultRow, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.session.values import ResultRow
     from napari_sam3_assistant.viewer.binding import Binding
 
 

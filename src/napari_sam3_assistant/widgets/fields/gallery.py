@@ -32,9 +32,9 @@ from napari_sam3_assistant.session.messages import (
     format_number,
     value_of,
 )
-from napari_sam3_assistant.session.model import FramePlace
 from napari_sam3_assistant.session.results import describe_row, format_row
 from napari_sam3_assistant.session.thumbnails import SIDE
+from napari_sam3_assistant.session.values import FramePlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from qtpy.QtWidgets import QStyleOptionViewItem
 
-    from napari_sam3_assistant.session.model import ResultRow
     from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.session.values import ResultRow
     from napari_sam3_assistant.viewer.binding import Binding
 
 _HEIGHT = 220

@@ -24,12 +24,13 @@ from napari_sam3_assistant.qt.controls import (
     spin_box,
 )
 from napari_sam3_assistant.qt.layout import WrappedLabel
-from napari_sam3_assistant.session.model import EncodeAhead
 from napari_sam3_assistant.session.runs import explain_large_image
+from napari_sam3_assistant.session.values import EncodeAhead
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.model import ImageChoice, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.session.values import ImageChoice
     from napari_sam3_assistant.viewer.binding import Binding
 
 

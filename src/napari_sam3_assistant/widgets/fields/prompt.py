@@ -30,7 +30,8 @@ from napari_sam3_assistant.qt.controls import (
     spin_box,
 )
 from napari_sam3_assistant.qt.layout import WrappedLabel
-from napari_sam3_assistant.session.model import CHOICE_FIELDS, Message
+from napari_sam3_assistant.session.model import CHOICE_FIELDS
+from napari_sam3_assistant.session.values import Message
 from napari_sam3_assistant.viewer.keys import first_key, with_key
 from napari_sam3_assistant.viewer.prompt_layers import GO_ON
 from napari_sam3_assistant.widgets.fields.stack import ObjectField

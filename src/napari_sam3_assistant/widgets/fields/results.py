@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QPaintDevice
 
     from napari_sam3_assistant.core.display import Figure
-    from napari_sam3_assistant.session.model import ResultRow
     from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.session.values import ResultRow
     from napari_sam3_assistant.viewer.binding import Binding
 
 _LEAST_SIDE = 1200

@@ -38,7 +38,7 @@ from napari_sam3_assistant.qt.layout import (
     with_readable_links,
 )
 from napari_sam3_assistant.session.messages import format_propagation, format_results
-from napari_sam3_assistant.session.model import Level
+from napari_sam3_assistant.session.values import Level
 from napari_sam3_assistant.viewer.keys import GESTURES, SHORTCUTS, first_key, with_key
 from napari_sam3_assistant.widgets.fields.save import open_mask_operations
 from napari_sam3_assistant.widgets.fields.stack import FollowedField, go_on_button
@@ -47,8 +47,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from qtpy.QtGui import QResizeEvent
 
-    from napari_sam3_assistant.session.model import Preview, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.session.values import Preview
     from napari_sam3_assistant.viewer.binding import Binding
 
 

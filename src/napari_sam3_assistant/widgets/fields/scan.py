@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QKeyEvent, QShowEvent
 
-    from napari_sam3_assistant.session.model import SessionModel, StoppedScan
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.session.values import StoppedScan
 
 
 _STEP = 256

@@ -22,7 +22,7 @@ from napari_sam3_assistant.qt.bind import follow, format_message, set_enabled, s
 from napari_sam3_assistant.qt.controls import ElidedCombo, push_button
 from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.session.messages import format_server
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.values import Level, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,14 +28,15 @@ from napari_sam3_assistant.qt.controls import (
     spin_box,
 )
 from napari_sam3_assistant.qt.layout import Fold
-from napari_sam3_assistant.session.model import FramePlace
+from napari_sam3_assistant.session.values import FramePlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_sam3_assistant.core.lineage import Division
-    from napari_sam3_assistant.session.model import FrameAxis, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.session.values import FrameAxis
     from napari_sam3_assistant.viewer.binding import Binding
 
 
