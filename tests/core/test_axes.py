@@ -132,9 +132,9 @@ def test_the_user_is_told_how_it_was_found(arguments, reason):
         ((64, 48), {"rgb": True}, "not RGB"),
         ((9, 64, 48), {"rgb": True}, "not RGB"),
         ((9, 64, 48), {"axis_labels": ("y", "x")}, "2 axis labels for an image of 3 axes"),
-        ((9, 64, 48), {"plane_axes": (1, 1)}, "no image plane"),
-        ((9, 64, 48), {"plane_axes": (1, 3)}, "no image plane"),
-        ((9, 64, 48), {"plane_axes": (0, 1), "channel_axis": 0}, "no image plane"),
+        ((9, 64, 48), {"plane_axes": (1, 1)}, "not an image plane"),
+        ((9, 64, 48), {"plane_axes": (1, 3)}, "not an image plane"),
+        ((9, 64, 48), {"plane_axes": (0, 1), "channel_axis": 0}, "not an image plane"),
     ],
 )
 def test_refused_with_a_remedy(shape, arguments, said):

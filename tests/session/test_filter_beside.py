@@ -190,7 +190,7 @@ def test_how_firm_outlines_are_filters_a_propagation(bench):
     frames = [row.preview.target.plane.leading[-1] for row in results.of_frames]
     mean = 0.4 + 0.01 * np.mean(frames[::2])
     assert filtering.values("Stability") == pytest.approx([mean, 0.8], abs=0.02)
-    told = bench.binding.adapter.stacks.to_accept(bench.model.propagated, firm_tracks).told
+    told = bench.binding.adapter.stacks.to_accept(bench.model.propagated, firm_tracks).known
     assert [told[1].stability, told[2].stability] == pytest.approx([mean, 0.8], abs=0.02)
     filtering.show_range("Stability", 0.6, math.inf)
     assert filtering.count() == (1, 2)
