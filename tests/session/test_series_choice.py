@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_sam3_assistant.session.folder_runs import SeriesChoice
 from napari_sam3_assistant.session.model import (
     LARGEST,
     REMEMBERED_OF_SCANS,
     ScanModel,
     SessionModel,
 )
-from napari_sam3_assistant.session.scanning import SeriesChoice
 from napari_sam3_assistant.session.settings import MemorySettings, restore
 from napari_sam3_assistant.session.values import Level
 

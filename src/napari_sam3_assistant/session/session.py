@@ -19,6 +19,7 @@ from napari_sam3_assistant.session.classes import ObjectClasses
 from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
 from napari_sam3_assistant.session.filtering import Filtering
+from napari_sam3_assistant.session.folder_runs import FolderBatch, FolderEncoding, SeriesChoice
 from napari_sam3_assistant.session.jobs import Running, Services
 from napari_sam3_assistant.session.journaling import Journaling
 from napari_sam3_assistant.session.measuring import Measuring
@@ -30,13 +31,7 @@ from napari_sam3_assistant.session.propagation import Propagation
 from napari_sam3_assistant.session.results import Results, SoftMasks
 from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun
 from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Saving
-from napari_sam3_assistant.session.scanning import (
-    FolderBatch,
-    FolderEncoding,
-    Merging,
-    Scanning,
-    SeriesChoice,
-)
+from napari_sam3_assistant.session.scanning import Merging, Scanning
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.storing import Storing
 from napari_sam3_assistant.session.thumbnails import Thumbnails
