@@ -612,6 +612,14 @@ def test_a_scan_that_was_stopped_is_told_and_goes_on_in_a_session(
     assert again.model.message.text.startswith("Scan complete")
     assert not again.session.scan_model.scan_begun
     again.close()
+    # Its tiles have become the labels, or were deleted; or a stranger has named the labels.
+    for labels in (binding.session.scan_model.scan_begun, "x" * 5000, "//far/away.zarr"):
+        binding.session.scan_model.scan_begun = labels
+        saved.save(binding, tmp_path / "work")
+        again = saved.open_in_new(tmp_path / "work.sam3session")
+        assert "its finished tiles are not here" in again.model.message.text
+        assert "was not done" not in again.model.message.text
+        again.close()
 
 
 def test_labels_on_the_disk_are_not_read_and_stay_writable(binding, tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ from napari_sam3_assistant.errors import (
 )
 from napari_sam3_assistant.io import workspace
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
+from napari_sam3_assistant.io.scan_folder import count_kept_tiles
 from napari_sam3_assistant.io.session_folder import (
     apply_journal,
     is_session,
@@ -34,7 +35,7 @@ from napari_sam3_assistant.io.session_folder import (
 )
 from napari_sam3_assistant.io.session_pixels import find_file, open_held, open_zarr, read_file
 from napari_sam3_assistant.io.typed_json import unpack_array
-from napari_sam3_assistant.io.untrusted import as_list, as_whole
+from napari_sam3_assistant.io.untrusted import as_list, as_whole, is_on_a_share
 from napari_sam3_assistant.io.workspace import is_workspace, read_workspace
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.messages import NOTHING, object_features
@@ -420,10 +421,14 @@ class Opening:
                 "Propagation to look for them anew; the labels that are done are here."
             )
         if labels := self._services.scan_model.scan_begun:
-            notes.append(
-                f"The scan into {labels} was not done: Scan whole image goes on with it and shows "
-                "what is there."
-            )
+            if _has_tiles(labels):
+                notes.append(
+                    f"The scan into {labels} was not done: Scan whole image goes on with it and "
+                    "shows what is there."
+                )
+            else:
+                self._services.scan_model.scan_begun = ""
+                problems.append(f"The scan into {labels}: its finished tiles are not here.")
         if begun := self._services.scan_model.folder_begun:
             notes.append(
                 f"The batch of the folder {begun} was not done: Continue batch runs what is left."
@@ -441,6 +446,14 @@ class Opening:
         if "session_folder" in session.entries:
             message = "The session goes on where it stopped."
         self._model.message = Message(" ".join([f"{message}{missing}", *notes]), level)
+
+
+def _has_tiles(labels: str) -> bool:
+    """Return whether there are finished tiles of a scan into labels; a share is not asked."""
+    try:
+        return not is_on_a_share(labels, Path.cwd()) and count_kept_tiles(Path(labels)) > 0
+    except OSError:  # no name of a file
+        return False
 
 
 def is_stored(path: Path) -> bool:
