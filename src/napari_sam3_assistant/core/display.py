@@ -251,6 +251,11 @@ class ImageView:
         return self.channels[0].source.plane_shape
 
     @property
+    def replaced(self) -> str:
+        """What an image of it is called that has other pixels now; empty where none has."""
+        return next(filter(None, (channel.source.replaced for channel in self.channels)), "")
+
+    @property
     def key(self) -> Hashable:
         """Identity of the picture, known without reading pixels: equal keys, equal pictures.
 

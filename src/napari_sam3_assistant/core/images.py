@@ -96,6 +96,11 @@ class ImageSource:
     axes : ImageAxes
         What its axes mean.
 
+    Attributes
+    ----------
+    replaced : str
+        What the image is called that has other pixels now; empty while it has these.
+
     Raises
     ------
     ImageError
@@ -107,6 +112,7 @@ class ImageSource:
         self.axes = axes
         self.token = next(_tokens)
         self.is_retired = False
+        self.replaced = ""
         self._caches: tuple[weakref.ref[DerivedCache], ...] = ()
         self._contrast: dict[int | None, tuple[float, float]] = {}
         self._typical: dict[int | None, npt.NDArray[np.generic]] = {}

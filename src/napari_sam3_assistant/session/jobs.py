@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,9 @@ from napari_sam3_assistant.jobs import JobRunner, JobState
 from napari_sam3_assistant.session.values import Level, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.jobs import Job, JobProgress
     from napari_sam3_assistant.session.engine import EngineInUse
@@ -63,16 +64,17 @@ class Running:
         self._waiting: dict[Callable[[], None], None] = {}
         self.current: Job | None = None
 
-    def start(self, job: Job, behind: Job | None = None) -> Job:
+    def start(self, job: Job, behind: Job | None = None, *, views: Sequence[ImageView] = ()) -> Job:
         """Start a job in the place of the one that is going, which is cancelled unless it writes.
 
         ``behind``: a job that nobody has asked for, and that this one waits for.
+        ``views``: what it looks at. It ends with a warning where that has other pixels by then.
         """
         # Of the one that it waits for, too: its progress is progress of this one.
         for reporting in (job, behind):
             if reporting is not None:
                 reporting.progressed.connect(self._on_progress, unique=True)
-        job.finished.connect(partial(self._on_finished, job))
+        job.finished.connect(partial(self._on_finished, job, views))
         self.current, before = job, self.current
         if before is not None and not before.writes:
             before.cancel()
@@ -107,7 +109,7 @@ class Running:
         self._model.progress = progress
         self._model.message = Message(f"{progress.step.message} …")
 
-    def _on_finished(self, job: Job, state: JobState) -> None:
+    def _on_finished(self, job: Job, views: Sequence[ImageView], state: JobState) -> None:
         if job is not self.current:
             return
         self.current = None
@@ -124,7 +126,17 @@ class Running:
         waiting, self._waiting = self._waiting, {}
         for call in waiting:
             call()
+        if done:
+            self._warn_of_replaced(views)
         self.idle.emit()
+
+    def _warn_of_replaced(self, views: Sequence[ImageView]) -> None:
+        names = dict.fromkeys(f"“{view.replaced}”" for view in views if view.replaced)
+        if names:
+            given = f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} given other pixels"
+            message = self._model.message
+            text = f"{message.text} Meanwhile {given}: this is of the earlier ones."
+            self._model.message = replace(message, text=text, level=Level.WARNING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.prompts import MaskPrompt, PromptKind, PromptSet
 from napari_sam3_assistant.core.tracks import Direction, FrameResult, Span
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.errors import ImageError, PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
@@ -73,6 +73,16 @@ class OpenTracking:
         if new:
             self.given.append(prompts)
             self._known_prompts |= new
+
+    def check_pixels(self) -> None:
+        """Raise ImageError if the stack has other pixels than those that objects were found on."""
+        name = self.stack.frames.view.replaced
+        if name:
+            raise ImageError(
+                f"“{name}” was given other pixels: its propagation, which is of the earlier ones, "
+                "can't go on.",
+                "Press Start 3D Propagation for those that it has now.",
+            )
 
     def next_from(self, shown: int) -> int:
         """Return the frame that the next one follows; without any left, the frame on show."""

@@ -158,6 +158,7 @@ class Propagation:
         why_not = model.why_not.go_on
         if opened is None or why_not:
             raise PromptError(why_not or "Start a propagation first.")
+        opened.check_pixels()
         stack = self._take(opened.stack.target.axis)
         if stack.target.at(0) != opened.stack.target.at(0):
             raise PromptError(
@@ -491,12 +492,13 @@ class Propagation:
         if self.provenance is not None:
             self.provenance.note_run(prompts, shown, stop_after_lost=lost, goes_on=not spans)
         self._class_name = self._model.object_class
-        return self._jobs.start(job)
+        return self._jobs.start(job, views=(opened.stack.frames.view,))
 
     def _show(self, opened: OpenTracking, frame_result: FrameResult) -> None:
         model, target = self._model, opened.stack.target
         result = frame_result.renamed(model.lineage)
         try:
+            opened.check_pixels()
             self._adapter.stacks.show(target, result)
         except ImageError as error:
             self.end()

@@ -167,7 +167,8 @@ class Proposals:
             )
             self._show_proposal(Preview(snapshot.target, segmentation, 0.0, "", run))
 
-        self._jobs.start(self._engine.make_job("The proposal", engine, work, show))
+        job = self._engine.make_job("The proposal", engine, work, show)
+        self._jobs.start(job, views=(snapshot.view,))
 
     def _show_others(self) -> None:
         """Show the labels that another tool has put beside the image."""

@@ -169,7 +169,8 @@ class SegmentRun:
             "The run", engine, lambda reporter: segment(engine, request, reporter), show
         )
         job.progressed.connect(timed.note)
-        return self._jobs.start(job, self._prefetch.find_job(engine, snapshot.view))
+        behind = self._prefetch.find_job(engine, snapshot.view)
+        return self._jobs.start(job, behind, views=(snapshot.view,))
 
     def why_not_live(self) -> str:
         """Return why changed prompts don't run by themselves; empty where they do.
@@ -595,7 +596,7 @@ class Batch:
         message = (
             f"Running {pluralize(request.runs, 'batch job')}: {pluralize(len(usable), 'image')}"
         )
-        self._jobs.start(job)
+        self._jobs.start(job, views=tuple(snapshot.view for snapshot in usable))
         model.message = Message(f"{message}, {pluralize(max(1, len(phrases)), 'prompt')}.")
         return job
 

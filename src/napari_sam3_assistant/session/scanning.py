@@ -42,9 +42,10 @@ from napari_sam3_assistant.workflows.scan import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.images import LazyArray
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
@@ -260,10 +261,11 @@ class FileRun:
         work: Callable[[Reporter], Iterator[T]],
         show: Callable[[T], None],
         end: Callable[[JobState], None],
+        views: Sequence[ImageView] = (),
     ) -> Job:
         """Start a job; ``end`` has the last word on how it ended, after the session's own."""
         job = self._engine.make_job(title, engine, work, show)
-        self._start(job)
+        self._start(job, views=views)
         job.finished.connect(end)
         return job
 
@@ -343,7 +345,8 @@ class Scanning(FileRun):
             self.choices,
             time.monotonic(),
         )
-        return self._begin("The scan", engine, work, on_show.add, on_show.end)
+        views = (snapshot.view,)
+        return self._begin("The scan", engine, work, on_show.add, on_show.end, views)
 
     def _request(self, snapshot: ImageSnapshot) -> ScanRequest:
         model = self._model

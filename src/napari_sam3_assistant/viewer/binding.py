@@ -725,7 +725,7 @@ class Binding(RefCounted):
         self.session.prefetch.stop_if_stale()
 
     def _on_pixels(self, event: Event) -> None:
-        self.adapter.sources.forget(event.source)
+        self.adapter.sources.note_replaced(event.source)
         self._list_images()
         self._on_previews()
 

@@ -499,7 +499,9 @@ class SourceCache:
         """
         key = (key_of(layer), axes)
         known = self._known.get(key)
-        if known is None or not known.is_as_it_was(plane):
+        if known is not None and not known.is_as_it_was(plane):
+            known.source.replaced, known = layer.name, None
+        if known is None:
             known = self._known[key] = _KnownSource(layer, axes)
         known.look_at(plane)
         return known.source
@@ -517,8 +519,15 @@ class SourceCache:
             if key in paths
         }
 
+    def note_replaced(self, layer: Image) -> None:
+        """Record that a layer was given other pixels; work that goes on with the earlier learns."""
+        for (key, _), known in self._known.items():
+            if key == key_of(layer) and not known.reads(layer):
+                known.source.replaced = layer.name
+        self.forget(layer)
+
     def forget(self, layer: Layer) -> None:
-        """Record that a layer has other pixels now, or is gone."""
+        """Record that nothing is known of a layer's pixels any more."""
         key = key_of(layer)
         self._views.pop(key, None)
         self._known = {kept: known for kept, known in self._known.items() if kept[0] != key}
@@ -551,6 +560,10 @@ class _KnownSource:
         self.draws = 0
         # For each plane its checksum, and at which draw that was right; the latest last.
         self._looked: dict[PlaneRef, tuple[int, int]] = {}
+
+    def reads(self, layer: Image) -> bool:
+        """Return whether it reads the array that a layer has now."""
+        return array_of(layer) is self._largest
 
     @property
     def in_memory(self) -> bool:
