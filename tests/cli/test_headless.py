@@ -203,6 +203,23 @@ def test_a_log_has_a_line_in_a_while_and_no_carriage_return(capsys):
     assert not any("\r" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("Tile 11 of 20, 3 objects", "Tile 11 of 20, 3 objects (1 of 2)"),
+        ("a.tif (2 of 2, 9 s left)", "a.tif (2 of 2, 9 s left)"),
+        ("Cutting 1 of 25", "Cutting 1 of 25 (1 of 2)"),
+    ],
+)
+def test_a_line_of_a_log_counts_once(capsys, message, told):
+    now = [0.0]
+    with TerminalReporter(lambda: now[0]) as reporter:
+        now[0] = 15.0
+        reporter.report(Progress(1, 2, message))
+
+    assert capsys.readouterr().err == f"15 s: {told}\n"
+
+
 def test_measured_are_the_objects_of_the_image(discs, tmp_path, capsys):
     labels = tmp_path / "a.tif"
     segment(discs, labels)

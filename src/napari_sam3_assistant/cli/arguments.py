@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -524,9 +525,10 @@ class TerminalReporter(AbstractContextManager["TerminalReporter"]):
         elif self._clock() - self._last >= self.EVERY:
             self._last = self._clock()
             passed = format_duration(self._last - self._began)
-            share = f"{progress.done} of {progress.total}"
-            told = message if not progress.total or share in message else f"{message} ({share})"
-            sys.stderr.write(f"{passed}: {told}\n")
+            done, total = progress.done, progress.total
+            counts = not total or re.search(rf"\b\d+ of {total}\b", message)
+            share = "" if counts else f" ({done} of {total})"
+            sys.stderr.write(f"{passed}: {message}{share}\n")
             sys.stderr.flush()
 
     def check(self) -> None:
