@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from skimage.data import coins
 from skimage.measure import label
 
+from amounts import FEW
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
-from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.axes import Axis, make_axes
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.results import Provenance
+from napari_sam3_assistant.core.tracks import TrackScale
 from napari_sam3_assistant.errors import ExportError, ImageError, MaskError
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.provenance import write_provenance
@@ -61,6 +65,61 @@ def test_distances_count_in_pixels_or_in_the_unit_of_the_file(cells):
     np.testing.assert_array_equal(in_pixels, in_um)
     assert (in_pixels != 0).sum() > (labels != 0).sum()
     np.testing.assert_array_equal(api.clean(labels, [api.Expand(2)]), in_pixels)
+
+
+# Of a micrometre.
+UNITS = {"micrometer": 1.0, "nanometer": 1e3, "millimeter": 1e-3}
+
+
+@FEW
+@given(
+    size=st.tuples(*[st.sampled_from([0.25, 0.5, 1.0, 1.5])] * 3),
+    units=st.tuples(*[st.sampled_from(sorted(UNITS))] * 2),
+    ways=st.tuples(*[st.sampled_from([1, -1])] * 3),
+    seed=st.integers(0, 99),
+)
+def test_units_and_directions_of_axes_change_no_distance(tmp_path_factory, size, units, ways, seed):
+    labels = np.zeros((5, 12, 14), np.uint16)
+    for number, spot in enumerate(np.random.default_rng(seed).integers(0, (4, 10, 12), (3, 3)), 1):
+        labels[tuple(slice(at, at + 2) for at in spot)] = number
+
+    def answers(units, ways):
+        path = tmp_path_factory.mktemp("written") / "labels.zarr"
+        axes = [
+            Axis(name, length, way * length_of * UNITS[unit], unit)
+            for name, length, length_of, unit, way in zip(
+                "zyx", labels.shape, size, units, ways, strict=True
+            )
+        ]
+        save_labels(labels, path, tuple(axes))
+        grown = api.clean(path, [api.Expand(1.5)], physical=True)
+        rows = [api.measure(path), api.measure(path, volumes=True, more=["Volume major axis"])]
+        scale = TrackScale.of(tuple(axes))
+        return grown, rows, (scale.y, scale.x, scale.unit)
+
+    grown, rows, scale = answers((*units, "micrometer"), ways)
+
+    expected_grown, expected_rows, expected_scale = answers(("micrometer",) * 3, (1, 1, 1))
+    np.testing.assert_array_equal(grown, expected_grown)
+    for found, expected in zip(rows, expected_rows, strict=True):
+        assert [row.pop("unit") for row in found] == [row.pop("unit") for row in expected]
+        assert list(found) == [pytest.approx(row, rel=1e-9) for row in expected]
+    assert scale == expected_scale
+
+
+def test_between_times_there_are_no_distances(tmp_path):
+    movie = tmp_path / "movie.tif"
+    axes = (Axis("t", 3, 2.0, "second"), Axis("y", 9, 0.5, "micrometer"))
+    labels = np.zeros((3, 9, 9), np.uint16)
+    labels[1, 4, 4] = 1
+    save_labels(labels, movie, (*axes, Axis("x", 9, 0.5, "micrometer")))
+
+    with pytest.raises(MaskError, match=r"second, micrometer, micrometer.*slice by slice"):
+        api.clean(movie, [api.Expand(2)], physical=True)
+
+    grown = api.clean(movie, [api.Expand(0.5)], physical=True, per_slice=True)
+    assert np.unique(np.nonzero(grown)[0]).tolist() == [1]
+    assert np.count_nonzero(grown) == 5
 
 
 def test_what_can_not_be_done_is_said(cells, tmp_path):
@@ -159,9 +218,9 @@ def test_all_planes_of_a_stack_whose_axes_have_no_names_are_written(tmp_path, sh
     labels = np.random.default_rng(0).integers(0, 9, shape).astype(np.uint16)
     np.save(tmp_path / "in.npy", labels)
 
-    for folder, given in (("array", labels), ("file", tmp_path / "in.npy")):
+    for folder, source in (("array", labels), ("file", tmp_path / "in.npy")):
         (tmp_path / folder).mkdir()
-        made = api.imread(api.export(given, tmp_path / folder / name))
+        made = api.imread(api.export(source, tmp_path / folder / name))
         np.testing.assert_array_equal(np.squeeze(made.data[...]), np.squeeze(labels))
 
 

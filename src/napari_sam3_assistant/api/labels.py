@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.api.segment import read_input
-from napari_sam3_assistant.core.axes import axis_kind, make_axes
+from napari_sam3_assistant.core.axes import axis_kind, make_axes, pixel_lengths
 from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.masks.labels import (
     Connectivity,
@@ -87,7 +87,8 @@ def clean(
     per_slice : bool
         Whether each plane of a stack counts for itself.
     physical : bool
-        Whether radii and distances count in the unit of the file's pixel size, and not in pixels.
+        Whether radii and distances count in the unit of the file's pixel size (of its last axis),
+        and not in pixels.
     overwrite : bool
         Whether ``output`` is replaced where it exists.
     reporter : Reporter, optional
@@ -101,7 +102,8 @@ def clean(
     Raises
     ------
     MaskError
-        If these are no labels, or an operation can't be done.
+        If these are no labels, an operation can't be done, or ``physical`` axes measure different
+        things, such as slices that are times.
     ImageError
         If their file can't be read.
     ExportError
@@ -115,7 +117,7 @@ def clean(
     array, axes = _read(labels)
     check_labels(array)
     result = np.array(read(array, whole_box(array.shape)))
-    spacing = tuple(axis.scale for axis in axes) if physical else (1.0,) * result.ndim
+    spacing = _spacing(axes, planes=per_slice) if physical else (1.0,) * result.ndim
     for operation in operations:
         part = LabelsPart(result, spacing, None, connectivity, per_slice)
         operation.edit(part, reporter).write(result, reporter=reporter)
@@ -273,7 +275,7 @@ def measure(
         A row for each object and plane: ``id``, ``t``, ``c`` or ``z`` of a stack, what was
         measured in the unit of a pixel's size (of the image if it has one, else of the labels),
         and ``unit``; empty for pixels. Centroids count from the centre of the image's first pixel.
-        Where slices lie apart in another unit than pixels, volumes count in voxels.
+        Where slices and pixels have no common unit, volumes count in voxels.
 
     Raises
     ------
@@ -415,6 +417,24 @@ def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
             )
         return loaded.data, loaded.axes
     return labels, make_axes(labels.shape)
+
+
+def _spacing(axes: Axes, *, planes: bool) -> tuple[float, ...]:
+    """Return how far pixels lie apart along each axis, 1 along those that have no distances.
+
+    Raises MaskError if there is no unit for all.
+    """
+    first = len(axes) - 2 if planes else 0
+    chosen = [at for at in range(first, len(axes)) if axes[at].length > 1] or [*range(len(axes))]
+    lengths = pixel_lengths(tuple(axes[at] for at in chosen))
+    if lengths is None:
+        units = ", ".join(axes[at].unit or "pixels" for at in chosen)
+        raise MaskError(
+            f"The axes of these labels count in {units}: there are no distances between them.",
+            "Count slice by slice, where that helps, or in pixels.",
+        )
+    known = dict(zip(chosen, lengths, strict=True))
+    return tuple(known.get(at, 1.0) for at in range(len(axes)))
 
 
 def _read_placed(

@@ -523,3 +523,26 @@ def convert_unit(value: float, unit: str, target: str) -> float | None:
         if unit in table and target in table:
             return value * factor * table[unit][1] / (table[target][1] * wanted_factor)
     return None
+
+
+def pixel_lengths(axes: Axes) -> tuple[float, ...] | None:
+    """Return how long a pixel is along each axis, whichever way that runs.
+
+    Parameters
+    ----------
+    axes : tuple of Axis
+        At least one.
+
+    Returns
+    -------
+    tuple of float or None
+        In the unit of the last axis; None if they measure different things.
+    """
+    lengths = []
+    for axis in axes:
+        length = convert_unit(abs(axis.scale), axis.unit, axes[-1].unit)
+        if length is None:
+            return None
+        # A micrometre is 999.9999999999999 nanometres.
+        lengths.append(length if axis.unit == axes[-1].unit else float(f"{length:.12g}"))
+    return tuple(lengths)

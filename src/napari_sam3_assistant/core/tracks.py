@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.measure import regionprops_table
 
+from napari_sam3_assistant.core.axes import pixel_lengths
 from napari_sam3_assistant.core.lineage import valid_links
 from napari_sam3_assistant.core.masks.labels import number_objects, split_blocks
 from napari_sam3_assistant.core.regions import Region
@@ -336,7 +337,11 @@ class TrackScale:
     def of(cls, axes: Axes) -> TrackScale:
         """Return the size of a pixel along three axes: frames, rows and columns."""
         frame, y, x = axes
-        return cls(abs(frame.scale), abs(y.scale), abs(x.scale), frame.unit, x.unit)
+        lengths = pixel_lengths((y, x))
+        if lengths is None:
+            return cls(abs(frame.scale), frame_unit=frame.unit)
+        height, width = lengths
+        return cls(abs(frame.scale), height, width, frame.unit, x.unit)
 
 
 class TrackTable:

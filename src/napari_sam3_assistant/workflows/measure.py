@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.axes import axis_kind, guess_axes
+from napari_sam3_assistant.core.axes import axis_kind, convert_unit, guess_axes, pixel_lengths
 from napari_sam3_assistant.core.images import ImageSource, PixelSize, RawPlane
 from napari_sam3_assistant.core.masks.labels import PlaneOfLabels, plane_names
 from napari_sam3_assistant.core.masks.objects import Classes, iter_objects, iter_planes
@@ -332,17 +332,19 @@ def measure_in_image(
     if slices is None:
         yield from measure_labels(labels, source, place, pixel, more, reporter)
         return
-    same = slices.unit == pixel.unit
-    pixel, depth = (pixel, abs(slices.scale)) if same else (PixelSize(), 1.0)
+    depth = convert_unit(abs(slices.scale), slices.unit, pixel.unit)
+    if depth is None:
+        pixel, depth = PixelSize(), 1.0
     yield from measure_label_volumes(labels, source, place, pixel, depth, more, reporter)
 
 
 def _pixel_size(axes: Axes) -> PixelSize:
-    """Return the size of a pixel of rows and columns, as far as both count in one unit."""
-    rows, columns = axes
-    if rows.unit != columns.unit:
+    """Return the size of a pixel of rows and columns, as far as there is one unit for both."""
+    lengths = pixel_lengths(axes)
+    if lengths is None:
         return PixelSize()
-    return PixelSize(rows.scale, columns.scale, rows.unit)
+    height, width = lengths
+    return PixelSize(height, width, axes[-1].unit)
 
 
 def _fit_place(place: ImagePlace, shape: Sequence[int], source: ImageSource) -> ImagePlace:
