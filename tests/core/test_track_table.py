@@ -1,5 +1,7 @@
 """The table of a propagation, and its tracks."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import zarr
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.lineage import Lineage, Relabel
 from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
 from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import MOST_ID
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 from napari_sam3_assistant.core.tracks import (
@@ -206,3 +210,33 @@ def test_parts_on_several_slices_are_one_point_a_frame(labels, axis):
         means = [places[places[:, axis] == frame].mean(0) for frame in frames]
         expected += [(id_, *mean) for mean in means if len(frames) > 1]
     np.testing.assert_allclose(tracks, np.reshape(expected, (-1, 5)))
+
+
+NUMBERS = (0, 1, 2, 300, 99_999, 100_000, MOST_ID, 2**32 - 1)
+
+
+@given(
+    arrays(np.uint32, (4, 5), elements=st.sampled_from(NUMBERS[:-1])),
+    arrays(np.uint32, (4, 5), elements=st.sampled_from(NUMBERS)),
+    st.sets(st.sampled_from(NUMBERS[1:])),
+)
+def test_a_frame_of_objects_of_any_numbers_takes_the_room_of_its_pixels(labels, before, sought):
+    found = np.unique(labels[labels > 0]).tolist()
+    objects = tuple(ObjectRecord.from_mask(id_, labels == id_) for id_ in found)
+    frame = FrameResult(4, labels, objects, frozenset({*found, *sought}), ENGINE)
+    for array in (labels, before):
+        array.flags.writeable = False  # as of a file
+    tracemalloc.start()
+    try:
+        renamed = frame.renamed(Lineage(relabelled=(Relabel(300, 2**32 - 1, 3),)))
+        merged = renamed.over(before)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
+
+    np.testing.assert_array_equal(renamed.labels, np.where(labels == 300, 2**32 - 1, labels))
+    gone = np.isin(before, [*renamed.tracked])
+    np.testing.assert_array_equal(
+        merged, np.where(renamed.labels > 0, renamed.labels, np.where(gone, 0, before))
+    )

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import tifffile
 from napari.layers import Tracks
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QSpinBox
+
+from napari_sam3_assistant.core.prompts import MOST_ID
 
 TRACKS = "SAM3 propagated tracks"
 LABELS = "SAM3 propagated preview labels"
@@ -199,19 +201,46 @@ def test_tracks_are_written_for_the_cell_tracking_challenge(begin, tmp_path, exp
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_tracks_are_written_as_a_graph_with_the_sizes_of_the_image(begin, tmp_path, export_as):
+def test_labels_of_another_tool_keep_their_numbers_in_clicks_and_in_files(
+    begin, movie, tmp_path, export_as
+):
     user = begin()
-    click_both(user)
-    user.run()
+    image = user.viewer.layers["image"]
+    numbers = (100_000, MOST_ID)
+    labels = np.zeros(movie.shape, np.uint32)
+    for number, (y, x) in zip(numbers, CENTRES, strict=True):
+        labels[0, y - 12 : y + 13, x - 12 : x + 13] = number
+    user.viewer.add_labels(labels, **SIZE)
+    user.click("use_labels")
+    user.click("follow_labels")
+    user.wait_for_end()
+    user.choose("3d_video_propagation", "points")
 
-    export_as(user, tmp_path / "a.geff")
-    export_as(user, tmp_path / "2026.11", "geff")
+    user.click_at(image, (0, *CENTRES[0]))
+    assert user.find(QSpinBox, "object_id").value() == numbers[0]
+    user.click_at(image, (0, 60, 10))  # off all objects: on the latest one
+    user.click("new_object")
+    user.click_at(image, (0, 110, 10))
+    points = user.viewer.layers["SAM3 points"]
+    assert points.features["object_id"].tolist() == [numbers[0], numbers[0], 1]
+    points.selected_data = {0, 1, 2}
+    points.remove_selected()
+    user.click_at(image, (0, *CENTRES[1]))
+    user.click("propagate_existing")
+    user.wait_for_end()
+    shown = np.asarray(user.viewer.layers[LABELS].data)
 
-    graph, metadata = geff.read(tmp_path / "a.geff", structure_validation=True)
-    ends = [
-        (round(one["y"]), round(one["x"])) for _, one in graph.nodes(data=True) if one["t"] == 5
-    ]
-    assert sorted(ends) == [(30, 55), (85, 125)]
+    for kind in ("geff", "ctc"):
+        export_as(user, tmp_path / f"2026.{kind}", kind)
+        export_as(user, tmp_path / "2026.11", kind)
+    graph, metadata = geff.read(tmp_path / "2026.geff", structure_validation=True)
+    nodes = graph.nodes(data=True)
+    for _, one in nodes:
+        y, x = round(one["y"]), round(one["x"])
+        assert one["seg_id"] == shown[one["t"], y, x]
+    last = [one for _, one in nodes if one["t"] == 5]
+    ends = sorted((one["seg_id"], round(one["y"]), round(one["x"])) for one in last)
+    assert ends == [(numbers[0], 30, 55), (numbers[1], 85, 125)]
     assert graph.number_of_edges() == 10
     assert [(axis.name, axis.scale, axis.scaled_unit) for axis in metadata.axes] == [
         ("t", 30, "second"),
@@ -219,6 +248,9 @@ def test_tracks_are_written_as_a_graph_with_the_sizes_of_the_image(begin, tmp_pa
         ("x", 0.5, "micrometer"),
     ]
     assert (tmp_path / "2026.11.geff").is_dir()
+    frames, rows = read_ctc(tmp_path / "2026.ctc")  # its labels have 16 bits
+    assert rows == [[1, 0, 5, 0], [2, 0, 5, 0]]
+    np.testing.assert_array_equal(frames, np.searchsorted([0, *numbers], shown))
 
 
 def test_another_kind_than_the_proposed_name_has_is_the_one_that_is_written(

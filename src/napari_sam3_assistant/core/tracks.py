@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from skimage.measure import regionprops_table
+from skimage.util import map_array
 
 from napari_sam3_assistant.core.axes import pixel_lengths
 from napari_sam3_assistant.core.lineage import valid_links
@@ -191,13 +192,10 @@ class FrameResult:
             id_: lineage.shown_as(id_, self.frame)
             for id_ in {*ids, *self.tracked, *self.parents, *self.parents.values()}
         }
-        table = np.arange(int(self.labels.max(initial=0)) + 1, dtype=np.uint32)
-        for id_ in ids:
-            if id_ < table.size:
-                table[id_] = names[id_]
+        old, new = (np.array([*some], np.uint32) for some in (names, names.values()))
         return replace(
             self,
-            labels=table[self.labels],
+            labels=map_array(np.array(self.labels), old, new),
             objects=tuple(replace(record, id=names[record.id]) for record in self.objects),
             tracked=frozenset(names[id_] for id_ in self.tracked),
             parents={names[child]: names[parent] for child, parent in self.parents.items()},
@@ -211,10 +209,10 @@ class FrameResult:
         before : ndarray, shape (Y, X), dtype uint32
             Object ids; objects in it that were not looked for are kept.
         """
-        # Labels are small numbers: looked up in a table, which is faster than np.isin.
-        goes = np.zeros(int(before.max()) + 1, bool)
-        goes[[id_ for id_ in self.tracked if id_ < goes.size]] = True
-        return np.where((self.labels != 0) | goes[before], self.labels, before)
+        # As fast as a table of all numbers, which would be gigabytes for labels of other tools.
+        tracked = np.array([*self.tracked], np.uint32)
+        goes = map_array(np.array(before, np.uint32), tracked, np.ones(tracked.size, bool))
+        return np.where((self.labels != 0) | goes, self.labels, before)
 
 
 COLUMNS = (

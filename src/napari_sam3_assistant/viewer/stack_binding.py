@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.labels import whole_box
-from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.core.prompts import MOST_ID, Task, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, PromptError
@@ -166,7 +167,10 @@ class StackBinding:
         self._wants_new = True
 
     def _free_after(self, clicked: Iterable[int]) -> int:
-        return max([0, *self._model.tracked, *clicked]) + 1
+        taken = {0, *self._model.tracked, *clicked}
+        after = max(taken) + 1
+        # Labels of other tools may have the highest number of all.
+        return after if after <= MOST_ID else next(n for n in count(1) if n not in taken)
 
     def _on_object_id(self) -> None:
         self._wants_new = False

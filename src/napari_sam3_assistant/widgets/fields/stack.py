@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.core.prompts import MOST_ID, Task, Tool
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, show_errors, watch
 from napari_sam3_assistant.qt.controls import (
@@ -145,9 +145,6 @@ class StackOptions(QWidget):
             label.setVisible(several)
 
 
-_MOST_OBJECTS = 99999
-
-
 class ObjectField(QWidget):
     """The number of the object that clicks are on, and a button for the next number."""
 
@@ -160,7 +157,7 @@ class ObjectField(QWidget):
             "The object that the next click is on: its value in the labels. A click on an object "
             "that was found corrects that one, whatever the number is.",
             1,
-            _MOST_OBJECTS,
+            MOST_ID,
         )
         tip = "Let the next click be on a new object, also in the pixels of another"
         new = push_button(model, "New Object", "new_object", binding.new_object, tip)
