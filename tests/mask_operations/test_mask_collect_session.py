@@ -48,6 +48,15 @@ def test_a_preview_is_saved_with_all_that_is_known_of_it(bench, preview):
     assert layer.data.any()
 
 
+def test_a_class_value_is_what_merged_masks_can_hold(bench, preview):
+    save(bench, "cell", 0)
+    assert bench.viewer.layers["cell_one"].metadata["class_value"] == 1
+    save(bench, "ring", 2**32 - 1)
+    assert bench.viewer.layers["ring_one"].metadata["class_value"] == 2**32 - 1
+    with pytest.raises(MaskError, match="4294967296 does not fit"):
+        save(bench, "much", 2**32)
+
+
 def test_a_name_that_is_taken_gets_a_number_and_empty_fields_have_defaults(bench, preview):
     save(bench, "", 1, "")
     save(bench, "", 1, "")

@@ -31,14 +31,14 @@ def test_from_a_preview_to_an_exported_final_mask(curator, masks, tmp_path):
     assert hint.text().startswith("Nothing to merge yet.")
     curator.tab("Accepted Objects")
     curator.type_in("class_name", "cell")
-    curator.set_number("class_value", "5")
+    curator.type_in("class_value", "5")
     curator.type_in("object_name", "object_001")
     curator.click("save_accepted")
     assert curator.status == "✓ Saved accepted object layer: cell_object_001."
     curator.type_in("object_name", "object_002")
     curator.type_in("label", "4")
     curator.type_in("class_name", "ring")
-    curator.set_number("class_value", "7")
+    curator.type_in("class_value", "7")
     curator.click("save_accepted")
 
     curator.tab("Class Merge")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.masks.labels import read, whole_box
+from napari_sam3_assistant.core.masks.labels import check_fits, read, whole_box
 from napari_sam3_assistant.core.masks.merge import (
     MergeMode,
     MergeResult,
@@ -146,10 +146,12 @@ class MaskCollection:
         class_name = model.class_name.strip() or DEFAULT_CLASS
         if model.class_list:
             model.class_value = model.class_list.value(class_name)
+        value = model.class_value or 1  # 0 is background
+        check_fits(value, np.uint32)  # the type of merged masks
         metadata = {
             "object_name": object_name,
             "class_name": class_name,
-            "class_value": model.class_value,
+            "class_value": value,
             "instance_kind": "object",
             "source_image_layer": snapshot.image_name,
             "source_preview_layer": snapshot.name,

@@ -33,7 +33,6 @@ from napari_sam3_assistant.qt.controls import (
     layer_box,
     line_edit,
     push_button,
-    spin_box,
 )
 from napari_sam3_assistant.qt.layout import WrappedLabel
 
@@ -89,7 +88,8 @@ class AcceptedTab(QWidget):
         )
         name = line_edit(model, "class_name", "myelin", "What the object is; by default “class”")
         form.addRow("Class name", name)
-        value = spin_box(model, "class_value", "The class's value in merged masks")
+        tip = "The class's value in merged masks"
+        value = label_line(model, "class_value", "1", tip)
         form.addRow("Class value", value)
         form.addRow(
             "Save mode", ChoiceCombo(model, "save_mode", _SAVE_MODES, "Where the object goes")
