@@ -18,8 +18,10 @@ scripted = import_module("scripted_session")
 
 from faulty_disks import small_disk  # noqa: E402
 from napari_sam3_assistant.core.prompts import Task  # noqa: E402
+from napari_sam3_assistant.io import session_folder  # noqa: E402
 from napari_sam3_assistant.io.session_folder import FORMAT, is_session, read_session  # noqa: E402
 from napari_sam3_assistant.session import journaling  # noqa: E402
+from napari_sam3_assistant.viewer.label_pixels import edits_of, redraw  # noqa: E402
 
 
 @pytest.fixture
@@ -135,6 +137,28 @@ def test_a_journal_does_not_grow_beyond_a_bound(binding, tmp_path):
     left_by_a_kill(folder)
     again = go_on(tmp_path / "journals")
     saved.assert_same(before, saved.facts(again))
+    again.close()
+
+
+@pytest.mark.parametrize("slices", [1, 40])
+def test_a_change_of_any_size_is_there_again(binding, tmp_path, monkeypatch, slices):
+    # As 128 million pixels and 512 MB are: a record of more is refused as a stranger's.
+    monkeypatch.setattr(journaling, "_MOST_PIXELS", 1 << 18)
+    monkeypatch.setattr(session_folder, "_LARGEST_CHUNK", 1 << 21)
+    labels = binding.viewer.add_labels(np.zeros((40, 200, 200), np.uint16), name="mine")
+    labels.data[0, :5, :5] = 1
+    redraw(labels, (slice(0, 1), slice(0, 5), slice(0, 5)))
+    write_down(binding)
+    labels.data[:slices, 1:-1, 1:-1] = 7
+
+    box = (slice(0, slices), slice(1, 199), slice(1, 199))
+    redraw(labels, box)
+    edits_of(binding.viewer).edited.emit(labels, box)
+
+    left_by_a_kill(write_down(binding))
+    again = go_on(tmp_path / "journals")
+    np.testing.assert_array_equal(again.viewer.layers["mine"].data, labels.data)
+    assert again.session.opening.problems == ()
     again.close()
 
 

@@ -7,6 +7,7 @@ changed boxes; a thread of the journal's own makes JSON of it, packs and writes 
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -19,6 +20,7 @@ import numpy as np
 import platformdirs
 import zarr
 
+from napari_sam3_assistant.core.masks.labels import box_shape
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.io.session_folder import (
     ENDING,
@@ -56,7 +58,8 @@ if TYPE_CHECKING:
 
 
 _MOST_PIXELS = 1 << 26
-"""A journal of more pixels, however well packed, is made the session itself, and begins anew."""
+"""A journal of more pixels, however well packed, is made the session itself, and begins anew.
+Labels that get more at once are written anew."""
 _MOST_HELD = 1 << 31
 """Or when so many bytes of pixels were written into its folder, some of which may be gone."""
 _LARGEST_IMAGE = 1 << 30
@@ -290,11 +293,13 @@ class Journaling:
             before = self._bases.get(key)
             same = before is not None and len(before) == len(pixels.levels)
             same = same and all(map(_is_one, before or (), pixels.levels))
-            if not same or (key in written and written[key] is None):
+            parts = written.get(key, ())
+            # Much is not copied here, nor is it one record: the array is written anew, in chunks.
+            if not same or parts is None or sum(map(_count_pixels, parts)) > _MOST_PIXELS:
                 bases[key] = pixels
                 self._bases[key] = pixels.levels
                 continue
-            for box in written.get(key) or ():
+            for box in parts:
                 level = pixels.levels[0]
                 copy = np.array(level[box]) if isinstance(level, np.ndarray) else None
                 boxes.append((key, pixels.levels, box, copy))
@@ -338,6 +343,10 @@ class Journaling:
 
 def _is_one(first: object, second: object) -> bool:
     return first is second
+
+
+def _count_pixels(box: Box) -> int:
+    return math.prod(box_shape(box))
 
 
 def _is_worth(captured: Captured) -> bool:
