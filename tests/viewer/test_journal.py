@@ -11,6 +11,9 @@ import dask.array as da
 import numpy as np
 import pytest
 import tifffile
+import zarr
+from napari.layers._source import layer_source
+from zarr.storage import LocalStore, MemoryStore
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 saved = import_module("saved_sessions")
@@ -19,6 +22,7 @@ scripted = import_module("scripted_session")
 from faulty_disks import small_disk  # noqa: E402
 from napari_sam3_assistant.core.prompts import Task  # noqa: E402
 from napari_sam3_assistant.io import session_folder  # noqa: E402
+from napari_sam3_assistant.io.images import read_image  # noqa: E402
 from napari_sam3_assistant.io.session_folder import FORMAT, is_session, read_session  # noqa: E402
 from napari_sam3_assistant.session import journaling  # noqa: E402
 from napari_sam3_assistant.viewer.label_pixels import edits_of, redraw  # noqa: E402
@@ -85,6 +89,38 @@ def test_what_is_computed_when_looked_at_is_not_copied(binding, tmp_path):
     names = [layer.name for layer in again.viewer.layers]
     assert accepted.name in names
     assert "computed" not in names
+
+
+def write_pyramid(path):
+    pixels = np.arange(80 * 90 * 3).reshape(80, 90, 3).astype(np.uint8)
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(pixels, subifds=1, tile=(16, 16), photometric="rgb")
+        writer.write(pixels[::2, ::2], subfiletype=1, tile=(16, 16), photometric="rgb")
+    return pixels
+
+
+def test_what_is_done_on_a_slide_that_is_read_piece_by_piece_is_written(binding, tmp_path):
+    """Its pixels are zarr arrays in a TIFF file, which is no folder."""
+    pixels = write_pyramid(tmp_path / "slide.tif")
+    loaded = read_image(tmp_path / "slide.tif", lazy_bytes=0)
+    with layer_source(path=str(tmp_path / "slide.tif")):
+        image = binding.viewer.add_image(list(loaded.levels), name="slide", rgb=True)
+    assert not isinstance(image.data[0].store, LocalStore)
+    # None of their folders, and no file, can be referred to.
+    store = MemoryStore()
+    labels = zarr.create_array(store, shape=(80, 90), chunks=(20, 20), dtype="uint16")
+    labels[10:20, 30:40] = 7
+    binding.viewer.add_labels(labels, name="mine")
+    binding.arm()
+    next(one for one in binding.viewer.layers if one.name == "SAM3 points").add((20.0, 30.0))
+
+    folder = write_down(binding)
+
+    left_by_a_kill(folder)
+    layers = {layer.name: layer for layer in go_on(tmp_path / "journals").viewer.layers}
+    assert len(layers["SAM3 points"].data) == 1
+    np.testing.assert_array_equal(layers["slide"].data[0], pixels)
+    np.testing.assert_array_equal(layers["mine"].data, labels[:])
 
 
 def test_a_journal_goes_on_where_it_stopped_and_is_small(binding, tmp_path):

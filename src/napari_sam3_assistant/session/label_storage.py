@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
+from zarr.storage import LocalStore
 
 from napari_sam3_assistant.core.images import as_lazy
 from napari_sam3_assistant.core.tiling import LARGE_PLANE
@@ -95,9 +96,9 @@ def _create_lasting(path: Path, axes: Axes, *, large: bool) -> list[Any]:
                 create_ome_zarr(draft, axes, called=name)
             give_name(draft, name)
 
-    levels = list(open_levels(save_under_free_name(path, make), writable=True))
-    _HIGHEST[label_folder(levels[0])] = {}
-    return levels
+    saved = save_under_free_name(path, make)
+    _HIGHEST[saved] = {}
+    return list(open_levels(saved, writable=True))
 
 
 def _create_levels(shapes: list[tuple[int, ...]], plane: tuple[int, int]) -> list[Any]:
@@ -121,8 +122,9 @@ def _create_levels(shapes: list[tuple[int, ...]], plane: tuple[int, int]) -> lis
 
 def delete_with(owner: object, labels: AnyArray) -> None:
     """Delete the folder of labels when their owner goes, if it is temporary or empty."""
-    if isinstance(labels, zarr.Array):
-        weakref.finalize(owner, _delete, label_folder(labels), labels.path)
+    folder = label_folder(labels)
+    if folder is not None:
+        weakref.finalize(owner, _delete, folder, labels.path)
 
 
 def _delete(folder: Path, path: str) -> None:
@@ -133,7 +135,7 @@ def _delete(folder: Path, path: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def is_temporary(labels: AnyArray) -> bool:
+def is_temporary(labels: object) -> bool:
     """Return whether labels on the disk go with their layer."""
     return label_folder(labels) in _TEMPORARY
 
@@ -147,16 +149,17 @@ def _iter_chunks(array: Path) -> Iterator[tuple[tuple[int, ...], Path]]:
             yield tuple(map(int, place)), file
 
 
-def label_folder(labels: AnyArray) -> Path:
-    """Return the folder of labels in a zarr."""
-    return Path(labels.store_path.store.root)
+def label_folder(labels: object) -> Path | None:
+    """Return the folder that labels lie in; None in memory, in a file such as TIFF, on a server."""
+    store = labels.store if isinstance(labels, zarr.Array) else None
+    return Path(store.root) if isinstance(store, LocalStore) else None
 
 
 def find_highest(labels: AnyArray) -> int:
     """Return the highest label; of labels on disk only what was written since is read."""
     if isinstance(labels, np.ndarray):
         return int(labels.max())
-    folder = label_folder(labels) if isinstance(labels, zarr.Array) else None
+    folder = label_folder(labels)
     if folder is None or folder not in _HIGHEST:
         return int(as_lazy(labels).max().compute())
     before = _HIGHEST[folder]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from psygnal import Signal
 
 from napari_sam3_assistant.core.plurals import pluralize
@@ -111,8 +110,8 @@ def keep_pixels(
     if (own := _find_own(folder, key, pixels)) is not None:
         return own
     if not portable:
-        lasting = not (isinstance(pixels.levels[0], zarr.Array) and is_temporary(pixels.levels[0]))
-        if lasting and (entry := zarr_reference(pixels.levels)) is not None:
+        entry = zarr_reference(pixels.levels)
+        if entry is not None and not is_temporary(pixels.levels[0]):
             return entry, {}
         if pixels.path and not pixels.held and os.path.exists(pixels.path):
             entry = file_reference(pixels.path, pixels.plugin, pixels.levels[0], folder)

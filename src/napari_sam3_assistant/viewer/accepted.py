@@ -7,7 +7,6 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import zarr
 from napari.layers import Labels
 from scipy import ndimage
 
@@ -330,8 +329,7 @@ class AcceptedLayers:
             raise PromptError("These labels are still being written.", "Wait a moment.")
         accepted = Accepted(image, edit.shape, edit=edit, propagated=role is Role.PROPAGATED)
         if role is Role.ACCEPTED:
-            if isinstance(array_of(layer), zarr.Array):
-                accepted.folder = label_folder(array_of(layer))
+            accepted.folder = label_folder(array_of(layer))
             accepted.features = describe_changed(layer, edit.changes())
             accepted.ids = tuple(accepted.features["index"])
             accepted.gone = rows_of(layer, accepted.ids)
@@ -351,7 +349,7 @@ class AcceptedLayers:
         gone = rows_of(layer, ids)
         known = gone.get("index", [])
         changed = {**gone, CLASS: [class_name or NOTHING] * len(known)}
-        folder = label_folder(labels) if isinstance(labels, zarr.Array) else None
+        folder = label_folder(labels)
         image, edit = place.target.image, _edit_of_classes(labels)
         return Accepted(image, labels.shape, tuple(known), edit, changed, folder, gone=gone)
 
@@ -484,9 +482,8 @@ class Acceptance:
         )
         self.accepted = Accepted(result.target.image, labels.shape)
         self.accepted.gone = rows_of(self._layer, own.values())
-        if isinstance(labels, zarr.Array):
-            self.accepted.folder = label_folder(labels)
-            self.accepted.lasts = not is_temporary(labels)
+        self.accepted.folder = label_folder(labels)
+        self.accepted.lasts = self.accepted.folder is not None and not is_temporary(labels)
 
     def finish(self, objects: AcceptedObjects) -> None:
         """Record what was written, and show it."""
@@ -648,6 +645,5 @@ def locate(viewer: ViewerModel, accepted: Accepted) -> None:
     """Note in what was accepted in which folder its labels are now; none where in memory."""
     layer = _find_written(viewer, accepted)
     labels = None if layer is None else unfiltered(array_of(layer))
-    on_disk = isinstance(labels, zarr.Array)
-    accepted.folder = label_folder(labels) if on_disk else None
-    accepted.lasts = on_disk and not is_temporary(labels)
+    accepted.folder = label_folder(labels)
+    accepted.lasts = accepted.folder is not None and not is_temporary(labels)
