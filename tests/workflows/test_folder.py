@@ -188,6 +188,17 @@ def test_other_prompts_never_overwrite(engine, request_of, tmp_path):
     assert run(engine, strict)[0].status == "skipped"
 
 
+def test_what_other_weights_have_found_is_not_finished(engine, bright, request_of, tmp_path):
+    statuses = []
+    for name, content in {"small": b"1", "large": b"2", "small, moved": b"1"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / bright.weights).write_bytes(content)
+        (row,) = run(engine, request_of(pattern="img.001.tif", model_folder=tmp_path / name))
+        statuses.append(row.status)
+
+    assert statuses == ["done", "done", "skipped"]
+
+
 def test_labels_without_a_note_are_not_finished(engine, request_of, tmp_path):
     run(engine, request_of(pattern="img.001.tif"))
     (tmp_path / "out" / "img.001_cat_mask.tif.json").unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -289,24 +289,44 @@ def _file_state(files: list[Path]) -> tuple[int, int]:
     return (size, changed)
 
 
-def finished_outputs(output: Path) -> dict[str, list[tuple[Path, ProvenanceRecord]]]:
-    """Return labels that earlier starts have finished, with their notes, by image.
+@dataclass(frozen=True, slots=True, eq=False)
+class FinishedLabels:
+    """Labels that an earlier start has finished.
+
+    Parameters
+    ----------
+    path : Path
+        The labels.
+    note : ProvenanceRecord
+        The note beside them without its objects: all images of a folder have many.
+    objects : int
+        How many these are.
+    """
+
+    path: Path
+    note: ProvenanceRecord
+    objects: int
+
+
+def finished_outputs(output: Path) -> dict[str, list[FinishedLabels]]:
+    """Return labels that earlier starts have finished, by image.
 
     Parameters
     ----------
     output : Path
         The folder of the labels.
     """
-    finished: dict[str, list[tuple[Path, ProvenanceRecord]]] = {}
+    finished: dict[str, list[FinishedLabels]] = {}
     for path in sorted(_find_provenance(output)):
         try:
             record = read_provenance(path)
         except ExportError:
             # Damaged, or written by a later version: what it tells of is done again.
             continue
-        finished.setdefault(str(record.extra.get("source")), []).append(
-            (path.with_name(path.name.removesuffix(".json")), record)
-        )
+        labels = path.with_name(path.name.removesuffix(".json"))
+        count = len(tuple(record.objects))
+        found = FinishedLabels(labels, replace(record, objects=()), count)
+        finished.setdefault(str(record.extra.get("source")), []).append(found)
     return finished
 
 

@@ -35,7 +35,12 @@ from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.loaded import own_series
 from napari_sam3_assistant.io.outputs import safe_name, save_under_free_name
 from napari_sam3_assistant.io.provenance import write_provenance
-from napari_sam3_assistant.workflows.folder_work import FolderPiece, PhraseAnswer, PhraseWork
+from napari_sam3_assistant.workflows.folder_work import (
+    FolderPiece,
+    PhraseAnswer,
+    PhraseWork,
+    find_finished,
+)
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
 from napari_sam3_assistant.workflows.segment import (
     SegmentRequest,
@@ -46,7 +51,7 @@ from napari_sam3_assistant.workflows.segment import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from napari_sam3_assistant.core.axes import Axes
@@ -57,9 +62,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.engines.base import Outcome
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
-    from napari_sam3_assistant.io.image_folder import FolderImage
+    from napari_sam3_assistant.io.image_folder import FinishedLabels, FolderImage
     from napari_sam3_assistant.io.loaded import LoadedImage, Series
-    from napari_sam3_assistant.io.provenance import ProvenanceRecord
     from napari_sam3_assistant.io.scan_folder import TileResult
 
 
@@ -253,30 +257,29 @@ def segment_folder(
 ) -> Iterator[FolderRow]:
     """Run on each image of a folder; one that fails is reported and the rest goes on.
 
-    What an earlier start has finished with the same prompts on the same file is skipped. A file
-    that exists is never overwritten, but for the rows of these images and phrases in the summary,
-    ``sam3_summary.csv``.
+    What an earlier start has finished with the same prompts and weights on the same file is
+    skipped. A file that exists is never overwritten, but for the rows of these images and phrases
+    in the summary, ``sam3_summary.csv``.
     """
     if not (request.phrases or request.prompts.kinds):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
     content = find_images(request.source, request.output, request.pattern)
     left_out = [FolderRow(name, "", _LEFT_OUT, message=why) for name, why in content.left_out]
-    finished = finished_outputs(request.output) if request.skip_finished else {}
     phrases = request.phrases or (request.prompts.text,)
     total = len(content.images) * len(phrases)
-    runs = [
-        [_FolderRun(engine, request, image, phrase, reporter) for phrase in phrases]
-        for image in content.images
-    ]
-    remaining_time = RemainingTime(
-        sum(run.skip(finished) is None for of_image in runs for run in of_image)
-    )
-    left: float | None = None
     reporter.report(Progress(0, total, f"Loading {engine.spec.title}"))
     engine.load(reporter)
+    finished = finished_outputs(request.output) if request.skip_finished else {}
+    runs = [
+        [_FolderRun(engine, request, image, phrase) for phrase in phrases]
+        for image in content.images
+    ]
+    skipped = {run: run.skip(finished) for of_image in runs for run in of_image}
+    remaining_time = RemainingTime(list(skipped.values()).count(None))
+    left: float | None = None
     work = PhraseWork(request.prompts, request.options, request.look, request.series)
     plans = [
-        _ImagePlan(of_image, tuple(run.phrase for run in of_image if run.skip(finished) is None))
+        _ImagePlan(of_image, tuple(run.phrase for run in of_image if skipped[run] is None))
         for of_image in runs
     ]
     if engine.many is not None:
@@ -294,7 +297,7 @@ def segment_folder(
                     soon = "" if left is None else f", {format_duration(left)} left"
                     message = f"{name} ({place} of {total}{soon})"
                     reporter.report(Progress(len(rows), total, message, left))
-                    row = run.skip(finished)
+                    row = skipped[run]
                     if row is None:
                         answers = answers or plan.take(outcomes)
                         row = run.finish(work, answers[run.phrase])
@@ -398,7 +401,6 @@ class _FolderRun:
     request: FolderRequest
     image: FolderImage
     phrase: str
-    reporter: Reporter
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -417,26 +419,19 @@ class _FolderRun:
         """The prompts with the phrase."""
         return replace(self.request.prompts, text=self.phrase)
 
-    def skip(self, finished: dict[str, list[tuple[Path, ProvenanceRecord]]]) -> FolderRow | None:
+    def skip(self, finished: Mapping[str, list[FinishedLabels]]) -> FolderRow | None:
         """Return the row of labels that are finished, or None."""
-        for labels, record in finished.get(self.image.relative, ()):
-            same = (
-                record.extra == _through_json(self.identity)
-                and record.threshold == self.request.options.threshold
-                and labels.suffix == self.request.ending
-                and prompts_to_json(record.prompts) == prompts_to_json(self.prompts)
-            )
-            if same and labels.exists():
-                name = labels.relative_to(self.request.output).as_posix()
-                return FolderRow(
-                    self.image.relative,
-                    self.phrase,
-                    "skipped",
-                    len(tuple(record.objects)),
-                    0.0,
-                    name,
-                )
-        return None
+        prompts = prompts_to_json(self.prompts)
+        alike = (
+            labels
+            for labels in finished.get(self.image.relative, ())
+            if prompts_to_json(labels.note.prompts) == prompts
+        )
+        found = find_finished(alike, self.engine, _through_json(self.identity), self.request)
+        if found is None:
+            return None
+        name = found.path.relative_to(self.request.output).as_posix()
+        return FolderRow(self.image.relative, self.phrase, "skipped", found.objects, 0.0, name)
 
     def finish(self, work: PhraseWork, answer: _Answer) -> FolderRow:
         """Write what was found, and return the row."""

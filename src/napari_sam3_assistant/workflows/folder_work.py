@@ -8,16 +8,18 @@ import zlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.json_values import view_from_json, view_to_json
 from napari_sam3_assistant.io.scan_folder import TileResult
 from napari_sam3_assistant.io.zarr_images import find_address
+from napari_sam3_assistant.workflows.provenance import weights_checksum
 from napari_sam3_assistant.workflows.segment import (
     SegmentRequest,
     first_view,
@@ -36,8 +38,24 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
-    from napari_sam3_assistant.io.image_folder import FolderImage
+    from napari_sam3_assistant.io.image_folder import FinishedLabels, FolderImage
     from napari_sam3_assistant.io.loaded import LoadedImage
+
+
+class FolderChoices(Protocol):
+    """What the requests of folders have in common."""
+
+    @property
+    def options(self) -> PredictOptions:
+        """The choices of the run."""
+
+    @property
+    def ending(self) -> str:
+        """Format of the labels, such as ``.tif``."""
+
+    @property
+    def model_folder(self) -> Path | None:
+        """Folder of the weights on this computer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +222,35 @@ class PhraseWork(FolderPlanes):
             # Another worker may have better luck.
             raise only
         return tuple(answers)
+
+
+def find_finished(
+    finished: Iterable[FinishedLabels],
+    engine: CachingEngine,
+    identity: Mapping[str, Any],
+    request: FolderChoices,
+) -> FinishedLabels | None:
+    """Return labels of an image that an earlier start has finished in the same way, if any.
+
+    ``engine``: the loaded engine: what other weights have found is not finished.
+    ``identity``: what else must be the same, as the notes have it.
+    """
+    threshold, folder = request.options.threshold, request.model_folder
+    weights = engine.provenance(Prediction((), threshold)).weights
+    for labels in finished:
+        note = labels.note
+        # Those of propagations have their steps there, too.
+        extra = {name: value for name, value in note.extra.items() if name != "propagation"}
+        if (
+            extra == identity
+            and note.threshold == threshold
+            and labels.path.suffix == request.ending
+            and note.engine.weights == weights
+            and note.sha256 == weights_checksum(folder, weights)
+            and labels.path.exists()
+        ):
+            return labels
+    return None
 
 
 _SAMPLES = 4  # pieces of the image along each side that tell it from another one

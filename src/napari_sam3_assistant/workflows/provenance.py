@@ -89,9 +89,8 @@ def make_record(
     """
     model, sha256, notes = run.model_folder, "", run.notes
     if model is not None and run.engine.weights:
-        try:
-            sha256 = sha256_of(model / run.engine.weights)
-        except CheckpointNotFound:
+        sha256 = weights_checksum(model, run.engine.weights)
+        if not sha256:
             notes = (*notes, f"The weights were gone from {model} when this was saved.")
             model = None
     return ProvenanceRecord(
@@ -109,6 +108,19 @@ def make_record(
         notes=notes,
         extra=extra or {},
     )
+
+
+def weights_checksum(model_folder: Path | None, weights: str) -> str:
+    """Return the SHA-256 of weights, given the name of their file; empty where they can't be read.
+
+    So it is without a folder, and for an engine without weights.
+    """
+    if model_folder is None or not weights:
+        return ""
+    try:
+        return sha256_of(model_folder / weights)
+    except CheckpointNotFound:
+        return ""
 
 
 ACCEPTED = Provenance("accepted", "Accepted objects", __version__, "cpu", 0.0)

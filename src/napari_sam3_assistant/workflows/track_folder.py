@@ -30,7 +30,7 @@ from napari_sam3_assistant.io.labels import open_label_stack
 from napari_sam3_assistant.io.outputs import save_under_free_name
 from napari_sam3_assistant.io.provenance import write_provenance
 from napari_sam3_assistant.workflows.batch import FolderRow, write_summary
-from napari_sam3_assistant.workflows.folder_work import FolderImages
+from napari_sam3_assistant.workflows.folder_work import FolderImages, find_finished
 from napari_sam3_assistant.workflows.provenance import StackProvenance, make_record, track_entries
 from napari_sam3_assistant.workflows.track import TrackRequest, track
 
@@ -45,9 +45,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.tracks import FrameResult
     from napari_sam3_assistant.engines.base import Outcome
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
-    from napari_sam3_assistant.io.image_folder import FolderImage
+    from napari_sam3_assistant.io.image_folder import FinishedLabels, FolderImage
     from napari_sam3_assistant.io.loaded import LoadedImage
-    from napari_sam3_assistant.io.provenance import ProvenanceRecord
 
 _MOST_SENT = 2**32  # bytes of a stack's pictures; larger ones are for workers that read the file
 _CODEC = numcodecs.Blosc("lz4", clevel=1, shuffle=numcodecs.Blosc.SHUFFLE)
@@ -209,8 +208,9 @@ def track_folder(
 ) -> Iterator[FolderRow]:
     """Follow the objects of each stack of a folder; one that fails is reported, the rest goes on.
 
-    What an earlier start has finished with the same prompts on the same file is skipped. No file is
-    overwritten, but for the rows of these stacks in the summary, ``sam3_summary.csv``.
+    What an earlier start has finished with the same prompts and weights on the same file is
+    skipped. No file is overwritten, but for the rows of these stacks in the summary,
+    ``sam3_summary.csv``.
     """
     if not any(own.kinds for own in request.prompts.values()):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
@@ -221,7 +221,7 @@ def track_folder(
     left_out = [FolderRow(name, "", "left out", message=why) for name, why in content.left_out]
     finished = finished_outputs(request.output) if request.skip_finished else {}
     stacks = [_Stack(engine, request, image) for image in content.images]
-    skipped = {stack.image: stack.find_finished(finished) for stack in stacks}
+    skipped = {stack.image: stack.skip(finished) for stack in stacks}
     to_do = [stack.image for stack in stacks if skipped[stack.image] is None]
     if engine.many is not None:
         work.take_sample(to_do)
@@ -275,22 +275,14 @@ class _Stack:
         through_json: dict[str, Any] = json.loads(json.dumps(extra))
         return through_json
 
-    def find_finished(
-        self, finished: Mapping[str, list[tuple[Path, ProvenanceRecord]]]
-    ) -> FolderRow | None:
+    def skip(self, finished: Mapping[str, list[FinishedLabels]]) -> FolderRow | None:
         """Return the row of labels that are finished, or None."""
-        for labels, record in finished.get(self.image.relative, ()):
-            extra = {key: value for key, value in record.extra.items() if key != "propagation"}
-            if (
-                extra == self._identity
-                and record.threshold == self.request.options.threshold
-                and labels.suffix == self.request.ending
-                and labels.exists()
-            ):
-                name = labels.relative_to(self.request.output).as_posix()
-                objects = len(tuple(record.objects))
-                return FolderRow(self.image.relative, self._phrase, "skipped", objects, 0.0, name)
-        return None
+        alike = finished.get(self.image.relative, ())
+        found = find_finished(alike, self.engine, self._identity, self.request)
+        if found is None:
+            return None
+        name = found.path.relative_to(self.request.output).as_posix()
+        return FolderRow(self.image.relative, self._phrase, "skipped", found.objects, 0.0, name)
 
     def finish(self, work: FollowWork, outcome: Outcome) -> FolderRow:
         """Write what was found, and return the row."""

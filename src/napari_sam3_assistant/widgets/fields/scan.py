@@ -153,8 +153,8 @@ class BatchFolderField(QWidget):
             scan_model,
             "folder_skips",
             "Skip finished",
-            "Leave out images that were finished with the same prompts, threshold and engine. "
-            "Else they are run again and get another name.",
+            "Leave out images that were finished with the same prompts, threshold, engine and "
+            "weights. Else they are run again and get another name.",
         )
         run = push_button(
             session.model,
