@@ -120,7 +120,9 @@ def test_the_list_tells_which_images_can_not_be_read(user, source):
     window.close()
 
 
-@pytest.mark.parametrize("task", ["text_segmentation", "refinement", "everything"])
+@pytest.mark.parametrize(
+    "task", ["text_segmentation", "refinement", "everything", "exemplar_segmentation"]
+)
 def test_with_and_without_a_prompt_layer_keys_do_what_they_promise_all_along(user, source, task):
     """An image is the selected layer where a task has no prompt layer: its own keys came first."""
     model = user.widget.binding.model
@@ -154,6 +156,9 @@ def test_with_and_without_a_prompt_layer_keys_do_what_they_promise_all_along(use
         user.type_phrase("bright objects")
     elif task == "everything":
         user.press(Qt.Key.Key_R)
+    elif task == "exemplar_segmentation":
+        (y, x), image = CENTRES[0], user.viewer.layers[on_show(user)[0]]
+        user.drag(image, (y - 16, x - 16), (y, x), (y + 16, x + 16))
     else:
         user.click_at(user.viewer.layers[on_show(user)[0]], CENTRES[0])
     user.wait(lambda: user.preview is not None and not user.is_running)

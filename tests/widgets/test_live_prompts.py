@@ -27,7 +27,14 @@ def test_a_click_a_box_and_an_example_are_one_action_each(open_window, discs):
     assert not user.has(PREVIEW)
     assert len(user.viewer.layers[POINTS].data) == 0
 
+    def click_where_one_drags(what):
+        user.wait_for_end()
+        user.click_at(image, OTHER)
+        assert len(user.viewer.layers[BOXES].data) == 0  # napari draws a speck
+        assert user.status.endswith(f"A click is no box. Drag a box around {what}.")
+
     user.choose("2d_segmentation", "box")
+    click_where_one_drags("an object")
     user.drag(image, BOX[0], (30, 30), BOX[1])
     (drawn,) = (np.asarray(one) for one in user.viewer.layers[BOXES].data)
     (y0, x0), (y1, x1) = drawn.min(axis=0), drawn.max(axis=0)
@@ -35,6 +42,7 @@ def test_a_click_a_box_and_an_example_are_one_action_each(open_window, discs):
     user.press(Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
 
     user.choose("exemplar_segmentation")
+    click_where_one_drags("an example")
     user.drag(image, BOX[0], (30, 30), BOX[1])
     user.wait(lambda: user.preview is not None and len(np.unique(user.preview)) == 5)
 

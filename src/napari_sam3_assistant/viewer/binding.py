@@ -14,7 +14,14 @@ from psygnal import Signal
 
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.core.prompts import Task, Tool, layer_tool, prompt_kind, tools_of
+from napari_sam3_assistant.core.prompts import (
+    PromptKind,
+    Task,
+    Tool,
+    layer_tool,
+    prompt_kind,
+    tools_of,
+)
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.layer_files import saved_features
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, SessionModel
@@ -81,10 +88,10 @@ if TYPE_CHECKING:
 
 
 _HINTS = {
-    Tool.POINTS: "Click on the object",
-    Tool.BOX: "Drag a box around an object",
-    Tool.MASK: "Paint over the object",
-    Tool.EXAMPLE: "Drag a box around an example",
+    PromptKind.POINTS: "Click on the object",
+    PromptKind.BOXES: "Drag a box around an object",
+    PromptKind.MASK: "Paint over the object",
+    PromptKind.EXEMPLARS: "Drag a box around an example",
 }
 _TASK_OF = {
     Tool.TEXT: Task.TEXT,
@@ -97,6 +104,8 @@ _EDITED = (Role.PREVIEW_LABELS, Role.ACCEPTED, Role.PROPAGATED)
 _STROKE_GONE = "The last stroke is taken back."
 _CLICK = 5
 """A mouse that moves by fewer pixels has clicked, for napari as well."""
+_DRAGGED = {"add_rectangle", "add_ellipse", "add_line"}
+"""Modes of shapes that are drawn by one drag: napari makes a speck of a click."""
 _WATCHED = (
     "name",
     "visible",
@@ -149,6 +158,7 @@ class Binding(RefCounted):
         super().__init__()
         self.viewer = viewer
         self.drawing = False
+        self._clicked = False  # whether the mouse has not been moved since it was pressed
         # What napari selects by itself when the user has removed the selected layer.
         self._neighbour: Layer | None = None
         self._hint = Message("")
@@ -207,7 +217,7 @@ class Binding(RefCounted):
         self._stack.arm_points()
         self._count_prompts()
         self.session.prefetch.start()
-        self._hint = Message(f"{_HINTS[self.model.tool]} (layer “{name}”).")
+        self._hint = Message(f"{_HINTS[self._kind]} (layer “{name}”).")
         return self._hint
 
     def get_ready(self, *, say: bool = True) -> None:
@@ -737,7 +747,7 @@ class Binding(RefCounted):
             self.adapter.sources.note_hidden(event.source)
 
     def _on_prompts(self, event: Event) -> None:
-        if not _is_early(event) and not self.adapter.busy:
+        if not _is_early(event) and not self.adapter.busy and not self._drop_speck(event):
             if _is_added(event) and role_of(event.source) is Role.POINTS:
                 self._stack.on_points_added(event.source, event.data_indices)
             picked = self.model.picked
@@ -754,17 +764,35 @@ class Binding(RefCounted):
         draws = event.button == 1 and self.viewer.dims.ndisplay == 2 and not event.modifiers
         idle = prompt_layers.explain_idle(layer) if draws else ""
         start = np.asarray(event.pos)
-        self.drawing = True
+        self.drawing = self._clicked = True
         try:
             yield
             while event.type == "mouse_move":
+                self._clicked = bool(np.linalg.norm(start - event.pos) < _CLICK)
                 yield
         finally:
-            self.drawing = False
-            self.drawn.emit()
+            # Later: napari may tell of what was drawn only when it is let go of.
+            self._deliver(self._end_drawing)
         # A drag moves the view, which is what it shall do then.
-        if idle and np.linalg.norm(start - event.pos) < _CLICK:
+        if idle and self._clicked:
             self.model.message = Message(idle, Level.WARNING)
+
+    def _end_drawing(self) -> None:
+        self.drawing = False
+        self.drawn.emit()
+
+    def _drop_speck(self, event: Event) -> bool:
+        """Take away what napari has drawn for a click, where a drag was meant; whether it did."""
+        layer = event.source
+        is_click = self.drawing and self._clicked and _is_added(event)
+        if not (is_click and role_of(layer) is Role.BOXES and layer.mode in _DRAGGED):
+            return False
+        with self.adapter.mark_changes():
+            layer.selected_data = {layer.nshapes - 1}
+            layer.remove_selected()
+        kind = PromptKind.EXEMPLARS if self._kind is PromptKind.EXEMPLARS else PromptKind.BOXES
+        self.model.message = Message(f"A click is no box. {_HINTS[kind]}.", Level.WARNING)
+        return True
 
     def _on_other_prompts(self, event: Event) -> None:
         if key_of(event.source) not in self.adapter.chosen.values() or _is_early(event):
@@ -864,11 +892,15 @@ class Binding(RefCounted):
         if points is not None and len(points.data) == 0:
             self.model.next_positive = True
 
+    @property
+    def _kind(self) -> PromptKind:
+        """The kind of prompt of the chosen task and tool."""
+        return prompt_kind(self.model.task, self.model.tool)
+
     def _count_prompts(self) -> None:
         model = self.model
-        kind = prompt_kind(model.task, model.tool)
         axis = model.frame_axis if model.task is Task.VIDEO else None
-        model.prompts = self.adapter.count(model.image, kind, axis)
+        model.prompts = self.adapter.count(model.image, self._kind, axis)
 
     def _on_deselected(self) -> None:
         self.adapter.go_back_to(self.model.image, layer_tool(self.model.tool))
@@ -944,5 +976,5 @@ def _is_early(event: Event) -> bool:
 
 
 def _is_added(event: Event) -> bool:
-    """Return whether points were added, and not moved or removed."""
+    """Return whether prompts were added, and not moved or removed."""
     return str(getattr(event, "action", "")).upper().endswith("ADDED")
