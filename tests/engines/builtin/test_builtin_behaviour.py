@@ -239,6 +239,23 @@ def test_an_example_finds_what_is_like_it_and_is_surer_of_it_than_of_the_rest():
     assert min(scores[name] for name in range(8)) > max(scores.get(name, 0.0) for name in (8, 9))
 
 
+def test_an_example_finds_sure_objects_that_vary_as_nuclei_do():
+    nuclei = [
+        (disc(y, x, radius), grey)
+        for (y, x), radius, grey in zip(
+            ((16, 16), (16, 56), (20, 100), (60, 20), (64, 64), (72, 108)),
+            (4, 6, 13, 9, 7, 11),
+            (35.0, 60.0, 90.0, 45.0, 110.0, 70.0),
+            strict=True,
+        )
+    ]
+    image = picture(sum(grey * cell for cell, grey in nuclei))
+    answer = predict(image, exemplars=(ExemplarPrompt(box_of(nuclei[0][0], 1)),))
+    assert len(answer.objects) == len(nuclei)
+    for cell, _ in nuclei:
+        assert max(iou(plane_mask(record), cell) for record in answer.objects) > 0.7
+
+
 def test_a_negative_example_leaves_its_kind_out():
     small, large = scattered(7)[:8], [disc(80, 30, 9), disc(80, 90, 9)]
     image = picture(70.0 * np.logical_or.reduce(small + large))

@@ -88,6 +88,9 @@ BACK = 0.5  # of that edge: how steep one back may be that runs all round beside
 ALL_ROUND = 0.65  # of the mean edge, which three quarters of such an outline must reach
 
 EXAMPLE_SCORE = 0.99
+# The odds that what was found is meant: those of its score, up to the one from which on it is an
+# object for sure, times its likeness to an example, times what looking just like that one counts.
+SURE, ALIKE = 0.9, 1.5
 UNWANTED = 0.3  # share of its score that an object keeps which is more like a negative example
 SAME = 0.4  # overlap from which a found object is the example itself
 # How far apart two objects may be in each trait and still be alike (one standard deviation).
@@ -447,6 +450,8 @@ def similar(
 ) -> tuple[Detection, ...]:
     """Return the objects that look like the positive examples and not like the negative ones.
 
+    What is surely an object may look less like them than what hardly stands out.
+
     Parameters
     ----------
     features : PlaneFeatures
@@ -486,10 +491,13 @@ def similar(
             continue
         seen = _traits(features, [detection.patch for detection in others], reporter)
         alike = _likeness(seen, traits[here & positive])
-        alike[_likeness(seen, traits[here & ~positive]) >= alike] *= UNWANTED
+        scores = np.minimum(SURE, [detection.score for detection in others])
+        odds = ALIKE * alike * scores / (1 - scores)
+        scores = odds / (1 + odds)
+        scores[_likeness(seen, traits[here & ~positive]) >= alike] *= UNWANTED
         found += [
-            Detection(detection.patch, score * (0.5 + 0.5 * detection.score))
-            for detection, score in zip(others, alike.tolist(), strict=True)
+            Detection(detection.patch, score)
+            for detection, score in zip(others, scores.tolist(), strict=True)
         ]
     return tuple(sorted(found, key=lambda item: -item.score))
 
