@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QListWidget,
     QListWidgetItem,
+    QProgressBar,
     QPushButton,
     QSizePolicy,
     QSpinBox,
@@ -55,6 +56,7 @@ _CONNECTIVITIES = (
 )
 _HIGHEST = 2**31 - 1
 _NUMBER_WIDTH = 92  # Qt would make room for the highest number
+_PARTS = 1000  # of a bar: counts of pixels would not fit into its 31 bits
 
 
 _KEY_SIZE = 0.75
@@ -115,6 +117,17 @@ def hint_label(text: str) -> QLabel:
     label = QLabel(text)
     label.setWordWrap(True)
     return label
+
+
+def show_progress(bar: QProgressBar, share: float | None, text: str) -> None:
+    """Show how much is done: a share from 0 to 1, or None where nobody knows.
+
+    Then the bar is empty and stands still. That of Qt which moves has napari's window drawn again
+    at each step, which without a graphics card takes the processor core that the work needs.
+    """
+    bar.setRange(0, _PARTS)
+    bar.setValue(0 if share is None else round(share * _PARTS))
+    bar.setFormat(text)
 
 
 def line_edit(model: Model, field: str, placeholder: str, tooltip: str) -> QLineEdit:

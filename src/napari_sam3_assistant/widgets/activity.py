@@ -28,8 +28,11 @@ try:
 except ImportError:  # napari before 0.6.5 keeps no list of what is going on
     Status = None
 
-LONG_MS = 1000
-"""Work that takes longer is told, in milliseconds: a bar for each click would be a nuisance."""
+LONG_MS = 5000
+"""Work that takes longer is told, in milliseconds: a bar for each click would be a nuisance.
+
+As long as there is one, napari draws its window again for each picture of a turning wheel.
+"""
 _TICK_MS = 500
 _CLOSING = "work is going on. Closing the window ends it."
 

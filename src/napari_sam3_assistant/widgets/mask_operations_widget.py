@@ -22,7 +22,7 @@ from napari_sam3_assistant.mask_operations.cleanup_tab import CleanupTab
 from napari_sam3_assistant.mask_operations.collect_tabs import AcceptedTab, FinalTab, MergeTab
 from napari_sam3_assistant.qt.bind import format_message, set_enabled, watch
 from napari_sam3_assistant.qt.class_list import choose_file, edit_classes, keep_class_file
-from napari_sam3_assistant.qt.controls import push_button
+from napari_sam3_assistant.qt.controls import push_button, show_progress
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
 from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.widgets.activity import activity_of
@@ -197,8 +197,7 @@ class MaskStatus(QWidget):
         self._bar.setVisible(running)
         self._cancel.setVisible(running)
         if progress is None or progress.step.total <= 0:
-            self._bar.setRange(0, 0)
+            show_progress(self._bar, None, "working")
             return
-        # Pixels of huge layers don't fit Qt's whole numbers.
-        self._bar.setRange(0, 1000)
-        self._bar.setValue(round(1000 * progress.step.done / progress.step.total))
+        share = progress.step.done / progress.step.total
+        show_progress(self._bar, share, f"{share:.0%}")

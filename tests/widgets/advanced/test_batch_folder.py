@@ -105,8 +105,7 @@ def test_cancel_keeps_what_is_done_and_the_next_start_goes_on(advanced, folders,
     gate.passes.release()
     user.wait(lambda: user.status.startswith("b.tif (2 of 2"))
     user.wait(lambda: gate.runs == 2)
-    assert user.progress_bar.maximum() == 2
-    assert user.progress_bar.value() == 1
+    assert user.progress_bar.text().startswith("1 of 2, ")
     user.click("cancel")
     user.wait_for_end()
     gate.opened.set()
@@ -302,7 +301,7 @@ def test_cancel_keeps_the_stacks_that_are_done(advanced, stacks, gate):
     user.click("batch_folder")
 
     def is_in_the_second():
-        if user.progress_bar.value() == 1:
+        if user.progress_bar.text().startswith("1 of 2, "):
             return True
         if gate.reached.acquire(blocking=False):
             gate.passes.release()

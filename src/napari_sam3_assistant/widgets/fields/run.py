@@ -30,7 +30,7 @@ from napari_sam3_assistant.qt.bind import (
     show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import ask_where, check_box, push_button
+from napari_sam3_assistant.qt.controls import ask_where, check_box, push_button, show_progress
 from napari_sam3_assistant.qt.layout import (
     ScrolledPanel,
     WrappedLabel,
@@ -395,15 +395,13 @@ class StatusField(QWidget):
         progress = self._model.progress
         elapsed = time.monotonic() - self._began
         if progress is None or progress.step.total <= 0:
-            self._bar.setRange(0, 0)
-            self._bar.setFormat(f"{elapsed:.0f} s")
+            show_progress(self._bar, None, f"working for {elapsed:.0f} s")
             return
         step = progress.step
-        self._bar.setRange(0, step.total)
-        self._bar.setValue(step.done)
         left = progress.remaining
         ahead = "" if left is None else f", about {left:.0f} s left"
-        self._bar.setFormat(f"{step.done} of {step.total}, {elapsed:.0f} s{ahead}")
+        text = f"{step.done} of {step.total}, {elapsed:.0f} s{ahead}"
+        show_progress(self._bar, step.done / step.total, text)
 
 
 _LOG_LINES = 2000
