@@ -15,6 +15,7 @@ from napari_sam3_assistant.errors import EngineError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,24 @@ def test_a_second_start_does_what_is_missing(
     )
     assert [row.status for row in rows] == ["done"]
     assert len(list(moved.glob("*.safetensors"))) == 5
+
+
+def test_what_other_weights_of_the_same_name_have_encoded_is_not_there(
+    filled, images, weights_elsewhere, tmp_path
+):
+    moved = shutil.copytree(filled[0], tmp_path / "moved")
+
+    def encode():
+        (row,) = api.precompute(images / "plane.tif", moved, model_folder=weights_elsewhere)
+        return row.status
+
+    assert encode() == "skipped"
+    weights = weights_elsewhere / "model.safetensors"
+    tensors = load_file(weights)
+    name = next(name for name in tensors if "vision_encoder" in name)
+    save_file({**tensors, name: tensors[name] + 1}, weights, metadata={"format": "pt"})
+    assert encode() == "done"
+    assert encode() == "skipped"
 
 
 def test_nothing_goes_to_make_room(filled, tiny_checkpoint, tmp_path, monkeypatch):

@@ -139,7 +139,7 @@ def precompute(
         )
     content = find_images(request.source, request.output, request.pattern)
     folder = EmbeddingFolder(request.output)
-    index = _Index(request, engine)
+    index = _Index(request, engine, reporter)
     mark = f"writer-{uuid.uuid4().hex}"
     work = EncodeWork(request.output.absolute(), mark, request.look, request.series)
     plans = [_Plan(image, index.known(image)) for image in content.images]
@@ -186,15 +186,23 @@ class _Index:
         What is done now.
     engine : CachingEngine
         Who does it; loaded.
+    reporter : Reporter
+        May cancel the reading of the weights.
     """
 
-    def __init__(self, request: PrecomputeRequest, engine: CachingEngine) -> None:
+    def __init__(
+        self, request: PrecomputeRequest, engine: CachingEngine, reporter: Reporter
+    ) -> None:
         self.path = request.output / INDEX
         made_by = engine.provenance(Prediction((), 0.0))
         self._about = {
             "look": {key: value for key, value in request.look.items() if value is not None},
             "series": request.series,
-            "engine": [made_by.engine, made_by.version, made_by.weights, made_by.precision],
+            "engine": [
+                *(made_by.engine, made_by.version, made_by.weights, made_by.precision),
+                # Other weights may have the same name.
+                engine.portable_id(reporter),
+            ],
         }
         self._known: dict[str, dict[tuple[int, ...], str]] = {}
         with explain_os_errors(self.path):
