@@ -140,3 +140,22 @@ def test_of_two_axes_before_the_plane_the_one_without_a_name_is_t_or_z(
     layer = {name: value for name, value in given.items() if value is not None}
     viewer.add_image(np.zeros((3, 5, 20, 30), np.uint8), **layer)
     assert [axis.name for axis in binding.model.frame_axes] == names
+
+
+@pytest.mark.parametrize(
+    ("layer", "names"),
+    [
+        ({}, ["axis 1", "axis 2"]),
+        ({"units": ("um", "um", "um", "um")}, ["axis 1", "axis 2"]),
+        ({"units": ("um", "s", "um", "um")}, ["t", "axis 2"]),
+        ({"axis_labels": ("t", "z", "y", "x")}, ["z", "y"]),
+        ({"axis_labels": ("t", "z", "", "")}, ["z", "axis 2"]),
+    ],
+)
+def test_rows_that_were_rolled_to_a_slider_are_no_slices(viewer, binding, layer, names):
+    viewer.add_image(np.zeros((3, 5, 20, 30), np.uint8), **layer)
+    viewer.dims.order = (1, 2, 3, 0)
+    assert [axis.name for axis in binding.model.frame_axes] == names
+    assert ", ".join(f"{name} = {at}" for name, at in zip(names, (2, 9), strict=True)) in (
+        binding.model.chosen_image.summary
+    )

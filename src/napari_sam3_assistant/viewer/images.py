@@ -40,6 +40,8 @@ from napari_sam3_assistant.viewer.geometry import (
 from napari_sam3_assistant.viewer.roles import key_of, role_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import numpy.typing as npt
     from napari.components import ViewerModel
 
@@ -210,12 +212,18 @@ def _summarise(layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
     return ", ".join(parts)
 
 
+_STACKED = ("t", "z")
+
+
 def axis_name(layer: Layer, axes: ImageAxes, axis: int) -> str:
     """Return an axis's label; else t or z where that can be inferred, or its number.
 
     It is inferred from the unit of the axis, and where a plane has two leading axes: of files with
-    both, time is the first one, and whatever one of them is, the other is not.
+    both, time is the first one, and whatever one of them is, the other is not. Where the user has
+    rolled rows or columns to the sliders, lengths may be along these, too.
     """
+    if max(axes.leading, default=-1) > min(axes.y, axes.x):
+        return own_axis_name(layer, axis, kinds=("t",)) or f"axis {axis}"
     known = {axis: own_axis_name(layer, axis) for axis in axes.leading}
     free = [axis for axis, name in known.items() if not name]
     left = [name for name in _STACKED if name not in map(axis_kind, known.values())]
@@ -224,18 +232,16 @@ def axis_name(layer: Layer, axes: ImageAxes, axis: int) -> str:
     return known.get(axis) or own_axis_name(layer, axis) or f"axis {axis}"
 
 
-_STACKED = ("t", "z")
-
-
-def own_axis_name(layer: Layer, axis: int) -> str:
+def own_axis_name(layer: Layer, axis: int, *, kinds: Collection[str] = _STACKED) -> str:
     """Return an axis's label, or t or z by what it counts in; empty where neither is known."""
     # napari's own names count from the end: "-3", or "axis -3" before 0.9.
     label = str(layer.axis_labels[axis]).strip()
     if label and not label.removeprefix("axis").strip().lstrip("-").isdigit():
         return label
-    kinds = zip(_STACKED, ("second", "meter"), strict=True)
+    counts = zip(_STACKED, ("second", "meter"), strict=True)
     unit = layer.units[axis]
-    return next((name for name, kind in kinds if unit.is_compatible_with(kind)), "")
+    found = (name for name, kind in counts if name in kinds and unit.is_compatible_with(kind))
+    return next(found, "")
 
 
 ALL_IMAGES = "all visible images"
