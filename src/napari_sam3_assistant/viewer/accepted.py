@@ -14,6 +14,7 @@ from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
 from napari_sam3_assistant.core.masks.labels import (
     box_shape,
+    is_writable,
     localise_box,
     number_objects,
     unfiltered,
@@ -47,6 +48,7 @@ from napari_sam3_assistant.viewer.accepted_objects import (
     describe_changed,
     follow_changes,
     highest_number,
+    know_again,
     objects_on,
     recount,
     rows_of,
@@ -268,6 +270,7 @@ class AcceptedLayers:
         kept, shape = result_axes(axes), result_shape(shape_of(image), axes)
         layer = _find(self._viewer, target.image, shape, Role.ACCEPTED)
         if layer is not None:
+            know_again(layer, target)
             return layer
         plane = (kept.index(axes.y), kept.index(axes.x))
         stays = None if lasting is None else (lasting, _result_axes(image, axes))
@@ -319,14 +322,15 @@ class AcceptedLayers:
         Objects whose pixels change lose what was measured of them; new ones get what is known
         of those that gave them most of their pixels.
 
-        Raises PromptError while something else is written to the labels.
+        Raises Sam3AssistantError while something else is written to the labels, or they are gone.
         """
         image, role = place.target.image, Role.ACCEPTED
         if isinstance(place, FramePlace):
             role = Role.PROPAGATED
         layer = _find(self._viewer, image, edit.shape, role)
-        if layer is None or is_locked(layer):
-            raise PromptError("These labels are still being written.", "Wait a moment.")
+        if layer is None:
+            raise ImageError("These labels are gone.", "Press Undo to go back.")
+        _check_free(layer)
         accepted = Accepted(image, edit.shape, edit=edit, propagated=role is Role.PROPAGATED)
         if role is Role.ACCEPTED:
             accepted.folder = label_folder(array_of(layer))
@@ -340,11 +344,12 @@ class AcceptedLayers:
 
         What was measured of them stays.
 
-        Raises PromptError while something else is written to the labels.
+        Raises Sam3AssistantError while something else is written to the labels, or they are gone.
         """
         layer = self.find(place)
-        if layer is None or is_locked(layer):
-            raise PromptError("These labels are still being written.", "Wait a moment.")
+        if layer is None:
+            raise ImageError("These labels are gone.", "Press Undo to go back.")
+        _check_free(layer)
         labels = array_of(layer)
         gone = rows_of(layer, ids)
         known = gone.get("index", [])
@@ -378,8 +383,9 @@ class AcceptedLayers:
         found = []
         for accepted_ in accepted:
             layer = _find_written(self._viewer, accepted_)
-            if layer is not None and accepted_.edit is not None:
-                labels, levels = unfiltered(array_of(layer)), _smaller_levels(layer)
+            labels = None if layer is None else unfiltered(array_of(layer))
+            if layer is not None and accepted_.edit is not None and is_writable(labels):
+                levels = _smaller_levels(layer)
                 found.append(
                     (accepted_, (AcceptRequest(labels, levels, (), find_highest), accepted_.edit))
                 )
@@ -435,6 +441,17 @@ class AcceptedLayers:
         recount(layer)
 
 
+def _check_free(layer: Labels) -> None:
+    """Raise PromptError unless labels can be written to now."""
+    if is_locked(layer):
+        raise PromptError(f"“{layer.name}” is still being written.", "Wait a moment.")
+    if not is_writable(unfiltered(array_of(layer))):
+        raise PromptError(
+            f"“{layer.name}” was given labels that can only be read.",
+            "Remove the layer, or give it labels in memory: layer.data = numpy.array(layer.data).",
+        )
+
+
 def _edit_of_classes(labels: AnyArray) -> LabelEdit:
     """Return an edit that changes no pixel."""
     none = np.zeros(0, np.int64)
@@ -473,8 +490,7 @@ class Acceptance:
         if not result.objects:
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
         self._layer = layers.find_or_make(image, result.target, lasting)
-        if is_locked(self._layer):
-            raise PromptError(f"“{self._layer.name}” is still being written.", "Wait a moment.")
+        _check_free(self._layer)
         labels = array_of(self._layer)
         objects, own = self._find_own(labels)
         self.request = AcceptRequest(

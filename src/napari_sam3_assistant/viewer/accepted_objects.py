@@ -38,6 +38,13 @@ def begin_list(layer: Labels, target: PlaneTarget) -> None:
     _OBJECTS[layer] = (target, ObjectsBySlice(array_of(layer).shape, plane))
 
 
+def know_again(layer: Labels, target: PlaneTarget) -> None:
+    """Take labels that somebody has replaced by others of more or fewer axes for accepted ones."""
+    if layer not in _OBJECTS:
+        begin_list(layer, target)
+        recount(layer)
+
+
 def objects_of(
     layer: Layer,
 ) -> tuple[PlaneTarget, Mapping[tuple[int, ...], Mapping[int, StitchedObject]]] | None:
@@ -117,10 +124,14 @@ def recount(layer: Labels) -> None:
     if layer not in _OBJECTS or not isinstance(labels, np.ndarray):
         return
     first, objects = _OBJECTS[layer]
-    if labels.shape != objects.shape:
+    if labels.ndim != len(objects.shape):
         del _OBJECTS[layer]
         return
-    _OBJECTS[layer] = (first, ObjectsBySlice(objects.shape, objects.plane))
+    # Of another shape where the user has cropped all layers, the image, too.
+    sides = dict(zip(result_axes(first.axes), labels.shape, strict=True))
+    shape = tuple(sides.get(axis, side) for axis, side in enumerate(first.shape))
+    first = replace(first, shape=shape)
+    _OBJECTS[layer] = (first, ObjectsBySlice(labels.shape, objects.plane))
     whole = whole_box(labels.shape)
     follow_changes(layer, changes_between([(whole, np.zeros_like(labels), labels)], labels.shape))
 

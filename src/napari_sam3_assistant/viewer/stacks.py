@@ -16,6 +16,7 @@ from napari_sam3_assistant.core.masks.labels import (
     FilteredLabels,
     box_shape,
     check_fits,
+    is_writable,
     unfiltered,
     union_box,
 )
@@ -338,6 +339,11 @@ class StacksAdapter:
                     raise missing_error()
                 layer = make_propagated(self._viewer, image, stack, result, self.in_memory)
                 _TARGETS[layer] = stack
+            if not is_writable(unfiltered(layer.data)):
+                raise ImageError(
+                    f"“{layer.name}” was given labels that can only be read.",
+                    "Press Start 3D Propagation again.",
+                )
             fresh = result.frame not in self._written
             self._written.add(result.frame)
             write_frame(layer, self._window(stack), result, is_new=fresh)
