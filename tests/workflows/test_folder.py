@@ -178,6 +178,26 @@ def test_a_second_start_skips_what_is_finished(engine, bright, request_of, sourc
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_the_same_batch_twice_at_once(engine, request_of, tmp_path):
+    """The second says so, and makes no second labels; another one, or one that was killed, may."""
+    (tmp_path / "out").mkdir()
+    first = segment_folder(engine, request_of(), NullReporter())
+    rows = [next(first)]
+
+    with pytest.raises(ExportError, match=r"The same batch is going on in .*out now"):
+        run(engine, request_of())
+    others = run(engine, request_of(phrases=("dog",)))
+    rows += first
+    again = run(engine, request_of())
+
+    assert {row.status for row in rows} == {row.status for row in others}
+    assert [row.labels for row in again if row.status == "skipped"] == [
+        row.labels for row in rows if row.status == "done"
+    ]
+    assert not list((tmp_path / "out").glob("*_02.*"))
+    assert not list((tmp_path / "out").glob(".sam3-batch-*"))
+
+
 def test_other_prompts_never_overwrite(engine, request_of, tmp_path):
     run(engine, request_of(pattern="img.001.tif"))
     strict = request_of(pattern="img.001.tif", options=PredictOptions(0.9))

@@ -33,10 +33,9 @@ from napari_sam3_assistant.io.atomic import (
     draft_path,
     explain_os_errors,
     give_name,
-    is_running,
     is_there,
-    process_mark,
 )
+from napari_sam3_assistant.io.claims import Claim
 from napari_sam3_assistant.io.ome_zarr_labels import GrowingLabels, check_there
 from napari_sam3_assistant.io.provenance import (
     check_provenance_path,
@@ -112,7 +111,12 @@ class ScanFolder:
         self.path = scan_folder_path(output)
         self.labels_path = self.path / "labels.zarr"
         self._overwrite = overwrite
-        self._claim = self.path / f"writer-{process_mark()}-{uuid.uuid4().hex[:8]}"
+        self._claim = Claim(
+            self.path,
+            "writer",
+            f"Another scan is writing {output} now.",
+            "Wait for its end, or choose another name for the labels.",
+        )
         with explain_os_errors(output):
             taken = is_there(output) and not overwrite
         check_provenance_path(output)
@@ -126,7 +130,7 @@ class ScanFolder:
     def _open(self, identity: Mapping[str, Any]) -> None:
         note = self.path / "scan.json"
         expected = _through_json(identity)
-        self._check_alone()
+        self._claim.check()  # each would undo what the other did
         with explain_os_errors(self.path):
             if note.exists() and _read_json(note) != expected:
                 if not self._overwrite:
@@ -139,27 +143,14 @@ class ScanFolder:
                 # Nobody knows of which scan these tiles are.
                 self._remove()
             (self.path / "tiles").mkdir(parents=True, exist_ok=True)
-            self._claim.touch()
+            self._claim.take()
         try:
-            # Once more: of two that begin at the same time each sees the other's mark now.
-            self._check_alone()
             if not note.exists():
                 with atomic_write(note) as draft:
                     draft.write_text(json.dumps(expected, indent=1), "utf-8")
         except ExportError:
-            self._claim.unlink(missing_ok=True)
+            self._claim.leave()
             raise
-
-    def _check_alone(self) -> None:
-        """Raise if another scan writes to the folder now: each would undo what the other did."""
-        for claim in self.path.glob("writer-*"):
-            if claim != self._claim and is_running(
-                claim.name.removeprefix("writer-").rsplit("-", 1)[0]
-            ):
-                raise ExportError(
-                    f"Another scan is writing {self.output} now.",
-                    "Wait for its end, or choose another name for the labels.",
-                )
 
     def _remove_if_finished(self) -> None:
         """Remove what a process left that was killed after the labels got their final name."""
@@ -290,9 +281,7 @@ class ScanFolder:
 
     def leave(self) -> None:
         """Unlock the folder for others; it is removed if no tile was finished."""
-        try:
-            self._claim.unlink()
-        except OSError:
+        if not self._claim.leave():
             # The folder has gone, and if there is one it is of another scan.
             return
         if not count_kept_tiles(self.output):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
+import zlib
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -27,6 +29,7 @@ from napari_sam3_assistant.errors import (
     Sam3AssistantError,
 )
 from napari_sam3_assistant.io.atomic import explain_os_errors
+from napari_sam3_assistant.io.claims import Claim
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.image_folder import find_images, finished_outputs, first_files
 from napari_sam3_assistant.io.images import list_series
@@ -219,6 +222,28 @@ class FolderRequest:
     skip_finished: bool = True
     series: int | None = None
 
+    def claim(self, engine: CachingEngine) -> Claim:
+        """Return the mark of this batch in its folder, by which another start knows of it."""
+        same = {
+            "source": os.path.realpath(self.source),
+            "pattern": self.pattern,
+            "prompts": [
+                prompts_to_json(replace(self.prompts, text=phrase))
+                for phrase in self.phrases or (self.prompts.text,)
+            ],
+            "threshold": self.options.threshold,
+            "ending": self.ending,
+            "look": {**self.look, "series": self.series},
+            "engine": engine.spec.name,
+        }
+        number = zlib.crc32(json.dumps(same, sort_keys=True).encode())
+        return Claim(
+            self.output,
+            f".sam3-batch-{number:08x}",
+            f"The same batch is going on in {self.output} now.",
+            "Wait for its end, or give each start other files by its pattern.",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FolderRow:
@@ -288,7 +313,10 @@ def segment_folder(
     quiet = CancelOnlyReporter(reporter)
     rows: list[FolderRow] = []
     try:
-        with closing(work_through(engine, work, pieces, quiet)) as outcomes:
+        with (
+            request.claim(engine),
+            closing(work_through(engine, work, pieces, quiet)) as outcomes,
+        ):
             for plan in plans:
                 name = plan.image.relative
                 answers: dict[str, _Answer] = {}
