@@ -384,6 +384,27 @@ def falls_apart():
     return frames
 
 
+def test_a_division_is_shown_on_its_frame_whichever_slice_is_on_show(open_bench):
+    frames = falls_apart()
+    bench = open_bench(np.stack([frames] * 4, axis=1))
+    for axis, position in ((0, 0), (1, 3)):  # the slice has the number of the frame
+        bench.viewer.dims.set_current_step(axis, position)
+    bench.model.frame_axis = 0
+    bench.arm(Tool.EVERYTHING)
+    assert bench.start().error is None
+    labels = np.zeros(bench.labels.data.shape, np.uint32)
+    labels[:, 3] = np.where(frames > 100, 1, 0)  # as an engine that keeps both in one mask
+    bench.labels.data = labels
+    settle(bench)
+    bench.finish(bench.session.corrections.find_divisions())
+    (division,) = bench.model.proposed_divisions
+
+    bench.session.corrections.reveal(division)
+
+    assert division.frame == 3
+    assert tuple(bench.viewer.dims.current_step[:2]) == (3, 3)
+
+
 def test_divisions_are_proposed_accepted_and_dropped(open_bench):
     frames = falls_apart()
     bench = open_bench(frames)

@@ -177,13 +177,10 @@ class TrackCorrections:
 
     def reveal(self, division: Division) -> None:
         """Show the frame of a division that is proposed, and pick one of the daughters."""
+        stack = self._model.propagated
+        shown = None if stack is None else FramePlace(stack.at(division.frame))
         for row in self._model.results:
-            place = row.preview
-            if (
-                isinstance(place, FramePlace)
-                and row.record.id in division.daughters
-                and division.frame in place.target.plane.leading
-            ):
+            if row.preview == shown and row.record.id in division.daughters:
                 self._adapter.reveal(row)
                 self._model.picked = row
                 return
@@ -434,9 +431,6 @@ class AcceptedTracks:
         if self._on_show:
             self._adapter.tracks.remove(accepted=True)
             self._on_show = False
-
-
-"""An object on a slice, which is kept so that its identity is, its area, and y and x."""
 
 
 CSV = ".csv"
