@@ -573,10 +573,9 @@ class PromptSet:
 
 
 NOT_DRAWN = frozenset({PromptKind.TEXT, PromptKind.EVERYTHING})
-
+"""Kinds that are chosen in a panel, and not drawn on the image."""
 ONE_BY_ONE = frozenset({PromptKind.POINTS, PromptKind.BOXES, PromptKind.MASK})
 """Prompts that name objects one by one; the others ask for all that there are of a kind."""
-"""Kinds that are chosen in a panel, and not drawn on the image."""
 
 
 class Task(StrEnum):

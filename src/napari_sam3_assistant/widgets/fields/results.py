@@ -287,9 +287,6 @@ def soft_masks_box(session: Session) -> QCheckBox:
     return box
 
 
-"""Smaller images are enlarged, so that lines and letters are not as coarse as their pixels."""
-
-
 def figure_button(session: Session) -> QPushButton:
     """Return the button that saves a figure of the plane on show."""
     button, model = QPushButton("Save Figure …"), session.model
