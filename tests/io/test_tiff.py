@@ -193,3 +193,40 @@ def test_a_lazy_file_is_closed_when_its_image_is_let_go(tmp_path):
 
     path.unlink()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("lazy_bytes", [1 << 28, 0], ids=["read", "lazy"])
+def test_grey_with_transparency_is_grey(tmp_path, lazy_bytes):
+    """As that of a PNG; a second channel stays."""
+    grey = np.random.default_rng(0).integers(0, 255, (40, 60), np.uint8)
+    picture = Image.merge("LA", [Image.fromarray(grey), Image.new("L", (60, 40), 128)])
+    picture.save(tmp_path / "alpha.tif")
+    channels = np.stack([grey, 255 - grey], -1)
+    tifffile.imwrite(tmp_path / "channels.tif", channels, photometric="minisblack", planarconfig=1)
+
+    one = read_tiff(tmp_path / "alpha.tif", lazy_bytes=lazy_bytes)
+    two = read_tiff(tmp_path / "channels.tif", lazy_bytes=lazy_bytes)
+
+    assert one.axis_labels == ("y", "x")
+    assert np.array_equal(one.pixels(), grey)
+    assert np.array_equal(two.pixels(), channels)
+
+
+@pytest.mark.parametrize("palette", ["grey", "green", "inverted", "picture"])
+def test_a_palette_of_colours_is_told(tmp_path, palette):
+    ramp = np.arange(256)
+    colours = {
+        "grey": np.stack([ramp] * 3, -1),
+        "green": np.stack([0 * ramp, ramp, 0 * ramp], -1),
+        "inverted": np.stack([255 - ramp] * 3, -1),
+        "picture": np.random.default_rng(0).integers(0, 255, (256, 3)),
+    }[palette]
+    numbers = np.random.default_rng(0).integers(0, 255, (40, 60), np.uint8)
+    image = Image.fromarray(numbers)
+    image.putpalette(colours.astype(np.uint8).ravel().tolist())
+    image.save(tmp_path / "palette.tif")
+
+    loaded = read_tiff(tmp_path / "palette.tif")
+
+    assert np.array_equal(loaded.pixels(), numbers)
+    assert ("not the colours" in " ".join(loaded.notes)) == (palette == "picture")

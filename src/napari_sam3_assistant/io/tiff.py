@@ -63,7 +63,7 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
             # tifffile would read at the places that they have there, but in this file.
             home = Path(chosen.keyframe.parent.filehandle.path)
             return read_tiff(home, number, lazy_bytes)
-        notes = (*notes, *_explain_missing(path, file, chosen))
+        notes = (*notes, *_explain_missing(path, file, chosen), *_explain_palette(chosen.keyframe))
         axes = axes_of_series(file, number)
         keyframe = chosen.keyframe
         data = None if chosen.nbytes > lazy_bytes else _read_at_once(path, chosen)
@@ -85,6 +85,10 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
         length = levels[0].shape[-1]
         axes = (*axes[:samples], *axes[samples + 1 :], replace(axes[samples], length=length))
         rgb = length in (3, 4)
+    elif "s" in names and _has_alpha(keyframe):
+        samples = names.index("s")
+        levels = [as_lazy(level)[(slice(None),) * samples + (0,)] for level in levels]
+        axes = (*axes[:samples], *axes[samples + 1 :])
     return LoadedImage(
         levels[0], axes, rgb, notes=notes, series=number, choices=choices, smaller=tuple(levels[1:])
     )
@@ -155,6 +159,26 @@ def _colour_mode(keyframe: tifffile.TiffPage) -> str:
     if photometric == tifffile.PHOTOMETRIC.SEPARATED and samples == 4:
         return "CMYK" if keyframe.dtype == np.uint8 else ""
     return ""
+
+
+def _has_alpha(keyframe: tifffile.TiffPage) -> bool:
+    """Return whether an image is grey with transparency, and has no second channel."""
+    grey = keyframe.photometric in (
+        tifffile.PHOTOMETRIC.MINISBLACK,
+        tifffile.PHOTOMETRIC.MINISWHITE,
+    )
+    alpha = {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}
+    return grey and keyframe.samplesperpixel == 2 and not alpha.isdisjoint(keyframe.extrasamples)
+
+
+def _explain_palette(keyframe: tifffile.TiffPage) -> tuple[str, ...]:
+    """Return a note for the user on the palette of a picture: those of cameras grow brighter."""
+    if keyframe.photometric != tifffile.PHOTOMETRIC.PALETTE or keyframe.colormap is None:
+        return ()
+    brightness = np.diff(np.asarray(keyframe.colormap, float).sum(0))
+    if (brightness >= 0).all() or (brightness <= 0).all():
+        return ()
+    return ("Its numbers were read, not the colours that its palette gives them.",)
 
 
 def _to_rgb(data: Untyped, mode: str) -> Untyped:
