@@ -64,6 +64,20 @@ def test_all_of_a_plane_is_found_and_no_object_is_cut(engine, plane_of_squares, 
     assert not (tmp_path / "labels.zarr.scan").exists()
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_pixels_that_are_written_meanwhile_are_told(engine, plane_of_squares, tmp_path, changed):
+    image = plane_of_squares[0].copy()
+    steps = scan(engine, request_of(image, tmp_path), NullReporter())
+    next(steps)
+    next(steps)
+    if changed:
+        image[:] = np.roll(image, 30, 0)
+
+    *_, result = steps
+
+    assert ("was changed while it was scanned" in " ".join(result.notes)) == changed
+
+
 def test_a_plane_of_one_tile_is_as_the_direct_run(engine, plane_of_squares, tmp_path):
     image, _ = plane_of_squares
     request = request_of(image, tmp_path, tiles=TileOptions(1024))

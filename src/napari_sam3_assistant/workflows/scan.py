@@ -25,7 +25,13 @@ from napari_sam3_assistant.core.stitching import Stitcher
 from napari_sam3_assistant.core.tiling import Composite, TileGrid, compose_tile, crop_around
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.piecework import work_through
-from napari_sam3_assistant.errors import NO_MEMORY, EngineError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.errors import (
+    NO_MEMORY,
+    EngineError,
+    ImageError,
+    PromptError,
+    Sam3AssistantError,
+)
 from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.json_values import prompts_to_json
 from napari_sam3_assistant.io.outputs import check_apart, free_name, split_ending
@@ -71,7 +77,7 @@ def scan(
     identity = scan_identity(engine, request)
     folder = ScanFolder(request.output, identity, overwrite=request.overwrite)
     try:
-        yield from _scan(engine, request, grid, folder, reporter)
+        yield from _scan(engine, request, grid, folder, reporter, identity["picture"])
     finally:
         folder.leave()
 
@@ -82,7 +88,9 @@ def _scan(
     grid: TileGrid,
     folder: ScanFolder,
     reporter: Reporter,
+    picture: int,
 ) -> Iterator[ScanStep | ScanResult]:
+    """Scan what ``folder`` lacks; ``picture`` is the checksum of the view at the begin."""
     shape = request.view.shape
     axes = request.axes or make_axes(shape)
     to_do = {number for number in range(len(grid)) if not folder.has(number)}
@@ -120,7 +128,8 @@ def _scan(
             reporter.report(Progress(step.done, step.total, _format_step(step), left))
     objects = stitcher.objects()
     lost = explain_lost_place(ExportFormat.OME_ZARR, axes)
-    notes = (*request.notes, *_unique_notes(notes_seen), *filter(None, [lost]))
+    changed = _explain_changed(request.view, picture)
+    notes = (*request.notes, *_unique_notes(notes_seen), *filter(None, [lost, changed]))
     provenance = RunProvenance(
         request.view,
         request.prompts,
@@ -135,6 +144,16 @@ def _scan(
     )
     record = make_record(provenance, request.output.parent, map(object_entry, objects))
     yield ScanResult(folder.finish(record), shape, objects, len(grid), made_by, notes)
+
+
+def _explain_changed(view: ImageView, picture: int) -> str:
+    """Return a note on pixels that somebody has written meanwhile, such as a microscope."""
+    try:
+        changed = view_checksum(view) != picture
+    except ImageError:
+        return ""  # the file is gone; all tiles were read before
+    found = "The image was changed while it was scanned: its tiles are of different pixels."
+    return f"{found} Scan it again." if changed else ""
 
 
 def _check(engine: CachingEngine, request: ScanRequest) -> None:
