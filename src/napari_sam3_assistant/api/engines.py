@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.extras import has_napari, pip_install
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines import registry
@@ -290,26 +291,27 @@ def download(
 
 
 _PACKAGES = {
-    "napari-sam3-assistant": "",
-    "napari": "",
-    "numpy": "",
-    "scipy": "",
-    "scikit-image": "",
-    "PyQt6": "a window needs PyQt6 or PySide6: pip install 'napari-sam3-assistant[pyqt6]'",
-    "PySide6": "not needed beside PyQt6",
-    "torch": "for SAM 3: pip install 'napari-sam3-assistant[sam3]'",
-    "torchvision": "for SAM 3: pip install 'napari-sam3-assistant[sam3]'",
-    "transformers": "for SAM 3: pip install 'napari-sam3-assistant[sam3]'",
-    "safetensors": "for SAM 3: pip install 'napari-sam3-assistant[sam3]'",
-    "huggingface_hub": "for fetching weights: pip install 'napari-sam3-assistant[sam3]'",
-    "sam3": "only for Meta's own engine: pip install 'napari-sam3-assistant[meta]'",
+    "napari-sam3-assistant": ("", ""),
+    "napari": ("", ""),
+    "numpy": ("", ""),
+    "scipy": ("", ""),
+    "scikit-image": ("", ""),
+    "PyQt6": ("a window needs PyQt6 or PySide6", "pyqt6"),
+    "PySide6": ("not needed beside PyQt6", ""),
+    "torch": ("for SAM 3", "sam3"),
+    "torchvision": ("for SAM 3", "sam3"),
+    "transformers": ("for SAM 3", "sam3"),
+    "safetensors": ("for SAM 3", "sam3"),
+    "huggingface_hub": ("for fetching weights", "sam3"),
+    "sam3": ("only for Meta's own engine", "meta"),
 }
+"""What each is for, and the extra that brings it."""
 
 
 def report() -> tuple[str, ...]:
     """Return versions, engines, devices and display, one line each."""
     lines = [f"Python {platform.python_version()} on {platform.platform()}", "", "Packages"]
-    lines += [_package(name, remedy) for name, remedy in _PACKAGES.items()]
+    lines += [_package(name, *about) for name, about in _PACKAGES.items()]
     lines += ["", "Engines"]
     for entry in registry.entries().values():
         status = entry.status()
@@ -321,11 +323,12 @@ def report() -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _package(name: str, remedy: str) -> str:
+def _package(name: str, purpose: str, extra: str) -> str:
     try:
         text = version(name)
     except PackageNotFoundError:
-        text = f"not installed ({remedy})" if remedy else "not installed"
+        about = ": ".join(filter(None, (purpose, pip_install(extra) if extra else "")))
+        text = f"not installed ({about})" if about else "not installed"
     return f"  {name:<22} {text}"
 
 
@@ -341,6 +344,8 @@ def _devices() -> list[str]:
 
 
 def _display() -> str:
+    if not has_napari():
+        return "none is needed: napari, which opens windows, is not installed"
     if sys.platform in {"win32", "darwin"}:
         return "the desktop"
     shown = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptKind
@@ -68,7 +69,7 @@ def require_distributed() -> None:
     if find_spec("distributed") is None:
         raise EngineNotInstalled(
             "Computing on a server needs Dask distributed.",
-            "pip install 'napari-sam3-assistant[cluster]'",
+            f"Run: {pip_install('cluster')}",
         )
 
 
@@ -105,7 +106,7 @@ class Connection:
         except ImportError as error:
             raise EngineNotInstalled(
                 "Making the keys of a server needs the package cryptography.",
-                "pip install 'napari-sam3-assistant[cluster]'",
+                f"Run: {pip_install('cluster')}",
             ) from error
         return cls(address, security.tls_client_cert, security.tls_client_key)
 

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import DownloadError, EngineNotInstalled
 
@@ -145,7 +146,7 @@ def download_model(
     if find_spec("huggingface_hub") is None:
         raise EngineNotInstalled(
             "The package huggingface_hub is not installed.",
-            'Run: pip install "napari-sam3-assistant[sam3]"',
+            f"Run: {pip_install('sam3')}",
         )
     repository = {model.name: model.repository for model in HUB_MODELS}.get(repository, repository)
     reporter.report(Progress(0, 0, f"Asking the hub for {repository}"))

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.core.paths import hide_secrets, is_address
 from napari_sam3_assistant.errors import ImageError
@@ -251,8 +252,7 @@ def _open_place(path: str | Path) -> Iterator[tuple[str | Path, Format]]:
 def _not_installed(place: str | Path, subject: str, extra: str) -> ImageError:
     return ImageError(
         f"{hide_secrets(str(place))} can't be read: what reads {subject} is not installed.",
-        f'Install it: pip install "napari-sam3-assistant[{extra}]"; or open it in napari, then '
-        "segment there.",
+        f"Install it: {pip_install(extra)}; or open it in napari, then segment there.",
     )
 
 

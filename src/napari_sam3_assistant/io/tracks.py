@@ -19,6 +19,7 @@ from skimage.measure import regionprops_table
 from skimage.util import map_array
 
 from napari_sam3_assistant.core.axes import axis_kind
+from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.lineage import cut_runs
 from napari_sam3_assistant.core.masks.labels import number_objects, plane_names, read, whole_box
 from napari_sam3_assistant.core.progress import Progress
@@ -156,7 +157,7 @@ def save_geff(
     except ImportError as exc:
         raise ExportError(
             "GEFF needs the package geff.",
-            'Install it: pip install "napari-sam3-assistant[tracks]".',
+            f"Install it: {pip_install('tracks')}.",
         ) from exc
     names = _name_axes(axes)
     columns: dict[str, list[Any]] = {name: [] for name in (*names, "seg_id", "area")}

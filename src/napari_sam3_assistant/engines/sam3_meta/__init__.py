@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
@@ -70,7 +71,7 @@ def status() -> EngineStatus:
         return EngineStatus(
             available=False,
             reason="Meta's package sam3 is not installed. "
-            'Install it with: pip install "napari-sam3-assistant[meta]". '
+            f"Install it with: {pip_install('meta')}. "
             "The engine sam3-transformers runs SAM 3 without it.",
         )
     missing = [name for name in _IMPORTS if find_spec(name) is None]

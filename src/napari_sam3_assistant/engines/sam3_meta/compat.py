@@ -25,6 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.engines.device import BFLOAT16, FLOAT32
 from napari_sam3_assistant.engines.sam3.engine import replace_attribute
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
@@ -60,7 +61,7 @@ def import_model_builder(patches: Patches) -> Untyped:
         except ImportError as exc:
             raise EngineNotInstalled(
                 f"Meta's package sam3 can't be imported ({exc}).",
-                'Install it with what it needs: pip install "napari-sam3-assistant[meta]", '
+                f"Install it with what it needs: {pip_install('meta')}, "
                 "or choose the engine sam3-transformers.",
             ) from exc
 

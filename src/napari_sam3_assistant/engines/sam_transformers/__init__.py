@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
 from napari_sam3_assistant.engines.checkpoints import peek_sam
@@ -33,21 +34,24 @@ SPEC = EngineSpec(
 )
 _PACKAGES = ("torch", "torchvision", "transformers", "safetensors")
 _OLDEST_TRANSFORMERS = 5
-_REMEDY = 'Run: pip install "napari-sam3-assistant[sam3]"'
 
 
 def status(too_old: str = "is too old; version 5 or later will do") -> EngineStatus:
     """Return whether the packages are there, without importing them; and what is wrong if not."""
     missing = [package for package in _PACKAGES if find_spec(package) is None]
     if missing:
-        return EngineStatus(False, f"Not installed: {', '.join(missing)}. {_REMEDY}")
+        return _lacking(f"Not installed: {', '.join(missing)}.")
     try:
         installed = version("transformers")
     except PackageNotFoundError:
-        return EngineStatus(False, f"The installed transformers has no version. {_REMEDY}")
+        return _lacking("The installed transformers has no version.")
     if int(installed.split(".")[0]) < _OLDEST_TRANSFORMERS:
-        return EngineStatus(False, f"transformers {installed} {too_old}. {_REMEDY}")
+        return _lacking(f"transformers {installed} {too_old}.")
     return EngineStatus(True)
+
+
+def _lacking(what: str) -> EngineStatus:
+    return EngineStatus(False, f"{what} Run: {pip_install('sam3')}")
 
 
 def choose_spec(model_folder: Path) -> EngineSpec:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.checkpoints import Layout, inspect_folder, peek_sam
 from napari_sam3_assistant.engines.checkpoints.files import FileIdentity, read_header, read_settings
@@ -197,7 +198,7 @@ def _import_classes(names: Sequence[str], reporter: Reporter) -> list[Any]:
         raise EngineNotInstalled(
             f"PyTorch, torchvision or transformers can't be imported: {exc}",
             "Install them anew, in versions that go together: "
-            'pip install --upgrade --force-reinstall "napari-sam3-assistant[sam3]"',
+            + pip_install("sam3", "--upgrade --force-reinstall"),
         ) from exc
 
 
