@@ -1,15 +1,20 @@
 """What the project says of itself outside the code: the README that PyPI shows, links, versions."""
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+TABLES = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))
+PROJECT = TABLES["project"]
 OWN = re.compile(
     re.escape(PROJECT["urls"]["Source"].replace("github.com", "HOST")).replace(
         "HOST", r"(?:github\.com|raw\.githubusercontent\.com)"
@@ -104,3 +109,48 @@ def test_properties_take_the_number_of_their_examples_from_the_profile():
     files = [path for path in (ROOT / "tests").rglob("*.py") if path.name not in own]
 
     assert [path.name for path in files if "max_examples" in path.read_text("utf8")] == []
+
+
+def installed_by(lines):
+    """Return the names of all packages that requirements bring, with what these require."""
+    found, ahead = set(), [(Requirement(line), "") for line in lines]
+    while ahead:
+        package, of = ahead.pop()
+        if package.marker is not None and not package.marker.evaluate({"extra": of}):
+            continue
+        for extra in ("", *package.extras):
+            key = canonicalize_name(package.name), extra
+            if key not in found:
+                found.add(key)
+                try:
+                    needed = requires(package.name) or ()
+                except PackageNotFoundError:
+                    needed = ()
+                ahead += [(Requirement(line), extra) for line in needed]
+    return {name for name, _ in found}
+
+
+def imports_at_once(file):
+    """Yield what a file imports before it asks for a package by `importorskip`."""
+    before = re.split(r"(?m)^(?:\w+ = )?pytest\.importorskip", file.read_text("utf8"))[0]
+    for step in ast.parse(before).body:
+        if isinstance(step, ast.Import):
+            yield from (one.name.partition(".")[0] for one in step.names)
+        elif isinstance(step, ast.ImportFrom) and step.module:
+            yield step.module.partition(".")[0]
+
+
+def test_tests_that_need_an_extra_skip_where_it_is_not_installed():
+    """Else `make test-oldest` and `make test-pyside`, which have none, end before they begin."""
+    group = TABLES["dependency-groups"]["test"]
+    there = installed_by([*PROJECT["dependencies"], *group])
+    owners = packages_distributions()
+    missing = {
+        file.relative_to(ROOT).as_posix(): name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in imports_at_once(file)
+        if name in owners
+        and not there & {canonicalize_name(one) for one in owners[name]}
+        and owners[name] != [PROJECT["name"]]
+    }
+    assert missing == {}

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -77,6 +76,7 @@ def write(kind, folder, labels):
     elif kind == "npy":
         np.save(file, labels)
     elif kind == "h5":  # as ilastik: one data set, with a channel
+        h5py = pytest.importorskip("h5py")
         with h5py.File(file, "w") as opened:
             opened["exported_data"] = labels[..., None].astype(np.uint32)
     return file

@@ -4,12 +4,13 @@ import struct
 from fractions import Fraction
 from functools import partial
 
-import av
 import numpy as np
 import pytest
 
 from napari_sam3_assistant.io import movies
 from napari_sam3_assistant.io.images import read_image
+
+av = pytest.importorskip("av", reason="needs the extra formats")
 
 COUNT, SIDE = 48, 64
 
