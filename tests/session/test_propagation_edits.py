@@ -15,7 +15,7 @@ from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
-from napari_sam3_assistant.core.tracks import FrameResult, TrackTable, measure_frame
+from napari_sam3_assistant.core.tracks import Direction, FrameResult, TrackTable, measure_frame
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.viewer.roles import key_of
 from napari_sam3_assistant.workflows.save import export_tracks
@@ -198,6 +198,32 @@ def test_tracks_are_read_one_frame_at_a_time(open_bench, tmp_path):
     path = tmp_path / "a.geff"
     list(export_tracks(lazy, path, ExportFormat.GEFF, lazy.axes, NullReporter()))
     assert read == list(range(12))
+
+
+def test_what_is_painted_where_no_run_has_been_stays(open_bench, balls):
+    bench = open_bench(balls)
+    bench.viewer.dims.set_point(0, 6)
+    for number, (y, x) in enumerate(((20, 20), (40, 50)), 1):
+        bench.click(6, y, x, on=number)
+    bench.model.direction, bench.model.last_frame = Direction.FORWARD, 7
+    bench.start()
+    for frame in (11, 8):  # the run comes to the second alone, and begins there
+        bench.viewer.dims.set_point(0, frame)
+        bench.labels.brush_size = 3
+        bench.labels.paint((frame, 30, 35), 9)
+    painted = np.asarray(bench.labels.data) == 9
+    bench.model.last_frame = 9
+
+    bench.go_on()
+
+    bench.desk.until(lambda: not bench.propagation.edited.waiting)
+    np.testing.assert_array_equal(np.asarray(bench.labels.data) == 9, painted)
+    assert bench.values(bench.labels.data)[8:] == [[1, 2, 9], [1, 2], [], [9]]
+    assert [row.object_id for row in bench.propagation.tracks.on(8)] == [1, 2, 9]
+    bench.session.saving.keep_all()
+    bench.desk.until(lambda: not bench.model.running)
+    saved = bench.viewer.layers["SAM3 saved propagated labels"]
+    np.testing.assert_array_equal(saved.data, bench.labels.data)
 
 
 def test_an_object_keeps_its_score_on_a_frame_and_its_phrase_on_all():

@@ -395,6 +395,7 @@ class Propagation:
         """Record that the user changed pixels of the propagated labels on some frames."""
         stack, changed = self._model.propagated, tuple(frames)
         if stack is not None and changed:
+            self._adapter.stacks.note_edited(changed)
             self.edited.add(changed, self._adapter.stacks.reader(stack))
 
     def objects_on(self, place: FramePlace) -> list[StitchedObject]:

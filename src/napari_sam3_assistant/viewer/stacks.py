@@ -59,7 +59,7 @@ from napari_sam3_assistant.viewer.roles import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
@@ -175,7 +175,7 @@ def write_frame(layer: Labels, window: FrameWindow, result: FrameResult, *, is_n
 
     ``window``: where the frame lies.
     ``result``: the frame. Objects that were not looked for are kept.
-    ``is_new``: whether nothing was written to the frame before.
+    ``is_new``: whether nothing was written to the frame before, by whom ever.
     """
     if is_new:
         _write_new(layer, window, result)
@@ -261,6 +261,7 @@ class StacksAdapter:
         self.in_memory = IN_MEMORY
         self._adapter = adapter
         self._viewer = adapter.viewer
+        # The frames that may hold something: of a run, or of the user's hand.
         self._written: set[int] = set()
 
     def take_snapshot(self, image: str, kind: PromptKind, axis: int) -> StackSnapshot:
@@ -347,6 +348,10 @@ class StacksAdapter:
             fresh = result.frame not in self._written
             self._written.add(result.frame)
             write_frame(layer, self._window(stack), result, is_new=fresh)
+
+    def note_edited(self, frames: Iterable[int]) -> None:
+        """Record that the user has painted on frames, also on such as no run has reached yet."""
+        self._written.update(frames)
 
     def plane(self, stack: StackTarget, frame: int) -> npt.NDArray[np.uint32]:
         """Return a copy of the labels of a frame, shape (H, W)."""
