@@ -63,6 +63,22 @@ def test_two_balls():
     assert ndi.label(after == 2)[1] == 1
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (2, 0.5, 0.5), (1, 1, 3)])
+def test_balls_are_parted_along_whichever_axis_they_lie_beside_each_other(spacing, axis):
+    places = [np.arange(0, 60, size) for size in spacing]
+    grid = np.stack(np.meshgrid(*places, indexing="ij"), axis=-1)
+    labels = np.zeros(grid.shape[:-1], np.uint16)
+    for side in (-7, 7):
+        labels[((grid - 30 - side * np.eye(3)[axis]) ** 2).sum(axis=-1) <= 64] = 1
+
+    apart = applied(split_touching(labels, 8, spacing=spacing), labels)
+    together = applied(split_touching(labels, 20, spacing=spacing), labels)
+
+    assert np.unique(apart).tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(together, labels)
+
+
 def test_pixels_that_hang_on_by_a_corner_stay(pair):
     top, left = np.argwhere(pair == 4)[0]
     pair[top - 1, left - 1] = 4

@@ -420,16 +420,31 @@ def _split_component(
     padded = np.pad(mask, 1)
     inner = (slice(1, -1),) * mask.ndim
     depth = ndi.distance_transform_edt(padded, sampling)[inner]
-    finite = [size for size in spacing if not math.isinf(size)]
-    apart = max(1, round(distance / min(finite)))
+    least = min(size for size in spacing if not math.isinf(size))
+    # An axis that is left out has no length of its own.
+    reach = [max(1, round(distance / (least if math.isinf(size) else size))) for size in spacing]
     # A plateau would give several peaks at one place.
     peaks = peak_local_max(
         ndi.gaussian_filter(depth, [0 if math.isinf(size) else 1 for size in spacing]),
-        min_distance=apart,
+        footprint=np.ones([2 * most + 1 for most in reach], bool),
         exclude_border=False,
         labels=mask.astype(np.uint8),
     )
+    peaks = _keep_apart(peaks, reach)
     markers = np.zeros(mask.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     pieces: npt.NDArray[np.int32] = watershed(-depth, markers, structure, mask=mask)
     return pieces
+
+
+def _keep_apart(peaks: npt.NDArray[np.intp], reach: Sequence[int]) -> npt.NDArray[np.intp]:
+    """Return peaks without those that lie within the reach of one before them, along each axis.
+
+    ``peak_local_max`` does so with one distance for all axes.
+    """
+    kept: list[npt.NDArray[np.intp]] = []
+    waiting = peaks
+    while len(waiting):
+        kept.append(waiting[0])
+        waiting = waiting[(np.abs(waiting - waiting[0]) >= reach).any(axis=1)]
+    return np.array(kept, np.intp).reshape(-1, peaks.shape[1])
