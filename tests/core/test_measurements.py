@@ -14,6 +14,7 @@ from napari_sam3_assistant.core.measurements import (
     MORE,
     VOLUME_MORE,
     Measurement,
+    combine_measurements,
     group_neighbours,
     measure_object,
     measure_shape,
@@ -54,6 +55,37 @@ def test_the_mean_of_each_channel_without_overflow(dtype):
     whole = ObjectRecord(1, np.ones((300, 300), bool), Region(0, 0, 300, 300))
 
     assert measure_object(whole, pixels, PixelSize()).means == (0.0, float(top))
+
+
+@given(arrays(np.float64, (3, 4, 2), elements=st.sampled_from([1.0, 5.0, np.nan, np.inf])))
+def test_pixels_without_a_number_do_not_count(pixels):
+    """As in CellProfiler (issue 271) and TrackMate (286), also of an object in two parts."""
+    whole = ObjectRecord(1, np.ones((3, 4), bool), Region(0, 0, 3, 4))
+    halves = [ObjectRecord(1, np.ones((3, 2), bool), Region(0, x, 3, x + 2)) for x in (0, 2)]
+    more = ["Lowest intensity", "Highest intensity"]
+
+    found = [
+        measure_object(whole, pixels, PixelSize(), more),
+        combine_measurements(
+            [
+                measure_object(half, pixels[:, half.region.slices[1]], PixelSize(), more)
+                for half in halves
+            ]
+        ),
+    ]
+
+    for one in found:
+        values = one.values()
+        for channel in (0, 1):
+            numbers = pixels[..., channel][np.isfinite(pixels[..., channel])]
+            named = (
+                ("Mean intensity", np.mean),
+                ("Lowest intensity", np.min),
+                ("Highest intensity", np.max),
+            )
+            for title, measure in named:
+                expected = pytest.approx(measure(numbers)) if len(numbers) else None
+                assert values.get(f"{title} {channel + 1}") == expected
 
 
 def test_a_pixel_alone():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from skimage.measure import regionprops_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord
 
+
+Floats: TypeAlias = "npt.NDArray[np.float64]"
 
 _CELL = 256
 """Objects that begin in the same square of so many pixels are read together."""
@@ -51,12 +53,15 @@ class Measurement:
         ``(y, x)``: lengths along the image's columns and rows in the unit, from the centre of
         its first pixel.
     means : tuple of float
-        Mean of the raw pixels, one for each channel.
+        Mean of the raw pixels, one for each channel; NaN where none of them has a number.
     unit : str
         What they count in; empty where that is not known.
     more : mapping of str to float
         What else was asked for, of :data:`MORE`, by title; NaN where there is no such number. Of
         several channels the titles end with their numbers, from 1.
+    known : tuple of float
+        Share of the pixels that have a number, and neither NaN nor infinity, one for each channel;
+        empty where all have.
     """
 
     area: float
@@ -65,6 +70,7 @@ class Measurement:
     means: tuple[float, ...]
     unit: str = ""
     more: Mapping[str, float] = field(default_factory=dict)
+    known: tuple[float, ...] = ()
 
     def values(self) -> dict[str, float]:
         """Return all numbers by their titles."""
@@ -110,7 +116,7 @@ MORE = {
     "Filled area": ("area_filled", Kind.AREA),
     "Lowest intensity": ("intensity_min", Kind.INTENSITY),
     "Highest intensity": ("intensity_max", Kind.INTENSITY),
-    "Deviation of intensity": ("spread", Kind.INTENSITY),
+    "Deviation of intensity": ("intensity_std", Kind.INTENSITY),
 }
 """What can be measured besides: title to name in scikit-image and kind."""
 
@@ -125,9 +131,24 @@ def channel_titles(title: str, channels: int) -> tuple[str, ...]:
     return tuple(f"{title} {number + 1}" for number in range(channels))
 
 
-def spread(mask: npt.NDArray[np.bool_], pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the standard deviation of each channel; scikit-image has it from 0.24 on."""
-    return np.asarray(np.std(pixels[mask], axis=0))
+_OF_NUMBERS: dict[str, Callable[[Floats], Any]] = {
+    "intensity_mean": np.mean,
+    "intensity_min": np.min,
+    "intensity_max": np.max,
+    "intensity_std": np.std,
+}
+
+
+def _measure_numbers(name: str, channels: Sequence[Floats]) -> list[float]:
+    """Return a measure of the numbers of each channel of an object; NaN where it has none."""
+    return [float(_OF_NUMBERS[name](numbers)) if len(numbers) else math.nan for numbers in channels]
+
+
+def _find_numbers(mask: npt.NDArray[np.bool_], pixels: npt.NDArray[np.generic]) -> list[Floats]:
+    """Return the numbers of an object's pixels, channel by channel: NaN and infinity are none."""
+    # Numbers of 8 and 16 bits would overflow where they are added up.
+    inside = pixels[mask].astype(np.float64)
+    return [channel[np.isfinite(channel)] for channel in inside.T]
 
 
 def measure_object(
@@ -150,12 +171,10 @@ def measure_object(
         What to measure besides, of :data:`MORE`.
     """
     table: dict[str, Any] = regionprops_table(
-        record.mask.astype(np.uint8),
-        # Numbers of 8 and 16 bits would overflow where they are added up.
-        pixels.astype(np.float64),
-        ("area", "equivalent_diameter_area", "centroid", "intensity_mean"),
+        record.mask.astype(np.uint8), properties=("area", "equivalent_diameter_area", "centroid")
     )
-    channels = pixels.shape[-1]
+    channels = _find_numbers(record.mask, pixels)
+    known = tuple(len(numbers) / float(table["area"][0]) for numbers in channels)
     return Measurement(
         float(table["area"][0]) * pixel.area,
         float(table["equivalent_diameter_area"][0]) * math.sqrt(pixel.area),
@@ -163,15 +182,16 @@ def measure_object(
             (float(table["centroid-0"][0]) + record.region.y0) * pixel.height,
             (float(table["centroid-1"][0]) + record.region.x0) * pixel.width,
         ),
-        tuple(float(table[f"intensity_mean-{channel}"][0]) for channel in range(channels)),
+        tuple(_measure_numbers("intensity_mean", channels)),
         pixel.unit,
-        _measure_more(record, pixels, pixel, more),
+        _measure_more(record, channels, pixel, more),
+        () if min(known, default=1.0) == 1 else known,
     )
 
 
 def _measure_more(
     record: ObjectRecord,
-    pixels: npt.NDArray[np.generic],
+    channels: Sequence[Floats],
     pixel: PixelSize,
     more: Collection[str],
 ) -> dict[str, float]:
@@ -183,17 +203,13 @@ def _measure_more(
         Kind.SHAPE: 1.0 if upright else math.nan,
         Kind.OUTLINE: 1.0 if upright and square else math.nan,
     }
-    mask, grey = record.mask.astype(np.uint8), pixels.astype(np.float64)
+    mask = record.mask.astype(np.uint8)
     answers: dict[str, float] = {}
     for title in sorted(set(more) & MORE.keys(), key=list(MORE).index):
         name, kind = MORE[title]
         if kind is Kind.INTENSITY:
-            own = {"properties": (), "extra_properties": (spread,)}
-            asked = own if name == "spread" else {"properties": (name,)}
-            table = regionprops_table(mask, grey, **asked)
-            channels = pixels.shape[-1]
-            for number, column in enumerate(channel_titles(title, channels)):
-                answers[column] = float(table[f"{name}-{number}"][0])
+            titles = channel_titles(title, len(channels))
+            answers |= zip(titles, _measure_numbers(name, channels), strict=True)
             continue
         factor = factors[kind]
         spacing = (
@@ -216,18 +232,29 @@ def combine_measurements(parts: Sequence[Measurement]) -> Measurement:
     area = sum(part.area for part in parts)
     share = np.array([part.area for part in parts]) / area
     y, x = share @ np.array([part.centroid for part in parts])
-    means = share @ np.array([part.means for part in parts])
+    means = np.array([part.means for part in parts])
+    counts = share[:, None] * [part.known or (1.0,) * len(part.means) for part in parts]
+    known = counts.sum(0)
+    with np.errstate(invalid="ignore"):  # NaN where no part has a number
+        means = (counts * np.where(counts > 0, means, 0)).sum(0) / known
     diameter = math.sqrt(sum(part.diameter**2 for part in parts))
     ends = {"Lowest": min, "Highest": max}
 
     def whole(title: str) -> float:
         # The shape of an object is not the sum of the shapes of its parts.
         end = ends.get(title.partition(" ")[0])
-        return math.nan if end is None else end(part.more[title] for part in parts)
+        found = [part.more[title] for part in parts if not math.isnan(part.more[title])]
+        return end(found) if end is not None and found else math.nan
 
     more = {title: whole(title) for title in parts[0].more}
     return Measurement(
-        area, diameter, (float(y), float(x)), tuple(map(float, means)), parts[0].unit, more
+        area,
+        diameter,
+        (float(y), float(x)),
+        tuple(means.tolist()),
+        parts[0].unit,
+        more,
+        tuple(known.tolist()) if any(part.known for part in parts) else (),
     )
 
 
