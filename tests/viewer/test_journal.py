@@ -25,6 +25,7 @@ from napari_sam3_assistant.io import session_folder  # noqa: E402
 from napari_sam3_assistant.io.images import read_image  # noqa: E402
 from napari_sam3_assistant.io.session_folder import FORMAT, is_session, read_session  # noqa: E402
 from napari_sam3_assistant.session import journaling  # noqa: E402
+from napari_sam3_assistant.session.values import Message  # noqa: E402
 from napari_sam3_assistant.viewer.label_pixels import edits_of, redraw  # noqa: E402
 
 
@@ -261,6 +262,9 @@ def test_a_journal_on_a_full_disk_goes_on_when_there_is_room(binding, tmp_path):
         write_down(binding)
         saved.wait_until(lambda: "Free some space" in binding.model.message.text)
         assert "save the session elsewhere" in binding.model.message.text
+        # Whatever is said after it, it stays in sight.
+        binding.model.message = Message("A preview is ready.")
+        assert "Free some space" in binding.model.not_written
         binding.model.text = "cells"
         write_down(binding)
         assert len(read_session(folder).arrays) == 1  # the image; nothing lies about
@@ -270,6 +274,7 @@ def test_a_journal_on_a_full_disk_goes_on_when_there_is_room(binding, tmp_path):
         binding.session.journaling.retry_s = 0
         scripted.act(binding, 0)
         write_down(binding)
+        saved.wait_until(lambda: not binding.model.not_written)
         before = saved.facts(binding)
         left_by_a_kill(folder)
         again = go_on(tmp_path / "journals")

@@ -1,7 +1,7 @@
 """After a crash the dock offers to go on."""
 
 import numpy as np
-from qtpy.QtWidgets import QFrame
+from qtpy.QtWidgets import QFrame, QLabel
 
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.session import journaling
@@ -32,3 +32,21 @@ def test_what_was_done_before_a_crash_is_offered_and_comes_back(journals, user, 
     user.click("journal_discard")
     assert user.widget.findChild(QFrame, "left_journal").isHidden()
     assert journaling.find_left(journals) == []
+
+
+def test_that_nothing_is_written_down_stays_in_sight(journals, user, discs):
+    user.close_dock()
+    journals.write_text("a file in the place of the folder")
+    user.open()
+    label = user.widget.findChild(QLabel, "not_written")
+    assert label.isHidden()
+    user.viewer.add_image(discs, name="image")
+    user.choose(Task.LIVE_POINTS)
+    user.viewer.layers["SAM3 points"].add([30.0, 40.0])
+    user.wait(lambda: not label.isHidden())
+    user.wait(lambda: user.has("SAM3 preview labels") and not user.is_running)
+
+    assert user.status.startswith("✓ Preview ready")
+    assert not label.isHidden()
+    assert label.text().startswith("What you do is not written down now: ")
+    assert "save the session elsewhere" in label.text()

@@ -158,7 +158,6 @@ class Journaling:
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._failed_at: float | None = None
-        self._has_warned = False  # that it can't be written
         self._clean = False
         self._works = self._at_saving = 0
 
@@ -325,17 +324,19 @@ class Journaling:
 
     def _note_bytes(self, count: int) -> None:
         self.written += count
-        self._has_warned = False
+        if self._model.not_written:
+            self._deliver(self._note_written)
+
+    def _note_written(self) -> None:
+        self._model.not_written = ""
 
     def _on_failed(self, error: Sam3AssistantError) -> None:
         def tell() -> None:
             self._failed_at = time.monotonic()
-            if not self._has_warned:
-                self._has_warned = True
-                message = (
-                    f"What you do is not written down now: {error} It is tried again each minute"
-                )
-                message += "; save the session elsewhere until then."
+            message = f"What you do is not written down now: {error} It is tried again each minute"
+            message += "; save the session elsewhere until then."
+            if message != self._model.not_written:
+                self._model.not_written = message
                 self._model.message = Message(message, Level.WARNING)
 
         self._deliver(tell)
@@ -440,8 +441,8 @@ class _Writer:
             self._journal = Journal(self._folder, key)
             entries, arrays = {}, {}
         changed = Changed(entries, (*task.gone, *gone), arrays, boxes)
+        self._note_bytes(self._journal.append(changed) if changed else 0)
         if changed:
-            self._note_bytes(self._journal.append(changed))
             self._pixels += sum(box.values.size for box in boxes)
         too_much = self._pixels > _MOST_PIXELS or self._held > _MOST_HELD
         if self._journal.size > self._most_bytes or too_much:

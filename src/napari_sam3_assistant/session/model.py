@@ -60,7 +60,7 @@ CHOICE_FIELDS = {
 """The fields that say which layer the prompts of a tool are taken from."""
 
 
-ONLY_TOLD = frozenset({"message", "progress"})
+ONLY_TOLD = frozenset({"message", "progress", "not_written"})
 """The fields that change often while work is going on, and that nothing follows from."""
 
 
@@ -175,6 +175,8 @@ class SessionModel:
         How far the run is.
     message : Message
         The status line.
+    not_written : str
+        Why what is done is not written down for a crash now; empty where it is.
     previews : tuple of Preview
         The results on show, the latest last.
     soft_masks : bool
@@ -285,6 +287,7 @@ class SessionModel:
     running: bool = False
     progress: JobProgress | None = None
     message: Message = field(default_factory=lambda: Message("Ready"))
+    not_written: str = ""
     previews: tuple[Preview, ...] = ()
     soft_masks: bool = False
     soft_images: tuple[SoftImage, ...] = ()

@@ -27,7 +27,7 @@ from napari_sam3_assistant.widgets.activity import activity_of
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
 from napari_sam3_assistant.widgets.fields.annotate import AnnotationBar
 from napari_sam3_assistant.widgets.fields.run import LogField, StatusField, help_button
-from napari_sam3_assistant.widgets.fields.session import JournalField, SessionMenu
+from napari_sam3_assistant.widgets.fields.session import JournalField, NotWrittenField, SessionMenu
 from napari_sam3_assistant.widgets.simple_panel import SimplePanel
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class MainWidget(Dock):
         panels = {"simple": simple, "advanced": lambda: AdvancedPanel(binding, store, log)}
         layout.setSpacing(0)
         layout.addWidget(JournalField(binding))
+        layout.addWidget(NotWrittenField(session.model))
         layout.addWidget(AnnotationBar(session))
         layout.addWidget(Modes(panels, store, *beside), 1)
         # Below what scrolls, so that it is always in sight.

@@ -13,7 +13,7 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QFileDialog, QFrame, QGridLayout, QMenu, QMessageBox, QPushButton
 
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.qt.bind import show_errors
+from napari_sam3_assistant.qt.bind import follow, show_errors
 from napari_sam3_assistant.qt.controls import push_button
 from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.session.journaling import default_root, time_of
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.settings import SettingsStore
     from napari_sam3_assistant.viewer.binding import Binding
 
@@ -249,6 +250,20 @@ class JournalField(QFrame):
     def _discard(self) -> None:
         self._journaling.discard(self._left[0])
         self._look()
+
+
+class NotWrittenField(WrappedLabel):
+    """Says, for as long as it is so, that what is done is not written down."""
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__()
+        self.setObjectName("not_written")
+        self.setContentsMargins(9, 4, 9, 4)
+        follow(self, lambda: model.not_written, self._tell, model)
+
+    def _tell(self, why: str) -> None:
+        self.setText(why)
+        self.setVisible(bool(why))
 
 
 def menu_of(widget: QWidget) -> SessionMenu:
