@@ -4,6 +4,7 @@ import queue
 from contextlib import suppress
 from dataclasses import replace
 
+import dask.array as da
 import numpy as np
 import pytest
 from hypothesis import given
@@ -721,3 +722,41 @@ def test_a_result_whose_weights_are_gone_is_saved_and_its_note_says_so(desk, tmp
     note = read_provenance(provenance_path(tmp_path / "labels.tif"))
     assert note.sha256 == ""
     assert note.notes[-1] == f"The weights were gone from {tmp_path / 'gone'} when this was saved."
+
+
+@pytest.mark.parametrize("task", [Task.SEGMENT, Task.LIVE_POINTS])
+def test_no_click_reads_all_of_a_slide_unasked(task):
+    """However quick the engine was on small images, and with nothing lost: it is there to run."""
+    read = []
+
+    def block(block_info):
+        (y, _), (x, _) = block_info[None]["array-location"]
+        read.append((y, x))
+        rows, columns = np.ogrid[y : y + 512, x : x + 512]
+        near = (rows - 700) ** 2 + (columns - 500) ** 2 < 400
+        return np.where(near, 200, 20).astype(np.uint8)
+
+    slide = da.map_blocks(block, dtype=np.uint8, chunks=((512,) * 66, (512,) * 4))
+    desk = Desk(draw_discs())
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    assert not desk.model.why_not_live
+    desk.session.discard()
+    view = desk.viewer.add_image(slide, name="slide", contrast_limits=(0, 255), cache=False)
+    desk.viewer.layers.selection.active = view
+    desk.take(Tool.POINTS, task)
+    points = desk.viewer.layers.selection.active
+    read.clear()
+
+    points.add((700.0, 500.0))
+    desk.live()
+
+    assert read == []
+    assert "large-image mode" in desk.model.why_not_live
+    assert not desk.model.why_not.run
+    desk.model.large_image = True
+    points.add((703.0, 500.0))
+    desk.live()
+    assert 1000 < desk.layer.data.astype(bool).sum() < 1500
+    assert 0 < len(set(read)) <= 9
+    desk.binding.close()

@@ -385,6 +385,11 @@ class RunTimes:
         known = next((run.ready for run in runs if run.view == view.key), ready)
         runs.append(_Run(view.key, known, seconds - ready))
 
+    def has_run(self, engine: object, view: ImageView) -> bool:
+        """Return whether one of the latest runs was on what is seen."""
+        alike = self._runs.get((engine, _size_class(view)), ())
+        return any(run.view == view.key for run in alike)
+
     def expect(self, engine: object, view: ImageView) -> float | None:
         """Return how many seconds the next run will take; None where that is not known."""
         alike = self._runs.get((engine, _size_class(view)))

@@ -22,6 +22,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, put_objects, set_class
 from napari_sam3_assistant.core.tiling import (
     LARGE_PLANE,
+    ROI_SIZES,
     LocalRoi,
     count_outside,
     local_roi,
@@ -58,6 +59,10 @@ _PROMPTS_GONE = "The prompts of the result before are gone with it; Undo brings 
 _EDITS_GONE = "It takes the place of the preview that you changed by hand; Undo brings that back."
 _BOXED = frozenset({PromptKind.BOXES, PromptKind.EXEMPLARS})
 """Kinds whose prompts are drawn in one layer."""
+_ALL_OF_IT = (
+    "Turn large-image mode on, for a square round the click. Run Preview reads the whole image, "
+    "which takes long and much memory."
+)
 QUICK_S = 1.5
 """An engine that answers a click within so many seconds answers it by itself."""
 
@@ -178,15 +183,18 @@ class SegmentRun:
         Raises ImageError if the viewer shows no plane of the image.
         """
         model = self._model
-        if model.task is Task.LIVE_POINTS:
-            return ""
-        kind = prompt_kind(model.task, model.tool)
-        if not model.live or model.is_batch or kind in NOT_DRAWN:
+        kind, is_live_task = prompt_kind(model.task, model.tool), model.task is Task.LIVE_POINTS
+        if not is_live_task and (not model.live or model.is_batch or kind in NOT_DRAWN):
             return "Press Run Preview."
-        if any(self._is_lost(preview, kind) for preview in model.previews):
+        if not is_live_task and any(self._is_lost(preview, kind) for preview in model.previews):
             return "Press Run Preview: it takes the place of the preview on show."
-        view = self._adapter.take_view(model.image)
-        known, engine = self._run_times.expect(self._engine.choice, view), self._engine
+        view, engine = self._adapter.take_view(model.image), self._engine
+        is_small = model.large_image or math.prod(view.shape) <= ROI_SIZES[-1] ** 2
+        if not is_small and not self._run_times.has_run(engine.choice, view):
+            return _ALL_OF_IT
+        if is_live_task:
+            return ""
+        known = self._run_times.expect(engine.choice, view)
         if known is None:
             loaded = not engine.spec.needs_weights or engine.loaded is not None
             return "" if loaded else "Press Run Preview: it loads the model."
