@@ -73,7 +73,7 @@ def test_all_is_well(model, scan_model, spec):
             "Draw the prompt on the image on show",
         ),
         (
-            {"task": Task.EXEMPLAR, "tool": Tool.BOX, "prompts": PromptCounts(boxes=1)},
+            {"task": Task.EXEMPLAR, "tool": Tool.BOX, "prompts": PromptCounts(positive=1)},
             None,
             "",
             "",

@@ -217,7 +217,7 @@ def test_flipping_where_there_is_no_point_leaves_the_next_click_as_it_is(viewer,
     layer.selected_data = {0}
     layer.data = np.empty((0, 2))  # and napari leaves it selected
     with pytest.raises(PromptError, match="Select one or more"):
-        binding.adapter.mark_points(binding.model.image, positive=True)
+        binding.mark_selected()
 
 
 def test_a_mask_layer_of_another_slice_is_left_alone(viewer, binding):
@@ -393,3 +393,71 @@ def test_a_line_through_the_middles_of_pixels_is_no_box(viewer, binding):
 
     boxes = binding.adapter.take_snapshot(binding.model.image, PromptKind.BOXES).prompts.boxes
     assert [box.region.box for box in boxes] == [(8, 5, 13, 10)]
+
+
+def test_examples_keep_their_polarity_through_undo_flips_leaving_and_coming_back(viewer, binding):
+    viewer.add_image(np.zeros((40, 50)))
+    model, adapter = binding.model, binding.adapter
+    model.task = Task.EXEMPLAR
+    binding.arm()
+    layer = viewer.layers["SAM3 boxes"]
+
+    def draw(y, x):
+        corners = np.array([[y, x], [y, x + 6], [y + 6, x + 6], [y + 6, x]], float)
+        layer.add(corners, shape_type="rectangle")
+
+    def read():
+        found = adapter.take_snapshot(model.image, PromptKind.EXEMPLARS).prompts.exemplars
+        signs = [example.positive for example in found]
+        assert (model.prompts.positive, model.prompts.negative) == (
+            signs.count(True),
+            signs.count(False),
+        )
+        return signs
+
+    binding.toggle_next()
+    draw(3, 3)
+    assert read() == [False]
+    assert model.why_not.run.startswith("All examples are negative.")
+    binding.toggle_next()
+    draw(20, 20)
+    assert read() == [False, True]
+    assert not model.why_not.run
+    red, green = layer.edge_color[:, :2].tolist()
+    assert red[0] > red[1]
+    assert green[0] < green[1]
+
+    binding.flip()  # the latest one, which nobody has selected
+    assert read() == [False, False]
+    binding.undo()
+    assert read() == [False, True]
+    binding.undo()
+    assert read() == [False]
+    binding.redo()
+    layer.selected_data = {0}
+    model.next_positive = True
+    binding.mark_selected()
+    assert read() == [True, True]
+    binding.undo()
+
+    # An image of a folder is left, and there again.
+    kept = adapter.opened.prompts_as_json(model.image)
+    adapter.clear_prompts(model.image)
+    assert read() == []
+    adapter.opened.put_prompts(model.image, kept)
+    assert read() == [False, True]
+    del kept[0]["state"]["polarity"]  # as it was written before examples could be negative
+    adapter.opened.put_prompts(model.image, kept)
+    assert read() == [True, True]
+
+    # In 2D each box is an object, whatever colour is chosen.
+    model.next_positive = False
+    model.task, model.tool = Task.SEGMENT, Tool.BOX
+    binding.arm()
+    draw(30, 30)
+    assert model.prompts.boxes == 3
+    assert list(layer.features["polarity"])[-1] == "positive"
+
+    model.task, model.next_positive = Task.EXEMPLAR, False
+    viewer.add_image(np.zeros((40, 50)))
+    assert model.next_positive  # the first example of another image is positive again

@@ -46,6 +46,12 @@ def test_a_click_a_box_and_an_example_are_one_action_each(open_window, discs):
     user.drag(image, BOX[0], (30, 30), BOX[1])
     user.wait(lambda: user.preview is not None and len(np.unique(user.preview)) == 5)
 
+    user.press(Qt.Key.Key_T)
+    assert user.chosen("next_positive") == ["Negative"]
+    user.drag(image, (69, 94), (85, 110), (101, 126))
+    user.press(Qt.Key.Key_R)
+    user.wait(lambda: "from 2 examples (1 negative)" in user.status)
+
 
 def test_a_result_comes_while_a_box_is_drawn_and_no_run_starts_before_it_is_let_go(
     open_window, discs, gate

@@ -574,6 +574,10 @@ class PromptSet:
 
 NOT_DRAWN = frozenset({PromptKind.TEXT, PromptKind.EVERYTHING})
 """Kinds that are chosen in a panel, and not drawn on the image."""
+
+SIGNED = {PromptKind.POINTS: "point", PromptKind.EXEMPLARS: "example"}
+"""Kinds that may be negative, on what is not meant, and what one is called."""
+
 ONE_BY_ONE = frozenset({PromptKind.POINTS, PromptKind.BOXES, PromptKind.MASK})
 """Prompts that name objects one by one; the others ask for all that there are of a kind."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import (
     NOT_DRAWN,
+    SIGNED,
     Joining,
     PromptKind,
     Task,
@@ -41,7 +42,7 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
     found = any(preview.segmentation.objects for preview in model.previews)
     stack = model.propagated is not None
     go_on = _why_not_go_on(model)
-    clicks = model.tool is Tool.POINTS
+    signed = prompt_kind(model.task, model.tool) in SIGNED
     return WhyNot(
         run=run,
         cancel="" if model.running else "Nothing is running",
@@ -69,7 +70,7 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
         batch_text="" if model.task is Task.TEXT else "Choose the task Text segmentation first",
         large_image=_NO_REGION if model.task is Task.VIDEO else "",
         text=_why_no_text(model),
-        polarity="" if clicks else "Choose the prompt type Points first",
+        polarity="" if signed else "Choose the prompt type Points, or Exemplar, first",
         prompt_layer=_why_no_prompt_layer(model),
         load=spec.why_no_planes or _why_not_load(model, spec),
         load_video=_why_no_video(spec) or _why_not_load(model, spec),
@@ -111,6 +112,8 @@ def _why_no_prompt(model: SessionModel, kind: PromptKind) -> str:
         return "The prompts are flat or beside the image. Prompt on the object."
     if kind is PromptKind.POINTS and model.prompts.negative:
         return "All points are negative. Add a positive point on the object."
+    if kind is PromptKind.EXEMPLARS and model.prompts.negative:
+        return "All examples are negative. Add a positive one of what you look for."
     return _MISSING[kind]
 
 
@@ -185,7 +188,7 @@ def _has_prompt(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
     by_kind = {
         PromptKind.POINTS: counts.positive,
         PromptKind.BOXES: counts.boxes,
-        PromptKind.EXEMPLARS: counts.boxes,
+        PromptKind.EXEMPLARS: counts.positive,
         PromptKind.MASK: counts.painted,
         PromptKind.TEXT: text.strip(),
         PromptKind.EVERYTHING: True,

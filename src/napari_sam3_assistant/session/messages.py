@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.compute.host import HostCard
     from napari_sam3_assistant.compute.remote_engine import Link
     from napari_sam3_assistant.core.measurements import Measurement
-    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.prompts import ExemplarPrompt, PointPrompt, PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.engines.base import EngineSpec
@@ -66,15 +66,11 @@ def format_prompts(prompts: PromptSet) -> str:
     """Return which prompts a run takes, such as ``2 points (1 negative)``."""
     parts = []
     if prompts.points:
-        negative = sum(not point.positive for point in prompts.points)
-        parts.append(
-            pluralize(len(prompts.points), "point")
-            + (f" ({negative} negative)" if negative else "")
-        )
+        parts.append(_count_signed(prompts.points, "point"))
     if prompts.boxes:
         parts.append(pluralize(len(prompts.boxes), "box", "boxes"))
     if prompts.exemplars:
-        parts.append(pluralize(len(prompts.exemplars), "example"))
+        parts.append(_count_signed(prompts.exemplars, "example"))
     if prompts.masks:
         parts.append("the painted mask")
     if prompts.text.strip():
@@ -82,6 +78,11 @@ def format_prompts(prompts: PromptSet) -> str:
     if prompts.everything is not None:
         parts.append("the image alone")
     return ", ".join(parts)
+
+
+def _count_signed(prompts: Sequence[PointPrompt | ExemplarPrompt], word: str) -> str:
+    negative = sum(not prompt.positive for prompt in prompts)
+    return pluralize(len(prompts), word) + (f" ({negative} negative)" if negative else "")
 
 
 def format_outcome(preview: Preview, used: str, outside: int = 0) -> Message:

@@ -36,9 +36,9 @@ class PromptCounts:
     Parameters
     ----------
     positive, negative : int
-        Clicks on the plane on show.
+        Clicks, or examples, on the plane on show.
     boxes : int
-        Boxes, or examples, on the plane on show.
+        Boxes on the plane on show.
     painted : bool
         Whether a mask is painted on the plane on show.
     elsewhere : int

@@ -15,6 +15,8 @@ from psygnal import Signal
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import (
+    NOT_DRAWN,
+    SIGNED,
     PromptKind,
     Task,
     Tool,
@@ -213,7 +215,7 @@ class Binding(RefCounted):
             return Message("Type a phrase, then press Enter.")
         setattr(self.model, CHOICE_FIELDS[tool], "")
         name = self.adapter.arm(self.model.image, tool)
-        self.adapter.set_next_positive(self.model.image, positive=self.model.next_positive)
+        self._on_next_positive(self.model.next_positive)
         self._stack.arm_points()
         self._count_prompts()
         self.session.prefetch.start()
@@ -458,28 +460,28 @@ class Binding(RefCounted):
                     layer.visible = True
 
     def toggle_next(self) -> None:
-        """Switch the next click between positive and negative, where points are the tool."""
-        if self.model.tool is Tool.POINTS:
+        """Switch the next click or example between positive and negative."""
+        if self._kind in SIGNED:
             self.model.next_positive = not self.model.next_positive
 
     def flip(self) -> int:
-        """Flip the selected points, or the latest one, where points are the tool; how many."""
-        is_points = self.model.tool is Tool.POINTS
-        return self.adapter.flip_points(self.model.image) if is_points else 0
+        """Flip the selected points or examples, or the latest one; returns how many."""
+        return self.adapter.flip_prompts(self.model.image, self._kind)
 
     def new_object(self) -> None:
         """Let the next click on a stack be on an object that there is not yet."""
         self._stack.new_object()
 
     def mark_selected(self) -> None:
-        """Give the selected points the polarity of the next click.
+        """Give the selected points or examples the polarity of the next one.
 
-        Raises PromptError if there is no points layer, or no point is selected.
+        Raises PromptError if there is no layer of them, or none is selected.
         """
         positive = self.model.next_positive
-        count = self.adapter.mark_points(self.model.image, positive=positive)
+        count = self.adapter.mark_prompts(self.model.image, self._kind, positive=positive)
+        prompts = pluralize(count, f"selected {SIGNED[self._kind]}")
         word = "positive" if positive else "negative"
-        self.model.message = Message(f"Updated {pluralize(count, 'selected point')} to {word}.")
+        self.model.message = Message(f"Updated {prompts} to {word}.")
 
     def reveal(self, row: ResultRow) -> None:
         """Show the object of a row of the results in the middle of the canvas.
@@ -552,7 +554,7 @@ class Binding(RefCounted):
             return
         layer.events.data.connect(self._on_prompts)
         layer.mouse_drag_callbacks.append(self._on_drag)
-        if role_of(layer) is Role.POINTS:
+        if role_of(layer) in (Role.POINTS, Role.BOXES):
             layer.events.features.connect(self._on_prompts)
             layer.events.current_properties.connect(self._on_next_polarity)
         if role_of(layer) is Role.MASK:
@@ -883,13 +885,16 @@ class Binding(RefCounted):
             self.model.soft_masks = event.source.visible
 
     def _on_next_polarity(self, event: Event) -> None:
-        self.model.next_positive = prompt_layers.next_positive(event.source)
-        self._stack.on_next_object(event.source)
+        layer = event.source
+        if layer is self.adapter.signed_layer(self.model.image, self._kind):
+            self.model.next_positive = prompt_layers.next_positive(layer)
+        if role_of(layer) is Role.POINTS:
+            self._stack.on_next_object(layer)
 
     def _begin_positive(self) -> None:
-        """Where points have gone, have the first of the next object lie on it."""
-        points = self.adapter.points_layer(self.model.image)
-        if points is not None and len(points.data) == 0:
+        """Where there are no points or examples, have the first one be positive."""
+        layer = self.adapter.signed_layer(self.model.image, self._kind)
+        if layer is None or len(layer.data) == 0:
             self.model.next_positive = True
 
     @property
@@ -917,6 +922,7 @@ class Binding(RefCounted):
         events.next_positive.connect(self._on_next_positive)
         events.image.connect(self._count_prompts, max_args=0)
         events.image.connect(self._count_kept, max_args=0)
+        events.image.connect(self._begin_positive, max_args=0)
         events.tool.connect(self._count_prompts, max_args=0)
         events.task.connect(self._count_prompts, max_args=0)
         events.frame_axis.connect(self._count_prompts, max_args=0)
@@ -958,7 +964,8 @@ class Binding(RefCounted):
         self._note_selected()
 
     def _on_next_positive(self, positive: bool) -> None:
-        self.adapter.set_next_positive(self.model.image, positive=positive)
+        if self._kind not in NOT_DRAWN:
+            self.adapter.set_next_positive(self.model.image, self._kind, positive=positive)
 
 
 def _restore_features(layer: Layer) -> None:

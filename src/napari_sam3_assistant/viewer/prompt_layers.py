@@ -53,7 +53,8 @@ LAYER_TYPES: dict[Role, type[Layer]] = {
 }
 _MODES = {Role.POINTS: "add", Role.BOXES: "add_rectangle", Role.MASK: "paint"}
 GO_ON = "Press Create Prompt Layer to go on with prompts."
-BOX_EDGE, BOX_FACE = "#2f9e44", "#2f9e4433"
+_EDGES = {True: "#2f9e44", False: "#e03131"}
+_FACES = {positive: f"{colour}33" for positive, colour in _EDGES.items()}
 _POINT_SIZE = 12
 _OUTLINES = {"rectangle", "ellipse", "line", "path", "polygon"}
 
@@ -64,21 +65,25 @@ def is_positive(word: object) -> bool:
     return text.removesuffix(".0") not in _NEGATIVE
 
 
-def feature_name(layer: Points) -> str | None:
-    """Return the name of the feature that holds the polarity, or None."""
-    return next((name for name in _NAMES if name in layer.features), None)
+def feature_name(layer: Points | Shapes) -> str | None:
+    """Return the name of the feature that holds the polarity, or None.
+
+    What other features of shapes say, such as a class 0, is no polarity.
+    """
+    names = _NAMES if isinstance(layer, Points) else (POLARITY,)
+    return next((name for name in names if name in layer.features), None)
 
 
-def read_polarity(layer: Points) -> list[object]:
-    """Return each point's word; points without one are positive."""
+def read_polarity(layer: Points | Shapes) -> list[object]:
+    """Return each prompt's word; those without one are positive."""
     name = feature_name(layer)
     if name is None:
         return ["positive"] * len(layer.data)
     return list(layer.features[name])
 
 
-def set_next_polarity(layer: Points, *, positive: bool) -> None:
-    """Choose the polarity of the points that are added next."""
+def set_next_polarity(layer: Points | Shapes, *, positive: bool) -> None:
+    """Choose the polarity of the prompts that are added next."""
     word = "positive" if positive else "negative"
     if POLARITY in layer.features and layer.feature_defaults[POLARITY].iloc[0] != word:
         defaults = layer.feature_defaults.copy()
@@ -86,29 +91,29 @@ def set_next_polarity(layer: Points, *, positive: bool) -> None:
         layer.feature_defaults = defaults
 
 
-def next_positive(layer: Points) -> bool:
-    """Return the polarity of the points that are added next."""
+def next_positive(layer: Points | Shapes) -> bool:
+    """Return the polarity of the prompts that are added next."""
     name = feature_name(layer)
     return name is None or is_positive(layer.feature_defaults[name].iloc[0])
 
 
-def selected(layer: Points) -> set[int]:
-    """Return the selected points; napari leaves some selected that a script has taken away."""
+def selected(layer: Points | Shapes) -> set[int]:
+    """Return the selected prompts; napari leaves some selected that a script has taken away."""
     return {at for at in layer.selected_data if at < len(layer.data)}
 
 
-def flip(layer: Points) -> int:
-    """Flip the selected points, or the latest one if none is; returns how many."""
+def flip(layer: Points | Shapes) -> int:
+    """Flip the selected prompts, or the latest one if none is; returns how many."""
     chosen = selected(layer) or set(range(len(layer.data))[-1:])
     words = read_polarity(layer)
     set_polarity(layer, {at: not is_positive(words[at]) for at in chosen})
     return len(chosen)
 
 
-def set_polarity(layer: Points, positive: Mapping[int, bool]) -> None:
-    """Set the polarity of single points.
+def set_polarity(layer: Points | Shapes, positive: Mapping[int, bool]) -> None:
+    """Set the polarity of single prompts.
 
-    ``positive``: by point, what it becomes.
+    ``positive``: by prompt, what it becomes.
     """
     if not positive:
         return  # an empty column would be one of numbers, and its colours none that napari finds
@@ -120,10 +125,10 @@ def set_polarity(layer: Points, positive: Mapping[int, bool]) -> None:
     set_features(layer, features)
 
 
-def set_features(layer: Points, features: Untyped) -> None:
-    """Set the features of the points that are there, and leave those of the next one.
+def set_features(layer: Points | Shapes, features: Untyped) -> None:
+    """Set the features of the prompts that are there, and leave those of the next one.
 
-    napari takes the last point's for the next one, and none where there is no point.
+    napari takes the last prompt's for the next one, and none where there is no prompt.
     """
     defaults = layer.feature_defaults.copy()
     layer.features = features
@@ -294,7 +299,34 @@ def make_points(ndim: int, common: Mapping[str, Any]) -> Points:
 
 def make_boxes(ndim: int, common: Mapping[str, Any]) -> Shapes:
     """Return an empty layer for boxes, given its name, metadata and place."""
-    return Shapes(ndim=ndim, edge_color=BOX_EDGE, face_color=BOX_FACE, edge_width=2, **common)
+    boxes = Shapes(
+        ndim=ndim,
+        features={POLARITY: np.empty(0, object)},
+        feature_defaults={POLARITY: "positive"},
+        edge_color=_EDGES[True],
+        face_color=_FACES[True],
+        edge_width=2,
+        **common,
+    )
+    # napari's own cycles give shapes the colours by which of the words comes first.
+    boxes.events.features.connect(_colour_boxes)
+    boxes.events.current_properties.connect(_colour_next_box)
+    return boxes
+
+
+def _colour_boxes(event: Event) -> None:
+    boxes = event.source
+    signs = [is_positive(word) for word in read_polarity(boxes)]
+    if signs:
+        boxes.edge_color = [_EDGES[positive] for positive in signs]
+        boxes.face_color = [_FACES[positive] for positive in signs]
+
+
+def _colour_next_box(event: Event) -> None:
+    boxes, positive = event.source, next_positive(event.source)
+    with boxes.block_update_properties():  # else those that are selected take it, too
+        boxes.current_edge_color = _EDGES[positive]
+        boxes.current_face_color = _FACES[positive]
 
 
 def _keep_size_on_screen(event: Event) -> None:
@@ -343,7 +375,8 @@ def state_to_json(state: State) -> Any:  # noqa: ANN401 (JSON)
         values = np.frombuffer(pixels, kind).reshape(shape)
         return {"first": [int(side.start) for side in bounds], "pixels": write_value(values)}
     if isinstance(state[0][0], str):
-        return {"boxes": [[kind, write_value(np.array(rows, float))] for kind, rows in state]}
+        boxes = [[kind, write_value(np.array(rows, float))] for kind, rows, _ in state]
+        return {"boxes": boxes, "polarity": [word for *_, word in state]}
     rows, words, ids = zip(*state, strict=True)
     numbers = [None if id_ is None else int(id_) for id_ in ids]
     return {"points": write_value(np.array(rows, float)), "polarity": words, "ids": numbers}
@@ -369,7 +402,10 @@ def state_from_json(layer: Layer, value: object) -> State:
         if not set(kinds) <= _OUTLINES:
             raise ValueError("an outline is of an unknown kind")
         outlines = [read_value(np.ndarray, box).reshape(-1, ndim).tolist() for _, box in boxes]
-        return tuple(zip(kinds, (tuple(map(tuple, outline)) for outline in outlines), strict=True))
+        # Before examples could be negative nothing was said of that.
+        words = read_value(tuple[str, ...], entry.get("polarity", ["positive"] * len(boxes)))
+        rows = (tuple(map(tuple, outline)) for outline in outlines)
+        return tuple(zip(kinds, rows, words, strict=True))
     if role is Role.POINTS and "points" in entry:
         places = read_value(np.ndarray, entry["points"]).reshape(-1, ndim).tolist()
         words = read_value(tuple[str, ...], entry["polarity"])
@@ -399,20 +435,22 @@ def _put_points(layer: Points, state: State) -> None:
 
 def _boxes_state(layer: Shapes) -> State:
     rows = (tuple(map(tuple, outline.tolist())) for outline in layer.data)
-    return tuple(zip(map(str, layer.shape_type), rows, strict=True))
+    return tuple(zip(map(str, layer.shape_type), rows, map(str, read_polarity(layer)), strict=True))
 
 
 def _put_boxes(layer: Shapes, state: State) -> None:
     clear_shapes(layer)
     if state:
-        add_boxes(layer, [np.array(rows) for _, rows in state], [kind for kind, _ in state])
+        kinds, outlines, words = zip(*state, strict=True)
+        add_boxes(layer, [np.array(rows) for rows in outlines], kinds)
+        set_polarity(layer, {at: is_positive(word) for at, word in enumerate(words)})
 
 
 def add_boxes(
     layer: Shapes, outlines: Sequence[npt.NDArray[np.floating[Any]]], kinds: Sequence[str]
 ) -> None:
     """Add outlines of some kinds to a layer of boxes."""
-    layer.add(outlines, shape_type=list(kinds), edge_color=BOX_EDGE, face_color=BOX_FACE)
+    layer.add(outlines, shape_type=list(kinds))
 
 
 def _mask_state(layer: Labels) -> State:

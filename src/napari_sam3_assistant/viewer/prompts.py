@@ -18,6 +18,7 @@ from skimage import draw
 
 from napari_sam3_assistant.core.prompts import (
     NOT_DRAWN,
+    SIGNED,
     BoxPrompt,
     ExemplarPrompt,
     MaskPrompt,
@@ -142,11 +143,12 @@ def count_prompts(
         return PromptCounts(painted=painted, elsewhere=int(there))
     read = read_prompts(layers, displayed, kind, axis)
     sets = read.frames.values()
-    positive = [point.positive for prompts in sets for point in prompts.points]
+    points = [point.positive for prompts in sets for point in prompts.points]
+    examples = [example.positive for prompts in sets for example in prompts.exemplars]
     return PromptCounts(
-        positive.count(True),
-        positive.count(False),
-        sum(len(prompts.boxes) + len(prompts.masks) + len(prompts.exemplars) for prompts in sets),
+        (points + examples).count(True),
+        (points + examples).count(False),
+        sum(len(prompts.boxes) + len(prompts.masks) for prompts in sets),
         elsewhere=read.elsewhere,
         outside=read.outside,
         most_points=max((prompts.most_points for prompts in sets), default=0),
@@ -236,17 +238,23 @@ def _read_boxes(
     """Yield the frame of each shape, and its bounding box unless that encloses no pixel.
 
     Of a lasso, a polygon or a path, the pixels inside are a mask, where boxes name objects.
+    Examples alone may be negative: each box is one object.
     """
     data_map = DataMap.between(layer, displayed.layer, displayed.world)
-    for outline, kind in zip(layer.data, layer.shape_type, strict=True):
+    rows = zip(layer.data, layer.shape_type, read_polarity(layer), strict=True)
+    for outline, kind, word in rows:
         corners = data_map(outline)
         frames = set(_find_frames(layer, outline, corners, displayed, axis).tolist())
         frame = frames.pop() if len(frames) == 1 else -1
         if frame < 0:
             yield frame, None
             continue
-        lasso = make is BoxPrompt and kind in _LASSOS
-        yield frame, _fill(corners, displayed) if lasso else _enclose(make, corners, displayed)
+        if make is ExemplarPrompt:
+            yield frame, _enclose(corners, displayed, make, positive=is_positive(word))
+        elif kind in _LASSOS:
+            yield frame, _fill(corners, displayed)
+        else:
+            yield frame, _enclose(corners, displayed, make)
 
 
 _LASSOS = ("polygon", "path")
@@ -254,7 +262,7 @@ _LASSOS = ("polygon", "path")
 
 def _fill(corners: npt.NDArray[np.float64], displayed: DisplayedPlane) -> Prompt | None:
     """Return the pixels inside an outline, shape (N, D), as a mask; if it encloses any."""
-    box = _enclose(BoxPrompt, corners, displayed)
+    box = _enclose(corners, displayed, BoxPrompt)
     if box is None:
         return None
     region = box.region.intersect(Region.whole(displayed.shape))
@@ -297,9 +305,10 @@ _FIELDS = {
 
 
 def _enclose(
-    make: type[BoxPrompt | ExemplarPrompt],
     corners: npt.NDArray[np.float64],
     displayed: DisplayedPlane,
+    make: type[BoxPrompt | ExemplarPrompt],
+    **options: bool,
 ) -> BoxPrompt | ExemplarPrompt | None:
     """Return the box, or the example, of an outline, shape (N, D), if it encloses pixels."""
     rows, columns = corners[:, displayed.axes.y], corners[:, displayed.axes.x]
@@ -309,7 +318,7 @@ def _enclose(
     plane = Region.whole(displayed.shape)
     if y0 == y1 or x0 == x1 or Region.enclosed_by(box).intersect(plane).is_empty:
         return None
-    return make.from_box(box).cut(plane)
+    return make.from_box(box, **options).cut(plane)
 
 
 def is_at_hand(layer: Labels) -> bool:
@@ -594,30 +603,41 @@ class ViewerPrompts(ViewerImages):
         layer = self.find(image)
         return None if layer is None else self.prompt_layer(key_of(layer), Role.POINTS)
 
-    def set_next_positive(self, image: str, *, positive: bool) -> None:
-        """Choose the polarity of the next click."""
-        layer = self.points_layer(image)
-        if layer is not None:
-            prompt_layers.set_next_polarity(layer, positive=positive)
+    def signed_layer(self, image: str, kind: PromptKind) -> Points | Shapes | None:
+        """Return the layer of an image's points or examples; None for kinds without polarity."""
+        layer = self.find(image)
+        if layer is None or kind not in SIGNED:
+            return None
+        return self.prompt_layer(key_of(layer), ROLE_OF_KIND[kind])
 
-    def flip_points(self, image: str) -> int:
-        """Flip the selected points, or the latest one; returns how many."""
-        layer = self.points_layer(image)
+    def set_next_positive(self, image: str, kind: PromptKind, *, positive: bool) -> None:
+        """Choose the polarity of the next click or example."""
+        layer = self.find(image)
+        drawn = None if layer is None else self.prompt_layer(key_of(layer), ROLE_OF_KIND[kind])
+        if isinstance(drawn, Points | Shapes):
+            # What is drawn next is an object where prompts of its kind have no polarity.
+            positive = positive or kind not in SIGNED
+            prompt_layers.set_next_polarity(drawn, positive=positive)
+
+    def flip_prompts(self, image: str, kind: PromptKind) -> int:
+        """Flip the selected points or examples, or the latest one; returns how many."""
+        layer = self.signed_layer(image, kind)
         return 0 if layer is None else prompt_layers.flip(layer)
 
-    def mark_points(self, image: str, *, positive: bool) -> int:
-        """Give the selected points a polarity; returns how many.
+    def mark_prompts(self, image: str, kind: PromptKind, *, positive: bool) -> int:
+        """Give the selected points or examples a polarity; returns how many.
 
-        Raises PromptError if there is no points layer, or no point is selected.
+        Raises PromptError if there is no layer of them, or none is selected.
         """
-        layer = self.points_layer(image)
+        layer = self.signed_layer(image, kind)
+        what = "boxes" if kind is PromptKind.EXEMPLARS else "points"
         if layer is None:
-            raise PromptError("There is no points layer.", "Press Create Prompt Layer first.")
+            raise PromptError(f"There is no {what} layer.", "Press Create Prompt Layer first.")
         chosen = prompt_layers.selected(layer)
         if not chosen:
             raise PromptError(
-                "Select one or more points before applying the positive/negative type.",
-                "Use the arrow tool of the points layer.",
+                f"Select one or more {SIGNED[kind]}s before applying the positive/negative type.",
+                "Use the arrow tool of the layer.",
             )
         prompt_layers.set_polarity(layer, dict.fromkeys(chosen, positive))
         return len(chosen)

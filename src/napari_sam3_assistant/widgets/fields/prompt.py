@@ -8,10 +8,12 @@ from qtpy.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QPushButton, QVBox
 
 from napari_sam3_assistant.core.prompts import (
     EVERYTHING_LIMITS,
+    SIGNED,
     Joining,
     Seeds,
     Task,
     Tool,
+    prompt_kind,
     tools_of,
 )
 from napari_sam3_assistant.qt.bind import (
@@ -75,7 +77,9 @@ _HINTS = {
     (Task.VIDEO, Tool.EXAMPLE): (
         "Draw a box around an example: all like it on this slice are found and followed."
     ),
-    (Task.EXEMPLAR, Tool.BOX): "Draw a box around one or more examples, then run.",
+    (Task.EXEMPLAR, Tool.BOX): (
+        "Draw a box around one or more examples. T switches to negative ones."
+    ),
     (Task.EVERYTHING, Tool.EVERYTHING): (
         "All objects are found without a prompt. Hide what is wrong under Results."
     ),
@@ -120,6 +124,7 @@ class PromptField(QWidget):
             layout.addWidget(widget)
         follow(self, lambda: tools_of(model.task), self._offer, model)
         watch(model, "tool", self, self._show_tool)
+        follow(self, self._has_polarity, self._polarity.setVisible, model)
         follow(self, self._read_hint, self._hint.setText, model)
 
     def _offer(self, tools: tuple[Tool, ...]) -> None:
@@ -129,8 +134,10 @@ class PromptField(QWidget):
     def _show_tool(self) -> None:
         tool = self._model.tool
         self._text.setVisible(tool is Tool.TEXT)
-        self._polarity.setVisible(tool is Tool.POINTS)
         self._create.setVisible(tool.has_layer)
+
+    def _has_polarity(self) -> bool:
+        return prompt_kind(self._model.task, self._model.tool) in SIGNED
 
     def _read_hint(self) -> str:
         model = self._model
@@ -196,13 +203,24 @@ class CreatePromptLayer(QPushButton):
 
 
 _POLARITY = (
-    (True, "Positive", with_key("The next click is on the object", "toggle_next")),
-    (False, "Negative", with_key("The next click is off the object", "toggle_next")),
+    (
+        True,
+        "Positive",
+        with_key("The next click is on the object, the next example of such", "toggle_next"),
+    ),
+    (
+        False,
+        "Negative",
+        with_key(
+            "The next click is off the object, the next example of what must not be found",
+            "toggle_next",
+        ),
+    ),
 )
 
 
 def polarity_buttons(model: SessionModel) -> ChoiceButtons:
-    """Return the polarity of the next click."""
+    """Return the polarity of the next click or example."""
     buttons = ChoiceButtons(model, "next_positive", _POLARITY, columns=2)
     bind_enabled(model, "polarity", *buttons.buttons)
     for button in buttons.buttons:
@@ -211,15 +229,15 @@ def polarity_buttons(model: SessionModel) -> ChoiceButtons:
 
 
 class PolarityField(QWidget):
-    """The polarity of the next click, and a button that gives it to earlier ones."""
+    """The polarity of the next click or example, and a button that gives it to earlier ones."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()
         model = binding.model
-        apply = QPushButton("Apply mode to selected points")
+        apply = QPushButton("Apply mode to selected")
         apply.setObjectName("apply_polarity")
         apply.setToolTip(
-            "Make the points that are selected in the points layer positive or negative"
+            "Make the points or examples that are selected in their layer positive or negative"
         )
         apply.clicked.connect(show_errors(model, binding.mark_selected))
         layout = QVBoxLayout(self)
