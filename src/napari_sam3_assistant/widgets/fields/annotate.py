@@ -323,7 +323,7 @@ class _ChosenRows(QSortFilterProxyModel):
     def choose_state(self, state: str | None) -> None:
         """Show the images of a state; None for all."""
         self._state = None if state is None else str(state)
-        self.invalidateFilter()
+        self.invalidate()  # of PySide6 6.12 invalidateFilter is old
 
     def filterAcceptsRow(self, row: int, parent: QModelIndex) -> bool:
         """Return whether a row is shown."""
