@@ -40,4 +40,5 @@ solve constraints.txt ".[pyqt6,pyside6,sam3,meta,formats,bio,remote,cluster]" --
 solve constraints-oldest.txt ".[pyqt6]" --group test \
     napari==0.5.6 dask==2024.10.0 imageio==2.31.1 numpy==1.26.0 pillow==10.3.0 platformdirs==3.0.0 \
     psygnal==0.11.0 pyqtgraph==0.13.7 PyQt6==6.5.1 qtpy==2.4.0 scikit-image==0.22.0 scipy==1.11.1 superqt==0.6.7 \
-    tifffile==2025.5.21 zarr==3.1.3 imagecodecs==2024.6.1
+    tifffile==2025.5.21 zarr==3.1.3 imagecodecs==2024.6.1 roifile==2024.9.15 \
+    "pydantic<2.13" # what pydantic-zarr can be used with on Python 3.11, for the tests
