@@ -1,7 +1,8 @@
 """Tracks that are corrected in the docked window, by the mouse and the keys, and taken back."""
 
+import geff
 import numpy as np
-from qtpy.QtWidgets import QComboBox, QPushButton
+from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 from skimage.draw import disk
 
 LABELS = "SAM3 propagated preview labels"
@@ -61,6 +62,13 @@ def frames_of(user, id_):
     return data[data[:, 0] == id_][:, 1].tolist()
 
 
+def is_exported(user):
+    """Press Export Tracks, once more where it says that changes are still counted."""
+    user.click("export_tracks")
+    user.wait_for_end()
+    return "Exported" in user.status
+
+
 def test_no_track_is_corrected_that_nobody_clicked_on(open_window):
     user = open_window(movie())
     follow_all(user)
@@ -81,8 +89,12 @@ def test_no_track_is_corrected_that_nobody_clicked_on(open_window):
     assert [text() for text in chosen] == [f"Track {before}", "No other"]
 
 
-def test_clicked_objects_are_joined_divided_split_and_unlinked_with_undo(open_window):
+def test_clicked_objects_are_joined_divided_split_and_unlinked_with_undo(
+    open_window, tmp_path, monkeypatch
+):
     user = open_window(movie())
+    user.choose("3d_video_propagation")
+    user.click("frames_are_times")
     follow_all(user)
     first = np.asarray(user.viewer.layers[LABELS].data).copy()
     before = name_at(user, 0, BEFORE)
@@ -103,6 +115,23 @@ def test_clicked_objects_are_joined_divided_split_and_unlinked_with_undo(open_wi
     rest = name_at(user, 4, AFTER)
     assert rest not in (before, after, other)
     user.wait(lambda: graph(user) == {rest: [before], other: [before]})
+    stays = name_at(user, 4, STAYS)
+    for name, kind in (("TRA", "*.ctc"), ("a.geff", "*.geff")):
+
+        def answer(*told, name=name, kind=kind):
+            return str(tmp_path / name), next(one for one in told[-1].split(";;") if kind in one)
+
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
+        user.wait(lambda: is_exported(user))
+    table = np.loadtxt(tmp_path / "TRA/man_track.txt", int)
+    daughters = [[one, 3, 5, before] for one in (rest, other)]
+    assert table.tolist() == sorted([[before, 0, 2, 0], [stays, 0, 5, 0], *daughters])
+    written, _ = geff.read(tmp_path / "a.geff", structure_validation=True)
+    frame = dict(written.nodes(data="t"))
+    (mother,) = (node for node, edges in written.out_degree() if edges == 2)
+    assert frame[mother] == 2
+    found = {written.nodes[node]["seg_id"] for node in written.successors(mother)}
+    assert found == {rest, other}
 
     pick(user, 4, STAYS)
     user.click("split_track")

@@ -52,9 +52,7 @@ def test_each_folder_says_what_it_is_and_which_engine_reads_it(sam_folder, kind)
 @pytest.mark.parametrize("blocks", [[1, 2, 7, 2], [1, 2, 11, 2], [2, 3, 16, 3], [2, 6, 36, 4]])
 @pytest.mark.parametrize("newer", [True, False])
 def test_published_sizes_are_named(blocks, newer):
-    from transformers import Sam2VideoConfig
-
-    config = Sam2VideoConfig(
+    config = pytest.importorskip("transformers").Sam2VideoConfig(
         vision_config=encoder_of(
             "sam2", model_type="sam2_hiera_det_model", blocks_per_stage=blocks
         ),
