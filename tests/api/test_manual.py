@@ -132,6 +132,10 @@ def readers_things(tmp_path, monkeypatch):
     level = {"path": "0", "coordinateTransformations": scale}
     image = {"name": "slide", "axes": axes, "datasets": [level]}
     slide.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+    about = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER", "photometric": "rgb"}
+    with tifffile.TiffWriter("slide.svs") as writer:
+        writer.write(np.zeros((64, 96, 3), np.uint8), subifds=1, **about)
+        writer.write(np.zeros((32, 48, 3), np.uint8), subfiletype=1, photometric="rgb")
     return {
         "image": disc(120, 85, 160),
         "stack": np.stack([disc(42, 55, 96)] * 22),
@@ -152,7 +156,12 @@ OUTCOMES = {
     "docs/mask-operations.md": lambda left: (
         left["clean"].any() and Path("cells.json").exists() and Path("cells.zip").exists()
     ),
-    "docs/large-images.md": lambda left: left["result"].objects and Path("labels.zarr").exists(),
+    "docs/large-images.md": lambda left: (
+        left["result"].objects
+        and Path("labels.zarr").exists()
+        and len(left["viewer"].layers["slide"].data) == 2
+        and np.allclose(left["viewer"].layers["slide"].scale, 0.5)
+    ),
     "docs/server.md": lambda left: (
         len(left["first"].objects) == len(left["second"].objects) == 1
         and len(list(Path("OUT").glob("*.tif"))) == 1
