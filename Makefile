@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. Each sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-thorough test-chaos test-oldest test-pyside test-matrix lint format docs clean
+.PHONY: help setup setup-docs demo test test-thorough test-chaos test-oldest test-pyside test-matrix lint format docs clean
 
 ARGS ?=
 BIN := .venv/bin
@@ -47,8 +47,10 @@ format: setup ## Put the code into the house style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: ## Build the documentation site into site/ and run the examples; any warning is an error
+setup-docs:
 	@sh tools/setup.sh .venv constraints.txt pyqt6 docs
+
+docs: setup-docs ## Build the documentation site into site/ and run the examples; any warning is an error
 	@sh tools/docs.sh .venv
 
 clean: ## Remove the environments, caches and built documentation
