@@ -184,7 +184,17 @@ def ask_for(binding, name):
         model.everything = replace(model.everything, joining=Joining(name))
 
 
-@pytest.mark.parametrize("name", ["click", thorough("phrase"), "example", *Joining])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "click",
+        thorough("phrase"),
+        "example",
+        Joining.OVERLAP,
+        thorough(Joining.TIME),
+        Joining.VIDEO,
+    ],
+)
 def test_a_stopped_propagation_goes_on_where_it_stopped(binding, tmp_path, name):
     binding.viewer.add_image(discs((9, 96, 128)), name="stack", axis_labels=("z", "y", "x"))
     binding.viewer.dims.set_point(0, 3)

@@ -125,7 +125,7 @@ def test_cancel_keeps_what_was_found(gate, with_sam, monkeypatch):
 
 
 def test_a_stack_is_found_slice_by_slice(open_window, discs):
-    stack = np.stack([np.roll(discs, 2 * number, 1) for number in range(4)])
+    stack = np.stack([np.roll(discs, 2 * number, 1) for number in range(2)])
     user = open_window(stack, axis_labels=("z", "y", "x"))
     user.viewer.dims.set_current_step(0, 1)
     user.choose("3d_video_propagation", "everything")

@@ -121,7 +121,7 @@ HOLD_BACK["many objects"] = MANY | {"hotstart_delay": 0}
 PHRASE_CASES = [
     (3, "both", "many objects"),
     thorough(0, "forward", "at once"),
-    (3, "both", "at once"),
+    thorough(3, "both", "at once"),
     (0, "forward", "held back"),
     thorough(4, "both", "held back"),
     (2, "forward", "longer than the stack"),

@@ -6,6 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QTableView
 from skimage.measure import regionprops
 
+from amounts import thorough
 from napari_sam3_assistant.viewer.binding import find_binding
 from napari_sam3_assistant.widgets.fields.save import TITLE
 
@@ -47,7 +48,7 @@ def truth(labels):
     return [(frame, one.label, int(one.area)) for frame, one in found]
 
 
-@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("on_disk", [thorough(False), True])
 def test_what_is_changed_in_mask_operations_or_painted(open_advanced, on_disk):
     advanced = open_advanced(balls())
     user = advanced.user

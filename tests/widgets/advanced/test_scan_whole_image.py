@@ -15,17 +15,18 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.viewer.roles import Role, with_role
 
-SHAPE = (500, 700)
+SHAPE = (300, 500)
+TILES = 6
 TEXT = "bright spots"
 TILE, OVERLAP = 256, 25
 
 
 @pytest.fixture(scope="module")
 def spots():
-    """Discs of radius 10, some of them on seams of tiles, in (500, 700) uint8."""
+    """Discs of radius 10, some of them on seams of tiles: uint8 of SHAPE."""
     image = np.random.default_rng(0).normal(50, 4, SHAPE)
-    for y in range(30, 490, 60):
-        for x in range(30, 690, 55):
+    for y in range(30, SHAPE[0] - 10, 60):
+        for x in range(30, SHAPE[1] - 10, 55):
             image[disk((y, x), 10, shape=SHAPE)] += 140
     return image.clip(0, 255).astype(np.uint8)
 
@@ -84,7 +85,7 @@ def test_the_result_is_that_of_the_api_and_lies_on_the_image(advanced, spots, tm
         np.testing.assert_array_equal(getattr(layer, name), getattr(image, name))
     assert list(layer.features["area"]) == [one.area for one in expected.objects]
     assert list(layer.features["index"]) == [one.id for one in expected.objects]
-    found = f"{len(expected.objects)} objects in 12 tiles"
+    found = f"{len(expected.objects)} objects in {TILES} tiles"
     assert user.status.startswith(f"✓ Scan complete: {found}, ")
     assert user.status.endswith(f"Labels: {path}")
     note = json.loads((tmp_path / "scans" / f"{path.name}.json").read_text())
@@ -120,7 +121,7 @@ def test_the_note_makes_the_labels_again(advanced, plugin_manager, spots, tmp_pa
 
 def test_labels_fill_in_and_only_what_is_in_view_is_drawn_again(advanced, spots, tmp_path, gate):
     user = advanced.user
-    user.viewer.add_image(spots, name="slide")
+    user.viewer.add_image(np.tile(spots, (2, 1)), name="slide")
     set_up(user, tmp_path)
     user.click("scan")
     user.wait(lambda: bool(scan_layers(user)))
@@ -132,7 +133,7 @@ def test_labels_fill_in_and_only_what_is_in_view_is_drawn_again(advanced, spots,
 
     def let_pass(tile):
         gate.passes.release()
-        user.wait(lambda: user.status.startswith(f"Tile {tile} of 12"))
+        user.wait(lambda: user.status.startswith(f"Tile {tile} of 9"))
 
     let_pass(1)
     user.wait(lambda: np.asarray(layer.data[0])[:200, :200].any())
@@ -144,11 +145,11 @@ def test_labels_fill_in_and_only_what_is_in_view_is_drawn_again(advanced, spots,
         let_pass(tile)
 
     # As napari does when the user looks at the lower right corner.
-    layer.corner_pixels = np.array([[400, 600], [499, 699]]) // 2**layer.data_level
+    layer.corner_pixels = np.array([[560, 450], [599, 499]]) // 2**layer.data_level
     before = len(drawn)
     let_pass(tile + 1)
-    assert re.fullmatch(rf"Tile {tile + 1} of 12, \d+ objects, .+ left …", user.status)
-    user.wait(lambda: np.asarray(layer.data[0])[:200, 440:620].any())
+    assert re.fullmatch(rf"Tile {tile + 1} of 9, \d+ objects, .+ left …", user.status)
+    user.wait(lambda: np.asarray(layer.data[0])[:200, 440:490].any())
     let_pass(tile + 2)
     assert len(drawn) == before
 
@@ -163,15 +164,15 @@ def test_a_scan_that_was_cancelled_goes_on(advanced, spots, tmp_path, gate):
     set_up(user, tmp_path)
     assert user.button("scan").text() == "Scan whole image"
     user.click("scan")
-    for done in range(1, 6):
+    for done in range(1, 4):
         gate.passes.release()
-        user.wait(lambda done=done: user.status.startswith(f"Tile {done} of 12"))
+        user.wait(lambda done=done: user.status.startswith(f"Tile {done} of {TILES}"))
     user.click("cancel")
     user.wait_for_end()
     gate.opened.set()
 
     folder = tmp_path / "slide_bright_spots_scan.zarr.scan"
-    assert user.status.startswith(f"Scan stopped: 5 of 12 tiles are kept in {folder}.")
+    assert user.status.startswith(f"Scan stopped: 3 of {TILES} tiles are kept in {folder}.")
     assert user.button("scan").text() == "Continue scan"
     assert np.asarray(scan_layers(user)[0].data[0]).any()
     user.widget.findChild(QSpinBox, "scan_overlap").setValue(30)
@@ -183,7 +184,7 @@ def test_a_scan_that_was_cancelled_goes_on(advanced, spots, tmp_path, gate):
     user.wait_for_end()
 
     # The tile that was under way when the user pressed Cancel may have been finished.
-    assert gate.runs - before <= 12 - 5
+    assert gate.runs - before <= TILES - 3
     assert any("tiles were finished before" in line for line in log(user))
     assert " by an earlier start), " in user.status
     assert user.button("scan").text() == "Scan whole image"
@@ -213,7 +214,7 @@ model, scan_model = binding.model, binding.session.scan_model
 model.task, model.text = Task.TEXT, "bright spots"
 scan_model.scan_folder, scan_model.scan_tile, scan_model.scan_overlap = sys.argv[2], 256, 25
 binding.session.scanning.run()
-while not model.message.text.startswith("Tile 4 of 12"):
+while not model.message.text.startswith("Tile 3 of 6"):
     calls.get(timeout=240)()
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -226,7 +227,7 @@ def test_a_scan_whose_process_was_killed_goes_on(advanced, spots, tmp_path, kill
     killed.run_and_kill(KILLED, tmp_path / "slide.npy", tmp_path)
     tiles = tmp_path / "slide_bright_spots_scan.zarr.scan" / "tiles"
     finished = len(list(tiles.glob("[0-9]*.npz")))
-    assert 4 <= finished < 12
+    assert 3 <= finished < TILES
     user = advanced.user
     user.viewer.add_image(spots, name="slide")
     set_up(user, tmp_path)
@@ -234,10 +235,10 @@ def test_a_scan_whose_process_was_killed_goes_on(advanced, spots, tmp_path, kill
     user.click("scan")
     user.wait_for_end()
 
-    assert gate.runs == 12 - finished
-    said = f"✓ Going on with a scan: {finished} of 12 tiles were finished before"
+    assert gate.runs == TILES - finished
+    said = f"✓ Going on with a scan: {finished} of {TILES} tiles were finished before"
     assert f"{said} (slide_bright_spots_scan.zarr)." in log(user)
-    assert f" in 12 tiles ({finished} by an earlier start), " in user.status
+    assert f" in {TILES} tiles ({finished} by an earlier start), " in user.status
     whole = api.scan(
         spots, output=tmp_path / "api.zarr", text=TEXT, tile=TILE, overlap=OVERLAP / 100
     )
@@ -285,7 +286,7 @@ def test_an_example_serves_all_tiles(advanced, spots, tmp_path):
     np.testing.assert_array_equal(
         layer.data[0], zarr.open_group(str(expected.path), mode="r")["0"][...]
     )
-    right = layer.data[0][:, 350:]
+    right = layer.data[0][:, 250:]
     assert np.count_nonzero(right) > 0
 
 
@@ -296,10 +297,10 @@ def test_one_plane_of_a_stack_read_tile_by_tile(advanced, spots, tmp_path):
     def block(block_id):
         read.append(block_id)
         plane = spots if block_id[0] == 2 else np.zeros_like(spots)
-        y, x = block_id[1] * 250, block_id[2] * 350
-        return plane[None, y : y + 250, x : x + 350]
+        y, x = block_id[1] * 150, block_id[2] * 250
+        return plane[None, y : y + 150, x : x + 250]
 
-    stack = da.map_blocks(block, dtype=np.uint8, chunks=((1,) * 4, (250, 250), (350, 350)))
+    stack = da.map_blocks(block, dtype=np.uint8, chunks=((1,) * 4, (150, 150), (250, 250)))
     user.viewer.add_image(
         stack, name="stack", contrast_limits=(0, 255), scale=(4, 0.5, 0.5), cache=False
     )
@@ -313,7 +314,7 @@ def test_one_plane_of_a_stack_read_tile_by_tile(advanced, spots, tmp_path):
     (layer,) = scan_layers(user)
     assert layer.name == "SAM3 scan labels [stack_2_bright_spots_scan]"
     assert layer.ndim == 3
-    assert [level.shape for level in layer.data] == [(1, 500, 700), (1, 250, 350), (1, 125, 175)]
+    assert [level.shape for level in layer.data] == [(1, 300, 500), (1, 150, 250), (1, 75, 125)]
     np.testing.assert_array_equal(layer.translate, (8, 0, 0))
     np.testing.assert_array_equal(layer.scale, (4, 0.5, 0.5))
     expected = api.segment(spots, text=TEXT, contrast=(0, 255)).labels
@@ -327,13 +328,13 @@ def test_one_plane_of_a_stack_read_tile_by_tile(advanced, spots, tmp_path):
 def test_nothing_is_read_as_a_whole(advanced, tmp_path, monkeypatch):
     user = advanced.user
     store = zarr.create_array(
-        tmp_path / "huge.zarr", shape=(2560, 2560), chunks=(256, 256), dtype="uint8"
+        tmp_path / "huge.zarr", shape=(1536, 1536), chunks=(256, 256), dtype="uint8"
     )
     around = np.full((600, 600), 50, np.uint8)
     around[disk((300, 300), 40)] = 200
     store[...] = 50
-    store[1000:1600, 1000:1600] = around
-    small = np.asarray(store[::16, ::16])
+    store[600:1200, 600:1200] = around
+    small = np.asarray(store[::8, ::8])
     user.viewer.add_image([store, small], name="huge", contrast_limits=(0, 255))
     largest = []
     real = zarr.Array.__getitem__
@@ -351,10 +352,10 @@ def test_nothing_is_read_as_a_whole(advanced, tmp_path, monkeypatch):
 
     monkeypatch.undo()
     (layer,) = scan_layers(user)
-    assert layer.data[0][1300, 1300] > 0
+    assert layer.data[0][900, 900] > 0
     assert len(layer.features) == 1
     # A tile, or what the window shows of the labels.
-    assert max(largest) < 2560 * 2560 / 4
+    assert max(largest) < 1536 * 1536 / 2
 
 
 def test_what_keeps_a_scan_from_starting(advanced, spots, tmp_path, gate):
@@ -423,7 +424,7 @@ def test_sam3_scans_with_a_phrase(
     user.click("scan")
     user.wait_for_end()
 
-    assert model_calls["encode"] == 12
+    assert model_calls["encode"] == TILES
     (layer,) = scan_layers(user)
     assert layer.name == "SAM3 scan labels [slide_cell_scan]"
     note = json.loads((tmp_path / "slide_cell_scan.zarr.json").read_text())
