@@ -259,11 +259,14 @@ def test_undo_and_redo_say_that_the_accepted_labels_were_deleted(viewer, binding
 
     binding.session.undo()
     assert binding.model.message.text == (
-        "The step is taken back. Its accepted labels were deleted before."
+        "The step is taken back. Its accepted labels were deleted or replaced before."
     )
     binding.session.redo()
     assert binding.model.message.level is Level.WARNING
-    assert "was deleted, so these objects are not in it again" in binding.model.message.text
+    assert (
+        "was deleted or replaced, so these objects are not in it again"
+        in binding.model.message.text
+    )
     assert ACCEPTED not in viewer.layers
 
 

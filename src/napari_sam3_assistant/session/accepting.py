@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 NOT_PUT_BACK = (
-    "The layer of the accepted labels was deleted, so these objects are not in it again. Press "
-    "Undo, then accept the preview once more."
+    "The layer of the accepted labels was deleted or replaced, so these objects are not in it "
+    "again. Press Undo, then accept the preview once more."
 )
 _WAIT = "Wait for its end, or press Cancel to take it back."
 

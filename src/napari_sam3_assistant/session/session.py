@@ -534,7 +534,9 @@ class Session:
         if self.model.can_undo:
             self._say("The last step is taken back.")
             if not self._accepting.write(self._undo.undo(), ()):
-                self._say("The step is taken back. Its accepted labels were deleted before.")
+                self._say(
+                    "The step is taken back. Its accepted labels were deleted or replaced before."
+                )
 
     @property
     def step(self) -> int:
