@@ -253,7 +253,8 @@ def test_the_image_or_the_labels_get_another_shape_meanwhile(open_advanced, ball
     held.set()
     user.wait_for_end()
     said = {
-        "image": "“image” has another shape now; earlier results do not fit it. Run again.",
+        "image": "“image” was given other pixels: its propagation, which is of the earlier ones, "
+        "can't go on. Press Start 3D Propagation for those that it has now.",
         PREVIEW: "The propagated labels are gone. Press Start 3D Propagation again.",
     }
     assert user.status == f"⚠ {said[layer]}"
