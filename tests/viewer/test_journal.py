@@ -283,6 +283,31 @@ def test_a_journal_on_a_full_disk_goes_on_when_there_is_room(binding, tmp_path):
         binding.session.journaling.close()
 
 
+def test_an_error_that_nobody_foresaw_is_told_and_the_journal_goes_on(
+    binding, tmp_path, monkeypatch, caplog
+):
+    def fail(*_, **__):
+        raise KeyError("unforeseen")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journaling, "keep_pixels", fail)
+        scripted.begin(binding)
+        scripted.act(binding, 0)
+        write_down(binding)
+        saved.wait_until(lambda: "KeyError: 'unforeseen'" in binding.model.not_written)
+    assert "can't be written" in caplog.text
+    binding.session.journaling.retry_s = 0
+    scripted.act(binding, 0)
+    folder = write_down(binding)
+    saved.wait_until(lambda: not binding.model.not_written)
+    before = saved.facts(binding)
+    left_by_a_kill(folder)
+    again = go_on(tmp_path / "journals")
+    saved.assert_same(before, saved.facts(again))
+    again.close()
+    binding.session.journaling.close()
+
+
 def test_a_folder_batch_that_was_not_done_is_offered_again(binding, tmp_path):
     (tmp_path / "in").mkdir()
     for name in "abc":

@@ -7,6 +7,7 @@ changed boxes; a thread of the journal's own makes JSON of it, packs and writes 
 
 from __future__ import annotations
 
+import logging
 import math
 import queue
 import threading
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.saved import Entry, LayerPixels
     from napari_sam3_assistant.session.storing import Captured, Storing
 
+logger = logging.getLogger(__name__)
 
 _MOST_PIXELS = 1 << 26
 """A journal of more pixels, however well packed, is made the session itself, and begins anew.
@@ -409,12 +411,14 @@ class _Writer:
             return
         try:
             work()
-        except (Sam3AssistantError, OSError, TypeError, ValueError) as error:
+        except Exception as error:
+            # Of whatever kind: who would lose work is told, and it is tried again.
             self._has_failed = True
             discard_draft(self._folder)
-            self._failed(
-                error if isinstance(error, Sam3AssistantError) else Sam3AssistantError(str(error))
-            )
+            if not isinstance(error, Sam3AssistantError):
+                logger.exception("The journal can't be written")
+                error = Sam3AssistantError(f"{type(error).__name__}: {error}.")
+            self._failed(error)
 
     def _sync(self) -> None:
         if self._journal is not None:
