@@ -468,6 +468,14 @@ def test_a_phrase_proposes_on_the_next_image(binding, annotation):
     binding.session.undo()
     assert binding.model.previews == ()
 
+    # Where nothing is found there is nothing to keep, to drop or to take back.
+    binding.model.threshold = 1.0
+    go(binding, 1)
+    settle(binding)
+    assert "Nothing is proposed: no object was found." in binding.model.message.text
+    assert binding.model.previews == ()
+    assert not binding.model.can_undo
+
 
 def test_labels_of_another_tool_are_proposed(binding, source, tmp_path):
     masks = np.zeros((80, 110), np.uint16)

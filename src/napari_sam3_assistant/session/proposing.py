@@ -193,9 +193,12 @@ class Proposals:
     def _show_proposal(self, preview: Preview) -> None:
         if preview.target.image != self._key or self._model.previews:
             return  # the user has gone on
+        notes = " ".join(preview.segmentation.notes)
+        if not preview.segmentation.objects:
+            self._say(f"Nothing is proposed: no object was found. {notes}".strip(), Level.WARNING)
+            return
         self._undo.record((preview,), amend=False)
         count = pluralize(len(preview.segmentation.objects), "object")
-        notes = " ".join(preview.segmentation.notes)
         self._say(f"Proposed {count}: keep, correct or drop them. {notes}".strip(), Level.SUCCESS)
         self._model.previews = (preview,)
 
