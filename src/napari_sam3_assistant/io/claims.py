@@ -49,7 +49,10 @@ class Claim(AbstractContextManager["Claim"]):
             With the message.
         """
         for mark in self._folder.glob(f"{self._begin}*"):
-            running = is_running(mark.name.removeprefix(self._begin).rsplit("-", 1)[0])
+            try:
+                running = is_running(mark.name.removeprefix(self._begin).rsplit("-", 1)[0])
+            except ValueError:  # a copy of a mark that a service which syncs folders made
+                continue
             if running and mark != self._mark:
                 raise ExportError(*self._said)
             if running is False:  # it was killed
