@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -478,6 +479,25 @@ def test_a_client_that_was_not_heard_of_for_long_holds_nothing():
     now[0] = hosting.IDLE_SECONDS + 1
     host.describe("two", "load")
     assert host.predict("one", "click", "encoding", prompts, PredictOptions()) is None
+
+
+def test_other_weights_in_a_file_of_the_same_name_are_another_model(sam_folder, tmp_path):
+    folder = sam_folder("sam2_video")
+    torch = pytest.importorskip("safetensors.torch")
+    shutil.copytree(folder, tmp_path / "other")
+    weights = torch.load_file(folder / "model.safetensors")
+    name = next(name for name, value in weights.items() if value.is_floating_point())
+    weights[name] = weights[name] + 1
+    torch.save_file(weights, tmp_path / "other" / "model.safetensors", {"format": "pt"})
+
+    def card(folder):
+        choice = hosting.EngineChoice("sam-transformers", folder, "cpu")
+        return hosting.Host(choice).describe("client", "load")
+
+    first = card(folder)
+    assert first.weights == "model.safetensors"
+    assert card(folder).model == first.model
+    assert card(tmp_path / "other").model != first.model
 
 
 @pytest.mark.parametrize("grey", [True, False])

@@ -34,6 +34,7 @@ from napari_sam3_assistant.errors import (
     OutOfDeviceMemory,
     Sam3AssistantError,
 )
+from napari_sam3_assistant.io.provenance import weights_checksum
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -115,11 +116,14 @@ class HostCard:
     machine: str = ""
     hardware: str = ""
     release: str = __version__
+    checksum: str = ""
 
     @property
     def model(self) -> tuple[str, ...]:
         """What must be the same on all workers, so that it does not matter who does what."""
-        return self.release, self.spec.name, self.version, self.weights, self.precision
+        engine = self.release, self.spec.name, self.version, self.precision
+        # Small and large models have files of the same name.
+        return *engine, self.weights, self.checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +234,7 @@ class Host:
     ) -> None:
         self._choice, self._clock, self._tell = choice, clock, tell
         self._engine: ImageEngine | None = None
+        self._checksum = ""
         self._sessions: dict[str, _Session] = {}
         self._guard = threading.Lock()
         self._turns = EngineLock(choice.name)
@@ -253,6 +258,7 @@ class Host:
                     choice.name, choice.model_folder, choice.device, choice.precision
                 )
                 engine.load(reporter)
+                self._checksum = weights_checksum(choice.model_folder, engine.weights)
                 self._engine = engine
         engine = self._engine
         precision = str(getattr(engine, "precision", ""))
@@ -264,6 +270,7 @@ class Host:
             precision,
             socket.gethostname(),
             name_device(engine.device),
+            checksum=self._checksum,
         )
 
     def embed(self, session: str, call: str, name: str, picture: PackedPicture) -> None:

@@ -412,6 +412,19 @@ def sha256_of(path: Path) -> str:
         ) from exc
 
 
+def weights_checksum(model_folder: Path | None, weights: str) -> str:
+    """Return the SHA-256 of weights, given the name of their file; empty where they can't be read.
+
+    So it is without a folder, and for an engine without weights.
+    """
+    if model_folder is None or not weights:
+        return ""
+    try:
+        return sha256_of(model_folder / weights)
+    except CheckpointNotFound:
+        return ""
+
+
 @lru_cache(maxsize=8)
 def _sha256(path: str, size: int, changed: int) -> str:
     del size, changed  # they tell one state of the file from another

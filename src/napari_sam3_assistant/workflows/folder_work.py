@@ -17,9 +17,9 @@ from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.json_values import view_from_json, view_to_json
+from napari_sam3_assistant.io.provenance import weights_checksum
 from napari_sam3_assistant.io.scan_folder import TileResult
 from napari_sam3_assistant.io.zarr_images import find_address
-from napari_sam3_assistant.workflows.provenance import weights_checksum
 from napari_sam3_assistant.workflows.segment import (
     SegmentRequest,
     first_view,

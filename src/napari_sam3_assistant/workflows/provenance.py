@@ -11,9 +11,8 @@ import numpy as np
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.results import Provenance
-from napari_sam3_assistant.errors import CheckpointNotFound
 from napari_sam3_assistant.io.json_values import prompts_to_json, view_to_json
-from napari_sam3_assistant.io.provenance import ProvenanceRecord, sha256_of
+from napari_sam3_assistant.io.provenance import ProvenanceRecord, weights_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -108,19 +107,6 @@ def make_record(
         notes=notes,
         extra=extra or {},
     )
-
-
-def weights_checksum(model_folder: Path | None, weights: str) -> str:
-    """Return the SHA-256 of weights, given the name of their file; empty where they can't be read.
-
-    So it is without a folder, and for an engine without weights.
-    """
-    if model_folder is None or not weights:
-        return ""
-    try:
-        return sha256_of(model_folder / weights)
-    except CheckpointNotFound:
-        return ""
 
 
 ACCEPTED = Provenance("accepted", "Accepted objects", __version__, "cpu", 0.0)
