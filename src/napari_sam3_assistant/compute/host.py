@@ -24,6 +24,7 @@ from distributed import WorkerPlugin, get_worker
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter, Progress
 from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.base import Unpacker
 from napari_sam3_assistant.engines.caching_engine import CachingEngine, EngineLock
 from napari_sam3_assistant.engines.device import free_cache, name_device, read_devices
 from napari_sam3_assistant.engines.errors import map_engine_errors
@@ -34,7 +35,6 @@ from napari_sam3_assistant.errors import (
     OutOfDeviceMemory,
     Sam3AssistantError,
 )
-from napari_sam3_assistant.io.provenance import weights_checksum
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -116,14 +116,14 @@ class HostCard:
     machine: str = ""
     hardware: str = ""
     release: str = __version__
-    checksum: str = ""
+    portable_id: str = ""
 
     @property
     def model(self) -> tuple[str, ...]:
         """What must be the same on all workers, so that it does not matter who does what."""
         engine = self.release, self.spec.name, self.version, self.precision
         # Small and large models have files of the same name.
-        return *engine, self.weights, self.checksum
+        return *engine, self.weights, self.portable_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ class Host:
     ) -> None:
         self._choice, self._clock, self._tell = choice, clock, tell
         self._engine: ImageEngine | None = None
-        self._checksum = ""
+        self._portable_id = ""
         self._sessions: dict[str, _Session] = {}
         self._guard = threading.Lock()
         self._turns = EngineLock(choice.name)
@@ -258,7 +258,7 @@ class Host:
                     choice.name, choice.model_folder, choice.device, choice.precision
                 )
                 engine.load(reporter)
-                self._checksum = weights_checksum(choice.model_folder, engine.weights)
+                self._portable_id = engine.portable_id if isinstance(engine, Unpacker) else ""
                 self._engine = engine
         engine = self._engine
         precision = str(getattr(engine, "precision", ""))
@@ -270,7 +270,7 @@ class Host:
             precision,
             socket.gethostname(),
             name_device(engine.device),
-            checksum=self._checksum,
+            portable_id=self._portable_id,
         )
 
     def embed(self, session: str, call: str, name: str, picture: PackedPicture) -> None:

@@ -141,6 +141,11 @@ class RemoteEngine:
         return self.card.weights
 
     @property
+    def portable_id(self) -> str:
+        """What tells the encodings made there from those of other weights; empty for none."""
+        return self.card.portable_id
+
+    @property
     def precision(self) -> str:
         """The number format there."""
         return self.card.precision

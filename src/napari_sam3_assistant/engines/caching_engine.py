@@ -201,12 +201,11 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
     def portable_id(self, reporter: Reporter) -> str:
         """Return the identity of what makes encodings, equal on all machines, as far as known.
 
-        Empty for an engine whose encodings can't be kept, and for one on a server. Reads the
-        weights once.
+        Empty for an engine whose encodings can't be kept. Reads the weights once.
         """
         engine = self._engine
         with self._lock.hold(reporter), map_engine_errors():
-            return engine.portable_id if isinstance(engine, Unpacker) else ""
+            return str(getattr(engine, "portable_id", ""))
 
     def encode_for_folder(
         self, image: npt.NDArray[np.uint8], reporter: Reporter

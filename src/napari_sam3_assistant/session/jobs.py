@@ -131,10 +131,12 @@ class Running:
         self.idle.emit()
 
     def _warn_of_replaced(self, views: Sequence[ImageView]) -> None:
+        message = self._model.message
         names = dict.fromkeys(f"“{view.replaced}”" for view in views if view.replaced)
+        if message.level is Level.WARNING:  # it may say so itself
+            names = {name: None for name in names if name not in message.text}
         if names:
             given = f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} given other pixels"
-            message = self._model.message
             text = f"{message.text} Meanwhile {given}: this is of the earlier ones."
             self._model.message = replace(message, text=text, level=Level.WARNING)
 

@@ -77,9 +77,9 @@ def feature_name(layer: Points | Shapes) -> str | None:
 def read_polarity(layer: Points | Shapes) -> list[object]:
     """Return each prompt's word; those without one are positive."""
     name = feature_name(layer)
-    if name is None:
-        return ["positive"] * len(layer.data)
-    return list(layer.features[name])
+    words = [] if name is None else list(layer.features[name])
+    # napari tells of new data before the features follow.
+    return (words + ["positive"] * len(layer.data))[: len(layer.data)]
 
 
 def set_next_polarity(layer: Points | Shapes, *, positive: bool) -> None:
