@@ -26,7 +26,7 @@ from napari_sam3_assistant.viewer.geometry import (
     result_transform,
 )
 from napari_sam3_assistant.viewer.images import plane_position, shape_of
-from napari_sam3_assistant.viewer.prompts import read_plane
+from napari_sam3_assistant.viewer.prompt_reading import read_plane
 from napari_sam3_assistant.viewer.roles import add_below_prompts
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ from napari_sam3_assistant.viewer.geometry import (
 )
 from napari_sam3_assistant.viewer.images import axis_name, own_axis_name, shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
-from napari_sam3_assistant.viewer.prompts import find_pixels, read_prompts
+from napari_sam3_assistant.viewer.prompt_reading import find_pixels, read_prompts
 from napari_sam3_assistant.viewer.roles import (
     ENGINE,
     NAMES,
