@@ -55,6 +55,15 @@ def go_on(root):
     return again
 
 
+def come_back(binding, folder):
+    """Go on in another viewer after a kill, where all is the same."""
+    before = saved.facts(binding)
+    left_by_a_kill(folder)
+    again = go_on(folder.parent)
+    saved.assert_same(before, saved.facts(again))
+    return again
+
+
 def write_down(binding):
     binding.session.journaling.finish()
     return binding.session.journaling.folder
@@ -100,6 +109,7 @@ def write_pyramid(path):
     return pixels
 
 
+@pytest.mark.usefixtures("napari_reads")  # which reads one size of it, and that whole
 def test_what_is_done_on_a_slide_that_is_read_piece_by_piece_is_written(binding, tmp_path):
     """Its pixels are zarr arrays in a TIFF file, which is no folder."""
     pixels = write_pyramid(tmp_path / "slide.tif")
@@ -139,17 +149,11 @@ def test_a_journal_goes_on_where_it_stopped_and_is_small(binding, tmp_path):
     assert sizes["click"] < 3_000
     assert sizes["paint"] < 20_000
     assert max(sizes.values()) < 60_000, sizes
-    before = saved.facts(binding)
-    left_by_a_kill(folder)
-    again = go_on(tmp_path / "journals")
-    saved.assert_same(before, saved.facts(again))
+    again = come_back(binding, folder)
     # It goes on, in the same journal.
     scripted.act(again, 7)
     assert write_down(again) == folder
-    before = saved.facts(again)
-    left_by_a_kill(folder)
-    third = go_on(tmp_path / "journals")
-    saved.assert_same(before, saved.facts(third))
+    third = come_back(again, folder)
     third.close()
     again.close()
 
@@ -170,11 +174,7 @@ def test_a_journal_does_not_grow_beyond_a_bound(binding, tmp_path):
         scripted.act(binding, number)
     write_down(binding)
     assert len(list((folder / "arrays").iterdir())) < 15
-    before = saved.facts(binding)
-    left_by_a_kill(folder)
-    again = go_on(tmp_path / "journals")
-    saved.assert_same(before, saved.facts(again))
-    again.close()
+    come_back(binding, folder).close()
 
 
 @pytest.mark.parametrize("slices", [1, 40])
@@ -275,11 +275,7 @@ def test_a_journal_on_a_full_disk_goes_on_when_there_is_room(binding, tmp_path):
         scripted.act(binding, 0)
         write_down(binding)
         saved.wait_until(lambda: not binding.model.not_written)
-        before = saved.facts(binding)
-        left_by_a_kill(folder)
-        again = go_on(tmp_path / "journals")
-        saved.assert_same(before, saved.facts(again))
-        again.close()
+        come_back(binding, folder).close()
         binding.session.journaling.close()
 
 
@@ -300,11 +296,7 @@ def test_an_error_that_nobody_foresaw_is_told_and_the_journal_goes_on(
     scripted.act(binding, 0)
     folder = write_down(binding)
     saved.wait_until(lambda: not binding.model.not_written)
-    before = saved.facts(binding)
-    left_by_a_kill(folder)
-    again = go_on(tmp_path / "journals")
-    saved.assert_same(before, saved.facts(again))
-    again.close()
+    come_back(binding, folder).close()
     binding.session.journaling.close()
 
 

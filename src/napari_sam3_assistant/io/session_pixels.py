@@ -249,14 +249,17 @@ def is_found_again(entry: Mapping[str, Any], place: Path) -> bool:
 def _candidates(
     place: Path, plugin: str, fingerprint: Fingerprint
 ) -> Iterable[tuple[AnyArray, ...]]:
-    """Yield the images of a file as napari's plugin reads it, then as we do."""
-    yield from _read_with_plugin(place, plugin)
+    """Yield the images of a file as what read it does, napari's plugin or we, then as the other."""
+    if plugin:
+        yield from _read_with_plugin(place, plugin)
     with suppress(ImageError):
         numbers = range(len(list_series(place))) or range(1)
         for number in numbers:
             levels = read_image(place, number).levels
             if fingerprint.is_like(levels[0]):
                 yield levels
+    if not plugin:
+        yield from _read_with_plugin(place, plugin)
 
 
 def _read_with_plugin(place: Path, plugin: str) -> list[tuple[AnyArray, ...]]:
