@@ -12,6 +12,7 @@ import signal
 import socket
 import stat
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Progress
-from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
-from napari_sam3_assistant.core.tracks import Direction, Span
+from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptSet
+from napari_sam3_assistant.core.tracks import Direction, Span, TrackSeed
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.device import CudaDevice, Devices
 from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, PromptError
@@ -479,6 +480,79 @@ def test_a_client_that_was_not_heard_of_for_long_holds_nothing():
     now[0] = hosting.IDLE_SECONDS + 1
     host.describe("two", "load")
     assert host.predict("one", "click", "encoding", prompts, PredictOptions()) is None
+
+
+class LongWork:
+    """A piece of work that takes longer than a client may be silent; another client is busy."""
+
+    def __init__(self, meanwhile):
+        self.meanwhile = meanwhile
+
+    def can_read(self):
+        return True
+
+    def read(self, piece):
+        return np.zeros((9, 9, 3), np.uint8)
+
+    def run(self, engine, piece, pixels, reporter):
+        self.meanwhile()
+        reporter.check()
+        return piece
+
+
+def test_a_client_whose_work_goes_on_for_long_is_not_forgotten(monkeypatch):
+    now = [0.0]
+    host = hosting.Host(hosting.EngineChoice("builtin"), clock=lambda: now[0])
+
+    def meanwhile():
+        now[0] += hosting.IDLE_SECONDS + 1
+        host.describe("two", "load")
+
+    monkeypatch.setattr(hosting, "unpack", lambda packed: packed)
+    host.begin_work("one", "begin", "work", LongWork(meanwhile))
+    for number in range(2):
+        done = host.do_piece("one", f"piece {number}", "work", number, None)
+        assert done == (hosting.PieceState.DONE, number)
+    now[0] += hosting.IDLE_SECONDS + 1
+    host.describe("two", "load")
+    assert host.do_piece("one", "late", "work", 2, None)[0] is hosting.PieceState.UNKNOWN
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_step_that_was_stopped_while_it_asked_leaves_no_answer_for_the_next(is_late):
+    host = hosting.Host(hosting.EngineChoice("builtin"))
+    host.describe("client", "load")
+    about = (COINS.shape, 3, PredictOptions())
+    host.open_track("client", "open", "track", *about, is_movie=False)
+    picture = hosting.PackedPicture.pack(np.dstack([COINS] * 3))
+    painted = MaskPrompt.from_plane(COINS > 150)
+    calls = iter(map(str, range(1000)))
+
+    def step(method, *arguments):
+        call = next(calls)
+        kind, value = host.step_track("client", call, "track", method, *arguments)
+        while kind == "frame":
+            call = next(calls)
+            kind, value = host.step_track("client", call, "track", "answer", picture)
+        return kind, value
+
+    step("add", TrackSeed(0, 1, mask=painted))
+    step("propagate", range(3))
+    kind, _ = host.step_track("client", "stopped", "track", "next")
+    assert kind == "frame"
+    if not is_late:
+        host.stop("client", "stopped")
+        # Nobody waits for who has left.
+        host.embed("other", "encode", "encoding", picture)
+        step("propagate", range(3))
+    else:
+        held = threading.Thread(target=step, args=("propagate", range(3)))
+        held.start()
+        host.stop("client", "stopped")
+        held.join()
+    found = [step("next") for _ in range(4)]
+    assert [value and value.frame for _, value in found] == [0, 1, 2, None]
+    assert {kind for kind, _ in found} == {"value"}
 
 
 def test_other_weights_in_a_file_of_the_same_name_are_another_model(sam_folder, tmp_path):

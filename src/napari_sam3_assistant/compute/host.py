@@ -58,6 +58,7 @@ ENCODINGS = 4
 IDLE_SECONDS = 1800.0
 """What a client holds goes when it has not been heard of for so long."""
 _ANSWER_SECONDS = 60.0
+_ASK_SECONDS = 0.1  # between two looks whether a question is still to be answered
 _REPORT_SECONDS = 0.1
 _CODEC = numcodecs.Blosc("lz4", clevel=1, shuffle=numcodecs.Blosc.NOSHUFFLE)
 
@@ -178,6 +179,7 @@ class _Session:
     tracks: dict[str, TrackHost] = field(default_factory=dict)
     calls: dict[str, CancelToken] = field(default_factory=dict)
     works: dict[str, tuple[Piecework[Any, Any, Any], threading.Lock]] = field(default_factory=dict)
+    going: set[str] = field(default_factory=set)
     heard: float = 0.0
 
 
@@ -193,7 +195,7 @@ class _HostReporter:
     """
 
     def __init__(self, token: CancelToken, tell: Callable[[list[Any]], None]) -> None:
-        self._token, self._tell = token, tell
+        self.token, self._tell = token, tell
         self._reported = -_REPORT_SECONDS
 
     def report(self, progress: Progress) -> None:
@@ -208,7 +210,7 @@ class _HostReporter:
 
     def check(self) -> None:
         """Raise if the work shall stop."""
-        self._token.check()
+        self.token.check()
 
 
 class Host:
@@ -316,8 +318,7 @@ class Host:
         if name not in found.works:
             return PieceState.UNKNOWN, None
         work, reading = found.works[name]
-        stop = self._reporter(found, session, call)
-        try:
+        with self._going(found, session, call) as stop:
             if sent is None:
                 try:
                     with reading:
@@ -330,8 +331,6 @@ class Host:
             engine = CachingEngine(self._loaded, turns=self._turns)
             with map_engine_errors():
                 return PieceState.DONE, work.run(engine, piece, pixels, stop)
-        finally:
-            found.calls.pop(call, None)
 
     def release(self, session: str, names: Sequence[str]) -> None:
         """Forget encodings, tracks and work."""
@@ -382,25 +381,39 @@ class Host:
                 "The server does not know this propagation any more.",
                 "Start it again; what was found stays.",
             )
+        asked_by, track.asked_by = track.asked_by, ""
         try:
-            return track.step(self._reporter(found, session, call), method, *arguments)
+            with self._going(found, session, call) as reporter:
+                kind, value = track.step(reporter, method, *arguments)
         finally:
-            found.calls.pop(call, None)
+            found.calls.pop(asked_by, None)
+        if kind != "value":
+            # Until it is answered: whoever is asked may stop the step instead.
+            track.asked_by, found.calls[call] = call, reporter.token
+        return kind, value
 
     @contextmanager
     def _turn(self, session: str, call: str) -> Iterator[tuple[_Session, Reporter]]:
         """Wait for the engine, and give what its client holds and the reporter of the work."""
         found = self._session(session)
-        own_reporter = self._reporter(found, session, call)
-        try:
-            with self._turns.hold(own_reporter) as reporter, map_engine_errors():
-                yield found, reporter
-        finally:
-            found.calls.pop(call, None)
+        with (
+            self._going(found, session, call) as own_reporter,
+            self._turns.hold(own_reporter) as reporter,
+            map_engine_errors(),
+        ):
+            yield found, reporter
 
-    def _reporter(self, owner: _Session, session: str, call: str) -> _HostReporter:
+    @contextmanager
+    def _going(self, owner: _Session, session: str, call: str) -> Iterator[_HostReporter]:
+        """Give the reporter of a call, whose client counts as heard of as long as it goes on."""
         token = owner.calls.setdefault(call, CancelToken())
-        return _HostReporter(token, lambda event: self._tell(session, [call, *event]))
+        owner.going.add(call)
+        try:
+            yield _HostReporter(token, lambda event: self._tell(session, [call, *event]))
+        finally:
+            owner.heard = self._clock()
+            owner.going.discard(call)
+            owner.calls.pop(call, None)
 
     def _with_room(self, work: Callable[[], T], session: _Session) -> T:
         """Do work; where memory runs out, drop the encodings of other clients and try again."""
@@ -428,7 +441,9 @@ class Host:
         now = self._clock()
         with self._guard:
             idle = [
-                key for key, session in self._sessions.items() if now - session.heard > IDLE_SECONDS
+                key
+                for key, session in self._sessions.items()
+                if not session.going and now - session.heard > IDLE_SECONDS
             ]
             gone = [self._sessions.pop(key) for key in idle if key != name]
             found = self._sessions.setdefault(name, _Session())
@@ -447,7 +462,7 @@ class Host:
 
 
 class TrackHost:
-    """A track on a worker: it works in a thread of its own, and asks its client for frames.
+    """A track on a worker: each step has a thread of its own, which asks the client for frames.
 
     Parameters
     ----------
@@ -463,6 +478,11 @@ class TrackHost:
         The choices of the run.
     is_movie : bool
         Whether the frames are known to be times.
+
+    Attributes
+    ----------
+    asked_by : str
+        The call whose answer was a question that is open; empty for none.
     """
 
     def __init__(
@@ -476,10 +496,12 @@ class TrackHost:
         is_movie: bool,
     ) -> None:
         self.shape, self.is_movie = shape, is_movie
+        self.asked_by = ""
         self._length, self._turns = length, turns
         self._asked: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._answers: queue.Queue[Any] = queue.Queue()
         self._closed = threading.Event()
+        self._thread = threading.Thread()
         self._frames: Any = None
         self._reporter: Reporter = NullReporter()
         # It reads of a FrameSource only shape, length, pictures and whether it is a movie.
@@ -494,13 +516,20 @@ class TrackHost:
 
     def step(self, reporter: Reporter, method: str, *arguments: object) -> tuple[str, Any]:
         """Call a method, or answer what was asked; the reporter ends what goes on meanwhile."""
-        self._reporter = reporter
         if method == "answer":
+            self._reporter = reporter
             self._answers.put(arguments[0])
         else:
-            threading.Thread(
+            # One that was stopped while it asked may be there yet. What it says is for nobody.
+            while self._thread.is_alive():
+                reporter.check()
+                self._thread.join(_ASK_SECONDS)
+            self._reporter = reporter
+            self._asked, self._answers = queue.Queue(), queue.Queue()
+            self._thread = threading.Thread(
                 target=self._work, args=(method, arguments), daemon=True, name="sam3-track"
-            ).start()
+            )
+            self._thread.start()
         kind, value = self._asked.get()
         if kind == "error":
             raise value
@@ -539,9 +568,10 @@ class TrackHost:
         waited = 0.0
         while not self._closed.is_set() and waited < _ANSWER_SECONDS:
             try:
-                answer = self._answers.get(timeout=1.0)
+                answer = self._answers.get(timeout=_ASK_SECONDS)
             except queue.Empty:
-                waited += 1.0
+                self._reporter.check()
+                waited += _ASK_SECONDS
             else:
                 if isinstance(answer, ImageError):
                     raise answer

@@ -330,8 +330,8 @@ class RemoteEngine:
         try:
             return self._wait(client, asked, reporter)
         except JobCancelled:
-            if not asked.done():
-                self._start(client, "stop", name)
+            # Also where an answer is there by now: it may be a question that waits for us.
+            self._start(client, "stop", name)
             raise
 
     def _wait(
