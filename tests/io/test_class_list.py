@@ -1,5 +1,7 @@
 """Lists of classes as people have them, and the same number of a class in every file."""
 
+import csv
+import io
 import json
 
 import numpy as np
@@ -17,6 +19,7 @@ from napari_sam3_assistant.errors import ExportError, MaskError
 from napari_sam3_assistant.io.class_list import (
     read_classes,
     read_object_names,
+    read_object_parents,
     write_classes,
     write_object_classes,
 )
@@ -51,6 +54,34 @@ def test_one_list_in_the_files_that_people_have(name, tmp_path):
     assert ClassList(tuple(sorted(found, key=lambda one: one.id))) == AXONS
     first = "myelin" if name in ("b.csv", "coco.json") else "axon"
     assert next(iter(found)).name == first, "the order of the file is that of the keys"
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+@pytest.mark.parametrize("name", ["a.csv", "b.csv", "c.csv"])
+def test_cells_are_separated_as_spreadsheets_of_any_country_do_it(name, delimiter, tmp_path):
+    path = tmp_path / name
+    rows = csv.reader(io.StringIO(FILES[name].removeprefix("\ufeff"), newline=""))
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+
+    assert ClassList(tuple(sorted(read_classes(path), key=lambda one: one.id))) == AXONS
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_objects_too(delimiter, tmp_path):
+    path = tmp_path / "objects.csv"
+    rows = (("id", "class", "parent"), ("3", "axon", ""), ("7", "myelin, old", "3"))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+
+    assert read_object_names(path) == {3: "axon", 7: "myelin, old"}
+    assert read_object_parents(path) == {7: 3}
+
+
+def test_a_semicolon_in_a_name_separates_nothing(tmp_path):
+    path = tmp_path / "classes.csv"
+    path.write_text("axon; thick\nmyelin\n", encoding="utf-8")
+    assert [one.name for one in read_classes(path)] == ["axon; thick", "myelin"]
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,17 @@ LARGEST_LIST = 1 << 20  # bytes
 _LARGEST_COCO = 1 << 28  # a data set lists its classes beside all annotations
 _YAML = (".yaml", ".yml")
 _PARENT = ("parent", "supercategory")
+_COLUMNS = {"id", "name", "class"}
+"""By which a first line is known for a header."""
 
 
 def read_classes(path: Path) -> ClassList:
     """Read a list of classes.
 
-    It is CSV with the columns ``id``, ``name``, ``color`` and ``parent`` (``name`` will do), a text
-    file with a name a line, YOLO's ``data.yaml`` (``names``), COCO (``categories``) or QuPath's
-    ``classes.json`` (``pathClasses``); in JSON and YAML also ``classes``, or a list by itself.
+    It is CSV with the columns ``id``, ``name``, ``color`` and ``parent`` (``name`` will do), which
+    commas, semicolons or tabs separate, a text file with a name a line, YOLO's ``data.yaml``
+    (``names``), COCO (``categories``) or QuPath's ``classes.json`` (``pathClasses``); in JSON and
+    YAML also ``classes``, or a list by itself.
     Names without numbers count from 1, those of YOLO from 0.
 
     Parameters
@@ -112,7 +115,7 @@ def _classes_in(entry: Any) -> Iterator[ObjectClass]:  # noqa: ANN401 - whatever
 def _classes_of_rows(text: str, *, plain: bool) -> Iterator[ObjectClass]:
     """Yield the classes of lines: with a header, as ``id,name,color``, or a name each."""
     lines = [line for line in text.splitlines() if line.strip()]
-    header = [part.strip().lower() for part in next(csv.reader(lines[:1]), [])]
+    header = _header(text, _delimiter(text))
     if "name" in header:
         for place, row in enumerate(_csv_rows(text)[1:], 1):
             cells = dict(zip(header, row, strict=False))
@@ -137,8 +140,23 @@ def _classes_of_rows(text: str, *, plain: bool) -> Iterator[ObjectClass]:
 
 def _csv_rows(text: str) -> list[list[str]]:
     """Return the rows of CSV that are not empty; a name in quotes may have lines of its own."""
-    rows = csv.reader(io.StringIO(text, newline=""))
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     return [row for row in rows if any(cell.strip() for cell in row)]
+
+
+def _delimiter(text: str) -> str:
+    """Return what separates the cells: a comma, or what spreadsheets write where it is decimal."""
+    for delimiter in ";\t":
+        first = _header(text, delimiter)
+        if len(first) > 1 and (first[0].isdecimal() or not _COLUMNS.isdisjoint(first)):
+            return delimiter
+    return ","
+
+
+def _header(text: str, delimiter: str) -> list[str]:
+    """Return the cells of the first line that is not empty, in small letters."""
+    first = next((line for line in io.StringIO(text) if line.strip()), "")
+    return [cell.strip().lower() for cell in next(csv.reader([first], delimiter=delimiter), [])]
 
 
 def _read_parent(text: str, name: str) -> str:
@@ -217,7 +235,7 @@ def read_object_parents(path: Path) -> dict[int, int]:
 def _rows_of_objects(path: Path) -> csv.DictReader[str]:
     with open_regular(path) as file:
         text = file.read(_LARGEST_COCO).decode("utf-8-sig")
-    return csv.DictReader(io.StringIO(text, newline=""))
+    return csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
 
 
 def write_object_classes(
