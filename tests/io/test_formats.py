@@ -626,3 +626,19 @@ def test_files_that_are_no_images_are_left_out_of_a_folder(tmp_path):
     assert [name for name, _ in content.left_out] == [
         "letters", "notes.txt", "run.py", "table.xlsx"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ["yx", "zyx", "czyx", "zyxc", "tczyx", "tzcyx"])
+@pytest.mark.parametrize("named", [True, False])
+def test_hdf5_sizes_of_pixels_belong_to_the_axes_that_they_are_told_of(order, named, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    true = {"t": 60.0, "c": 1.0, "z": 2.0, "y": 0.5, "x": 0.25}
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("raw", data=np.zeros(range(2, 2 + len(order)), "u1"))
+        data.attrs["element_size_um"] = [true[name] for name in order]
+        for place, name in enumerate(order if named else ""):
+            data.dims[place].label = name
+
+    axes = {axis.name: axis.scale for axis in read_image(tmp_path / "a.h5").axes if axis.unit}
+    known = named or len(order) <= 3
+    assert axes == ({name: true[name] for name in order if name in "zyx"} if known else {})

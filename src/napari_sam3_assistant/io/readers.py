@@ -161,10 +161,13 @@ def _hdf5_axes(data: h5py.Dataset) -> Axes:
         if "element_size_um" in data.attrs:
             sizes = [as_number(float(size)) for size in data.attrs["element_size_um"]]
             kinds = [axis_kind(name) for name in names]
-            if not any(names) and len(sizes) == data.ndim:
+            if not any(names) and len(sizes) == data.ndim <= len("zyx"):
                 kinds = names = list("zyx"[-data.ndim :])
-            for kind, size in zip("zyx"[-len(sizes) :], sizes, strict=True):
-                if kind in kinds and size > 0:
+            # More than three are those of all axes, of time and channels, too.
+            told = list("zyx"[-len(sizes) :]) if len(sizes) <= len("zyx") else kinds
+            fits = len(told) == len(sizes)
+            for kind, size in zip(told, sizes, strict=True) if fits else ():
+                if kind in ("z", "y", "x") and kind in kinds and size > 0:
                     scale[kinds.index(kind)], units[kinds.index(kind)] = size, "micrometer"
     except (ValueError, TypeError, KeyError):
         pass  # what a stranger wrote there says nothing of axes
