@@ -37,6 +37,25 @@ def test_every_kind_of_prompt_spreads_through_the_stack(prompts):
         assert (found & true).sum() >= 0.8 * (found | true).sum(), result.frame
 
 
+def test_labels_that_are_no_whole_numbers_do_not_become_one_object():
+    stack, inside = ball()
+    mask = inside[4].astype(np.float32)
+    assert {
+        one.id for result in api.track(stack, frame=4, mask=mask) for one in result.objects
+    } == {1}
+    mask[:, 30:] *= 2
+    with pytest.raises(PromptError, match="several values"):
+        api.track(stack, frame=4, mask=mask)
+
+
+def test_a_mask_with_minus_one_for_background_has_the_other_objects():
+    stack, inside = ball()
+    mask = np.where(inside[4], 7, -1)
+    assert {
+        one.id for result in api.track(stack, frame=4, mask=mask) for one in result.objects
+    } == {7}
+
+
 def test_each_label_of_a_mask_is_an_object():
     stack = np.concatenate([ball()[0], ball()[0]], 2)
     mask = np.zeros(stack.shape[1:], int)
@@ -98,7 +117,7 @@ def test_an_open_engine_is_left_open():
         ({"points": [(20, 30)], "plane": (1,)}, ImageError, "has 1 indices, and 0 are needed"),
         ({"points": [(20,)]}, PromptError, "2 to 4 numbers, this one has 1"),
         ({"boxes": [(1, 2, 3)]}, PromptError, "4 to 5 numbers"),
-        ({"mask": np.zeros((40, 60), int)}, PromptError, "The mask is empty"),
+        ({"mask": np.zeros((40, 60), int)}, PromptError, "labels are empty"),
         ({"mask": np.ones((4, 6), int)}, PromptError, r"the shape \(4, 6\), the frames"),
     ],
 )

@@ -200,7 +200,7 @@ def prompts_by_frame(
             points=tuple(map(_point, prompts["points"].get(number, ()))),
             boxes=tuple(map(_box, prompts["boxes"].get(number, ()))),
             exemplars=tuple(map(_exemplar, prompts["exemplars"].get(number, ()))),
-            masks=tuple(_masks(prompts["masks"].get(number), shape)),
+            masks=_masks(prompts["masks"].get(number), shape),
             text=phrase if number == frame else "",
             everything=as_everything(everything) if number == frame else None,
         )
@@ -250,24 +250,26 @@ def _exemplar(values: Sequence[float]) -> ExemplarPrompt:
     return ExemplarPrompt.from_box(numbers[:4], positive=positive)
 
 
-def _masks(mask: npt.ArrayLike | None, shape: tuple[int, int]) -> Iterator[MaskPrompt]:
-    """Yield one prompt for each object of a labels mask."""
+def _masks(mask: npt.ArrayLike | None, shape: tuple[int, int]) -> tuple[MaskPrompt, ...]:
+    """Return one prompt for each object of a labels mask."""
     if mask is None:
-        return
+        return ()
     labels = np.asarray(mask)
     if labels.shape != shape:
         raise PromptError(
             f"The mask has the shape {labels.shape}, the frames {shape}.",
             "Give a mask of the frame's height and width.",
         )
-    if labels.dtype.kind not in "ui":
-        yield MaskPrompt.from_plane(labels)
-        return
-    values = np.unique(labels[labels != 0])
-    if values.size == 0:
-        raise PromptError("The mask is empty.", "Paint over the objects first.")
-    for value in values:
-        yield MaskPrompt.from_plane(labels == value, int(value))
+    if labels.dtype.kind in "ui":
+        return MaskPrompt.of_labels(labels)
+    painted = labels[labels != 0]
+    if (painted != painted[:1]).any():
+        # All of them would become one object.
+        raise PromptError(
+            "The mask holds several values, and they are no whole numbers.",
+            "Save labels as whole numbers, such as of 16 bits; or give a mask of one object.",
+        )
+    return (MaskPrompt.from_plane(labels),)
 
 
 def track(
