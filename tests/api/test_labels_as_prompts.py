@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from skimage.draw import disk
@@ -141,3 +142,29 @@ def test_masks_of_any_labels_are_the_labels(data):
         record = ObjectRecord(one.object_id, one.mask, one.region)
         again[record.region.slices][record.mask] = record.id
     np.testing.assert_array_equal(again, np.maximum(labels, 0))  # -1 is background, too
+
+
+def test_of_a_stack_of_labels_in_pieces_one_plane_is_read(cells, tmp_path, monkeypatch):
+    image, labels, _ = cells
+    shape = (5, 1, *labels.shape)
+    stack = zarr.open(
+        tmp_path / "labels.zarr", mode="w", shape=shape, chunks=(1, 1, 80, 90), dtype="i4"
+    )
+    stack[3, 0] = labels
+    read = []
+    whole = zarr.Array.__getitem__
+
+    def count(array, index):
+        pixels = whole(array, index)
+        read.append(np.size(pixels))
+        return pixels
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", count)
+    found = api.segment(np.stack([image] * 5), plane=(3,), labels=tmp_path / "labels.zarr")
+    assert [one.id for one in found.objects] == list(CENTRES)
+    assert sum(read) == labels.size
+
+    for other in (np.stack([image] * 6), np.stack([image[:-1]] * 6)):
+        with pytest.raises(PromptError, match="shape"):
+            api.segment(other, plane=(5,), labels=tmp_path / "labels.zarr")
+    assert sum(read) == labels.size, "nothing is read of what does not fit"

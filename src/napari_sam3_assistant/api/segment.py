@@ -334,20 +334,28 @@ def _labels_alone(
         read_input(labels).image.data if isinstance(labels, str | Path) else np.asarray(labels)
     )
     if np.dtype(data.dtype).kind not in "iu":
-        raise PromptError("These are not labels: they hold no whole numbers.", "Give labels.")
+        raise PromptError(
+            "These are not labels: they hold no whole numbers.",
+            "Save them as whole numbers, such as of 16 bits, and give these.",
+        )
     channel = view.channels[0]
     lengths = channel.source.leading_shape
     at = tuple(at for at, size in zip(channel.plane.leading, lengths, strict=True) if size > 1)
-    if data.ndim > len(view.shape):
-        # ilastik writes a channel of length 1, ImageJ a slice.
-        data = data[tuple(0 if size == 1 else slice(None) for size in data.shape)]
-    plane = np.asarray(data[at] if data.ndim == len(view.shape) + len(at) else data)
-    if plane.shape != view.shape:
+    # ilastik writes a channel of length 1, ImageJ a slice.
+    stacked = data.ndim > len(view.shape)
+    long = [axis for axis, size in enumerate(data.shape) if size > 1 or not stacked]
+    chosen = dict(zip(long, at, strict=False)) if len(long) == len(at) + len(view.shape) else {}
+    shape = tuple(data.shape[axis] for axis in long if axis not in chosen)
+    if shape != view.shape or any(data.shape[axis] <= place for axis, place in chosen.items()):
         raise PromptError(
-            f"The labels have the shape {plane.shape}, the image plane {view.shape}.",
-            "Give labels of the plane's height and width.",
+            f"The labels have the shape {tuple(data.shape)}, the image plane {view.shape}"
+            f"{f' at {at}' if at else ''}.",
+            "Give labels of the plane's height and width, or of all of the stack.",
         )
-    return PromptSet(masks=MaskPrompt.of_labels(plane))
+    # All indices at once: of labels that are not in memory no other plane is read.
+    kept: dict[int, Untyped] = {axis: slice(None) for axis in long} | chosen
+    plane = data[tuple(kept.get(axis, 0) for axis in range(data.ndim))]
+    return PromptSet(masks=MaskPrompt.of_labels(np.asarray(plane)))
 
 
 def _pixels_key(view: ImageView) -> Hashable:
