@@ -237,3 +237,17 @@ def test_no_two_images_of_a_folder_have_one_name(tmp_path):
     images = find_images(tmp_path, tmp_path / "out", "*").images
 
     assert sorted(one.stem for one in images) == ["a_jpg", "a_png", "a_png_02"]
+
+
+@pytest.mark.parametrize("pattern", ["*", "**/*", "**/*.tif", "*/*"])
+def test_what_lies_in_hidden_folders_is_not_the_users(pattern, tmp_path):
+    image = np.zeros((4, 5), np.uint8)
+    for name in ("a.tif", "b/c.tif", ".AppleDouble/a.tif", "b/.thumbs/deep/c.tif", "b/._c.tif"):
+        path = tmp_path / ".mine" / name  # who keeps all in a hidden folder names it
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(path, image)
+
+    found = find_images(tmp_path / ".mine", tmp_path / "out", pattern)
+    expected = {"*": {"a.tif"}, "*/*": {"b/c.tif"}}.get(pattern, {"a.tif", "b/c.tif"})
+    assert {one.relative for one in found.images} == expected
+    assert {name for name, _ in found.left_out} == ({"b"} if pattern == "*" else set())

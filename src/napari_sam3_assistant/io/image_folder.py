@@ -218,7 +218,7 @@ def _nothing_found(source: Path, pattern: str) -> ImageError:
 def _is_meant(path: Path, source: Path, output: Path | None) -> bool:
     """Return whether a path is the user's, and no part of an image, hidden, or an output."""
     below = path.relative_to(source)
-    hidden = path.name.startswith(".")
+    hidden = any(part.startswith(".") for part in below.parts)  # .AppleDouble/a.tif is no image
     in_image = any(map(_is_zarr, below.parents))
     real = Path(os.path.realpath(path))
     return not (hidden or in_image or real == output or output in real.parents)
