@@ -1,5 +1,6 @@
 """Regions of ImageJ become labels; roifile, which is not ours, writes them."""
 
+import tracemalloc
 import zipfile
 from contextlib import suppress
 
@@ -160,3 +161,21 @@ def test_regions_are_imported_and_prompts_without_a_window(tmp_path):
     assert labels[14, 24] == 1
     found = api.segment(tmp_path / "cells.tif", labels=path)
     assert [one.id for one in found.objects] == [1, 2]
+
+
+def test_counting_what_is_below_others_takes_no_room_beside_the_labels(tmp_path):
+    file = RoiFile(
+        write(
+            tmp_path / "a.zip",
+            box(ROI_TYPE.RECT, 10, 10, 20, 20),
+            box(ROI_TYPE.RECT, 5, 5, 30, 30),
+        )
+    )
+    file.paint(SHAPE)  # what is imported at first takes memory, too
+    tracemalloc.start()
+    found = file.paint((2000, 2000))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert found.notes == ("1 annotation wholly below others.",)
+    assert most < 1.25 * found.labels.nbytes

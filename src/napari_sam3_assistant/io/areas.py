@@ -173,8 +173,10 @@ def _fill(area: Area, labels: npt.NDArray[np.uint32], label: int) -> bool:
 
 def count_hidden(labels: npt.NDArray[np.uint32], count: int) -> int:
     """Return how many of the labels 1, 2, ... have no pixel."""
-    seen = np.bincount(labels.reshape(-1), minlength=count + 1)[1:] > 0
-    return int(np.count_nonzero(~seen))
+    seen = np.zeros(count + 1, bool)
+    for row in labels:  # as indices all pixels at once would take twice as much as the labels
+        seen[row] = True
+    return int(np.count_nonzero(~seen[1:]))
 
 
 def explain_left_out(counts: Mapping[str, int]) -> tuple[str, ...]:
