@@ -88,6 +88,18 @@ def test_what_is_there_is_not_fetched_again(filled, tmp_path):
     assert filled.asked_for == []
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_nothing_of_another_model_is_replaced(filled, tmp_path, name):
+    (tmp_path / name).write_bytes(b"of SAM 2.1")
+
+    with pytest.raises(DownloadError, match=f"another {name} than facebook/sam3.*another folder"):
+        fetch(tmp_path)
+
+    assert names(tmp_path) == [name]
+    assert (tmp_path / name).read_bytes() == b"of SAM 2.1"
+    assert filled.asked_for == []
+
+
 def test_a_stopped_download_goes_on_where_it_was(filled, tmp_path):
     with pytest.raises(JobCancelled):
         fetch(tmp_path, StopAfter(3))

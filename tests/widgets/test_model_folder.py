@@ -22,6 +22,7 @@ from napari_sam3_assistant.engines.device import (
     Devices,
     read_devices,
 )
+from napari_sam3_assistant.engines.download import HUB_MODELS
 from napari_sam3_assistant.workflows import model_setup
 
 BUILTIN = "Engine: Built-in (no SAM 3 weights)"
@@ -412,6 +413,14 @@ def test_a_refused_download_says_what_to_do(filled, user, tmp_path):
     assert user.status.startswith("✕ facebook/sam3 needs a login on Hugging Face (error 401).")
     assert "https://huggingface.co/settings/tokens" in user.status
     assert badge(user) == BUILTIN
+
+
+def test_another_model_is_not_proposed_into_the_folder_in_use(filled, user, tmp_path):
+    user.widget.binding.model.model_folder = str(tmp_path / "sam2.1-tiny")
+    user.click("download")
+    dialog = user.widget.findChild(QDialog, "download_dialog")
+    assert dialog.findChild(QLineEdit, "download_folder").text() == str(HUB_MODELS[-1].folder)
+    dialog.reject()
 
 
 def test_a_closed_dialog_fetches_nothing(filled, user):

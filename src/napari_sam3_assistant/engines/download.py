@@ -141,7 +141,10 @@ def download_model(
     meta: bool = False,
     token: str | None = None,
 ) -> None:
-    """Fetch the files that an engine needs; what has arrived is not fetched again."""
+    """Fetch the files that an engine needs; what has arrived is not fetched again.
+
+    Nothing that is there is replaced: it may be of another model.
+    """
     _refuse_offline()
     if find_spec("huggingface_hub") is None:
         raise EngineNotInstalled(
@@ -154,6 +157,7 @@ def download_model(
         commit, files = _list_files(repository, token, meta=meta)
         folder.mkdir(parents=True, exist_ok=True)
         missing = [file for file in files if not _is_there(folder / file.name, file)]
+        _refuse_to_replace(folder, missing, repository)
         _check_space(folder, missing)
         transfer = _Transfer(folder, f"{repository}/resolve/{commit}", token, reporter, missing)
         for file in missing:
@@ -199,6 +203,15 @@ def _list_files(repository: str, token: str | None, *, meta: bool) -> tuple[str,
 
 def _is_there(path: Path, file: RemoteFile) -> bool:
     return path.is_file() and path.stat().st_size == file.size
+
+
+def _refuse_to_replace(folder: Path, missing: Sequence[RemoteFile], repository: str) -> None:
+    other = next((file.name for file in missing if (folder / file.name).exists()), "")
+    if other:
+        raise DownloadError(
+            f"{folder} has another {other} than {repository}.",
+            "Choose another folder. If it is damaged or old, remove it first.",
+        )
 
 
 def _check_space(folder: Path, missing: Sequence[RemoteFile]) -> None:

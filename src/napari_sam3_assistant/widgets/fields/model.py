@@ -495,8 +495,6 @@ class DownloadDialog(QDialog):
         form.addRow(self._make_buttons())
         # The last one: who opens this knows the open ones from the button that fetches one.
         self._model.setCurrentIndex(len(self._models) - 1)
-        if session.model.model_folder:
-            self._folder.setText(session.model.model_folder)
 
     def _make_buttons(self) -> QDialogButtonBox:
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
