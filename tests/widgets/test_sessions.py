@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QPoint, QTimer
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QMessageBox
+from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QMenu, QMessageBox
 
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.widgets.fields.session import SessionDialog, SessionMenu
@@ -63,13 +63,12 @@ def test_a_session_is_saved_and_opened_by_its_menu(user, discs, chosen):
     # One goes on: the next click is a prompt of the object on show.
     user.viewer.layers["SAM3 points"].add([85.0, 110.0])
     user.wait(lambda: not user.is_running and not np.array_equal(user.preview, found))
-    recent = (
-        user.widget.findChild(SessionMenu)
-        .menu()
-        .findChild(type(user.widget.findChild(SessionMenu).menu()), "recent_sessions")
-    )
-    recent.aboutToShow.emit()
+    menu = user.widget.findChild(SessionMenu).menu()
+    menu.popup(QPoint(0, 0))
+    recent = menu.findChild(QMenu, "recent_sessions")
+    assert recent.menuAction().isEnabled()
     assert [action.text() for action in recent.actions()] == ["work.sam3session"]
+    menu.close()
 
 
 def test_file_open_and_a_drop_open_a_session(user, discs, chosen, make_napari_viewer):

@@ -105,13 +105,14 @@ class SessionMenu(QPushButton):
         self._recent = QMenu("Recent", menu)
         menu.addMenu(self._recent)
         self._recent.setObjectName("recent_sessions")
-        self._recent.aboutToShow.connect(self._list_recent)
+        self._recent.setToolTipsVisible(True)  # sessions of one name lie in several folders
+        # Not when Recent itself is opened: while it is empty it can't be.
+        menu.aboutToShow.connect(self._list_recent)
         self._add(menu, "Portable Copy …", "portable_copy", self.save_copy, _COPIES)
         self.setMenu(menu)
         self._opening.ask_place = self._ask_place
         self._opening.opened.connect(self._remember)
         self._storing.saved.connect(self._remember)
-        self._list_recent()
 
     def _add(
         self, menu: QMenu, text: str, name: str, verb: Callable[[], object], tooltip: str
