@@ -2,7 +2,10 @@
 
 import pytest
 import tifffile
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QFileDialog
+
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 
 
 @pytest.fixture
@@ -80,6 +83,29 @@ def test_tables_are_proposed_beside_the_image(user, discs, tmp_path, asked, napa
     user.click("export_results")
 
     assert asked[1]["start"] == str(tmp_path / "cells_results.csv")
+
+
+def test_what_no_dialog_has_asked_about_is_not_replaced(user, discs, tmp_path, asked):
+    find_all(user, discs)
+    user.click("mode_advanced")
+    for ending in (".csv", ".png"):
+        (tmp_path / f"mine{ending}").write_text("of somebody")
+    asked[0].answer = (str(tmp_path / "mine"), "")  # so the dialog asks about nothing
+
+    for name in ("export_results", "save_figure"):
+        user.click(name)
+        user.wait_for_end()
+    session = user.widget.binding.session
+    session.classes.file.change(ClassList((ObjectClass(1, "cell"),)), tmp_path / "mine", {})
+    for _ in range(2):
+        user.widget.findChild(QAction, "save_session_as").trigger()
+        user.wait_for_end()
+
+    assert {(tmp_path / f"mine{ending}").read_text() for ending in (".csv", ".png")} == {
+        "of somebody"
+    }
+    for name in ("mine_02.csv", "mine_03.csv", "mine_02.png", "mine_02.sam3session"):
+        assert (tmp_path / name).exists(), name
 
 
 def test_what_a_format_does_not_hold_is_on_show_as_it_is_chosen(user, discs):

@@ -219,6 +219,21 @@ def free_name(path: Path, taken: Container[str] = (), ending: str = "") -> Path:
     return next(_free_names(path, taken, ending))
 
 
+def add_ending(path: Path, ending: str) -> Path:
+    """Return the free name of a path with an ending; see :func:`free_name`.
+
+    A dialog has asked whether to replace what the user typed, not what that becomes by an ending.
+
+    Parameters
+    ----------
+    path : Path
+        The name as it was typed.
+    ending : str
+        What it gets.
+    """
+    return free_name(path.with_name(f"{path.name}{ending}"), ending=ending)
+
+
 def save_under_free_name(path: Path, save: Callable[[Path], object]) -> Path:
     """Save a file under a path, or the first of ``name_02``, ``name_03``, ... that is free.
 

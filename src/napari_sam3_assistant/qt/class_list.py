@@ -70,9 +70,7 @@ def _ask_file(parent: QWidget, known: str) -> Path | None:
         # data.yaml and COCO hold more than classes: that is somebody's data set.
         beside = str(Path(file).with_name("classes.csv")) if file else "classes.csv"
         file, _ = QFileDialog.getSaveFileName(parent, "Save the class list", beside, "(*.csv)")
-    if not file:
-        return None
-    return Path(file if file.endswith(".csv") else f"{file}.csv")
+    return Path(file) if file else None
 
 
 def keep_class_file(

@@ -11,6 +11,7 @@ from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.class_list import read_classes, write_classes
+from napari_sam3_assistant.io.outputs import add_ending
 from napari_sam3_assistant.session.values import Level
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class ClassFile:
     def change(self, classes: ClassList, path: Path | None, renamed: Mapping[str, str]) -> None:
         """Take a class list that the user has changed, and write it to a file, if there is one.
 
-        ``path``: the file; without one the list lasts as long as the window.
+        ``path``: the file, which gets ``.csv`` if that is not its ending, and then a number, if
+        that exists; without one the list lasts as long as the window.
         ``renamed``: the new names of classes, by those of before: their objects follow.
         Raises ExportError if it can't be written; the list is as it was then.
         """
@@ -92,6 +94,8 @@ class ClassFile:
             self._change_to(classes, "", renamed=renamed)
             self._say("The class list lasts as long as this window: it has no file.", Level.WARNING)
         else:
+            if path.suffix.lower() != ".csv":
+                path = add_ending(path, ".csv")
             write_classes(classes, path)
             self._note_written(str(path))
             written = self._model.class_file == str(path)

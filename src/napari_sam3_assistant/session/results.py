@@ -15,6 +15,7 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.results import ObjectRecord, has_soft_masks, max_probability
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.io.outputs import add_ending
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.messages import COLUMNS, SAID, column_titles, format_values
 from napari_sam3_assistant.session.values import (
@@ -373,9 +374,13 @@ class Results:
     def export(self, rows: Sequence[ResultRow], path: Path) -> Job:
         """Write rows to a CSV file.
 
+        ``path``: replaced if it exists. A name without an ending gets ``.csv``, and then a number,
+        if that exists.
         Raises PromptError if there are none.
         """
         header, *table = self._format_all(rows)
+        if not path.suffix:
+            path = add_ending(path, ".csv")
         message = f"Exported {pluralize(len(rows), 'result row')} to {path}."
         job = Job("The export", lambda reporter: export_table(header, table, path, reporter))
         job.yielded.connect(

@@ -19,6 +19,7 @@ from napari_sam3_assistant.core.prompts import PromptSet, Task
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.outputs import (
+    add_ending,
     free_name,
     numbered_name,
     propose_path,
@@ -210,7 +211,7 @@ class Saving:
         Raises PromptError if there is no preview; ImageError if its layer is gone.
         """
         if not split_ending(path.name)[1]:
-            path = free_name(path.with_name(f"{path.name}{ending}"))
+            path = add_ending(path, ending)
         return self._export(path, overwrite=True)
 
     def _export(self, path: Path, *, overwrite: bool) -> Job:
@@ -259,14 +260,18 @@ class Saving:
         path: Path,
         draw: Callable[[Figure, str], bytes],
         scans: Mapping[FileBackedLabels, LabelsOnShow],
+        ending: str,
     ) -> Job:
         """Write a figure of the plane on show: image, outlines, scale bar and legend.
 
-        ``path``: the file, ``.png`` or ``.svg``; replaced if it exists.
+        ``path``: the file, ``.png`` or ``.svg``; replaced if it exists. A name without one of these
+        gets ``ending``, and then a number, if that exists.
         ``draw``: returns a figure as a file with an ending; called on the worker.
         ``scans``: the labels in files, with what is known of them.
         Raises ImageError if the viewer shows no plane of the image.
         """
+        if path.suffix.lower() not in (".png", ".svg"):
+            path = add_ending(path, ending)
         adapter = self._adapter
         target = adapter.displayed(self._model.image).target
         previews = adapter.visible_previews(target)

@@ -454,7 +454,9 @@ class Session:
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
         self._accepting.accept()
 
-    def save_figure(self, path: Path, draw: Callable[[Figure, str], bytes]) -> Job:
+    def save_figure(
+        self, path: Path, draw: Callable[[Figure, str], bytes], ending: str = ".png"
+    ) -> Job:
         """Write a figure of the plane on show, see :meth:`.Saving.save_figure`."""
         self.note_edits()
         scans = {
@@ -465,7 +467,7 @@ class Session:
             )
             for stored, rows in self.results.scans.items()
         }
-        return self.saving.save_figure(path, draw, scans)
+        return self.saving.save_figure(path, draw, scans, ending)
 
     def resume(self) -> None:
         """Know again the results that an earlier session has left on show."""

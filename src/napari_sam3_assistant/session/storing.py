@@ -14,6 +14,7 @@ from psygnal import Signal
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import PromptError, SessionError
 from napari_sam3_assistant.io import session_folder
+from napari_sam3_assistant.io.outputs import add_ending
 from napari_sam3_assistant.io.session_folder import (
     StoredArray,
     check_free,
@@ -60,6 +61,16 @@ if TYPE_CHECKING:
 
 SESSION_ENDING = session_folder.ENDING
 """How the folders of sessions are named."""
+
+
+def complete_name(typed: Path) -> Path:
+    """Return the folder of a session that a user has typed, a free one where its ending is missing.
+
+    The dialog has asked whether to replace what was typed, and nothing else.
+    """
+    return (
+        typed if typed.name.lower().endswith(SESSION_ENDING) else add_ending(typed, SESSION_ENDING)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

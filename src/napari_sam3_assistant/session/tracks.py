@@ -23,6 +23,7 @@ from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import COLUMNS, join_slices, measure_centroids
 from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.io.outputs import add_ending
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.values import (
     FramePlace,
@@ -469,7 +470,8 @@ class TrackTables:
 
         ``path``: a CSV file with one row for each frame and object, which is replaced if it exists;
         or a folder of the Cell Tracking Challenge or GEFF, which must not exist.
-        ``ending``: of :data:`TRACK_ENDINGS`: what a path without one of these is written as.
+        ``ending``: of :data:`TRACK_ENDINGS`: what a path without one of these is written as. Where
+        that stands behind it, it gets a number, if it exists.
         Folders of the Cell Tracking Challenge, such as ``01_RES``, need none; others get it.
         Raises PromptError if nothing was propagated; ImageError if the image, or its labels, are
         gone.
@@ -483,7 +485,7 @@ class TrackTables:
         format_ = TRACK_ENDINGS[chosen]
         named = format_ is ExportFormat.CTC or (format_ is None and own)
         if own != chosen and not named:
-            path = path.with_name(f"{path.name}{chosen}")
+            path = add_ending(path, chosen)
         if format_ is None:
             scale, table = self._adapter.tracks.scale(stack), self._table.copy()
             rows = sum(1 for _ in table.rows())

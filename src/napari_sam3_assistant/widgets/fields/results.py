@@ -183,8 +183,7 @@ class ResultsTable(QWidget):
         title = "Export the results"
         path, _ = ask_where(self, session.model, title, start, ["CSV (*.csv)"])
         if path is not None:
-            file = path if path.suffix else path.with_name(f"{path.name}.csv")
-            session.results.export(self._rows.shown, file)
+            session.results.export(self._rows.shown, path)
 
     def _show(self) -> None:
         self._rows.show(self._model.results)
@@ -298,10 +297,7 @@ def figure_button(session: Session) -> QPushButton:
         kinds = ["PNG (*.png)", "SVG (*.svg)"]
         path, kind = ask_where(button, model, "Save a figure", start, kinds)
         if path is not None:
-            ending = ".svg" if "svg" in kind else ".png"
-            known = path.suffix.lower() in (".png", ".svg")
-            file = path if known else path.with_name(path.name + ending)
-            session.save_figure(file, draw_figure)
+            session.save_figure(path, draw_figure, ".svg" if "svg" in kind else ".png")
 
     button.clicked.connect(show_errors(model, save))
     bind_enabled(model, "figure", button)

@@ -18,7 +18,7 @@ from napari_sam3_assistant.qt.controls import push_button
 from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.session.journaling import default_root, time_of
 from napari_sam3_assistant.session.opening import WORKSPACE_ENDING, is_stored
-from napari_sam3_assistant.session.storing import SESSION_ENDING
+from napari_sam3_assistant.session.storing import SESSION_ENDING, complete_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,7 +165,7 @@ class SessionMenu(QPushButton):
 
     def _ask_folder(self, title: str) -> Path | None:
         chosen, _ = QFileDialog.getSaveFileName(self, title, self._start(), _FILTER)
-        return Path(chosen) if chosen else None
+        return complete_name(Path(chosen)) if chosen else None
 
     def _start(self) -> str:
         """Return the name that is proposed: beside the image, and called as it is."""
