@@ -1,7 +1,7 @@
 """After a crash the dock offers to go on."""
 
 import numpy as np
-from qtpy.QtWidgets import QFrame, QLabel
+from qtpy.QtWidgets import QFrame, QLabel, QMessageBox
 
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.session import journaling
@@ -23,6 +23,12 @@ def test_what_was_done_before_a_crash_is_offered_and_comes_back(journals, user, 
     user.viewer.layers.clear()
     user.open()
     assert not user.widget.findChild(QFrame, "left_journal").isHidden()
+    user.viewer.add_image(discs, name="begun meanwhile")
+    answers = [QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No]
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop())
+    user.click("journal_go_on")  # No
+    user.settle()
+    assert user.has("begun meanwhile")
     user.click("journal_go_on")
     user.wait(lambda: "goes on where it stopped" in user.status)
     np.testing.assert_array_equal(user.preview, found)

@@ -152,14 +152,8 @@ class SessionMenu(QPushButton):
 
     def open(self, folder: Path) -> None:
         """Open a session, once the user agrees that the layers go."""
-        count = len(self._binding.viewer.layers)
-        if count:
-            asked = f"Open “{folder.name}” in the place of {pluralize(count, 'layer')}?"
-            more = "Save the session first, if you want to come back to it."
-            answer = QMessageBox.question(self, "Open a session", f"{asked}\n{more}")
-            if answer != QMessageBox.StandardButton.Yes:
-                return
-        self._opening.open(folder)
+        if _may_replace(self, self._binding, f"“{folder.name}”"):
+            self._opening.open(folder)
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -206,6 +200,15 @@ class SessionMenu(QPushButton):
         self._recent.setEnabled(not self._recent.isEmpty())
 
 
+def _may_replace(parent: QWidget, binding: Binding, what: str) -> bool:
+    """Ask whether a session may come in the place of the layers that there are, if any."""
+    count = len(binding.viewer.layers)
+    asked = f"Open {what} in the place of {pluralize(count, 'layer')}?"
+    more = "Save the session first, if you want to come back to it."
+    yes = QMessageBox.StandardButton.Yes
+    return not count or (QMessageBox.question(parent, "Open a session", f"{asked}\n{more}") == yes)
+
+
 _TICK_MS = 300
 
 
@@ -216,6 +219,7 @@ class JournalField(QFrame):
         super().__init__()
         self.setObjectName("left_journal")
         self.setFrameShape(QFrame.Shape.StyledPanel)
+        self._binding = binding
         self._journaling = binding.session.journaling
         self._journaling.start(default_root())
         self._text = WrappedLabel()
@@ -245,8 +249,9 @@ class JournalField(QFrame):
             self._text.setText(f"An earlier session ended unsaved on {ended}.{more}")
 
     def _go_on(self) -> None:
-        self._journaling.go_on(self._left[0])
-        self.hide()
+        if _may_replace(self, self._binding, "the earlier session"):
+            self._journaling.go_on(self._left[0])
+            self.hide()
 
     def _discard(self) -> None:
         self._journaling.discard(self._left[0])
