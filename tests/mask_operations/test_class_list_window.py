@@ -230,3 +230,17 @@ def test_the_choice_is_kept_for_the_next_time(curator, classes, settings_file):
     assert "can't be read" in third.status
     classes.write_text(kept)
     assert said(again(third)) == "Class list: 2 classes"
+
+
+def test_a_list_that_can_not_be_written_stays_in_the_dialog(curator, masks, tmp_path, monkeypatch):
+    (tmp_path / "blocked").write_text("no folder")
+    places = [tmp_path / "made.csv", tmp_path / "blocked" / "made.csv"]
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(places.pop()), ""))
+    curator.click("edit_classes")
+    add_class(curator, "nucleus")
+
+    press_save(curator)
+    assert curator.widget.findChild(QLabel, "class_why").text().startswith("✕ ")
+
+    press_save(curator)
+    assert read_classes(tmp_path / "made.csv").names == {1: "nucleus"}

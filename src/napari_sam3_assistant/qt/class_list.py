@@ -29,6 +29,8 @@ from napari_sam3_assistant.qt.controls import hint_label
 from napari_sam3_assistant.qt.layout import WrappedLabel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from napari_sam3_assistant.mask_operations.model import MaskModel
     from napari_sam3_assistant.session.class_list import ClassFile
     from napari_sam3_assistant.session.model import SessionModel
@@ -53,13 +55,12 @@ def edit_classes(
     file: ClassFile,
 ) -> None:
     """Let the user edit the class list; it is written to its file, or to one that is chosen."""
-    dialog = ClassListDialog(model.class_list, parent)
+
+    def save(classes: ClassList, renamed: Mapping[str, str]) -> None:
+        file.change(classes, _ask_file(parent, model.class_file), renamed)
+
+    dialog = ClassListDialog(model.class_list, save, parent)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-
-    def save() -> None:
-        file.change(dialog.classes, _ask_file(parent, model.class_file), dialog.renamed)
-
-    dialog.accepted.connect(show_errors(model, save))
     dialog.open()
 
 
@@ -88,14 +89,20 @@ class ClassListDialog(QDialog):
     """A table of classes, in the order of their keys.
 
     ``classes``: what it begins with.
+    ``save``: takes the list, and the new names of classes by those that they had. After an error
+    the dialog stays open, with all that was typed.
     """
 
-    def __init__(self, classes: ClassList, parent: QWidget) -> None:
+    def __init__(
+        self,
+        classes: ClassList,
+        save: Callable[[ClassList, Mapping[str, str]], object],
+        parent: QWidget,
+    ) -> None:
         super().__init__(parent)
         self.setObjectName("class_list_dialog")
         self.setWindowTitle("Class list")
-        self.classes = classes
-        self.renamed: dict[str, str] = {}
+        self._save = save
         self._table = QTableWidget(0, 4)
         self._table.setObjectName("class_table")
         self._table.setAccessibleName("Classes")
@@ -154,9 +161,9 @@ class ClassListDialog(QDialog):
         self._table.editItem(self._table.item(last, _NAME))
 
     def accept(self) -> None:
-        """Take the table, or say what is wrong with it."""
+        """Save the table, or say what is wrong with it."""
         try:
-            self.classes, self.renamed = self._read()
+            self._save(*self._read())
         except Sam3AssistantError as error:
             self._why.setText(f"✕ {error}")
             return
