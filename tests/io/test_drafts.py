@@ -99,22 +99,21 @@ def test_what_this_process_is_writing_stays(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_only_what_is_certainly_abandoned_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr(atomic.psutil, "pid_exists", lambda number: number == 12)
+def test_only_what_is_certainly_abandoned_goes(tmp_path):
     own = draft_path(tmp_path / "a.tif").name
     head, machine, number, token, unique = own.removesuffix(".tif").rsplit("-", 4)
     assert f"{machine}-{number}-{token}" == process_mark()
     assert (head, number) == (".sam3-draft", str(os.getpid()))
     stays = [
         own,
-        f"{head}-{machine}-12-00000000-{unique}.tif",  # another process that lives
-        f"{head}-00000000-13-00000000-{unique}.zarr",  # another machine
-        f"{head}-{machine}-13-{token}.tif",
+        f"{head}-00000000-999999999-00000000-{unique}.zarr",  # another machine
+        f"{head}-{machine}-999999999-{token}.tif",
         f".{'0' * 32}.zarr",
     ]
     goes = [
-        f"{head}-{machine}-13-00000000-{unique}.tif",
+        f"{head}-{machine}-999999999-00000000-{unique}.tif",
         f"{head}-{machine}-{number}-00000000-{unique}.zarr",  # the number came round again
+        f"{head}-{machine}-{os.getppid()}-00000000-{unique}.zarr",  # for a program that runs
     ]
     for name in (*stays, *goes):
         (tmp_path / name).write_text("")

@@ -201,9 +201,8 @@ def _replace_folder(draft: Path, path: Path) -> None:
     shutil.rmtree(superfluous, ignore_errors=True)
 
 
-# Machine, process, and a part that tells this process from an earlier one of the same number.
+# Machine, process, and when that began: numbers of processes come round again.
 _DRAFT = re.compile(r"\.sam3-draft-(\w{8}-\d+-\w{8})-\w{8}(\.\w+)?")
-_THIS_PROCESS = uuid.uuid4().hex[:8]
 _swept: set[Path] = set()
 _PAUSES = (0.02, 0.1, 0.5, 1.0)  # seconds after which one looks whether a draft came again
 
@@ -266,7 +265,7 @@ def remove_abandoned(folder: Path) -> None:
 
 def process_mark() -> str:
     """Return what names this process, for :func:`is_running`."""
-    return f"{_machine()}-{os.getpid()}-{_THIS_PROCESS}"
+    return _mark_of(os.getpid())
 
 
 def is_running(mark: str) -> bool | None:
@@ -277,13 +276,23 @@ def is_running(mark: str) -> bool | None:
     mark : str
         What :func:`process_mark` returned.
     """
-    machine, number, process = mark.split("-")
+    machine, number, _ = mark.split("-")
     if machine != _machine():
         return None
-    if int(number) == os.getpid():
-        # Numbers come round again, in containers with each start.
-        return process == _THIS_PROCESS
-    return bool(psutil.pid_exists(int(number)))
+    try:
+        return mark == _mark_of(int(number))
+    except psutil.AccessDenied:
+        return True
+    except (psutil.Error, OverflowError):
+        return False
+
+
+def _mark_of(number: int) -> str:
+    """Return the mark of a process that runs."""
+    # Linux counts from its start on, and adds the time of that as the clock has it now.
+    origin = psutil.boot_time() if psutil.LINUX else 0.0
+    began = round(psutil.Process(number).create_time() - origin)
+    return f"{_machine()}-{number}-{began:08x}"
 
 
 @cache
