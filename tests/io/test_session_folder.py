@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -14,11 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.errors import Sam3AssistantError, SessionError
+from napari_sam3_assistant.io import session_folder
+from napari_sam3_assistant.io.atomic import is_running
 from napari_sam3_assistant.io.session_folder import (
     Changed,
     Journal,
     PixelBox,
     apply_journal,
+    is_taken,
     make_folder,
     read_session,
     release_folder,
@@ -111,17 +115,70 @@ def test_a_session_that_is_killed_over_another_is_one_of_both(folder, count):
     assert found.open("x")[:].tolist() == np.arange(12).reshape(3, 4).tolist()
 
 
-def test_two_processes_do_not_have_one_folder(folder):
+@pytest.fixture
+def other():
+    """The mark of another process, which runs until the test ends."""
+    code = "import sys; from napari_sam3_assistant.io import atomic as a; print(a.process_mark())"
+    command = [sys.executable, "-c", f"{code}; sys.stdout.flush(); sys.stdin.read()"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        yield process.stdout.readline().strip()
+        process.communicate()
+
+
+def test_two_processes_do_not_have_one_folder(folder, other):
     assert take_folder(folder)
     assert take_folder(folder)  # it is ours
-    mark = (folder / "open.lock").read_text()
-    machine, _, token = mark.split("-")
-    (folder / "open.lock").write_text(f"{machine}-{os.getppid()}-{token}")
+    lock = folder / "open.lock"
+    lock.write_text(other)
+    assert is_taken(folder)
     assert not take_folder(folder)
-    (folder / "open.lock").write_text(f"{machine}-999999999-{token}")  # one that is gone
-    assert take_folder(folder)
+    machine, number, began = other.split("-")
+    gone = (
+        f"{machine}-999999999-{began}",
+        f"{machine}-{number}-00000000",  # the number came round again
+        f"{machine}-{os.getpid()}-00000000",
+        "",
+    )
+    for mark in gone:
+        lock.write_text(mark)
+        assert not is_taken(folder)
+        assert take_folder(folder)
     release_folder(folder)
-    assert not (folder / "open.lock").exists()
+    assert [path.name for path in folder.iterdir() if "json" not in path.name] == ["arrays"]
+
+
+def test_of_two_that_find_the_mark_of_one_that_is_gone_one_gets_the_folder(
+    folder, other, monkeypatch
+):
+    lock, gone = folder / "open.lock", f"{other.split('-')[0]}-999999999-00000000"
+    lock.write_text(gone)
+
+    def be_slower(mark):
+        if mark == gone:
+            lock.write_text(other)
+        return is_running(mark)
+
+    monkeypatch.setattr(session_folder, "is_running", be_slower)
+    assert not take_folder(folder)
+    assert lock.read_text() == other
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        PixelBox("x", (2, 2), np.ones((2, 2), np.uint32)),
+        PixelBox("x", (0,), np.ones(2, np.uint32)),
+        PixelBox("x", (1, 1, 1), np.ones((1, 1, 1), np.uint32)),
+        PixelBox("x", (0, 0), np.ones((2, 2), np.float64)),
+    ],
+)
+def test_pixels_of_a_journal_that_lie_beside_their_array_are_told_of(folder, box):
+    journal = Journal(folder, read_session(folder).key)
+    journal.append(Changed(pixels=(box,)))
+    journal.close()
+    with pytest.raises(SessionError, match=r"The journal of .* lie beside their array"):
+        apply_journal(folder)
 
 
 @pytest.mark.parametrize(

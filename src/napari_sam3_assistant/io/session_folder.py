@@ -31,7 +31,7 @@ import zarr
 
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.core.progress import NullReporter, Progress
-from napari_sam3_assistant.errors import NameTaken, SessionError
+from napari_sam3_assistant.errors import ExportError, NameTaken, SessionError
 from napari_sam3_assistant.io.atomic import (
     atomic_write,
     explain_os_errors,
@@ -39,6 +39,7 @@ from napari_sam3_assistant.io.atomic import (
     is_there,
     process_mark,
 )
+from napari_sam3_assistant.io.claims import Claim
 from napari_sam3_assistant.io.typed_json import WRONG, check_kind, check_shape
 from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole, open_regular
 
@@ -110,6 +111,22 @@ class PixelBox:
         """The index of the part."""
         sides = zip(self.first, self.values.shape, strict=True)
         return tuple(slice(start, start + side) for start, side in sides)
+
+    def write(self, array: Any) -> None:  # noqa: ANN401 (zarr has no type)
+        """Write the values to their array.
+
+        Raises
+        ------
+        ValueError
+            If they lie beside it, or are of another type.
+        """
+        inside = len(self.first) == array.ndim and all(
+            side.stop <= length for side, length in zip(self.key, array.shape, strict=True)
+        )
+        kinds = self.values.dtype.newbyteorder("="), np.dtype(array.dtype).newbyteorder("=")
+        if not inside or kinds[0] != kinds[1]:
+            raise ValueError("pixels lie beside their array")
+        array[self.key] = self.values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,37 +251,49 @@ def take_folder(folder: Path) -> bool:
     ExportError
         If the folder can't be written.
     """
-    lock = folder / _LOCK
-    with explain_os_errors(folder):
-        for _ in range(2):
-            try:
-                number = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
-                with suppress(OSError, ValueError):
-                    mark = lock.read_text("utf8")[:100]
-                    if mark == process_mark():
-                        return True
-                    if is_running(mark) is not False:
-                        return False
-                with suppress(OSError):
-                    lock.unlink()
-                continue
-            try:
-                with os.fdopen(number, "w") as file:
-                    file.write(process_mark())
-            except OSError:
-                lock.unlink()
-                raise
+    for _ in range(2):
+        with suppress(NameTaken):
+            with atomic_write(folder / _LOCK, replace=False) as draft:
+                draft.write_text(process_mark(), "utf8")
             return True
+        mark = _read_mark(folder)
+        if mark == process_mark():
+            return True
+        if _runs(mark) or not _remove_mark(folder, mark):
+            return False
     return False
 
 
 def is_taken(folder: Path) -> bool:
     """Return whether a process that may still run has a session."""
+    return _runs(_read_mark(folder))
+
+
+def _read_mark(folder: Path) -> str:
+    """Return the mark of the process that has a session, or had it; empty for none."""
     try:
-        return is_running((folder / _LOCK).read_text("utf8")[:100]) is not False
+        return (folder / _LOCK).read_text("utf8")[:100]
     except (OSError, ValueError):
+        return ""
+
+
+def _runs(mark: str) -> bool:
+    try:
+        return is_running(mark) is not False
+    except ValueError:  # it is no mark
         return False
+
+
+def _remove_mark(folder: Path, mark: str) -> bool:
+    """Remove the mark of a process that is gone; returns False where another one is at it."""
+    try:
+        # Of two that read it only one may: the other would remove the mark of the first.
+        with Claim(folder, "taking", "Another process takes it now.", "Wait until it has it."):
+            if _read_mark(folder) == mark:
+                (folder / _LOCK).unlink(missing_ok=True)
+    except ExportError:
+        return False
+    return True
 
 
 def release_folder(folder: Path) -> None:
@@ -699,7 +728,8 @@ def apply_journal(folder: Path) -> str:
                 continue  # a damaged record
             if box.array not in opened:
                 opened[box.array] = session.open(box.array, writable=True)
-            opened[box.array][box.key] = box.values
+            with _explain_damage(f"The journal of {folder} can't be used"):
+                box.write(opened[box.array])
     key = write_index(folder, session.entries, session.arrays)
     forget_journal(folder)
     return key

@@ -342,7 +342,7 @@ def open_held(
                 array = _read_all(array)
         if isinstance(array, np.ndarray) or writable:
             for box in boxes:
-                _put(array, box.key, box.values)
+                box.write(array)
         levels.append(array)
     if not levels:
         raise ValueError("no arrays are named")
@@ -354,12 +354,3 @@ def _read_all(array: Any) -> npt.NDArray[Any]:  # noqa: ANN401 (zarr has no type
     if array.size:
         read[...] = array[...]
     return read
-
-
-def _put(array: Any, key: tuple[slice, ...], values: npt.NDArray[Any]) -> None:  # noqa: ANN401
-    inside = len(key) == array.ndim and all(
-        side.stop <= length for side, length in zip(key, array.shape, strict=True)
-    )
-    if not inside or values.dtype.newbyteorder("=") != np.dtype(array.dtype).newbyteorder("="):
-        raise ValueError("pixels lie beside their array")
-    array[key] = values
