@@ -40,6 +40,7 @@ from napari_sam3_assistant.io.workspace import is_workspace, read_workspace
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.messages import NOTHING, object_features
 from napari_sam3_assistant.session.saved import (
+    BROKEN,
     read_choices,
     read_previews,
     read_stack_run,
@@ -75,7 +76,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.storing import Storing
 
 
-_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 _MOST_TOLD = 6
 WORKSPACE_ENDING = workspace.ENDING
 """How the workspace files of version 4.5 are named."""
@@ -200,7 +200,7 @@ class Opening:
                 reporter.check()
                 try:
                     loaded.levels[key] = _open_pixels(loaded, key, entry, writable=loaded.is_ours)
-                except (*_BROKEN, Sam3AssistantError) as error:
+                except (*BROKEN, Sam3AssistantError) as error:
                     name = _layer_name(session, key)
                     loaded.problems.append(f"“{name}”: {error}")
             yield loaded
@@ -252,7 +252,7 @@ class Opening:
         ):
             try:
                 restore(entries, keys, problems)
-            except (*_BROKEN, Sam3AssistantError) as error:
+            except (*BROKEN, Sam3AssistantError) as error:
                 problems.append(f"{subject}: {error}")
         saved.restore_view(entries, keys)
         self._choose(entries, keys, [])
@@ -288,7 +288,7 @@ class Opening:
                 if saved.is_current(preview.target)
             }
             numbers = [as_whole(number) for number in as_list(entries.get("shown", []))]
-        except (*_BROKEN, Sam3AssistantError) as error:
+        except (*BROKEN, Sam3AssistantError) as error:
             problems.append(f"The results on show: {error}")
             there, measured, numbers = {}, {}, []
         else:
@@ -303,7 +303,7 @@ class Opening:
         previews = tuple(there[number] for number in numbers if number in there)
         try:
             steps, at = read_steps(entries, keys, there, saved.read_prompts)
-        except (*_BROKEN, Sam3AssistantError) as error:
+        except (*BROKEN, Sam3AssistantError) as error:
             if count:
                 problems.append(f"The steps of undo: {error}")
             steps, at = [], 0
@@ -481,7 +481,7 @@ def _find_files(loaded: Loaded) -> None:
         if entry.get("kind") == "file":
             try:
                 place = find_file(entry, loaded.session.folder)
-            except _BROKEN:
+            except BROKEN:
                 continue
             if place is not None:
                 loaded.paths[key] = place

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil  # type: ignore[import-untyped]
 
 from napari_sam3_assistant.core.axes import Axis, ImageAxes
 from napari_sam3_assistant.core.classes import ClassList
@@ -42,6 +43,7 @@ from napari_sam3_assistant.core.tracks import Direction, TrackRow
 from napari_sam3_assistant.engines.device import Precision
 from napari_sam3_assistant.io.json_values import prompts_from_json, prompts_to_json
 from napari_sam3_assistant.io.typed_json import (
+    WRONG,
     check_kind,
     check_shape,
     field_types,
@@ -56,7 +58,7 @@ from napari_sam3_assistant.session.values import ActiveRoi, ColumnRange, PlaneTa
 from napari_sam3_assistant.workflows.provenance import RunProvenance, StackProvenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.images import AnyArray
@@ -109,6 +111,10 @@ _NAMES = {
 } | {"np": np, "npt": npt, "Any": Any}  # fmt: skip
 for _name in ("Mapping", "Sequence", "Callable", "Iterable"):
     _NAMES[_name] = getattr(typing, _name)
+
+
+BROKEN = (*WRONG, AttributeError)
+"""What entries that are damaged raise where they are brought back."""
 
 
 def read_value(kind: Any, value: object) -> Any:  # noqa: ANN401 (any type)
@@ -233,7 +239,7 @@ def _read_named(value: object, names: Iterable[str], hints: Mapping[str, Any]) -
         if name in found:
             try:
                 chosen[name] = read_value(hints[name], found[name])
-            except (ValueError, KeyError, TypeError, IndexError):
+            except BROKEN:
                 continue
     return chosen
 
@@ -554,33 +560,54 @@ def read_tracking(value: Json, frames: int) -> TrackingState:
 
 # -- edits of labels -----------------------------------------------------------------------------
 
-_LARGEST_EDIT = 1 << 28
+_PIECE = 1 << 20
 
 
 def check_edit(edit: LabelEdit) -> None:
-    """Raise unless an edit from a file is whole, and takes no more room than it says.
+    """Raise unless an edit from a file is whole, and takes no more room than there is.
 
-    Raises ValueError, TypeError if it isn't.
+    However much it says that it holds, it is unpacked piece by piece.
+
+    Raises one of :data:`.io.typed_json.WRONG` if it isn't.
     """
     shape, kind = check_shape(list(edit.shape)), check_kind(as_text(edit.dtype))
-    sizes = [8, 4, kind.itemsize, kind.itemsize]
-    if kind.kind not in "iu" or len(edit.packed) != 4 or edit.count < 0:
+    if kind.kind not in "iu" or len(edit.packed) != 4:
         raise ValueError("an edit of labels is none")
-    if edit.count * sum(sizes) > _LARGEST_EDIT:
+    size = math.prod(shape)
+    kinds: tuple[np.dtype[Any], ...] = (np.dtype(np.int64), np.dtype(np.uint32), kind, kind)
+    needed = edit.count * sum(one.itemsize for one in kinds)
+    if not 0 <= edit.count <= edit.pixels <= size or needed > psutil.virtual_memory().available:
         raise ValueError("an edit of labels is too large")
-    for packed, size in zip(edit.packed, sizes, strict=True):
-        if len(zlib.decompressobj().decompress(packed, edit.count * size + 1)) != edit.count * size:
-            raise ValueError("an edit of labels has not the size that it says")
-    changes = edit.changes()
-    if edit.count and (
-        changes.starts.min() < 0
-        or (np.diff(changes.starts) < 0).any()
-        or (changes.starts + changes.lengths).max() > math.prod(shape)
-        or int(changes.lengths.sum()) != edit.pixels
+    steps, lengths, *labels = (
+        _unpack(packed, one, edit.count) for packed, one in zip(edit.packed, kinds, strict=True)
+    )
+    at = pixels = 0
+    for step, length in zip(steps, lengths, strict=True):
+        starts = at + np.cumsum(step)
+        ends = starts + length
+        if step.min() < 0 or starts.min() < 0 or starts.max() >= size or ends.max() > size:
+            raise ValueError("an edit of labels lies beside them")
+        at, pixels = starts[-1], pixels + int(length.sum(dtype=np.int64))
+    for values in labels:
+        for _ in values:
+            pass
+    sides = zip(edit.box, shape, strict=True)
+    if pixels != edit.pixels or any(
+        not 0 <= side.start <= side.stop <= length for side, length in sides
     ):
         raise ValueError("an edit of labels lies beside them")
-    if len(edit.box) != len(shape) or any(
-        not 0 <= side.start <= side.stop <= length
-        for side, length in zip(edit.box, shape, strict=True)
-    ):
-        raise ValueError("an edit of labels lies beside them")
+
+
+def _unpack(packed: bytes, kind: np.dtype[Any], count: int) -> Iterator[npt.NDArray[Any]]:
+    """Yield so many numbers piece by piece."""
+    stream, data = zlib.decompressobj(), b""
+    for first in range(0, count, _PIECE):
+        size = min(_PIECE, count - first) * kind.itemsize
+        data = stream.decompress(packed, size)
+        packed = stream.unconsumed_tail
+        if len(data) < size:
+            break
+        yield np.frombuffer(data, kind)
+    more = stream.decompress(packed, 1)
+    if more or not stream.eof or (count and len(data) < size):
+        raise ValueError("an edit of labels has not the size that it says")

@@ -15,7 +15,7 @@ from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.tiling import LARGE_PLANE
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.layer_files import placed
-from napari_sam3_assistant.session.saved import read_value, write_value
+from napari_sam3_assistant.session.saved import BROKEN, read_value, write_value
 from napari_sam3_assistant.session.snapshots import AcceptedState
 from napari_sam3_assistant.viewer.geometry import array_of, transform_of
 from napari_sam3_assistant.viewer.images import find_image
@@ -258,7 +258,7 @@ class OpenedImages:
                     if role is Role.MASK:  # it lies on a plane of its own
                         move_to(layer, transform_of(layer) | place)
                     state = state_from_json(layer, entry["state"])
-                except (ValueError, KeyError, TypeError, IndexError) as error:
+                except BROKEN as error:
                     raise ImageError(
                         f"Its prompts that were not run can't be read: {error}.", "Draw them again."
                     ) from error

@@ -15,6 +15,7 @@ from napari_sam3_assistant.core.masks.edits import LabelEdit
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.session.saved import (
+    BROKEN,
     Entry,
     Numbers,
     check_edit,
@@ -58,9 +59,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.values import PlaneTarget, StackTarget
     from napari_sam3_assistant.viewer.prompts import ViewerPrompts
     from napari_sam3_assistant.viewer.stacks import StacksAdapter
-
-
-_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
 
 class SavedViewer:
@@ -217,7 +215,7 @@ class SavedViewer:
                 path = str(files[key]) if key in files else None
                 with layer_source(path=path, reader_plugin=plugin or None):
                     layer = self._make(key, head, entries, levels, keys)
-            except (*_BROKEN, Sam3AssistantError) as error:
+            except (*BROKEN, Sam3AssistantError) as error:
                 name = _name_of(head)
                 problems.append(f"The layer “{name}” can't be made again: {error}.")
                 continue
@@ -331,18 +329,28 @@ class SavedViewer:
     ) -> None:
         """Know again what mask operations can take back.
 
+        Of labels with a damaged step those stay that come before it on the way back.
+
         Raises ValueError, KeyError, TypeError, IndexError if it is damaged.
         """
-        del problems
         by_key = {key_of(layer): layer for layer in self._viewer.layers}
         names = [name for name in entries if name.startswith("mask_step/")]
-        steps = []
+        steps: list[tuple[str, LabelEdit, bool]] = []
         for name in sorted(names, key=lambda name: int(name.partition("/")[2])):
             key, number, undone = read_value(tuple[str, int, bool], entries[name])
             layer = by_key.get(keys.get(key, ""))
-            edit = read_value(LabelEdit, entries[f"mask_edit/{number}"])
-            check_edit(edit)
-            if layer is not None and edit.shape == tuple(map(int, array_of(layer).shape)):
+            if layer is None:
+                continue
+            try:
+                edit = read_value(LabelEdit, entries[f"mask_edit/{number}"])
+                if edit.shape != tuple(map(int, array_of(layer).shape)):
+                    continue
+                check_edit(edit)
+            except BROKEN as error:
+                problems.append(f"A step of Mask Operations on “{layer.name}”: {error}")
+                stack = (key_of(layer), undone)
+                steps = [step for step in steps if (step[0], step[2]) != stack]
+            else:
                 steps.append((key_of(layer), edit, undone))
         edits = edits_of(self._viewer)
         edits.history.restore(steps)
@@ -360,14 +368,14 @@ class SavedViewer:
                     layer = show_again(self._viewer.layers, head, features, image)
                     if layer is not None:
                         keys[key] = key_of(layer)
-            except _BROKEN:
+            except BROKEN:
                 continue
         try:
             with self._adapter.mark_changes() as chosen:
                 order_layers(self._viewer, entries["view"], keys)
                 del chosen
             show_view(self._viewer, entries["view"], keys)
-        except _BROKEN:  # what is on show is nothing that is lost
+        except BROKEN:  # what is on show is nothing that is lost
             return
 
 
