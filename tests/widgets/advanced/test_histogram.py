@@ -11,7 +11,16 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QWidget
 from skimage.draw import disk
 
-from napari_sam3_assistant.widgets.fields.filters import count_values
+from napari_sam3_assistant.core.axes import ImageAxes
+from napari_sam3_assistant.core.images import PlaneRef
+from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.session.values import KeptPlace, PlaneTarget, ResultRow
+from napari_sam3_assistant.widgets.fields.filters import (
+    count_values,
+    courses,
+    frame_axes,
+    with_frames,
+)
 
 SIZES = (6, 9, 12, 15)
 CENTRES = ((30, 40), (30, 110), (85, 40), (85, 110))
@@ -23,6 +32,38 @@ def test_every_value_is_counted_once(values):
     assert counts.sum() == len(values)
     assert edges[0] <= min(values) <= max(values) <= edges[-1]
     assert len(counts) <= 61
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from("abc"), st.lists(st.integers(0, 9), min_size=2, unique=True), min_size=1
+    ),
+    st.data(),
+)
+def test_each_stack_has_its_own_axis_of_frames(stacks, data):
+    rows, expected = [], {}
+    for name, frames in stacks.items():
+        ndim = data.draw(st.integers(3, 5))
+        along = data.draw(st.integers(0, ndim - 3))
+        axes = ImageAxes(ndim, None, rgb=False, reason="")
+        for frame in frames:
+            plane = PlaneRef(tuple(frame if axis == along else 1 for axis in range(ndim - 2)))
+            target = PlaneTarget(name, name, axes, plane, (10,) * ndim)
+            record = ObjectRecord.from_mask(1, np.ones((1, 1 + frame), bool))
+            rows.append(ResultRow(KeptPlace(target), record))
+        expected[name] = [(frame, 1 + frame) for frame in sorted(frames)]
+    flat = PlaneTarget("flat", "flat", ImageAxes(2, None, rgb=False, reason=""), PlaneRef(), (9, 9))
+    rows.append(ResultRow(KeptPlace(flat), rows[0].record))
+
+    framed = with_frames(rows, frame_axes(rows))
+    drawn = courses(framed, "Area")
+
+    assert sorted(frame for frame, _ in framed) == sorted(
+        frame for frames in stacks.values() for frame in frames
+    )
+    assert {identity[1][0]: list(zip(*drawn[identity], strict=True)) for identity in drawn} == (
+        expected
+    )
 
 
 def open_histogram(user):

@@ -36,7 +36,7 @@ from napari_sam3_assistant.session.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
     from qtpy.QtGui import QShowEvent
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
-    from napari_sam3_assistant.session.values import ResultRow
+    from napari_sam3_assistant.session.values import PlaneTarget, ResultRow
     from napari_sam3_assistant.viewer.binding import Binding
 
 
@@ -236,7 +236,8 @@ class HistogramField(QWidget):
         self._binding = binding
         self._session = session = binding.session
         self._here: Untyped = None
-        self._framed: list[ResultRow] = []
+        self._framed: list[tuple[int, ResultRow]] = []
+        self._axes: dict[Hashable, int] = {}
         self._plot: Untyped = None
         self._region: Untyped = None
         self._limits = (0.0, 0.0)
@@ -288,8 +289,9 @@ class HistogramField(QWidget):
     def _draw(self, *_: object) -> None:
         rows = self._rows()
         parts = [part for row in rows for part in row.parts]
-        framed = [part for part in parts if part.preview.target.plane.leading]
-        self._over.setVisible(len({row.preview.target.plane for row in framed}) > 1)
+        self._axes = frame_axes(parts)
+        self._framed = framed = with_frames(parts, self._axes)
+        self._over.setVisible(len({row.preview.target.plane for _, row in framed}) > 1)
         over = self._over.isChecked() and not self._over.isHidden()
         chosen = self._session.model.columns.split(", ")
         self._offer(numeric_titles(parts if over else rows, chosen))
@@ -297,13 +299,12 @@ class HistogramField(QWidget):
         if self._plot is None:
             self._make_plot()
         self._plot.clear()
-        self._here, self._framed = None, framed
+        self._here = None
         if over:
             self._draw_lines(column, framed)
             self._draw_frame()
         elif column == FRAME:
-            at = frame_axis(framed)
-            self._draw_bars(column, [row.preview.target.plane.leading[at] for row in framed])
+            self._draw_bars(column, [frame for frame, _ in framed])
             self._draw_frame()
         else:
             # Of what can be hidden, all; accepted objects where there is nothing else.
@@ -330,7 +331,7 @@ class HistogramField(QWidget):
         )
         self._layout.addWidget(plot)
 
-    def _draw_bars(self, column: str, values: list[float | None]) -> None:
+    def _draw_bars(self, column: str, values: Sequence[float | None]) -> None:
         import pyqtgraph
 
         known = np.array([value for value in values if value is not None], float)
@@ -362,14 +363,14 @@ class HistogramField(QWidget):
         region.sigRegionChanged.connect(self._later.ask)
         region.sigRegionChangeFinished.connect(self._later.finish)
 
-    def _draw_lines(self, column: str, rows: list[ResultRow]) -> None:
+    def _draw_lines(self, column: str, framed: Sequence[tuple[int, ResultRow]]) -> None:
         import pyqtgraph
 
         self._region = None
         self._style(FRAME, column)
         picked = self._session.model.picked
         chosen = None if picked is None else _identify(picked)
-        for identity, course in list(courses(rows, column).items())[:_MOST_LINES]:
+        for identity, course in list(courses(framed, column).items())[:_MOST_LINES]:
             mine = identity == chosen
             pen = pyqtgraph.mkPen(_HANDLES if mine else _BARS, width=3 if mine else 1)
             self._plot.plot(*course, pen=pen, symbol="o" if len(course[0]) == 1 else None)
@@ -388,18 +389,22 @@ class HistogramField(QWidget):
     def _mark_frame(self) -> None:
         if self._here is None or self._here.moving:
             return
+        target = self._on_show()
+        if target is not None:
+            self._here.setValue(target.plane.leading[self._axes[_stack_of(target)]])
+
+    def _on_show(self) -> PlaneTarget | None:
+        """Return the plane on show, if it is of a stack with results."""
         try:
             shown = self._binding.adapter.displayed(self._session.model.image).target
         except ImageError:
-            return
-        leading, at = shown.plane.leading, frame_axis(self._framed)
-        if at < len(leading):
-            self._here.setValue(leading[at])
+            return None
+        return shown if _stack_of(shown) in self._axes else None
 
     def _go_to(self, frame: float) -> None:
-        """Show a frame."""
-        target, at = self._framed[0].preview.target, frame_axis(self._framed)
-        leading = list(target.plane.leading)
+        """Show a frame of the stack on show, or else of the first one with results."""
+        target = self._on_show() or self._framed[0][1].preview.target
+        leading, at = list(target.plane.leading), self._axes[_stack_of(target)]
         leading[at] = min(max(0, round(frame)), target.shape[target.axes.leading[at]] - 1)
         plane = replace(target.plane, leading=tuple(leading))
         self._binding.adapter.go_to(replace(target, plane=plane))
@@ -410,17 +415,16 @@ class HistogramField(QWidget):
             return
         box = self._plot.getPlotItem().getViewBox()
         spot = box.mapSceneToView(click.scenePos())
-        column, at = self._column.currentText(), frame_axis(self._framed)
+        column = self._column.currentText()
         over = self._over.isChecked() and not self._over.isHidden()
-        values = ((value_of(row, column), row) for row in self._framed if over)
+        values = ((value_of(row, column), frame, row) for frame, row in self._framed if over)
         wide, high = box.viewRange()
         reach = (wide[1] - wide[0], high[1] - high[0])
 
-        def distance(value: float, row: ResultRow) -> float:
-            frame = row.preview.target.plane.leading[at]
+        def distance(frame: int, value: float) -> float:
             return math.hypot((frame - spot.x()) / reach[0], (value - spot.y()) / reach[1])
 
-        near = [(distance(value, row), row) for value, row in values if value is not None]
+        near = [(distance(frame, value), row) for value, frame, row in values if value is not None]
         away, row = min(near, key=lambda pair: pair[0], default=(math.inf, None))
         if row is not None and away < _NEAR:
             self._binding.reveal(row)
@@ -470,10 +474,38 @@ def count_values(
     return counts, edges
 
 
-def frame_axis(rows: Sequence[ResultRow]) -> int:
-    """Return which of the leading axes the objects lie along: the one with the most indices."""
-    indices = list(zip(*(row.preview.target.plane.leading for row in rows), strict=True))
-    return max(range(len(indices)), key=lambda at: len(set(indices[at])))
+def _stack_of(target: PlaneTarget) -> Hashable:
+    """Return what is one for the planes of an image, as long as its axes stay."""
+    return target.image, target.axes.leading
+
+
+def frame_axes(rows: Iterable[ResultRow]) -> dict[Hashable, int]:
+    """Return of each stack which of its leading axes the objects lie along.
+
+    That is the one with the most indices. Stacks differ: one has slices, another also times.
+    """
+    planes: dict[Hashable, set[tuple[int, ...]]] = {}
+    for row in rows:
+        target = row.preview.target
+        if target.plane.leading:
+            planes.setdefault(_stack_of(target), set()).add(target.plane.leading)
+    axes = {}
+    for stack, leading in planes.items():
+        indices = [len(set(along)) for along in zip(*leading, strict=True)]
+        axes[stack] = indices.index(max(indices))
+    return axes
+
+
+def with_frames(
+    rows: Iterable[ResultRow], axes: Mapping[Hashable, int]
+) -> list[tuple[int, ResultRow]]:
+    """Return the objects that lie in stacks, each with its frame along the axis of its stack."""
+    targets = ((row.preview.target, row) for row in rows)
+    return [
+        (target.plane.leading[axes[_stack_of(target)]], row)
+        for target, row in targets
+        if target.plane.leading
+    ]
 
 
 def _identify(row: ResultRow) -> Hashable:
@@ -482,15 +514,13 @@ def _identify(row: ResultRow) -> Hashable:
 
 
 def courses(
-    rows: Sequence[ResultRow], column: str
+    framed: Iterable[tuple[int, ResultRow]], column: str
 ) -> dict[Hashable, tuple[list[int], list[float]]]:
     """Return for each object its frames, and its values on them in a column."""
     found: dict[Hashable, list[tuple[int, float]]] = {}
-    at = frame_axis(rows)
-    for row in rows:
+    for frame, row in framed:
         value = value_of(row, column)
         if value is not None:
-            frame = row.preview.target.plane.leading[at]
             found.setdefault(_identify(row), []).append((frame, value))
     return {
         identity: ([frame for frame, _ in sorted(values)], [value for _, value in sorted(values)])
