@@ -272,7 +272,7 @@ def test_saving_waits_for_the_end(bench, tmp_path):
     assert job.state is JobState.DONE
 
 
-def test_choices_are_remembered_and_a_range_belongs_to_its_image(bench, balls):
+def test_choices_are_remembered_and_a_range_belongs_to_its_image_and_axis(bench, balls):
     store = MemorySettings()
     first = binding_for(ViewerModel(), bench.desk, store)
     first.model.task, first.model.tool = Task.VIDEO, Tool.EXAMPLE
@@ -283,5 +283,9 @@ def test_choices_are_remembered_and_a_range_belongs_to_its_image(bench, balls):
     assert (model.direction, model.stop_after_lost) == (Direction.BACKWARD, 4)
 
     bench.model.first_frame = 3
-    bench.viewer.add_image(balls, name="other")
+    bench.viewer.add_image(np.stack([balls] * 2), name="other")
     assert bench.model.first_frame is None
+
+    bench.model.frame_axis, bench.model.last_frame = 1, 9
+    bench.model.frame_axis = 0
+    assert bench.model.last_frame is None

@@ -49,7 +49,7 @@ class StackBinding:
         model.events.task.connect(self.arm_points, max_args=0)
         model.events.tool.connect(self.arm_points, max_args=0)
         model.events.image.connect(self._on_image, max_args=0)
-        model.events.frame_axis.connect(self._show_times, max_args=0)
+        model.events.frame_axis.connect(self._on_axis, max_args=0)
         model.events.frames_are_times.connect(self._name_frames, max_args=0)
 
     def list_axes(self) -> None:
@@ -88,6 +88,11 @@ class StackBinding:
                     self._adapter.name_frames(model.image, axis.number, other)
             model.images = self._adapter.choices()  # they say where the sliders are
             self.list_axes()
+
+    def _on_axis(self) -> None:
+        # They count the frames of the axis of before.
+        self._model.first_frame = self._model.last_frame = None
+        self._show_times()
 
     def _on_image(self) -> None:
         self._model.first_frame = self._model.last_frame = None

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_sam3_assistant.core.prompts import MOST_ID, Task, Tool
 from napari_sam3_assistant.core.tracks import Direction
@@ -85,13 +86,19 @@ class FrameEndField(QSpinBox):
             f"the {'start' if first else 'end'} of the stack"
         )
         bind_value(model, field, self, self.valueChanged, self._frame, self._choose)
-        follow(self, self._read_last, self.setMaximum, model)
+        follow(self, self._read_last, self._limit, model)
 
     def _frame(self) -> int | None:
         return None if self.value() == _NONE else self.value()
 
     def _choose(self, frame: int | None) -> None:
         self.setValue(_NONE if frame is None else frame)
+
+    def _limit(self, last: int) -> None:
+        """Let frames be chosen up to the last one; it changes nothing that is chosen."""
+        with signals_blocked(self):
+            self.setMaximum(last)
+            self._choose(getattr(self._model, self._field))
 
     def _read_last(self) -> int:
         axes = {axis.number: axis.length for axis in self._model.frame_axes}
