@@ -227,6 +227,30 @@ def test_export_of_any_layer_by_its_name(bench, preview, tmp_path):
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), PREVIEW)
 
 
+def test_no_file_is_replaced_that_nobody_has_named(bench, preview, tmp_path):
+    for ending in (".tif", ".npy"):
+        (tmp_path / f"mine{ending}").write_text("of somebody")
+    bench.model.output = "SAM3 preview labels"
+    bench.model.path = str(tmp_path / "mine")  # the dialog of Browse has asked about nothing
+
+    for format_, written in (
+        (ExportFormat.TIFF, "mine_02.tif"),
+        (ExportFormat.TIFF, "mine_02.tif"),  # which is the one that was named
+        (ExportFormat.NPY, "mine_02.npy"),
+    ):
+        bench.model.export_format = format_
+        bench.collection.export()
+        assert f"to {tmp_path / written}." in bench.settle()
+        assert bench.model.path == str(tmp_path / written)
+
+    bench.model.path = str(tmp_path / "mine.tif")  # as it was before the format was changed
+    bench.collection.export()
+    assert f"to {tmp_path / 'mine_03.npy'}." in bench.settle()
+    assert {(tmp_path / f"mine{ending}").read_text() for ending in (".tif", ".npy")} == {
+        "of somebody"
+    }
+
+
 def test_a_folder_that_is_missing_is_made(bench, preview, tmp_path):
     bench.model.output = "SAM3 preview labels"
     bench.model.path = str(tmp_path / "no" / "a.tif")

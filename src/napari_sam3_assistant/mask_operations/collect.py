@@ -32,7 +32,7 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
 from napari_sam3_assistant.io.annotations import paint_annotations
-from napari_sam3_assistant.io.outputs import propose_path
+from napari_sam3_assistant.io.outputs import free_name, propose_path
 from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
 from napari_sam3_assistant.session.class_list import ClassFile
 from napari_sam3_assistant.session.values import Level
@@ -368,7 +368,10 @@ class MaskCollection:
         self._jobs.start("The overlap map", work, put)
 
     def export(self) -> None:
-        """Write the output layer to the file.
+        """Write the output layer to the file, which is replaced if it exists.
+
+        A name that gets another ending by the format gets a number, too, if that file exists:
+        nobody has been asked about it.
 
         Raises MaskError if there is no such layer, or no file is chosen.
         """
@@ -383,9 +386,13 @@ class MaskCollection:
             )
         snapshot = self._adapter.take_snapshot(layer.key)
         try:
-            path = with_suffix(expand_user(model.path.strip()), model.export_format)
+            typed = expand_user(model.path.strip())
+            path = with_suffix(typed, model.export_format)
         except (Sam3AssistantError, ValueError) as error:  # nobody's home, or no name at all
             raise MaskError(f"{model.path} is not a file name.", "Press Browse.") from error
+        if path != typed:
+            path = free_name(path, ending=model.export_format.suffix)
+            model.path = str(path)  # once more, it is this file that is written anew
         place, axes = self._adapter.place(layer.key)
         known = self._adapter.measured(layer.key)
         classes = snapshot.classes
