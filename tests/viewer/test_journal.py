@@ -21,7 +21,7 @@ scripted = import_module("scripted_session")
 
 from faulty_disks import small_disk  # noqa: E402
 from napari_sam3_assistant.core.prompts import Task  # noqa: E402
-from napari_sam3_assistant.io import session_folder  # noqa: E402
+from napari_sam3_assistant.io import session_folder, session_pixels  # noqa: E402
 from napari_sam3_assistant.io.images import read_image  # noqa: E402
 from napari_sam3_assistant.io.session_folder import FORMAT, is_session, read_session  # noqa: E402
 from napari_sam3_assistant.session import journaling  # noqa: E402
@@ -219,6 +219,21 @@ def test_what_is_saved_leaves_no_journal_and_what_is_not_stays(binding, tmp_path
     again = go_on(tmp_path / "journals")
     assert len(again.viewer.layers["SAM3 points"].data) == 1
     again.close()
+
+
+def test_a_session_that_is_saved_after_a_kill_needs_no_journal(binding, tmp_path, monkeypatch):
+    """Large labels are in the journal then, which goes at the end."""
+    monkeypatch.setattr(session_pixels, "LAZY_BYTES", 1000)
+    labels = binding.viewer.add_labels(np.zeros((90, 120), np.uint32), name="mine")
+    binding.session.journaling.tick()
+    labels.data_setitem((np.arange(5), np.arange(5)), 3)
+    left_by_a_kill(write_down(binding))
+    again = go_on(tmp_path / "journals")
+    saved.save(again, tmp_path / "work")
+    again.close()
+    third = saved.open_in_new(tmp_path / "work.sam3session")
+    np.testing.assert_array_equal(third.viewer.layers["mine"].data, labels.data)
+    third.close()
 
 
 def test_of_journals_of_the_same_time_the_latest_by_name_come_first(tmp_path):

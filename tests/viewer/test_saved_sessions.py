@@ -586,6 +586,15 @@ def test_a_scan_comes_back_also_from_a_portable_copy(binding, tmp_path):
     shutil.rmtree(tmp_path / "scans")
     again = saved.open_in_new(tmp_path / "copy.sam3session")
     saved.assert_same(before, saved.facts(again))
+    saved.save(again, None)  # the copy goes on with its own
+    again.close()
+    again = saved.open_in_new(tmp_path / "copy.sam3session")
+    saved.assert_same(before, saved.facts(again))
+    saved.save(again, tmp_path / "other")
+    again.close()
+    shutil.rmtree(tmp_path / "copy.sam3session")
+    again = saved.open_in_new(tmp_path / "other.sam3session")
+    saved.assert_same(before, saved.facts(again))
     again.close()
     again = saved.open_in_new(tmp_path / "work.sam3session")
     assert "labels of the scan" in again.model.message.text
@@ -652,8 +661,10 @@ def test_labels_on_the_disk_are_not_read_and_stay_writable(binding, tmp_path, mo
     assert isinstance(held.data, zarr.Array)
     held.data[:4] = 7
     saved.save(again, None)  # it is in its place already
+    saved.save(again, tmp_path / "other")  # no session needs another one
     again.close()
-    third = saved.open_in_new(tmp_path / "work.sam3session")
+    shutil.rmtree(tmp_path / "work.sam3session")
+    third = saved.open_in_new(tmp_path / "other.sam3session")
     assert np.asarray(third.viewer.layers["in memory"].data[:5, 0]).tolist() == [7, 7, 7, 7, 2]
     assert np.asarray(third.viewer.layers["on disk"].data[5, 5]) == 3
     saved.save(third, tmp_path / "copy", portable=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import zlib
 from contextlib import suppress
@@ -310,7 +309,7 @@ def open_zarr(entry: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def open_held(
-    entry: Mapping[str, Any], session: StoredSession, *, writable: bool
+    entry: Mapping[str, Any], session: StoredSession, *, writable: bool, in_place: bool = False
 ) -> tuple[AnyArray, ...]:
     """Open the pixels that a session holds; small ones are read, large ones where they are indexed.
 
@@ -322,6 +321,8 @@ def open_held(
         The session, whose journal counts.
     writable : bool
         Whether large ones may be written to: what is written is in the session at once.
+    in_place : bool
+        Whether small ones are not read either, but opened as large ones are.
 
     Raises
     ------
@@ -335,7 +336,7 @@ def open_held(
         boxes = [box for box in session.pixels if box.array == name]
         stored = session.arrays[name]
         array = session.open(name, writable=writable)
-        if math.prod(stored.shape) * np.dtype(stored.dtype).itemsize <= LAZY_BYTES:
+        if not in_place and stored.nbytes <= LAZY_BYTES:
             check_memory(stored.shape, stored.dtype)
             wrong = f"The pixels {stored.path} of the session {session.folder} can't be read"
             with map_read_errors(wrong, "Open another copy of the session."):

@@ -115,6 +115,7 @@ class _Task:
     gone: tuple[str, ...] = ()
     bases: Mapping[str, LayerPixels] = field(default_factory=dict)
     boxes: tuple[tuple[str, tuple[AnyArray, ...], Box, AnyArray | None], ...] = ()
+    open_session: Path | None = None
     done: threading.Event | None = None
 
     @property
@@ -308,7 +309,7 @@ class Journaling:
         self._bases = {key: base for key, base in self._bases.items() if key in captured.pixels}
         if not entries and not gone and not bases and not boxes:
             return None
-        return _Task(entries, tuple(gone), bases, tuple(boxes))
+        return _Task(entries, tuple(gone), bases, tuple(boxes), self.storing.folder)
 
     def _put(self, task: _Task) -> None:
         if self._thread is None:
@@ -434,7 +435,7 @@ class _Writer:
         keys = [*task.bases, *(name.removeprefix("pixels/") for name in task.gone)]
         gone = tuple(name for key in keys for name in self._arrays.pop(key, ()))
         for key, pixels in task.bases.items():
-            entry, mine = self._keep(key, pixels)
+            entry, mine = self._keep(key, pixels, task.open_session)
             entries[f"pixels/{key}"] = entry
             arrays |= mine
             self._arrays[key] = mine
@@ -452,7 +453,9 @@ class _Writer:
         if self._journal.size > self._most_bytes or too_much:
             self._compact()
 
-    def _keep(self, key: str, pixels: LayerPixels) -> tuple[dict[str, Any], dict[str, StoredArray]]:
+    def _keep(
+        self, key: str, pixels: LayerPixels, open_session: Path | None
+    ) -> tuple[dict[str, Any], dict[str, StoredArray]]:
         size = sum(
             int(np.prod(level.shape)) * np.dtype(level.dtype).itemsize for level in pixels.levels
         )
@@ -464,7 +467,9 @@ class _Writer:
             return {"kind": "lost", "why": "Its pixels are computed when they are looked at."}, {}
         # So that the same name is not that of an array with boxes of an earlier one.
         unique = f"{key}/{uuid.uuid4().hex[:8]}"
-        return keep_pixels(self._folder, unique, pixels, None, sync=False)
+        return keep_pixels(
+            self._folder, unique, pixels, None, sync=False, open_session=open_session
+        )
 
     def _boxes(
         self, key: str, levels: Sequence[AnyArray], box: Box, copy: AnyArray | None

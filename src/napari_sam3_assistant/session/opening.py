@@ -506,7 +506,9 @@ def _open_pixels(
         return (unpack_array(entry["array"]),)
     if kind == "lost":
         raise SessionError(str(entry["why"]), "Open the image again.")
-    return open_held(entry, loaded.session, writable=writable)
+    # Labels of a scan stay where they are, as those in its own folder do.
+    in_place = writable and key.startswith("scan/")
+    return open_held(entry, loaded.session, writable=writable, in_place=in_place)
 
 
 def _layer_name(session: StoredSession, key: str) -> str:

@@ -19,6 +19,7 @@ from napari_sam3_assistant.io.session_folder import (
     StoredArray,
     check_free,
     discard_draft,
+    is_session,
     make_folder,
     release_folder,
     take_folder,
@@ -35,6 +36,7 @@ from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.label_storage import is_temporary
 from napari_sam3_assistant.session.saved import (
     Entry,
+    LayerPixels,
     PreviewEntries,
     choice_entries,
     stack_run_to_json,
@@ -47,6 +49,7 @@ from napari_sam3_assistant.session.values import FileBackedLabels, Level, Messag
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.tracks import TrackRow
@@ -55,7 +58,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.results import Results
-    from napari_sam3_assistant.session.saved import LayerPixels
     from napari_sam3_assistant.session.values import PlaneTarget, ResultRow
 
 
@@ -111,10 +113,12 @@ def keep_pixels(
     *,
     portable: bool = False,
     sync: bool = True,
+    open_session: Path | None = None,
 ) -> tuple[dict[str, Any], dict[str, StoredArray]]:
     """Return how a session in a folder refers to pixels, and the arrays that it holds for that.
 
     Files, and arrays of zarr that stay, are referred to; everything else is written.
+    ``open_session``: a session whose arrays stay; those of others go with it, or when it is saved.
 
     Raises ExportError, SessionError, ImageError if they can't be read or written.
     """
@@ -122,13 +126,21 @@ def keep_pixels(
         return own
     if not portable:
         entry = zarr_reference(pixels.levels)
-        if entry is not None and not is_temporary(pixels.levels[0]):
+        others = _sessions_of(pixels.levels) - {open_session}
+        if entry is not None and not others and not is_temporary(pixels.levels[0]):
             return entry, {}
         if pixels.path and not pixels.held and os.path.exists(pixels.path):
             entry = file_reference(pixels.path, pixels.plugin, pixels.levels[0], folder)
             if is_found_again(entry, Path(pixels.path)):
                 return entry, {}
     return hold(folder, key, pixels.levels, reporter, sync=sync)
+
+
+def _sessions_of(levels: Sequence[AnyArray]) -> set[Path]:
+    """Return the sessions, journals too, that arrays lie in."""
+    entry = zarr_reference(levels)
+    folders = {Path(path).parent.parent for path in entry["paths"]} if entry is not None else set()
+    return {folder for folder in folders if is_session(folder)}
 
 
 def _find_own(
@@ -190,22 +202,28 @@ class _Saving:
             self.held[key] = held
             entries[f"pixels/{key}"] = held.entry
         named = {name: array for held in self.held.values() for name, array in held.arrays.items()}
-        if self.portable:
-            named |= self._hold_scans(entries, reporter)
+        named |= self._hold_scans(entries, reporter)
         reporter.check()
         write_index(self.folder, entries, named)
         return len(self.held)
 
     def _hold_scans(self, entries: dict[str, Any], reporter: Reporter) -> dict[str, StoredArray]:
-        """Write the labels of scans, too; return the arrays."""
+        """Write the labels of scans, too, that are not to be looked for elsewhere; return them."""
         arrays: dict[str, StoredArray] = {}
         for name, entry in self._captured.entries.items():
             if name.startswith("scan/"):
                 token: Any = entry.token
                 scan: FileBackedLabels = token[0]
-                described, mine = hold(self.folder, name, scan.levels, reporter, sync=True)
-                entries[name] = {**entries[name], "arrays": described}
-                arrays |= mine
+                if self.portable or not _is_in_its_folder(scan):
+                    described, mine = keep_pixels(
+                        self.folder,
+                        name,
+                        LayerPixels(scan.levels),
+                        reporter,
+                        portable=self.portable,
+                    )
+                    entries[name] = {**entries[name], "arrays": described}
+                    arrays |= mine
         return arrays
 
 
@@ -409,8 +427,19 @@ class Storing:
         self._model.message = Message(text, level)
 
 
+def _is_in_its_folder(scan: FileBackedLabels) -> bool:
+    """Return whether the labels of a scan are in the folder that it has written.
+
+    Those of a portable copy are in the session.
+    """
+    entry, folder = zarr_reference(scan.levels), scan.path.absolute()
+    return entry is not None and all(Path(path).is_relative_to(folder) for path in entry["paths"])
+
+
 def _scan_to_json(scan: FileBackedLabels, rows: Sequence[ResultRow]) -> dict[str, Any]:
+    elsewhere = None if _is_in_its_folder(scan) else zarr_reference(scan.levels)
     return {
+        **({} if elsewhere is None else {"arrays": elsewhere}),
         "kind": str(scan.kind),
         "target": write_value(scan.target),
         "path": str(scan.path.absolute()),
