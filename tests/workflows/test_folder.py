@@ -9,6 +9,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.options import PredictOptions
@@ -145,6 +146,17 @@ def test_folders_below(engine, request_of, tmp_path):
 
     assert "more/deep.tif" in [row.image for row in rows]
     assert (tmp_path / "out" / "more" / "deep_cat_mask.tif").exists()
+
+
+def test_pixels_that_are_written_to_a_zarr_folder_are_looked_at_again(engine, request_of, source):
+    request = request_of(pattern="*.zarr")
+    image = source / "big.ome.zarr"
+    assert [(row.status, row.objects) for row in run(engine, request)] == [("done", 5)]
+    (image / "labels").mkdir()
+    save_labels(squares(1), image / "labels" / "cells.tif")
+    assert [row.status for row in run(engine, request)] == ["skipped"]
+    zarr.open_array(image / "0", mode="r+")[:, 14:] = 0
+    assert [(row.status, row.objects) for row in run(engine, request)] == [("done", 1)]
 
 
 def test_a_second_start_skips_what_is_finished(engine, bright, request_of, source, tmp_path):

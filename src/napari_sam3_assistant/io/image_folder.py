@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -276,17 +276,29 @@ def _stem(path: Path, homes: dict[Path, Path]) -> str:
     return "_".join([image_name(home), *path.relative_to(home).parts])
 
 
-def _file_state(files: list[Path]) -> tuple[int, int]:
+def _file_state(paths: list[Path]) -> tuple[int, int]:
     """Return size and time of change; 0 of a link to nowhere, which fails when it is read."""
     size, changed = 0, 0
-    for path in files:
+    for path in chain.from_iterable(map(_iter_files, paths)):
         try:
-            stat = path.stat()
+            stat = os.stat(path)
         except OSError:
             continue
-        size += 0 if path.is_dir() else stat.st_size
+        size += stat.st_size
         changed = max(changed, stat.st_mtime_ns)
     return (size, changed)
+
+
+def _iter_files(path: Path) -> Iterator[str]:
+    """Yield a file, or those of a zarr image: of one that is written to the folder keeps its time.
+
+    The labels that OME-Zarr has beside the pixels are not of the image.
+    """
+    if not path.is_dir():
+        yield str(path)
+    for folder, below, names in os.walk(path):
+        below[:] = [name for name in below if name != "labels"]
+        yield from (os.path.join(folder, name) for name in names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
