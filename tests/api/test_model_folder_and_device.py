@@ -10,6 +10,7 @@ from napari_sam3_assistant.errors import (
     EngineError,
     Sam3AssistantError,
 )
+from napari_sam3_assistant.io.provenance import read_provenance, sha256_of
 
 
 @pytest.fixture
@@ -19,9 +20,12 @@ def disc():
     return np.where((y - 20) ** 2 + (x - 30) ** 2 <= 100, 200, 30).astype(np.uint8)
 
 
-def test_an_open_engine_says_where_it_ran(disc, tiny_checkpoint):
+def test_an_open_engine_says_where_it_ran(disc, tiny_checkpoint, tmp_path):
     with api.open_engine("sam3-transformers", model_folder=tiny_checkpoint, device="cpu") as engine:
-        first = api.segment(disc, points=[(20, 30)], engine=engine)
+        first = api.segment(disc, points=[(20, 30)], engine=engine, output=tmp_path / "a.tif")
+        again = api.segment(
+            disc, points=[(20, 30)], engine=engine, model_folder=tiny_checkpoint / "."
+        )
     once = api.segment(
         disc,
         points=[(20, 30)],
@@ -34,6 +38,18 @@ def test_an_open_engine_says_where_it_ran(disc, tiny_checkpoint):
     assert first.engine.weights == "model.safetensors"
     assert once.engine == first.engine
     np.testing.assert_array_equal(once.labels, first.labels)
+    np.testing.assert_array_equal(again.labels, first.labels)
+    note = read_provenance(tmp_path / "a.tif.json")
+    assert note.model_folder == str(tiny_checkpoint)
+    assert note.sha256 == sha256_of(tiny_checkpoint / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "other", [{"model_folder": "/another"}, {"device": "cpu"}, {"precision": "float32"}]
+)
+def test_an_open_engine_is_not_taken_for_another(disc, other):
+    with api.open_engine("builtin") as engine, pytest.raises(EngineError, match="open engine"):
+        api.segment(disc, points=[(20, 30)], engine=engine, **other)
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,13 @@ def test_pixels_that_are_written_to_a_zarr_folder_are_looked_at_again(engine, re
     assert [(row.status, row.objects) for row in run(engine, request)] == [("done", 1)]
 
 
+def test_what_other_weights_of_a_server_have_found_is_not_finished(engine, bright, request_of):
+    request = request_of(pattern="img*")
+    for weights, status in (("one", "done"), ("one", "skipped"), ("two", "done")):
+        bright.portable_id = weights
+        assert {row.status for row in run(engine, request)} == {status}
+
+
 def test_a_second_start_skips_what_is_finished(engine, bright, request_of, source, tmp_path):
     run(engine, request_of())
     before = {

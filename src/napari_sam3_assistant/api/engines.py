@@ -146,7 +146,8 @@ def open_engine(
         )
     if precision != AUTO and not spec.precisions:
         raise EngineError(f"{spec.title} has no choice of the precision.", f"Leave it at '{AUTO}'.")
-    return CachingEngine(registry.create(name, folder, device, precision), folder=kept)
+    engine = registry.create(name, folder, device, precision)
+    return CachingEngine(engine, folder=kept, model_folder=folder)
 
 
 def _reach_engine(name: str | None, compute: Compute) -> ImageEngine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,12 +124,12 @@ def segment_folder(
         parse_phrases(texts if isinstance(texts, str) else "\n".join(texts)),
         pattern,
         ending,
-        None if model_folder is None else expand_user(model_folder),
-        {"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
+        look={"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
         series=series,
     )
     rows = []
     with use_engine(engine, compute, model_folder, device, precision) as ready:
+        request = replace(request, model_folder=ready.model_folder)
         for row in _segment_folder(ready, request, reporter or NullReporter()):
             rows.append(row)
             if on_row is not None:
@@ -277,11 +277,12 @@ def rerun(
     check_output(target, replaces=False)
     if record.tiles is None:
         check_ending(target)
-    if compute is None:
+    if compute is None and engine is None:
         model_folder, precision = weights, precision or record.engine.precision
     with use_engine(
         engine or record.engine.engine, compute, model_folder, device, precision or AUTO
     ) as ready:
+        weights = ready.model_folder
         result = next(_rerun(ready, request, reporter or NullReporter()))
     if isinstance(result, ScanResult):
         target = result.path

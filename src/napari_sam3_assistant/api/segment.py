@@ -227,6 +227,7 @@ def segment(
     key = _pixels_key(view) if isinstance(engine, CachingEngine) else None
     options, quiet = PredictOptions(threshold), reporter or NullReporter()
     with use_engine(engine, compute, model_folder, device, precision) as ready:
+        folder = ready.model_folder
         if examples is None:
             request = SegmentRequest(view, prompts, options, pixels_key=key)
             result = next(_segment(ready, request, quiet))
@@ -240,7 +241,7 @@ def segment(
             prompts,
             options,
             result.engine,
-            None if model_folder is None else expand_user(model_folder),
+            folder,
             {}
             if loaded.path is None
             else {channel.source.token: loaded.path for channel in view.channels},
@@ -451,6 +452,7 @@ def use_engine(
                 "An open engine and a server were given; one of them does the work.",
                 "Leave out one of them, or give the server to open_engine.",
             )
+        _check_choices(engine, model_folder, device, precision)
         yield engine
         return
     name = engine_for(model_folder) if engine is None and compute is None else engine
@@ -458,6 +460,22 @@ def use_engine(
         name, compute=compute, model_folder=model_folder, device=device, precision=precision
     ) as opened:
         yield opened
+
+
+def _check_choices(
+    engine: CachingEngine, model_folder: str | Path | None, device: str, precision: str
+) -> None:
+    """Raise where an open engine is not what a call asks for."""
+    known = engine.model_folder
+    same = model_folder is None or (
+        known is not None and expand_user(model_folder).resolve() == known.resolve()
+    )
+    if not same or (device, precision) != ("auto", AUTO):
+        raise EngineError(
+            "Model folder, device and precision are those of the open engine, and others were "
+            "given here.",
+            "Give them to open_engine.",
+        )
 
 
 def make_prompts(
@@ -652,13 +670,14 @@ def scan(
         TileOptions(tile, overlap),
         axes,
         overwrite,
-        None if model_folder is None else expand_user(model_folder),
+        None,
         {} if source.path is None else dict.fromkeys(tokens, source.path),
         None if source.path is None else source.image.series,
         source.image.notes,
         image if isinstance(image, str) and is_address(image) else "",
     )
     with use_engine(engine, compute, model_folder, device, precision) as ready:
+        request = replace(request, model_folder=ready.model_folder)
         for step in _scan(ready, request, reporter or NullReporter()):
             if isinstance(step, ScanResult):
                 return step

@@ -415,7 +415,7 @@ def track(
     elif engine is not None and compute is None:
         check_prompts(registry.spec_for(engine, model_folder), prompts, source)
     ready = use_engine(engine, compute, model_folder, device, precision)
-    return TrackFrames(request, ready, model_folder, reporter or NullReporter())
+    return TrackFrames(request, ready, reporter or NullReporter())
 
 
 def track_folder(
@@ -504,14 +504,14 @@ def track_folder(
         axis,
         pattern,
         ending,
-        None if model_folder is None else expand_user(model_folder),
-        {"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
-        series,
+        look={"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
+        series=series,
     )
     if engine is None and compute is None:
         engine = engine_for(model_folder, video=True)
     rows = []
     with use_engine(engine, compute, model_folder, device, precision) as ready:
+        request = replace(request, model_folder=ready.model_folder)
         for row in run_track_folder(ready, request, reporter or NullReporter()):
             rows.append(row)
             if on_row is not None:
@@ -537,8 +537,6 @@ class TrackFrames(Iterator[FrameResult]):
         What to follow.
     ready : context manager
         Gives the engine, and closes it where it was opened for this.
-    model_folder : str or Path or None
-        Folder of the weights, for the note.
     reporter : Reporter
         Is told of each frame, and may stop the work.
     """
@@ -547,14 +545,13 @@ class TrackFrames(Iterator[FrameResult]):
         self,
         request: TrackRequest,
         ready: AbstractContextManager[CachingEngine],
-        model_folder: str | Path | None,
         reporter: Reporter,
     ) -> None:
         self._provenance = StackProvenance(
             request.frames,
             {frame: own for frame, own in request.prompts.items() if own.kinds},
             request.options,
-            None if model_folder is None else expand_user(model_folder),
+            None,
             {},
         )
         self._frames = self._run(request, ready, reporter)
@@ -566,6 +563,7 @@ class TrackFrames(Iterator[FrameResult]):
         reporter: Reporter,
     ) -> Generator[FrameResult]:
         with ready as engine:
+            self._provenance.model_folder = engine.model_folder
             yield from run_track(engine, request, reporter, self._provenance)
 
     def __iter__(self) -> Self:

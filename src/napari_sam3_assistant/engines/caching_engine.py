@@ -78,6 +78,8 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         Where encodings are kept on disk as well.
     turns : EngineLock, optional
         What others who call the engine beside it take turns by.
+    model_folder : Path, optional
+        Where the weights are on this machine.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         store: EmbeddingStore | None = None,
         folder: EmbeddingFolder | None = None,
         turns: EngineLock | None = None,
+        model_folder: Path | None = None,
     ) -> None:
         self._engine = engine
+        self.model_folder = model_folder
         # Not `or`: an empty store is false.
         self._store = EmbeddingStore() if store is None else store
         self._folder = folder

@@ -43,6 +43,7 @@ from napari_sam3_assistant.workflows.folder_work import (
     PhraseAnswer,
     PhraseWork,
     find_finished,
+    weights_of,
 )
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
 from napari_sam3_assistant.workflows.segment import (
@@ -295,8 +296,9 @@ def segment_folder(
     reporter.report(Progress(0, total, f"Loading {engine.spec.title}"))
     engine.load(reporter)
     finished = finished_outputs(request.output) if request.skip_finished else {}
+    weights = weights_of(engine, request)
     runs = [
-        [_FolderRun(engine, request, image, phrase) for phrase in phrases]
+        [_FolderRun(engine, request, image, phrase, weights) for phrase in phrases]
         for image in content.images
     ]
     skipped = {run: run.skip(finished) for of_image in runs for run in of_image}
@@ -310,12 +312,11 @@ def segment_folder(
     if engine.many is not None:
         work.take_sample(plan.image for plan in plans if plan.phrases)
     pieces = chain.from_iterable(plan.pieces(work) for plan in plans if plan.phrases)
-    quiet = CancelOnlyReporter(reporter)
     rows: list[FolderRow] = []
     try:
         with (
             request.claim(engine),
-            closing(work_through(engine, work, pieces, quiet)) as outcomes,
+            closing(work_through(engine, work, pieces, CancelOnlyReporter(reporter))) as outcomes,
         ):
             for plan in plans:
                 name = plan.image.relative
@@ -429,6 +430,7 @@ class _FolderRun:
     request: FolderRequest
     image: FolderImage
     phrase: str
+    weights: Mapping[str, str]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -440,6 +442,7 @@ class _FolderRun:
             "phrase": self.phrase,
             "look": {key: value for key, value in look.items() if value is not None},
             "engine": self.engine.spec.name,
+            **self.weights,
         }
 
     @property

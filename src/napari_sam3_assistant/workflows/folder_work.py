@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_sam3_assistant.core.display import ImageView, view_of_array
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
@@ -222,6 +223,12 @@ class PhraseWork(FolderPlanes):
             # Another worker may have better luck.
             raise only
         return tuple(answers)
+
+
+def weights_of(engine: CachingEngine, request: FolderChoices) -> dict[str, str]:
+    """Return what tells the weights of a server from others in the notes: it tells no checksum."""
+    known = "" if request.model_folder else engine.portable_id(NullReporter())
+    return {"weights": known} if known else {}
 
 
 def find_finished(

@@ -30,7 +30,7 @@ from napari_sam3_assistant.io.labels import open_label_stack
 from napari_sam3_assistant.io.outputs import save_under_free_name
 from napari_sam3_assistant.io.provenance import write_provenance
 from napari_sam3_assistant.workflows.batch import FolderRow, write_summary
-from napari_sam3_assistant.workflows.folder_work import FolderImages, find_finished
+from napari_sam3_assistant.workflows.folder_work import FolderImages, find_finished, weights_of
 from napari_sam3_assistant.workflows.provenance import StackProvenance, make_record, track_entries
 from napari_sam3_assistant.workflows.track import TrackRequest, track
 
@@ -220,7 +220,8 @@ def track_folder(
     work = FollowWork(request)
     left_out = [FolderRow(name, "", "left out", message=why) for name, why in content.left_out]
     finished = finished_outputs(request.output) if request.skip_finished else {}
-    stacks = [_Stack(engine, request, image) for image in content.images]
+    weights = weights_of(engine, request)
+    stacks = [_Stack(engine, request, image, weights) for image in content.images]
     skipped = {stack.image: stack.skip(finished) for stack in stacks}
     to_do = [stack.image for stack in stacks if skipped[stack.image] is None]
     if engine.many is not None:
@@ -253,6 +254,7 @@ class _Stack:
     engine: CachingEngine
     request: TrackFolderRequest
     image: FolderImage
+    weights: Mapping[str, str]
 
     @property
     def _phrase(self) -> str:
@@ -271,6 +273,7 @@ class _Stack:
             "prompts": prompts,
             "span": [str(span.direction), span.first, span.last, span.stop_after_lost],
             "engine": self.engine.spec.name,
+            **self.weights,
         }
         through_json: dict[str, Any] = json.loads(json.dumps(extra))
         return through_json
