@@ -130,7 +130,8 @@ def work_in_window(told: Path, after: float, series: Path | None) -> None:
         do(user, verb, *pixels)
         QTest.qWait(400)  # for the run that follows a click
         user.wait_for(lambda: True)
-        QTest.qWait(700)  # the journal's clock has ticked, and its thread has written
+        QTest.qWait(700)  # the journal's clock has ticked
+        user.widget.binding.session.journaling.finish()  # its thread has written
         os.write(states, pickle.dumps(read_facts(user.widget.binding)))
     os.kill(os.getpid(), signal.SIGKILL)
 

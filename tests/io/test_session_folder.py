@@ -127,12 +127,15 @@ def other():
 
 
 def test_two_processes_do_not_have_one_folder(folder, other):
-    assert take_folder(folder)
-    assert take_folder(folder)  # it is ours
+    assert take_folder(folder, "a")
+    assert take_folder(folder, "a")  # it is ours
+    assert not take_folder(folder, "b")  # of another viewer
+    release_folder(folder, "b")
+    assert is_taken(folder)
     lock = folder / "open.lock"
     lock.write_text(other)
     assert is_taken(folder)
-    assert not take_folder(folder)
+    assert not take_folder(folder, "a")
     machine, number, began = other.split("-")
     gone = (
         f"{machine}-999999999-{began}",
@@ -143,8 +146,8 @@ def test_two_processes_do_not_have_one_folder(folder, other):
     for mark in gone:
         lock.write_text(mark)
         assert not is_taken(folder)
-        assert take_folder(folder)
-    release_folder(folder)
+        assert take_folder(folder, "a")
+    release_folder(folder, "a")
     assert [path.name for path in folder.iterdir() if "json" not in path.name] == ["arrays"]
 
 
@@ -160,7 +163,7 @@ def test_of_two_that_find_the_mark_of_one_that_is_gone_one_gets_the_folder(
         return is_running(mark)
 
     monkeypatch.setattr(session_folder, "is_running", be_slower)
-    assert not take_folder(folder)
+    assert not take_folder(folder, "a")
     assert lock.read_text() == other
 
 

@@ -236,6 +236,26 @@ def test_a_session_that_is_saved_after_a_kill_needs_no_journal(binding, tmp_path
     third.close()
 
 
+def test_of_two_viewers_that_are_offered_a_journal_one_goes_on_with_it(binding, tmp_path):
+    scripted.begin(binding)
+    scripted.act(binding, 0)
+    folder = write_down(binding)
+    left_by_a_kill(folder)
+    slower = saved.new_binding()
+    slower.session.journaling.start(tmp_path / "journals")
+    assert slower.session.journaling.left() == [folder]
+    again = go_on(tmp_path / "journals")
+    job = slower.session.opening.open(folder, journal=True)
+    assert job.wait(240)
+    assert "goes on in another napari or viewer" in str(job.error)
+    slower.session.journaling.discard(folder)
+    slower.close()
+    scripted.act(again, 1)
+    assert write_down(again) == folder
+    come_back(again, folder).close()
+    again.session.journaling.close()
+
+
 def test_of_journals_of_the_same_time_the_latest_by_name_come_first(tmp_path):
     made = [tmp_path / f"2026-11-26-1200{second:02}-a.sam3session" for second in (3, 7, 1, 5, 4, 9)]
     for folder in made:

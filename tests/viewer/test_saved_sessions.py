@@ -396,6 +396,9 @@ def test_pixels_are_written_once_and_old_ones_are_removed(binding, tmp_path):
     again = saved.open_in_new(tmp_path / "work.sam3session")
     np.testing.assert_array_equal(again.viewer.layers["mine"].data, labels.data)
     again.viewer.layers["mine"].data_setitem((np.arange(5), np.arange(5)), 0)  # writable
+    # Two viewers that save in one folder would each remove the arrays of the other.
+    assert "open in another napari or viewer, so Save Session asks" in again.model.message.text
+    assert again.session.storing.folder is None
     again.close()
 
 
@@ -655,6 +658,7 @@ def test_labels_on_the_disk_are_not_read_and_stay_writable(binding, tmp_path, mo
     binding.viewer.add_labels(store, name="on disk")
     binding.viewer.add_labels(np.full((96, 128), 2, np.uint32), name="in memory")
     saved.save(binding, tmp_path / "work")
+    binding.session.storing.go_on_in(None)  # so that another viewer may have it
     again = saved.open_in_new(tmp_path / "work.sam3session")
     referred, held = again.viewer.layers["on disk"], again.viewer.layers["in memory"]
     assert isinstance(referred.data, zarr.Array)

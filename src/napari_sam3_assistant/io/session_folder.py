@@ -241,10 +241,17 @@ def make_folder(folder: Path) -> None:
         (folder / _ARRAYS).mkdir(parents=True, exist_ok=True)
 
 
-def take_folder(folder: Path) -> bool:
-    """Take a session for this process alone; returns whether no other one has it.
+def take_folder(folder: Path, owner: str) -> bool:
+    """Take a session for one owner alone; returns whether no other one has it.
 
     The mark of a process that is gone counts no more.
+
+    Parameters
+    ----------
+    folder : Path
+        The session.
+    owner : str
+        Who takes it, among those of this process.
 
     Raises
     ------
@@ -254,10 +261,10 @@ def take_folder(folder: Path) -> bool:
     for _ in range(2):
         with suppress(NameTaken):
             with atomic_write(folder / _LOCK, replace=False) as draft:
-                draft.write_text(process_mark(), "utf8")
+                draft.write_text(_mark_of(owner), "utf8")
             return True
         mark = _read_mark(folder)
-        if mark == process_mark():
+        if mark == _mark_of(owner):
             return True
         if _runs(mark) or not _remove_mark(folder, mark):
             return False
@@ -265,8 +272,12 @@ def take_folder(folder: Path) -> bool:
 
 
 def is_taken(folder: Path) -> bool:
-    """Return whether a process that may still run has a session."""
+    """Return whether a process that may still run, or this one, has a session."""
     return _runs(_read_mark(folder))
+
+
+def _mark_of(owner: str) -> str:
+    return f"{process_mark()} {owner}"
 
 
 def _read_mark(folder: Path) -> str:
@@ -279,7 +290,7 @@ def _read_mark(folder: Path) -> str:
 
 def _runs(mark: str) -> bool:
     try:
-        return is_running(mark) is not False
+        return is_running(mark.partition(" ")[0]) is not False
     except ValueError:  # it is no mark
         return False
 
@@ -296,10 +307,10 @@ def _remove_mark(folder: Path, mark: str) -> bool:
     return True
 
 
-def release_folder(folder: Path) -> None:
-    """Let other processes have a session."""
+def release_folder(folder: Path, owner: str) -> None:
+    """Let others have a session that an owner has taken."""
     with suppress(OSError, ValueError):
-        if (folder / _LOCK).read_text("utf8") == process_mark():
+        if (folder / _LOCK).read_text("utf8") == _mark_of(owner):
             (folder / _LOCK).unlink()
 
 

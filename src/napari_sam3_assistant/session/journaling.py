@@ -22,7 +22,7 @@ import platformdirs
 import zarr
 
 from napari_sam3_assistant.core.masks.labels import box_shape
-from napari_sam3_assistant.errors import Sam3AssistantError
+from napari_sam3_assistant.errors import ExportError, Sam3AssistantError
 from napari_sam3_assistant.io.session_folder import (
     ENDING,
     Changed,
@@ -223,7 +223,7 @@ class Journaling:
             if self._clean:
                 remove_session(folder)
             else:
-                release_folder(folder)
+                release_folder(folder, self.storing.owner)
         self._root = self.folder = None
 
     # -- journals of earlier starts -------------------------------------------------------
@@ -238,8 +238,9 @@ class Journaling:
 
     @staticmethod
     def discard(folder: Path) -> None:
-        """Remove a journal."""
-        remove_session(folder)
+        """Remove a journal that was left, unless another viewer goes on with it by now."""
+        if not is_taken(folder):
+            remove_session(folder)
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -258,9 +259,8 @@ class Journaling:
 
     def _on_opened(self, folder: Path) -> None:
         """Write all anew: into the journal itself, if that is what was opened."""
-        ours = self._root is not None and folder.parent == self._root.absolute()
         # One that could not be opened whole stays as it is, for the next start.
-        if ours and not self.opening.problems:
+        if not self.opening.problems and self._is_ours(folder):
             self._write_anew()
             if self.folder is not None and self.folder != folder:
                 remove_session(self.folder)
@@ -268,6 +268,15 @@ class Journaling:
         self.mark()
         self.tick()
         self._clean = self.storing.folder == folder
+
+    def _is_ours(self, folder: Path) -> bool:
+        """Return whether a session is a journal that nobody else goes on with."""
+        if self._root is None or folder.parent != self._root.absolute():
+            return False
+        try:
+            return take_folder(folder, self.storing.owner)
+        except ExportError:
+            return False
 
     def _write_anew(self) -> None:
         """Let the next tick write all there is, and not what has changed alone."""
@@ -319,7 +328,12 @@ class Journaling:
             self.folder = folder
             self._tasks = queue.SimpleQueue()
             writer = _Writer(
-                folder, self._tasks, self.most_bytes, self._note_bytes, self._on_failed
+                folder,
+                self.storing.owner,
+                self._tasks,
+                self.most_bytes,
+                self._note_bytes,
+                self._on_failed,
             )
             self._thread = threading.Thread(target=writer.run, name="sam3-journal", daemon=True)
             self._thread.start()
@@ -369,12 +383,14 @@ class _Writer:
     def __init__(
         self,
         folder: Path,
+        owner: str,
         tasks: queue.SimpleQueue[_Task | None],
         most_bytes: int,
         note_bytes: Callable[[int], None],
         failed: Callable[[Sam3AssistantError], None],
     ) -> None:
-        self._folder, self._tasks, self._most_bytes = folder, tasks, most_bytes
+        self._folder, self._owner = folder, owner
+        self._tasks, self._most_bytes = tasks, most_bytes
         self._note_bytes, self._failed = note_bytes, failed
         self._journal: Journal | None = None
         self._has_failed = False
@@ -429,7 +445,7 @@ class _Writer:
         entries = {name: entry.make() for name, entry in task.entries.items()}
         if self._journal is None:
             make_folder(self._folder)
-            take_folder(self._folder)
+            take_folder(self._folder, self._owner)
         arrays: dict[str, StoredArray] = {}
         # What is not named any more is removed when the journal begins anew.
         keys = [*task.bases, *(name.removeprefix("pixels/") for name in task.gone)]

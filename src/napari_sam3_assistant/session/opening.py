@@ -155,7 +155,7 @@ class Opening:
         def look(reporter: Reporter) -> Iterator[Loaded]:
             reporter.check()
             if journal:
-                apply_journal(place)
+                self._apply(place)
             loaded = Loaded(read_workspace(place) if is_workspace(place) else read_session(place))
             _find_files(loaded)
             yield loaded
@@ -171,6 +171,20 @@ class Opening:
         job.yielded.connect(found.append)
         job.finished.connect(go_on)
         return self._services.jobs.start(job)
+
+    def _apply(self, journal: Path) -> None:
+        """Take a journal that was left, and bring its session up to date."""
+        owner = self._storing.owner
+        if not is_session(journal) or not take_folder(journal, owner):
+            raise SessionError(
+                "The earlier session goes on in another napari or viewer, or was discarded there.",
+                "Look there, or begin anew.",
+            )
+        try:
+            apply_journal(journal)
+        except BaseException:
+            release_folder(journal, owner)
+            raise
 
     def _ask(self, loaded: Loaded) -> None:
         """Ask the user for the files that are not where they were."""
@@ -190,8 +204,8 @@ class Opening:
         def work(reporter: Reporter) -> Iterator[Loaded]:
             if bind:
                 try:
-                    loaded.is_ours = take_folder(session.folder)
-                    why = f"{session.folder} is open in another napari"
+                    loaded.is_ours = take_folder(session.folder, self._storing.owner)
+                    why = f"{session.folder} is open in another napari or viewer"
                 except ExportError as error:
                     why = error.message.rstrip(".")
                 if not loaded.is_ours:
@@ -221,11 +235,12 @@ class Opening:
         folder: Path | None = None
         if isinstance(before, str):  # it is a journal
             with suppress(ExportError):  # it is gone, or can't be written: one is asked
-                folder = Path(before) if before and take_folder(Path(before)) else None
+                is_free = before and take_folder(Path(before), self._storing.owner)
+                folder = Path(before) if is_free else None
         elif read.is_ours and not read.problems:
             folder = session.folder
         else:
-            release_folder(session.folder)
+            release_folder(session.folder, self._storing.owner)
         self._storing.go_on_in(folder)
         self.opened.emit(session.folder)
 

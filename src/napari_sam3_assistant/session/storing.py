@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -169,9 +170,15 @@ class _Saving:
     """
 
     def __init__(
-        self, folder: Path, captured: Captured, known: Mapping[str, _Held], *, portable: bool
+        self,
+        folder: Path,
+        owner: str,
+        captured: Captured,
+        known: Mapping[str, _Held],
+        *,
+        portable: bool,
     ) -> None:
-        self.folder, self.portable = folder, portable
+        self.folder, self.portable, self._owner = folder, portable, owner
         self.held: dict[str, _Held] = {}
         self._captured, self._known = captured, known
         self._tokens = {key: _token_of(pixels) for key, pixels in captured.pixels.items()}
@@ -180,14 +187,15 @@ class _Saving:
         """Write it; yields how many layers have pixels. If it fails, nothing of it stays."""
         make_folder(self.folder)
         try:
-            if take_folder(self.folder):
+            if take_folder(self.folder, self._owner):
                 yield self._write(reporter)
                 return
         except BaseException:
             discard_draft(self.folder)
             raise
         raise SessionError(
-            f"{self.folder} is open in another napari.", "Save the session under another name."
+            f"{self.folder} is open in another napari or viewer.",
+            "Save the session under another name.",
         )
 
     def _write(self, reporter: Reporter) -> int:
@@ -234,6 +242,8 @@ class Storing:
     ----------
     folder : Path or None
         The session that is open; None for one that was not saved yet.
+    owner : str
+        By what the folders that are open here are known from those of other viewers.
     saving : Signal
         Tells that the session as it is now is about to be saved.
     saved : Signal
@@ -253,6 +263,7 @@ class Storing:
         deliver: Deliver,
     ) -> None:
         self.folder: Path | None = None
+        self.owner = uuid.uuid4().hex[:8]
         self._services = services
         self._model, self._adapter = services.model, services.adapter
         self._results, self._propagation = results, propagation
@@ -267,7 +278,7 @@ class Storing:
     def close(self) -> None:
         """Let what is being saved come to its end."""
         if self.folder is not None:
-            release_folder(self.folder)
+            release_folder(self.folder, self.owner)
         self._quiet.finish()
 
     def forget(self) -> None:
@@ -277,7 +288,7 @@ class Storing:
     def go_on_in(self, folder: Path | None) -> None:
         """Save where a session was opened from now on; None for nowhere, so that it is asked."""
         if self.folder is not None and self.folder != folder:
-            release_folder(self.folder)
+            release_folder(self.folder, self.owner)
         self.folder = folder
 
     # -- to entries -----------------------------------------------------------------------
@@ -394,7 +405,7 @@ class Storing:
         check_free(place)
         known = dict(self._held) if place == self.folder else {}
         self.saving.emit()
-        saving = _Saving(place, self.capture(), known, portable=portable)
+        saving = _Saving(place, self.owner, self.capture(), known, portable=portable)
         self._adapter.saved.watch_pixels()
         job = Job("Saving the session", saving.work, writes=True)
         job.yielded.connect(partial(self._note_saved, saving))
@@ -407,7 +418,7 @@ class Storing:
     def _note_saved(self, saving: _Saving, count: int) -> None:
         place = saving.folder
         if saving.portable:
-            release_folder(place)
+            release_folder(place, self.owner)
         else:
             self.go_on_in(place)
             self._held = saving.held
@@ -417,7 +428,7 @@ class Storing:
 
     def _on_end(self, job: Job, place: Path, state: JobState) -> None:
         if state is not JobState.DONE and place != self.folder:
-            release_folder(place)
+            release_folder(place, self.owner)
         if job.error is not None:
             self._say(str(job.error), Level.ERROR)
         elif state is JobState.CANCELLED:
