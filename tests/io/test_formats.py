@@ -120,6 +120,9 @@ def nifti(path, data, scale, **options):
     path.write_bytes(gzip.compress(content) if path.name.endswith("gz") else content)
 
 
+SIX = np.stack([[DEEP, DEEP + 1], [DEEP + 2, DEEP + 3]])[:, :, None].astype(np.int16)
+
+
 def write_nifti_2(path):
     nifti(path, DEEP.T, (0.5, 0.25, 2.0), kind=pytest.importorskip("nibabel").Nifti2Image)
 
@@ -237,6 +240,13 @@ FILES = {
         (
             ("t", 1.5, "second"), ("z", 2.0, "millimeter"), ("y", 0.25, "millimeter"),
             ("x", 0.5, "millimeter"),
+        ),
+    ),
+    "six.nii": (
+        lambda path: nifti(path, SIX.T, (0.5, 0.25, 2.0)), SIX,
+        (
+            ("", 1.0, ""), ("c", 1.0, ""), ("t", 1.0, "second"), ("z", 2.0, "millimeter"),
+            ("y", 0.25, "millimeter"), ("x", 0.5, "millimeter"),
         ),
     ),
     "colour.nii": (

@@ -310,10 +310,10 @@ def read_nifti(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
     zooms = [float(zoom) for zoom in image.header.get_zooms()]
     space, time = (unit.replace("unknown", "") for unit in image.header.get_xyzt_units())
     # The file has its axes the other way round: x is the quickest.
-    names = list(reversed("xyztc"[:ndim]))
+    names = [*[""] * (ndim - 5), *reversed("xyztc"[:ndim])]
     known = [math.isfinite(zoom) and zoom > 0 for zoom in zooms]
     scale = [zoom if good else 1.0 for zoom, good in zip(zooms, known, strict=True)]
-    units = [{"t": time, "c": ""}.get(name, space) for name in reversed(names)]
+    units = [{"t": time, "c": "", "": ""}.get(name, space) for name in reversed(names)]
     data: Any
     if pixels.dtype.names:  # colours
         check_memory(pixels.shape, pixels.dtype)
