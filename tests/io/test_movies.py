@@ -116,6 +116,13 @@ def test_grey_of_16_bits_stays_as_it_is(movie):
     np.testing.assert_array_equal(data[4], picture(5, 200) * 300 + 7)
 
 
+@pytest.mark.parametrize(("pixels", "bits"), [("yuv420p10le", 10), ("yuv420p", 0)])
+def test_bits_that_are_not_read_are_told_of(pixels, bits, tmp_path):
+    write(tmp_path / "a.mkv", "ffv1", pixels)
+    told = [note for note in read_image(tmp_path / "a.mkv").notes if f"have {bits} bits" in note]
+    assert len(told) == bool(bits)
+
+
 @pytest.mark.parametrize("movie", ["h264.mp4", "mpeg4.avi"], indirect=True)
 def test_going_back_does_not_begin_with_the_first_frame(movie, monkeypatch):
     """From the last to the first at most three are decoded for one: half of all would be 24."""

@@ -55,6 +55,7 @@ def read_movie(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
         stream = file.streams.video[0]
         seconds = float(1 / stream.average_rate) if stream.average_rate else 1.0
         size, kind = (stream.height, stream.width), stream.format.name
+        bits = max(component.bits for component in stream.format.components)
         # What the file says counts frames that were dropped, trimmed away or never written, too.
         count, cut_off = 0, False
         for packet in file.demux(stream):
@@ -76,10 +77,17 @@ def read_movie(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
         units=("second", "", "", "")[:ndim],
     )
     loaded = only_image(data, axes, series, rgb=not grey)
-    if not cut_off:
-        return loaded
-    note = f"The file ends in the middle of a frame, after {count} whole ones: it may be cut off."
-    return replace(loaded, notes=(note,))
+    notes = []
+    if cut_off:
+        notes.append(
+            f"The file ends in the middle of a frame, after {count} whole ones: it may be cut off."
+        )
+    if bits > 8 and not grey:
+        notes.append(
+            f"Its pixels have {bits} bits, and are read as colours of 8: to measure intensities, "
+            "export it as TIFF where it was made."
+        )
+    return replace(loaded, notes=tuple(notes))
 
 
 class _Frames:
