@@ -100,6 +100,16 @@ def test_nothing_of_another_model_is_replaced(filled, tmp_path, name):
     assert filled.asked_for == []
 
 
+def test_other_weights_of_the_same_size_are_not_taken_for_those_of_the_hub(filled, tmp_path):
+    fetch(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(WEIGHTS[::-1])
+
+    with pytest.raises(DownloadError, match=r"another model\.safetensors than facebook/sam3"):
+        fetch(tmp_path)
+
+    assert (tmp_path / "model.safetensors").read_bytes() == WEIGHTS[::-1]
+
+
 def test_a_stopped_download_goes_on_where_it_was(filled, tmp_path):
     with pytest.raises(JobCancelled):
         fetch(tmp_path, StopAfter(3))

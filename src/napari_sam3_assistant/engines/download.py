@@ -156,7 +156,7 @@ def download_model(
     with map_hub_errors(repository, endpoint(), has_token=token is not None):
         commit, files = _list_files(repository, token, meta=meta)
         folder.mkdir(parents=True, exist_ok=True)
-        missing = [file for file in files if not _is_there(folder / file.name, file)]
+        missing = [file for file in files if not _is_there(folder / file.name, file, reporter)]
         _refuse_to_replace(folder, missing, repository)
         _check_space(folder, missing)
         transfer = _Transfer(folder, f"{repository}/resolve/{commit}", token, reporter, missing)
@@ -201,8 +201,14 @@ def _list_files(repository: str, token: str | None, *, meta: bool) -> tuple[str,
     return info.sha or "main", files
 
 
-def _is_there(path: Path, file: RemoteFile) -> bool:
-    return path.is_file() and path.stat().st_size == file.size
+def _is_there(path: Path, file: RemoteFile, reporter: Reporter) -> bool:
+    """Return whether a file is the one of the hub: weights of one model are of one size."""
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    if not file.sha256:  # a small one
+        return True
+    reporter.report(Progress(0, 0, f"Checking {file.name}"))
+    return _checksum(path, reporter) == file.sha256
 
 
 def _refuse_to_replace(folder: Path, missing: Sequence[RemoteFile], repository: str) -> None:
@@ -319,7 +325,7 @@ class _Transfer:
         size, right = _count_downloaded(part), True
         if size == file.size and file.sha256:
             self._reporter.report(Progress(0, 0, f"Checking {file.name}"))
-            right = self._checksum(part) == file.sha256
+            right = _checksum(part, self._reporter) == file.sha256
         if size != file.size or not right:
             part.unlink()
             raise DownloadError(
@@ -327,13 +333,14 @@ class _Transfer:
                 "It was thrown away. Start the download again.",
             )
 
-    def _checksum(self, path: Path) -> str:
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(16 * _CHUNK):
-                digest.update(chunk)
-                self._reporter.check()
-        return digest.hexdigest()
+
+def _checksum(path: Path, reporter: Reporter) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(16 * _CHUNK):
+            digest.update(chunk)
+            reporter.check()
+    return digest.hexdigest()
 
 
 _GO_ON = "Start the download again: it goes on where it stopped."
