@@ -1,6 +1,7 @@
 """Work on all workers of a cluster: the labels of one process, whoever dies in the middle."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -493,6 +494,16 @@ def test_pixels_that_nobody_can_read_cost_their_piece(threads, squares):
 def test_a_fault_of_the_work_is_raised_as_it_is(threads, squares):
     with pytest.raises(TypeError):
         list(work_through(threads, squares(), ["no number"], NullReporter()))
+
+
+def test_a_full_disk_of_a_worker_is_no_lost_worker(threads, squares, monkeypatch):
+    def run(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(squares, "run", run)
+    (found,) = work_through(threads, squares(), [1], NullReporter())
+    assert os.strerror(errno.ENOSPC) in str(found.error)
+    assert "server's worker" in str(found.error)
 
 
 def test_a_cancel_ends_it(threads, squares):

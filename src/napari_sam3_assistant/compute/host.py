@@ -653,7 +653,16 @@ def _call(worker: Worker, method: str, arguments: tuple[object, ...]) -> bytes:
             "The workers of this scheduler run no engine.",
             "Give them one: napari-sam3 serve --connect ADDRESS.",
         )
-    return pack(getattr(plugin.host, method)(*arguments))
+    try:
+        return pack(getattr(plugin.host, method)(*arguments))
+    except OSError as error:
+        # Who asks would take it for a lost worker, as Dask's own errors are, which have no number.
+        if error.errno is None or isinstance(error, ConnectionError):
+            raise
+        raise EngineError(
+            f"The server's worker {worker.address} could not do it: {error}.",
+            "Make room, or mend it there, and try again.",
+        ) from error
 
 
 def pack_pixels(pixels: Pixels) -> bytes:
