@@ -234,6 +234,32 @@ def test_a_session_that_is_saved_after_a_kill_needs_no_journal(binding, tmp_path
     third = saved.open_in_new(tmp_path / "work.sam3session")
     np.testing.assert_array_equal(third.viewer.layers["mine"].data, labels.data)
     third.close()
+    # Of the dock alone that was closed: the layers stay for as long as napari runs.
+    np.testing.assert_array_equal(again.viewer.layers["mine"].data, labels.data)
+    docked = saved.new_binding(again.viewer)
+    docked.session.journaling.start(tmp_path / "journals")
+    assert docked.session.journaling.left() == []
+    saved.save(docked, tmp_path / "later")
+    docked.close()
+    (rest,) = (tmp_path / "journals").iterdir()
+    left_by_a_kill(rest)
+    assert journaling.find_left(tmp_path / "journals") == []
+    assert not rest.exists()
+    third = saved.open_in_new(tmp_path / "later.sam3session")
+    np.testing.assert_array_equal(third.viewer.layers["mine"].data, labels.data)
+    third.close()
+
+
+def test_what_was_killed_before_it_was_a_journal_takes_no_room(tmp_path):
+    rest = tmp_path / "2026-11-26-120003-a.sam3session"
+    session_folder.make_folder(rest)
+    session_folder.take_folder(rest, "a")
+    session_folder.write_array(rest, np.ones((9, 9), np.uint32))
+    assert journaling.find_left(tmp_path) == []
+    assert rest.exists()  # it is being written
+    left_by_a_kill(rest)
+    assert journaling.find_left(tmp_path) == []
+    assert not rest.exists()
 
 
 def test_of_two_viewers_that_are_offered_a_journal_one_goes_on_with_it(binding, tmp_path):

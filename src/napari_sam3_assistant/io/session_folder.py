@@ -756,3 +756,19 @@ def remove_session(folder: Path) -> None:
     """Remove a session with all that it holds, if it is one or was about to be."""
     if is_session(folder) or (folder / _LOCK).is_file():
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def retire_session(folder: Path) -> None:
+    """Make a session none any more whose arrays are still in use; who took it keeps them.
+
+    When that process has ended, :func:`remove_rest` removes them.
+    """
+    with suppress(OSError):
+        (folder / _INDEX).unlink()
+
+
+def remove_rest(folder: Path) -> None:
+    """Remove what is there of a session that nobody has any more, and that is none."""
+    with suppress(OSError):  # then it is not known whether it is one
+        if not is_there(folder / _INDEX) and not is_taken(folder):
+            remove_session(folder)

@@ -34,12 +34,14 @@ from napari_sam3_assistant.io.session_folder import (
     is_taken,
     make_folder,
     release_folder,
+    remove_rest,
     remove_session,
+    retire_session,
     take_folder,
     write_index,
 )
 from napari_sam3_assistant.session.model import ONLY_TOLD
-from napari_sam3_assistant.session.storing import keep_pixels
+from napari_sam3_assistant.session.storing import keep_pixels, sessions_of
 from napari_sam3_assistant.session.values import Level, Message
 
 if TYPE_CHECKING:
@@ -81,18 +83,17 @@ def default_root() -> Path:
 def find_left(root: Path) -> list[Path]:
     """Return the journals that earlier processes have left, the latest first.
 
-    More than a few are removed, the oldest first.
+    More than a few are removed, the oldest first, and what was never a whole one, or is none now.
     """
     try:
-        found = [
-            folder
-            for folder in root.iterdir()
-            if folder.name.endswith(ENDING) and is_session(folder)
-        ]
+        found = [folder for folder in root.iterdir() if folder.name.endswith(ENDING)]
     except OSError:
         return []
+    for folder in found:
+        remove_rest(folder)
+    free = [folder for folder in found if is_session(folder) and not is_taken(folder)]
     # Their names tell the second; a disk may tell the time of several as the same.
-    free = sorted((item for item in found if not is_taken(item)), reverse=True)
+    free.sort(reverse=True)
     left = sorted(free, key=time_of, reverse=True)
     for old in left[_MOST_KEPT:]:
         remove_session(old)
@@ -220,7 +221,9 @@ class Journaling:
             self._tasks.put(None)
             thread.join(_PATIENCE_S)
         if folder is not None:
-            if self._clean:
+            if self._clean and self._is_in_use(folder):
+                retire_session(folder)  # the layers stay in the viewer
+            elif self._clean:
                 remove_session(folder)
             else:
                 release_folder(folder, self.storing.owner)
@@ -244,11 +247,17 @@ class Journaling:
 
     # -- inside ---------------------------------------------------------------------------
 
+    def _is_in_use(self, folder: Path) -> bool:
+        """Return whether the pixels of a layer lie in a journal."""
+        pixels = self._adapter.saved.pixels().values()
+        return any(folder in sessions_of(one.levels) for one in pixels)
+
     def _on_model(self, change: EmissionInfo) -> None:
         if change.signal.name not in ONLY_TOLD:
             self.mark()
 
     def _on_saving(self) -> None:
+        self.mark()  # as layers of an earlier dock, of which nobody told
         self.tick()
         self._at_saving = self._works
 

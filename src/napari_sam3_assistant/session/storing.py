@@ -21,6 +21,7 @@ from napari_sam3_assistant.io.session_folder import (
     check_free,
     discard_draft,
     is_session,
+    is_taken,
     make_folder,
     release_folder,
     take_folder,
@@ -127,7 +128,7 @@ def keep_pixels(
         return own
     if not portable:
         entry = zarr_reference(pixels.levels)
-        others = _sessions_of(pixels.levels) - {open_session}
+        others = sessions_of(pixels.levels) - {open_session}
         if entry is not None and not others and not is_temporary(pixels.levels[0]):
             return entry, {}
         if pixels.path and not pixels.held and os.path.exists(pixels.path):
@@ -137,11 +138,11 @@ def keep_pixels(
     return hold(folder, key, pixels.levels, reporter, sync=sync)
 
 
-def _sessions_of(levels: Sequence[AnyArray]) -> set[Path]:
+def sessions_of(levels: Sequence[AnyArray]) -> set[Path]:
     """Return the sessions, journals too, that arrays lie in."""
     entry = zarr_reference(levels)
     folders = {Path(path).parent.parent for path in entry["paths"]} if entry is not None else set()
-    return {folder for folder in folders if is_session(folder)}
+    return {folder for folder in folders if is_session(folder) or is_taken(folder)}
 
 
 def _find_own(
