@@ -11,33 +11,45 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QComboBox, QDialog, QFileDialog, QFrame, QTableView
 from skimage.draw import disk
 
+from amounts import thorough
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 
-COUNT = 6
+COUNT = 4
 CENTRES = ((30, 40), (85, 110))
+UNITS = {2: "µm", 4: "mm"}
 
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
+    """A folder of images that count in pixels, in micrometres and in millimetres."""
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(1, COUNT + 1):
         image = np.full((120, 150), 50, np.uint8)
         for centre in CENTRES[: number % 2 + 1]:
             image[disk(centre, 14, shape=image.shape)] = 190
-        tifffile.imwrite(folder / f"a_long_name_of_an_experiment_{number}.tif", image)
+        metadata = {"axes": "YX"}
+        if unit := UNITS.get(number):
+            metadata |= {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": unit}
+            metadata |= {"PhysicalSizeY": 0.5, "PhysicalSizeYUnit": unit}
+        path = folder / f"a_long_name_of_an_experiment_{number}.tif"
+        tifffile.imwrite(path, image, ome=number > 1, metadata=metadata)
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
     return folder
+
+
+def open_folder(user):
+    user.choose("refinement")
+    user.click("annotate_folder")
+    user.wait(lambda: "1 of" in user.status)
+    user.wait_for_end()
 
 
 @pytest.fixture
 def user(open_window, source):
     """Somebody with the folder open, in Live Points."""
     user = open_window()
-    user.choose("refinement")
-    user.click("annotate_folder")
-    user.wait(lambda: "1 of" in user.status)
-    user.wait_for_end()
+    open_folder(user)
     yield user
     vars(user).clear()  # napari's fixture fails where its window is still held
 
@@ -46,7 +58,15 @@ def on_show(user):
     return [one.name for one in user.viewer.layers if "SAM3" not in one.name]
 
 
-def test_a_folder_from_the_first_image_to_the_files_of_all(user, source):
+def test_a_folder_from_the_first_image_to_the_files_of_all(open_window, source):
+    user = open_window()
+    user.press(Qt.Key.Key_PageDown)
+    assert "Annotate Folder" in user.status
+    assert user.widget.findChild(QTableView, "annotation_table") is None
+
+    warned = []
+    notification_manager.notification_ready.connect(warned.append)
+    open_folder(user)
     bar = user.find(QFrame, "annotation_bar")
     assert bar.isVisible()
     for number in range(1, COUNT + 1):
@@ -73,9 +93,9 @@ def test_a_folder_from_the_first_image_to_the_files_of_all(user, source):
     window = user.window.findChild(QDialog, "annotation_images")
     table = window.findChild(QTableView, "annotation_table")
     assert [table.model().index(at, 1).data() for at in range(COUNT)] == ["done"] * COUNT
-    cell = table.visualRect(table.model().index(2, 0))
+    cell = table.visualRect(table.model().index(1, 0))
     QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell.center())
-    user.wait(lambda: on_show(user)[0].endswith("_3"))
+    user.wait(lambda: on_show(user)[0].endswith("_2"))
     user.wait_for_end()
     window.close()
 
@@ -84,9 +104,10 @@ def test_a_folder_from_the_first_image_to_the_files_of_all(user, source):
     with (source / "sam3_labels" / "sam3_objects.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == COUNT
     assert not bar.isVisible()
+    assert [one.message for one in warned] == [], "images that count in different units"
 
 
-def test_the_bar_shows_a_state_and_changes_it(user, source):
+def test_the_bar_and_the_list_show_the_state_of_each_image(user, source):
     combo = user.combo("annotation_state")
     assert combo.currentText() == "Untouched"
     user.choose_in("annotation_state", "Flagged")
@@ -99,8 +120,6 @@ def test_the_bar_shows_a_state_and_changes_it(user, source):
     user.wait_for_end()
     assert combo.currentText() == "Flagged"
 
-
-def test_the_list_tells_which_images_can_not_be_read(user, source):
     name = "a_long_name_of_an_experiment_3.tif"
     (source / name).write_bytes(b"no image")
     for place in (2, 3):
@@ -111,7 +130,7 @@ def test_the_list_tells_which_images_can_not_be_read(user, source):
     window = user.window.findChild(QDialog, "annotation_images")
     rows = window.findChild(QTableView, "annotation_table").model()
     told = [rows.index(at, 1).data() for at in range(COUNT)]
-    assert told == ["done", "done", "can't be read", *["untouched"] * 3]
+    assert told == ["flagged", "done", "can't be read", "untouched"]
     assert name in rows.index(2, 1).data(Qt.ItemDataRole.ToolTipRole)
     states = window.findChild(QComboBox, "annotation_filter")
     states.setCurrentText("Can't be read")
@@ -120,8 +139,10 @@ def test_the_list_tells_which_images_can_not_be_read(user, source):
     window.close()
 
 
+# One task without a prompt layer, one with.
 @pytest.mark.parametrize(
-    "task", ["text_segmentation", "refinement", "everything", "exemplar_segmentation"]
+    "task",
+    ["text_segmentation", "refinement", thorough("everything"), thorough("exemplar_segmentation")],
 )
 def test_with_and_without_a_prompt_layer_keys_do_what_they_promise_all_along(user, source, task):
     """An image is the selected layer where a task has no prompt layer: its own keys came first."""
@@ -174,31 +195,3 @@ def test_with_and_without_a_prompt_layer_keys_do_what_they_promise_all_along(use
     press_all("after Previous")
     user.press(Qt.Key.Key_X)
     assert model.task == "text_segmentation", seen
-
-
-def test_images_that_count_in_different_units_come_without_a_warning(user, source):
-    warned = []
-    notification_manager.notification_ready.connect(warned.append)
-    for number, unit in ((2, "µm"), (3, None), (4, "mm")):
-        path = source / f"a_long_name_of_an_experiment_{number}.tif"
-        metadata = {"axes": "YX"}
-        if unit is not None:
-            metadata |= {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": unit}
-            metadata |= {"PhysicalSizeY": 0.5, "PhysicalSizeYUnit": unit}
-        tifffile.imwrite(path, tifffile.imread(path), ome=True, metadata=metadata)
-    for number in range(1, 5):
-        user.click_at(user.viewer.layers[on_show(user)[0]], CENTRES[0])
-        user.wait(lambda: user.preview is not None)
-        user.wait_for_end()
-        user.press(Qt.Key.Key_PageDown)
-        user.wait(lambda number=number: user.text_of("annotation_place") == f"{number + 1} of 6")
-        user.wait_for_end()
-    user.settle()
-    assert [one.message for one in warned] == []
-
-
-def test_without_a_folder_the_keys_say_what_to_do(open_window, discs):
-    user = open_window(discs)
-    user.press(Qt.Key.Key_PageDown)
-    assert "Annotate Folder" in user.status
-    assert user.widget.findChild(QTableView, "annotation_table") is None

@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 
 import dask.array as da
 import numpy as np
@@ -54,16 +53,24 @@ def same_objects(one, other):
     return len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
 
 
-def test_the_result_is_that_of_the_api_and_lies_on_the_image(advanced, spots, tmp_path):
+def test_the_result_is_that_of_the_api_lies_on_the_image_and_can_be_made_again(
+    advanced, plugin_manager, spots, tmp_path
+):
     user = advanced.user
-    image = user.viewer.add_image(
-        spots,
-        name="slide",
-        scale=(0.5, 0.25),
-        translate=(10, 20),
-        units=("um", "um"),
-        axis_labels=("y", "x"),
-    )
+    np.save(tmp_path / "slide.npy", spots)
+    placed = {
+        "scale": (0.5, 0.25),
+        "translate": (10, 20),
+        "units": ("um", "um"),
+        "axis_labels": ("y", "x"),
+    }
+    with plugin_manager.tmp_plugin(name="npyreader") as plugin:
+
+        @plugin.contribute.reader(filename_patterns=["*.npy"])
+        def get_reader(path):
+            return lambda path: [(np.load(path), placed)]
+
+        (image,) = user.viewer.open(tmp_path / "slide.npy", plugin="npyreader")
     set_up(user, tmp_path / "scans")
 
     user.click("scan")
@@ -98,25 +105,17 @@ def test_the_result_is_that_of_the_api_and_lies_on_the_image(advanced, spots, tm
         {"type": "translation", "translation": [10.0, 20.0]},
     ]
 
-
-def test_the_note_makes_the_labels_again(advanced, plugin_manager, spots, tmp_path):
-    user = advanced.user
-    np.save(tmp_path / "slide.npy", spots)
-    with plugin_manager.tmp_plugin(name="npyreader") as plugin:
-
-        @plugin.contribute.reader(filename_patterns=["*.npy"])
-        def get_reader(path):
-            return lambda path: [(np.load(path),)]
-
-        user.viewer.open(tmp_path / "slide.npy", plugin="npyreader")
-    set_up(user, tmp_path)
+    # The note makes them again, and the next scan of the same gets another name than both.
+    assert main(["rerun", str(tmp_path / "scans" / f"{path.name}.json")]) == 0
+    again = tmp_path / "scans" / "slide_bright_spots_scan_02.zarr"
+    np.testing.assert_array_equal(zarr.open_group(str(again), mode="r")["0"][...], labels)
     user.click("scan")
     user.wait_for_end()
-
-    assert main(["rerun", str(tmp_path / "slide_bright_spots_scan.zarr.json")]) == 0
-
-    again = zarr.open_group(str(tmp_path / "slide_bright_spots_scan_02.zarr"), mode="r")["0"]
-    np.testing.assert_array_equal(again[...], scan_layers(user)[0].data[0])
+    assert [layer.name for layer in scan_layers(user)] == [
+        "SAM3 scan labels [slide_bright_spots_scan]",
+        "SAM3 scan labels [slide_bright_spots_scan_03]",
+    ]
+    np.testing.assert_array_equal(*(layer.data[0] for layer in scan_layers(user)))
 
 
 def test_labels_fill_in_and_only_what_is_in_view_is_drawn_again(advanced, spots, tmp_path, gate):
@@ -185,8 +184,10 @@ def test_a_scan_that_was_cancelled_goes_on(advanced, spots, tmp_path, gate):
 
     # The tile that was under way when the user pressed Cancel may have been finished.
     assert gate.runs - before <= TILES - 3
-    assert any("tiles were finished before" in line for line in log(user))
-    assert " by an earlier start), " in user.status
+    finished = TILES - (gate.runs - before)
+    said = f"✓ Going on with a scan: {finished} of {TILES} tiles were finished before"
+    assert f"{said} (slide_bright_spots_scan.zarr)." in log(user)
+    assert f" in {TILES} tiles ({finished} by an earlier start), " in user.status
     assert user.button("scan").text() == "Scan whole image"
     assert not folder.exists()
     (layer,) = scan_layers(user)
@@ -196,70 +197,6 @@ def test_a_scan_that_was_cancelled_goes_on(advanced, spots, tmp_path, gate):
     np.testing.assert_array_equal(
         layer.data[0], zarr.open_group(str(whole.path), mode="r")["0"][...]
     )
-
-
-KILLED = """
-import os, queue, signal, sys
-import numpy as np
-from napari.components import ViewerModel
-from napari_sam3_assistant.core.prompts import Task
-from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import binding_for
-
-calls = queue.Queue(1)  # or the scan is over before this thread looks
-viewer = ViewerModel()
-viewer.add_image(np.load(sys.argv[1]), name="slide")
-binding = binding_for(viewer, calls.put, MemorySettings())
-model, scan_model = binding.model, binding.session.scan_model
-model.task, model.text = Task.TEXT, "bright spots"
-scan_model.scan_folder, scan_model.scan_tile, scan_model.scan_overlap = sys.argv[2], 256, 25
-binding.session.scanning.run()
-while not model.message.text.startswith("Tile 3 of 6"):
-    calls.get(timeout=240)()
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no such signal")
-def test_a_scan_whose_process_was_killed_goes_on(advanced, spots, tmp_path, killed, gate):
-    gate.opened.set()
-    np.save(tmp_path / "slide.npy", spots)
-    killed.run_and_kill(KILLED, tmp_path / "slide.npy", tmp_path)
-    tiles = tmp_path / "slide_bright_spots_scan.zarr.scan" / "tiles"
-    finished = len(list(tiles.glob("[0-9]*.npz")))
-    assert 3 <= finished < TILES
-    user = advanced.user
-    user.viewer.add_image(spots, name="slide")
-    set_up(user, tmp_path)
-
-    user.click("scan")
-    user.wait_for_end()
-
-    assert gate.runs == TILES - finished
-    said = f"✓ Going on with a scan: {finished} of {TILES} tiles were finished before"
-    assert f"{said} (slide_bright_spots_scan.zarr)." in log(user)
-    assert f" in {TILES} tiles ({finished} by an earlier start), " in user.status
-    whole = api.scan(
-        spots, output=tmp_path / "api.zarr", text=TEXT, tile=TILE, overlap=OVERLAP / 100
-    )
-    np.testing.assert_array_equal(
-        scan_layers(user)[0].data[0], zarr.open_group(str(whole.path), mode="r")["0"][...]
-    )
-
-
-def test_the_next_scan_of_the_same_gets_another_name(advanced, spots, tmp_path):
-    user = advanced.user
-    user.viewer.add_image(spots, name="slide")
-    set_up(user, tmp_path)
-    for _ in range(2):
-        user.click("scan")
-        user.wait_for_end()
-
-    assert [layer.name for layer in scan_layers(user)] == [
-        "SAM3 scan labels [slide_bright_spots_scan]",
-        "SAM3 scan labels [slide_bright_spots_scan_02]",
-    ]
-    np.testing.assert_array_equal(*(layer.data[0] for layer in scan_layers(user)))
 
 
 @pytest.mark.thorough
@@ -358,15 +295,21 @@ def test_nothing_is_read_as_a_whole(advanced, tmp_path, monkeypatch):
     assert max(largest) < 1536 * 1536 / 2
 
 
-def test_what_keeps_a_scan_from_starting(advanced, spots, tmp_path, gate):
+def test_the_form_proposes_a_folder_says_what_keeps_a_scan_from_starting_and_is_remembered(
+    advanced, spots, tmp_path, gate, monkeypatch
+):
     user = advanced.user
+    line = user.widget.findChild(QLineEdit, "scan_folder")
+    assert line.placeholderText().endswith("napari-sam3-labels")
+    user.widget.findChild(QLineEdit, "output_folder").setText(str(tmp_path / "masks"))
+    assert line.placeholderText() == str(tmp_path / "masks")
 
     def reason():
         assert not user.button("scan").isEnabled()
         return user.button("scan").toolTip()
 
     assert reason() == "Open an image first."
-    user.viewer.add_image(spots, name="slide")
+    user.viewer.add_image(spots[:200, :300], name="slide")
     assert "Choose the task Text or Exemplar" in reason()
     set_up(user, tmp_path)
     user.type_phrase("", enter=False)
@@ -379,33 +322,20 @@ def test_what_keeps_a_scan_from_starting(advanced, spots, tmp_path, gate):
     user.wait_for_end()
     assert user.button("scan").isEnabled()
 
-
-def test_a_phrase_that_the_engine_does_not_know_leaves_nothing(advanced, spots, tmp_path):
-    user = advanced.user
-    user.viewer.add_image(spots, name="slide")
-    set_up(user, tmp_path)
+    # A phrase that the engine does not know leaves nothing.
+    before = scan_layers(user)
     user.type_phrase("mitochondria", enter=False)
-
     user.click("scan")
     user.wait_for_end()
-
     assert "bright ..." in user.status
     assert list(tmp_path.glob("*mitochondria*")) == []
-    assert scan_layers(user) == []
+    assert scan_layers(user) == before
 
-
-def test_the_folder_is_proposed_chosen_and_remembered(advanced, tmp_path, monkeypatch):
-    user = advanced.user
-    line = user.widget.findChild(QLineEdit, "scan_folder")
-    assert line.placeholderText().endswith("napari-sam3-labels")
-    user.widget.findChild(QLineEdit, "output_folder").setText(str(tmp_path / "masks"))
-    assert line.placeholderText() == str(tmp_path / "masks")
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "scans"))
     user.widget.findChild(QPushButton, "choose_scan_folder").click()
     user.widget.findChild(QSpinBox, "scan_tile").setValue(512)
     user.close_dock()
     user.open()
-
     assert user.widget.findChild(QLineEdit, "scan_folder").text() == str(tmp_path / "scans")
     assert user.widget.findChild(QSpinBox, "scan_tile").value() == 512
 
