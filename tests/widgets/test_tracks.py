@@ -54,13 +54,38 @@ def paths(user):
     return {int(id_): data[data[:, 0] == id_][:, 3].round().tolist() for id_ in set(data[:, 0])}
 
 
-def test_the_tracks_follow_the_objects(begin):
+@pytest.fixture
+def export_as(monkeypatch):
+    """Return a function that exports under a name and a kind of file, which the dialog gives."""
+
+    def export(user, path, kind="csv"):
+        def answer(_parent, _title, start="", filters=""):
+            (chosen,) = (one for one in filters.split(";;") if f"(*.{kind})" in one)
+            return str(path or start), chosen
+
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
+        user.click("export_tracks")
+        user.wait_for_end()
+
+    return export
+
+
+def test_the_tracks_follow_the_objects_are_hidden_exported_and_remembered(
+    begin, tmp_path, export_as
+):
     user = begin()
+    assert user.button("run_preview").text() == "Start 3D Propagation"
+    assert user.button("export_tracks").isVisible()
+    assert not user.button("export_tracks").isEnabled()
+    assert user.button("export_tracks").toolTip() == "There is nothing propagated yet"
     click_both(user)
+    assert user.viewer.layers["SAM3 points"].text.visible
     user.click("tracks_layer")
 
     user.run()
 
+    assert user.button("propagate_existing").isEnabled()
+    assert user.button("propagate_existing").isVisible()
     layer = user.viewer.layers[TRACKS]
     assert isinstance(layer, Tracks)
     assert paths(user) == {
@@ -73,18 +98,40 @@ def test_the_tracks_follow_the_objects(begin):
     user.settle()
     user.viewer.dims.ndisplay = 3
     user.settle()
-
-
-def test_the_box_hides_them_and_shows_them_again(begin):
-    user = begin()
-    click_both(user)
-    user.click("tracks_layer")
-    user.run()
+    user.viewer.dims.ndisplay = 2
 
     user.click("tracks_layer")
     assert not user.has(TRACKS)
     user.click("tracks_layer")
     assert user.has(TRACKS)
+
+    all_rows_are_exported(user, tmp_path, export_as)
+
+    user.choose("2d_segmentation")
+    assert not user.button("export_tracks").isVisible()
+    assert not user.button("propagate_existing").isVisible()
+    assert not user.viewer.layers["SAM3 points"].text.visible
+    user.close_dock()
+    user.open()
+    assert user.button("tracks_layer").isChecked()
+
+
+def all_rows_are_exported(user, tmp_path, export_as):
+    export_as(user, tmp_path / "way")
+    with (tmp_path / "way.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame"], row["object"]) for row in rows] == [
+        (str(frame), str(id_)) for frame in range(6) for id_ in (1, 2)
+    ]
+    assert (rows[-1]["position"], rows[-1]["position_unit"]) == ("150", "second")
+    assert float(rows[-1]["x"]) == pytest.approx(125 / 2, abs=0.5)
+    assert "Exported 12 rows of tracks" in user.status
+
+    # The folder is proposed from now on, and another kind than the proposed name has is written.
+    export_as(user, None, "geff")
+    (made,) = tmp_path.glob("*.geff")
+    assert made.name == "image_tracks.geff"
+    assert [one.name for one in tmp_path.glob("*.csv")] == ["way.csv"]
 
 
 def test_removed_objects_and_later_propagations_are_followed(begin):
@@ -105,71 +152,14 @@ def test_removed_objects_and_later_propagations_are_followed(begin):
     user.click("clear_preview")
     assert not user.has(TRACKS)
 
-
-def test_a_new_propagation_leaves_no_old_track(begin):
-    user = begin()
-    click_both(user)
-    user.click("tracks_layer")
+    # A new propagation leaves no old track.
     user.run()
+    assert list(paths(user)) == [1, 2]
     points = user.viewer.layers["SAM3 points"]
     points.selected_data = {0}
     points.remove_selected()
-
     user.run()
-
     assert list(paths(user)) == [2]
-
-
-def test_all_rows_are_exported(begin, tmp_path, monkeypatch):
-    user = begin()
-    assert not user.button("export_tracks").isEnabled()
-    assert user.button("export_tracks").toolTip() == "There is nothing propagated yet"
-    click_both(user)
-    user.run()
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "way"), ""))
-
-    user.click("export_tracks")
-    user.wait_for_end()
-
-    with (tmp_path / "way.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["frame"], row["object"]) for row in rows] == [
-        (str(frame), str(id_)) for frame in range(6) for id_ in (1, 2)
-    ]
-    assert (rows[-1]["position"], rows[-1]["position_unit"]) == ("150", "second")
-    assert float(rows[-1]["x"]) == pytest.approx(125 / 2, abs=0.5)
-    assert "Exported 12 rows of tracks" in user.status
-
-
-def test_the_choice_is_remembered(user):
-    user.choose("3d_video_propagation")
-    user.click("tracks_layer")
-    user.close_dock()
-    user.open()
-    assert user.button("tracks_layer").isChecked()
-
-
-def test_it_is_there_for_3d_and_video_only(begin):
-    user = begin()
-    assert user.button("export_tracks").isVisible()
-    user.choose("2d_segmentation")
-    assert not user.button("export_tracks").isVisible()
-
-
-@pytest.fixture
-def export_as(monkeypatch):
-    """Return a function that exports under a name and a kind of file, which the dialog gives."""
-
-    def export(user, path, kind="csv"):
-        def answer(_parent, _title, start="", filters=""):
-            (chosen,) = (one for one in filters.split(";;") if f"(*.{kind})" in one)
-            return str(path or start), chosen
-
-        monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
-        user.click("export_tracks")
-        user.wait_for_end()
-
-    return export
 
 
 def read_ctc(folder):
@@ -251,18 +241,3 @@ def test_labels_of_another_tool_keep_their_numbers_in_clicks_and_in_files(
     frames, rows = read_ctc(tmp_path / "2026.ctc")  # its labels have 16 bits
     assert rows == [[1, 0, 5, 0], [2, 0, 5, 0]]
     np.testing.assert_array_equal(frames, np.searchsorted([0, *numbers], shown))
-
-
-def test_another_kind_than_the_proposed_name_has_is_the_one_that_is_written(
-    begin, tmp_path, export_as
-):
-    user = begin()
-    click_both(user)
-    user.run()
-    export_as(user, tmp_path / "first.csv")  # the folder is proposed from now on
-
-    export_as(user, None, "geff")
-
-    (made,) = tmp_path.glob("*.geff")
-    assert made.name == "image_tracks.geff"
-    assert [one.name for one in tmp_path.glob("*.csv")] == ["first.csv"]

@@ -76,7 +76,7 @@ def click_both(user, frame):
     user.click_at(image, (frame, *RIGHT_BALL))
 
 
-def test_a_scaled_stack_from_the_first_click_to_the_file(
+def test_a_scaled_stack_from_the_first_click_to_the_file_and_on(
     open_advanced, balls, tmp_path, monkeypatch
 ):
     advanced = open_advanced(balls, **MICROSCOPE)
@@ -116,12 +116,33 @@ def test_a_scaled_stack_from_the_first_click_to_the_file(
         assert np.array_equal(tiff.asarray(), labels.data)
         assert 'PhysicalSizeZ="0.5"' in tiff.ome_metadata
 
+    a_row_leads_to_its_slice_and_a_click_to_its_row(advanced)
+    a_correcting_click_is_on_the_object_under_it(user)
+    in_three_dimensions(user)
+    an_object_is_removed(advanced)
+    a_copy_of_the_labels_is_the_users(user)
 
-def test_a_correcting_click_is_on_the_object_under_it(open_advanced, balls):
-    user = open_advanced(balls, **MICROSCOPE).user
-    begin(user, 7)
-    click_both(user, 7)
-    user.run()
+
+def a_row_leads_to_its_slice_and_a_click_to_its_row(advanced):
+    user = advanced.user
+    place = [row[2:4] for row in advanced.cells()].index(("4", "2"))
+    table = advanced.table
+    table.scrollTo(table.model().index(place, 0))
+    QTest.mouseClick(
+        table.viewport(),
+        Qt.MouseButton.LeftButton,
+        pos=table.visualRect(table.model().index(place, 0)).center(),
+    )
+    assert user.viewer.dims.current_step[0] == 4
+    labels = user.viewer.layers[PREVIEW]
+    assert labels.selected_label == 2
+    user.viewer.layers.selection.active = labels
+    user.look_at_all()
+    user.click_at(labels, (4, *LEFT_BALL))
+    assert advanced.cells()[advanced.chosen_row][2:4] == ("4", "1")
+
+
+def a_correcting_click_is_on_the_object_under_it(user):
     assert spin(user, "object_id").value() == 2
     image, points = user.viewer.layers["image"], user.viewer.layers["SAM3 points"]
     user.viewer.dims.set_current_step(0, 5)
@@ -137,8 +158,36 @@ def test_a_correcting_click_is_on_the_object_under_it(open_advanced, balls):
     user.click_at(image, (5, 110, 20))
     assert points.features["object_id"].tolist() == [1, 2, 1, 3]
     assert user.status.startswith("This click starts object 3.")
-    user.undo()
-    assert points.features["object_id"].tolist() == [1, 2, 1]
+    for number in (1, 2):
+        user.undo()
+        assert points.features["object_id"].tolist() == [1, 2, 1][: 4 - number]
+
+
+def in_three_dimensions(user):
+    user.viewer.dims.ndisplay = 3
+    user.settle()
+    user.run()
+    assert values_by_frame(user.viewer.layers[PREVIEW].data) == FOUND
+    user.viewer.dims.ndisplay = 2
+
+
+def an_object_is_removed(advanced):
+    user = advanced.user
+    user.choose_in("tracked_objects", "Followed: 1")
+    user.click("remove_object")
+    user.wait(lambda: user.status.startswith("✓ Object 1 is removed"))
+    assert values_by_frame(user.viewer.layers[PREVIEW].data) == [[]] * 3 + [[2]] * 9 + [[]] * 3
+    assert {row[3] for row in advanced.cells()} == {"2"}
+
+
+def a_copy_of_the_labels_is_the_users(user):
+    data, state, kind = user.viewer.layers[PREVIEW].as_layer_data_tuple()
+    mine = user.viewer.add_layer(Layer.create(data.copy(), {**state, "name": "mine"}, kind))
+    user.click("clear_preview")
+    assert not user.has(PREVIEW)
+    assert mine in user.viewer.layers
+    assert np.array_equal(mine.data, data)
+    assert mine.data.any()
 
 
 def test_correct_on_slice_7_and_propagate_again(open_advanced, balls):
@@ -166,12 +215,17 @@ def test_correct_on_slice_7_and_propagate_again(open_advanced, balls):
     assert user.status.startswith("✓ Propagated: 2 objects")
 
 
-def test_cancel_then_continue(open_advanced, balls, held):
-    user = open_advanced(balls).user
+def test_rows_are_added_while_it_goes_on_and_after_cancel_then_continue(open_advanced, balls, held):
+    advanced = open_advanced(balls)
+    user = advanced.user
     begin(user, 7)
     click_both(user, 7)
     user.click("run_preview")
-    user.wait(lambda: user.has(PREVIEW))
+    user.wait(lambda: len(advanced.cells()) > 0)
+    resets, added = [], []
+    rows = advanced.table.model()
+    rows.modelReset.connect(lambda: resets.append(rows.rowCount()))
+    rows.rowsInserted.connect(lambda _, first, last: added.append(last - first + 1))
     user.click("cancel")
     assert not user.is_running
     assert user.status.startswith("Stopped; ")
@@ -183,6 +237,9 @@ def test_cancel_then_continue(open_advanced, balls, held):
     user.wait_for_end()
 
     assert values_by_frame(user.viewer.layers[PREVIEW].data) == FOUND
+    assert len(advanced.cells()) == 18
+    assert resets == []
+    assert sum(added) > 0
 
 
 @pytest.mark.thorough
@@ -242,106 +299,27 @@ def test_the_labels_are_removed_or_renamed_meanwhile(open_advanced, balls, held,
     assert not user.button("propagate_existing").isEnabled()
 
 
-@pytest.mark.parametrize("layer", ["image", PREVIEW])
-def test_the_image_or_the_labels_get_another_shape_meanwhile(open_advanced, balls, held, layer):
+def test_the_image_or_the_labels_get_another_shape_meanwhile(open_advanced, balls, held):
     user = open_advanced(balls).user
     begin(user, 7)
     click_both(user, 7)
-    user.click("run_preview")
-    user.wait(lambda: user.has(PREVIEW))
-    user.viewer.layers[layer].data = np.zeros((5, 9, 9), np.uint8)
-    held.set()
-    user.wait_for_end()
     said = {
+        PREVIEW: "The propagated labels are gone. Press Start 3D Propagation again.",
         "image": "“image” was given other pixels: its propagation, which is of the earlier ones, "
         "can't go on. Press Start 3D Propagation for those that it has now.",
-        PREVIEW: "The propagated labels are gone. Press Start 3D Propagation again.",
     }
-    assert user.status == f"⚠ {said[layer]}"
-    assert not user.button("propagate_existing").isEnabled()
-
-
-def test_a_copy_of_the_labels_is_the_users(open_advanced, balls):
-    user = open_advanced(balls).user
-    begin(user, 7)
-    click_both(user, 7)
-    user.run()
-    data, state, kind = user.viewer.layers[PREVIEW].as_layer_data_tuple()
-    mine = user.viewer.add_layer(Layer.create(data.copy(), {**state, "name": "mine"}, kind))
-    user.click("clear_preview")
-    assert not user.has(PREVIEW)
-    assert mine in user.viewer.layers
-    assert values_by_frame(mine.data) == FOUND
-
-
-def test_in_three_dimensions(open_advanced, balls):
-    user = open_advanced(balls).user
-    begin(user, 7)
-    click_both(user, 7)
-    user.viewer.dims.ndisplay = 3
-    user.settle()
-    user.run()
-    assert values_by_frame(user.viewer.layers[PREVIEW].data) == FOUND
-
-
-def test_an_object_is_removed(open_advanced, balls):
-    advanced = open_advanced(balls)
-    user = advanced.user
-    begin(user, 7)
-    click_both(user, 7)
-    user.run()
-    user.choose_in("tracked_objects", "Followed: 1")
-    user.click("remove_object")
-    user.wait(lambda: user.status.startswith("✓ Object 1 is removed"))
-    assert values_by_frame(user.viewer.layers[PREVIEW].data) == [[]] * 3 + [[2]] * 9 + [[]] * 3
-    assert {row[3] for row in advanced.cells()} == {"2"}
-
-
-def test_a_row_leads_to_its_slice_and_a_click_to_its_row(open_advanced, balls):
-    advanced = open_advanced(balls)
-    user = advanced.user
-    begin(user, 7)
-    click_both(user, 7)
-    user.run()
-    place = [row[2:4] for row in advanced.cells()].index(("4", "2"))
-    table = advanced.table
-    QTest.mouseClick(
-        table.viewport(),
-        Qt.MouseButton.LeftButton,
-        pos=table.visualRect(table.model().index(place, 0)).center(),
-    )
-    assert user.viewer.dims.current_step[0] == 4
-    labels = user.viewer.layers[PREVIEW]
-    assert labels.selected_label == 2
-    user.viewer.layers.selection.active = labels
-    user.look_at_all()
-    user.click_at(labels, (4, *LEFT_BALL))
-    assert advanced.cells()[advanced.chosen_row][2:4] == ("4", "1")
-
-
-def test_rows_are_added_to_those_on_show(open_advanced, balls, held):
-    advanced = open_advanced(balls)
-    user = advanced.user
-    begin(user, 7)
-    click_both(user, 7)
-    user.click("run_preview")
-    user.wait(lambda: len(advanced.cells()) > 0)
-    resets, added = [], []
-    rows = advanced.table.model()
-    rows.modelReset.connect(lambda: resets.append(rows.rowCount()))
-    rows.rowsInserted.connect(lambda _, first, last: added.append(last - first + 1))
-    held.set()
-    user.wait_for_end()
-    assert len(advanced.cells()) == 18
-    assert resets == []
-    assert sum(added) > 0
-
-
-def test_a_single_plane_says_why_not(open_advanced, discs):
-    user = open_advanced(discs).user
-    user.choose_in("task", "3D/video propagation")
-    assert "no z or time axis" in user.button("run_preview").toolTip()
-    assert not user.button("run_preview").isEnabled()
+    for layer, status in said.items():
+        held.clear()
+        before = user.viewer.layers[PREVIEW] if user.has(PREVIEW) else None
+        user.click("run_preview")
+        user.wait(
+            lambda before=before: user.has(PREVIEW) and user.viewer.layers[PREVIEW] is not before
+        )
+        user.viewer.layers[layer].data = np.zeros((5, 9, 9), np.uint8)
+        held.set()
+        user.wait_for_end()
+        assert user.status == f"⚠ {status}"
+        assert not user.button("propagate_existing").isEnabled()
 
 
 @pytest.mark.thorough
@@ -365,21 +343,3 @@ def test_png_is_refused_with_the_alternative(open_advanced, balls, tmp_path, mon
     assert formats.findText("PNG") == 2
     assert not user.has(PREVIEW)
     assert user.has(SAVED)
-
-
-def test_simple_mode(open_window, balls):
-    user = open_window(balls, **MICROSCOPE)
-    user.viewer.dims.set_current_step(0, 7)
-    user.settle()
-    user.choose("3d_video_propagation", "points")
-    assert user.button("run_preview").text() == "Start 3D Propagation"
-    click_both(user, 7)
-
-    user.run()
-
-    assert values_by_frame(user.viewer.layers[PREVIEW].data) == FOUND
-    assert user.button("propagate_existing").isEnabled()
-    assert user.button("propagate_existing").isVisible()
-    user.choose("2d_segmentation")
-    assert not user.button("propagate_existing").isVisible()
-    assert not user.viewer.layers["SAM3 points"].text.visible
