@@ -27,17 +27,6 @@ PREVIEW, ACCEPTED, POINTS = "SAM3 preview labels", "SAM3 live accepted labels", 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("mode", ["simple", "advanced"])
-def test_another_phrase_takes_the_place_of_the_first(open_window, discs, mode):
-    user = open_window(discs)
-    user.click(f"mode_{mode}")
-    for phrase in ("dark objects", "bright objects"):
-        user.press(Key.Key_X)
-        QTest.keyClicks(user.window.focusWidget(), phrase)
-        assert user.widget.binding.model.text == phrase
-        assert user.window.focusWidget().text() == phrase
-
-
 @pytest.mark.parametrize("mode", [thorough("simple"), "advanced"])
 def test_the_tools_and_an_object_after_the_other_by_single_keys(open_window, discs, mode):
     user = open_window(discs)
@@ -74,38 +63,6 @@ def test_the_tools_and_an_object_after_the_other_by_single_keys(open_window, dis
         user.press(Key.Key_K)
         assert user.viewer.layers[ACCEPTED].data.max() == number
     assert len(user.viewer.layers[POINTS].data) == 0
-
-
-def test_what_the_keys_of_images_do_is_napari_s_own_where_it_has_to_be(open_window, discs):
-    """In 3-D display a plane is turned; without a class list there are modes; the user's stay."""
-    user = open_window(np.stack([discs, discs]))
-    image, model = user.viewer.layers["image"], user.widget.binding.model
-    mine = []
-    user.viewer.layers.selection.active = image
-    user.press(Key.Key_2)
-    assert image.mode == "transform"
-    user.press(Key.Key_1)
-    assert image.mode == "pan_zoom"
-    outlines = user.widget.binding.adapter.outlines
-    user.press(Key.Key_O)
-    assert user.widget.binding.adapter.outlines is not outlines
-    user.viewer.dims.ndisplay = 3
-    user.press(Key.Key_O)
-    assert user.widget.binding.adapter.outlines is not outlines
-    user.viewer.dims.ndisplay = 2
-    # Keys of other plugins are not lost, and those that the user has bound on a layer are not ours.
-    user.viewer.bind_key("5", lambda _: mine.append("viewer"), overwrite=True)
-    user.press(Key.Key_5)
-    other = type(image)(discs, name="other")
-    other.bind_key("2", lambda _: mine.append("image"))
-    user.viewer.add_layer(other)
-    user.viewer.layers.selection.active = other
-    model.class_list = ClassList((ObjectClass(1, "a"), ObjectClass(2, "b")))
-    user.press(Key.Key_2)
-    assert mine == ["viewer", "image"]
-    user.close_dock()
-    assert list(other.keymap) == [coerce_keybinding("2")]
-    assert not image.keymap
 
 
 def test_other_masks_of_a_click_by_a_key_and_by_the_wheel(open_window):
@@ -183,29 +140,16 @@ def test_escape_discards_and_undo_brings_it_back_and_a_second_one_cancels_the_ru
     gate.opened.set()
 
 
-def test_after_going_to_an_object_a_tool_key_takes_the_tool_and_paints_nothing(open_window, discs):
-    user = open_window(discs)
-    user.choose("text_segmentation")
-    user.type_phrase("bright objects")
-    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
-    layer = user.viewer.layers[PREVIEW]
-    for key, name in ((Key.Key_P, POINTS), (Key.Key_B, "SAM3 boxes"), (Key.Key_L, "mask prompt")):
-        user.press(Key.Key_N)
-        assert user.viewer.layers.selection.active is layer
-        user.press(key)
-        assert name in user.viewer.layers.selection.active.name
-        assert layer.mode == "pan_zoom"
-    user.press(Key.Key_N)
-    layer.mode = "paint"  # by napari's button
-    user.press(Key.Key_E)
-    assert (user.viewer.layers.selection.active, layer.mode) == (layer, "erase")
-
-
-def test_outlines_hiding_and_the_bare_image(open_window, discs):
+def test_colours_outlines_hiding_and_going_from_one_object_to_the_next(open_window, discs):
     user = open_window(discs)
     user.click_at(user.viewer.layers["image"], (30, 40))
     user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    current = np.asarray(user.viewer.layers[PREVIEW].get_color(1))
     user.press(Key.Key_K)
+    kept = user.viewer.layers[ACCEPTED]
+    colours = [np.asarray(kept.get_color(label)) for label in range(1, 200)]
+    assert min(np.linalg.norm(one[:3] - current[:3]) for one in colours) > 0.3
+
     user.click_at(user.viewer.layers["image"], (85, 110))
     user.wait(lambda: user.has(PREVIEW) and not user.is_running)
     layers = [user.viewer.layers[name] for name in (PREVIEW, ACCEPTED)]
@@ -213,8 +157,10 @@ def test_outlines_hiding_and_the_bare_image(open_window, discs):
     user.press(Key.Key_O)
     assert all(layer.contour > 0 for layer in layers)
     camera = getattr(user.viewer, "scene", user.viewer).camera  # moved in napari 0.9
+    zoom = camera.zoom
     camera.zoom /= 8
     assert all(layer.contour >= 3 for layer in layers)
+    camera.zoom = zoom
     user.press(Key.Key_O)
     assert all(layer.contour == 0 for layer in layers)
 
@@ -230,25 +176,105 @@ def test_outlines_hiding_and_the_bare_image(open_window, discs):
     QTest.keyRelease(user.canvas, Key.Key_H)
     assert all(layer.visible for layer in layers)
 
-
-def test_the_object_that_is_worked_on_has_a_colour_that_no_accepted_one_has(open_window, discs):
-    user = open_window(discs)
-    user.click_at(user.viewer.layers["image"], (30, 40))
-    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
-    current = np.asarray(user.viewer.layers[PREVIEW].get_color(1))
-    user.press(Key.Key_K)
-    kept = user.viewer.layers[ACCEPTED]
-    colours = [np.asarray(kept.get_color(label)) for label in range(1, 200)]
-    assert min(np.linalg.norm(one[:3] - current[:3]) for one in colours) > 0.3
     user.choose("text_segmentation")
     user.type_phrase("bright objects")
     user.wait(lambda: user.has(PREVIEW) and not user.is_running)
     several = {tuple(user.viewer.layers[PREVIEW].get_color(label)) for label in range(1, 5)}
     assert len(several) == 4
 
+    # After going to an object a key takes the tool, and paints nothing.
+    layer = user.viewer.layers[PREVIEW]
+    for key, name in ((Key.Key_P, POINTS), (Key.Key_B, "SAM3 boxes"), (Key.Key_L, "mask prompt")):
+        user.press(Key.Key_N)
+        assert user.viewer.layers.selection.active is layer
+        user.press(key)
+        assert name in user.viewer.layers.selection.active.name
+        assert layer.mode == "pan_zoom"
+    user.press(Key.Key_N)
+    layer.mode = "paint"  # by napari's button
+    user.press(Key.Key_E)
+    assert (user.viewer.layers.selection.active, layer.mode) == (layer, "erase")
 
-def test_points_are_as_large_on_the_screen_at_any_zoom(open_window, discs):
+
+def test_keys_and_commands_are_what_the_manifest_the_guide_and_help_say_while_it_is_open(
+    open_window, discs
+):
+    manifest = PluginManifest.from_file(ROOT / "src/napari_sam3_assistant/napari.yaml")
+    ids = {one.id.partition(".")[2]: one for one in manifest.contributions.commands}
+    guide = (ROOT / "docs/user-guide.md").read_text(encoding="utf-8")
+    user = open_window(discs)
+    user.click("help")
+    (box,) = user.widget.findChildren(QDialog, "keys")
+    shown = box.findChild(QLabel, "keys_text")
+    assert box.height() < 700
+    text_colour = user.button("help").palette().windowText().color().name()
+    assert f'<a style="color: {text_colour}" href=' in shown.text()
+    for shortcut in SHORTCUTS:
+        assert hasattr(Binding, shortcut.name) or shortcut.name == "hold_bare_image"
+        keys = " or ".join(f"`{key}`" for key in shortcut.shown.split(" or "))
+        assert re.search(rf"^\| {re.escape(keys)} \| {re.escape(shortcut.title)} \|", guide, re.M)
+        assert f"<b>{shortcut.shown}</b>" in shown.text()
+        if shortcut in commands.COMMANDS:
+            assert ids[shortcut.name].title == shortcut.title
+    box.close()
+
+    # A command of the palette does what its key does.
+    commands.choose_box()
+    assert user.viewer.layers.selection.active.name == "SAM3 boxes"
+    with pytest.raises(AttributeError):
+        commands.no_such_command  # noqa: B018
+
+    # Another phrase takes the place of the first.
+    for mode in ("simple", "advanced"):
+        user.click(f"mode_{mode}")
+        for phrase in ("dark objects", "bright objects"):
+            user.press(Key.Key_X)
+            QTest.keyClicks(user.window.focusWidget(), phrase)
+            assert user.widget.binding.model.text == phrase
+            assert user.window.focusWidget().text() == phrase
+
+    # napari has its own keys again when the dock is closed.
+    points = user.viewer.layers[POINTS]
+    user.close_dock()
+    assert not user.viewer.keymap
+    assert not points.keymap
+    assert not user.viewer.layers["image"].keymap
+
+
+def test_what_the_keys_of_images_do_is_napari_s_own_where_it_has_to_be(open_window, discs):
+    """In 3-D display a plane is turned; without a class list there are modes; the user's stay."""
     user = open_window(np.stack([discs, discs]))
+    points_are_as_large_on_the_screen_at_any_zoom(user)
+    image, model = user.viewer.layers["image"], user.widget.binding.model
+    mine = []
+    user.viewer.layers.selection.active = image
+    user.press(Key.Key_2)
+    assert image.mode == "transform"
+    user.press(Key.Key_1)
+    assert image.mode == "pan_zoom"
+    outlines = user.widget.binding.adapter.outlines
+    user.press(Key.Key_O)
+    assert user.widget.binding.adapter.outlines is not outlines
+    user.viewer.dims.ndisplay = 3
+    user.press(Key.Key_O)
+    assert user.widget.binding.adapter.outlines is not outlines
+    user.viewer.dims.ndisplay = 2
+    # Keys of other plugins are not lost, and those that the user has bound on a layer are not ours.
+    user.viewer.bind_key("5", lambda _: mine.append("viewer"), overwrite=True)
+    user.press(Key.Key_5)
+    other = type(image)(discs, name="other")
+    other.bind_key("2", lambda _: mine.append("image"))
+    user.viewer.add_layer(other)
+    user.viewer.layers.selection.active = other
+    model.class_list = ClassList((ObjectClass(1, "a"), ObjectClass(2, "b")))
+    user.press(Key.Key_2)
+    assert mine == ["viewer", "image"]
+    user.close_dock()
+    assert list(other.keymap) == [coerce_keybinding("2")]
+    assert not image.keymap
+
+
+def points_are_as_large_on_the_screen_at_any_zoom(user):
     points = user.viewer.layers[POINTS]
     assert not bright_pixels(user, (0, 0)), "napari's own invisible point is seen"
 
@@ -271,35 +297,6 @@ def bright_pixels(user, pixel):
     y, x = round(spot.y() * ratio), round(spot.x() * ratio)
     near = shown[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9, :3]
     return np.count_nonzero((near > 230).all(-1))
-
-
-def test_the_table_of_keys_is_what_the_manifest_the_guide_and_help_say(open_window, discs):
-    manifest = PluginManifest.from_file(ROOT / "src/napari_sam3_assistant/napari.yaml")
-    ids = {one.id.partition(".")[2]: one for one in manifest.contributions.commands}
-    guide = (ROOT / "docs/user-guide.md").read_text(encoding="utf-8")
-    user = open_window(discs)
-    user.click("help")
-    (box,) = user.widget.findChildren(QDialog, "keys")
-    shown = box.findChild(QLabel, "keys_text")
-    assert box.height() < 700
-    text_colour = user.button("help").palette().windowText().color().name()
-    assert f'<a style="color: {text_colour}" href=' in shown.text()
-    for shortcut in SHORTCUTS:
-        assert hasattr(Binding, shortcut.name) or shortcut.name == "hold_bare_image"
-        keys = " or ".join(f"`{key}`" for key in shortcut.shown.split(" or "))
-        assert re.search(rf"^\| {re.escape(keys)} \| {re.escape(shortcut.title)} \|", guide, re.M)
-        assert f"<b>{shortcut.shown}</b>" in shown.text()
-        if shortcut in commands.COMMANDS:
-            assert ids[shortcut.name].title == shortcut.title
-    box.close()
-
-
-def test_a_command_of_the_palette_does_what_its_key_does(open_window, discs):
-    user = open_window(discs)
-    commands.choose_box()
-    assert user.viewer.layers.selection.active.name == "SAM3 boxes"
-    with pytest.raises(AttributeError):
-        commands.no_such_command  # noqa: B018
 
 
 def test_a_command_of_the_palette_opens_the_dock_where_it_is_not_open(
@@ -326,15 +323,6 @@ def test_the_palette_lets_nobody_call_what_needs_a_file():
         parameters = inspect.signature(import_python_name(command.python_name)).parameters
         asks = [name for name, one in parameters.items() if one.default is one.empty]
         assert (command.enablement == "False") == bool(asks), (command.id, asks)
-
-
-def test_the_keys_are_napari_s_own_again_when_the_dock_is_closed(open_window, discs):
-    user = open_window(discs)
-    points = user.viewer.layers[POINTS]
-    user.close_dock()
-    assert not user.viewer.keymap
-    assert not points.keymap
-    assert not user.viewer.layers["image"].keymap
 
 
 def test_buttons_show_their_keys_where_there_is_room(user, qtbot):

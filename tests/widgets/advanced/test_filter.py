@@ -45,7 +45,16 @@ def drag_low(opened, name, value, left):
     opened.user.settle()
 
 
-def test_the_sliders_act_at_once_and_one_press_brings_all_back(found):
+def test_what_is_found_is_shown_and_hidden(found):
+    the_sliders_act_at_once_and_one_press_brings_all_back(found)
+    a_handle_is_dragged_by_the_mouse(found)
+    a_drag_is_one_step_of_undo(found)
+    all_may_be_hidden_and_come_back(found)
+    what_is_saved_is_what_is_shown(found)
+    the_table_may_be_cleared_while_some_are_hidden(found)
+
+
+def the_sliders_act_at_once_and_one_press_brings_all_back(found):
     user = found.user
     whole = user.preview.copy()
     areas = sorted(int(row[5]) for row in found.cells())
@@ -61,7 +70,20 @@ def test_the_sliders_act_at_once_and_one_press_brings_all_back(found):
     assert np.array_equal(user.preview, whole)
 
 
-def test_a_drag_is_one_step_of_undo(found):
+def a_handle_is_dragged_by_the_mouse(found):
+    user = found.user
+    moved = slider(found, "area")
+    moved.window().activateWindow()
+    middle = moved.height() // 2
+    QTest.mousePress(moved, Qt.MouseButton.LeftButton, pos=QPoint(4, middle))
+    QTest.mouseMove(moved, QPoint(moved.width() // 2, middle))
+    QTest.mouseRelease(moved, Qt.MouseButton.LeftButton, pos=QPoint(moved.width() // 2, middle))
+    user.wait(lambda: len(found.cells()) < len(SIZES))
+    user.click("show_all")
+    user.wait(lambda: count(found) == "4 of 4 shown")
+
+
+def a_drag_is_one_step_of_undo(found):
     user = found.user
     whole = user.preview.copy()
     areas = sorted(int(row[5]) for row in found.cells())
@@ -76,19 +98,11 @@ def test_a_drag_is_one_step_of_undo(found):
     user.redo()
     user.wait(lambda: count(found) == "1 of 4 shown")
     assert slider(found, "area").value()[0] == pytest.approx(areas[2] + 0.5)
+    user.click("show_all")
+    user.wait(lambda: count(found) == "4 of 4 shown")
 
 
-def test_what_is_saved_is_what_is_shown(found):
-    user = found.user
-    areas = sorted(int(row[5]) for row in found.cells())
-    drag_low(found, "area", areas[1] + 0.5, 2)
-    user.click("accept")
-    user.settle()
-    accepted = np.asarray(user.viewer.layers["SAM3 live accepted labels"].data)
-    assert sorted(np.unique(accepted, return_counts=True)[1])[:-1] == areas[2:]
-
-
-def test_all_may_be_hidden_and_come_back(found):
+def all_may_be_hidden_and_come_back(found):
     user = found.user
     # No handle hides all; a session that was saved may.
     found.main.binding.session.filtering.show_range("Area", 1e9, math.inf)
@@ -100,6 +114,28 @@ def test_all_may_be_hidden_and_come_back(found):
     user.wait(lambda: count(found) == "4 of 4 shown")
     user.settle()
     assert not user.button("show_all").isEnabled()
+
+
+def what_is_saved_is_what_is_shown(found):
+    user = found.user
+    areas = sorted(int(row[5]) for row in found.cells())
+    drag_low(found, "area", areas[1] + 0.5, 2)
+    user.click("accept")
+    user.settle()
+    accepted = np.asarray(user.viewer.layers["SAM3 live accepted labels"].data)
+    assert sorted(np.unique(accepted, return_counts=True)[1])[:-1] == areas[2:]
+    user.undo()
+    user.wait(lambda: user.has(PREVIEW))
+
+
+def the_table_may_be_cleared_while_some_are_hidden(found):
+    user = found.user
+    assert count(found) == "2 of 4 shown"
+    user.click("clear_results")
+    user.widget.findChild(QDoubleSpinBox, "threshold").setValue(0.5)
+    user.settle()
+    assert not user.status.startswith("✕")
+    assert len(np.unique(user.preview)) == 3
 
 
 def test_the_threshold_hides_shows_and_finds_more_without_a_press(found):
@@ -119,17 +155,6 @@ def test_the_threshold_hides_shows_and_finds_more_without_a_press(found):
     assert user.status.startswith("✓ Preview ready")
 
 
-def test_the_table_may_be_cleared_while_some_are_hidden(found):
-    user = found.user
-    areas = sorted(int(row[5]) for row in found.cells())
-    drag_low(found, "area", areas[2] - 0.5, 2)
-    user.click("clear_results")
-    user.widget.findChild(QDoubleSpinBox, "threshold").setValue(0.5)
-    user.settle()
-    assert not user.status.startswith("✕")
-    assert len(np.unique(user.preview)) == 3
-
-
 def test_on_another_slice_a_lower_threshold_runs_nothing(open_advanced):
     stack = np.random.default_rng(0).normal(50, 4, (2, 120, 150))
     stack[0][disk((60, 70), 15, shape=(120, 150))] += 140
@@ -146,14 +171,3 @@ def test_on_another_slice_a_lower_threshold_runs_nothing(open_advanced):
     assert not user.is_running
     assert [row[:6] for row in opened.cells()] == [row[:6] for row in before]
     vars(opened).clear()
-
-
-def test_a_handle_is_dragged_by_the_mouse(found):
-    user = found.user
-    moved = slider(found, "area")
-    moved.window().activateWindow()
-    middle = moved.height() // 2
-    QTest.mousePress(moved, Qt.MouseButton.LeftButton, pos=QPoint(4, middle))
-    QTest.mouseMove(moved, QPoint(moved.width() // 2, middle))
-    QTest.mouseRelease(moved, Qt.MouseButton.LeftButton, pos=QPoint(moved.width() // 2, middle))
-    user.wait(lambda: len(found.cells()) < len(SIZES))
