@@ -5,8 +5,6 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
-from amounts import each_once, thorough
-
 PREVIEW, ACCEPTED, POINTS = "SAM3 preview labels", "SAM3 live accepted labels", "SAM3 points"
 Key, Mod = Qt.Key, Qt.KeyboardModifier
 CONTROL, ALT, SHIFT = Mod.ControlModifier, Mod.AltModifier, Mod.ShiftModifier
@@ -58,7 +56,17 @@ def at(user, pixel):
     return int(user.labels.data[pixel])
 
 
-def test_ctrl_click_deletes_and_undo_brings_it_back(found):
+def test_objects_are_deleted_merged_and_split_and_all_is_taken_back(found):
+    ctrl_click_deletes_and_undo_brings_it_back(found)
+    the_marked_object_goes_by_del(found)
+    found.press(Key.Key_P)
+    for way in ("clicks", "drag", "other keys"):
+        alt_click_merges_two_objects(found, way)
+    a_line_that_cuts_nothing_can_be_drawn_again_or_left(found)
+    a_line_across_an_object_splits_it(found)
+
+
+def ctrl_click_deletes_and_undo_brings_it_back(found):
     before, gone = found.labels.data.copy(), at(found, SECOND)
     click(found, SECOND, CONTROL)
     assert rows(found) == sorted(set(np.unique(before).tolist()) - {0, gone})
@@ -74,10 +82,11 @@ def test_ctrl_click_deletes_and_undo_brings_it_back(found):
     assert len(rows(found)) == 3
     assert "no object under" in found.status
     assert len(found.viewer.layers[POINTS].data) == 0
+    found.undo()
+    assert len(rows(found)) == 4
 
 
-@pytest.mark.parametrize("found", [thorough(PREVIEW), ACCEPTED], indirect=True)
-def test_the_marked_object_goes_by_del(found):
+def the_marked_object_goes_by_del(found):
     wanted = at(found, THIRD)
     found.press(Key.Key_N)
     while found.widget.binding.model.picked.record.id != wanted:
@@ -90,12 +99,7 @@ def test_the_marked_object_goes_by_del(found):
     assert wanted in rows(found)
 
 
-@pytest.mark.parametrize(
-    ("found", "way"),
-    each_once([PREVIEW, ACCEPTED], ["clicks", "drag", "other keys"]),
-    indirect=["found"],
-)
-def test_alt_click_merges_two_objects(found, way):
+def alt_click_merges_two_objects(found, way):
     before = found.labels.data.copy()
     first, second = at(found, FIRST), at(found, SECOND)
     if way == "drag":
@@ -118,31 +122,29 @@ def test_alt_click_merges_two_objects(found, way):
     assert len(rows(found)) == 4
     found.redo()
     assert at(found, SECOND) == first
+    found.undo()
 
 
-def test_alt_click_merges_objects_of_two_preview_layers(open_window, discs):
-    image = np.where(discs > 100, discs, 110).astype(np.uint8)
-    image[20:40, 100:120] = 20
-    user = open_window(image)
-    user.choose("text_segmentation")
-    user.widget.binding.model.batch_text = "bright discs\ndark objects"
-    user.run()
-    bright, dark = (one for one in user.viewer.layers if one.name.startswith(PREVIEW))
-    first, second = int(bright.data[THIRD]), int(dark.data[SECOND])
-    name = dark.name
-    assert first
-    assert second
-    click(user, THIRD, ALT)
-    click(user, SECOND, ALT)
-    assert bright.data[THIRD] == bright.data[SECOND] == first
-    assert dark not in user.viewer.layers
-    user.undo()
-    dark = user.viewer.layers[name]
-    assert (bright.data[SECOND], dark.data[SECOND]) == (0, second)
-    vars(user).clear()  # napari's fixture fails where its window is still held
+def a_line_that_cuts_nothing_can_be_drawn_again_or_left(found):
+    before, image = found.labels.data.copy(), found.viewer.layers["image"]
+    found.press(Key.Key_S, SHIFT)
+    found.drag(image, (28, 38), (30, 40), (32, 42))
+    assert "cuts no object in two" in found.status
+    found.drag(image, (30, 20), (30, 40), (30, 60))
+    assert len(rows(found)) == 5
+    found.undo()
+    found.press(Key.Key_S, SHIFT)
+    found.press(Key.Key_Escape)
+    np.testing.assert_array_equal(found.labels.data, before)
+    found.click_at(image, (60, 75))
+    assert len(found.viewer.layers[POINTS].data) == 1
+    found.undo()
+    assert len(found.viewer.layers[POINTS].data) == 0
+    found.wait_for_end()
+    np.testing.assert_array_equal(found.labels.data, before)
 
 
-def test_a_line_across_an_object_splits_it(found):
+def a_line_across_an_object_splits_it(found):
     before, whole = found.labels.data.copy(), at(found, FIRST)
     image = found.viewer.layers["image"]
     found.press(Key.Key_S, SHIFT)
@@ -168,6 +170,28 @@ def test_a_line_across_an_object_splits_it(found):
     assert len(found.viewer.layers[POINTS].data) == 1
 
 
+def test_alt_click_merges_objects_of_two_preview_layers(open_window, discs):
+    image = np.where(discs > 100, discs, 110).astype(np.uint8)
+    image[20:40, 100:120] = 20
+    user = open_window(image)
+    user.choose("text_segmentation")
+    user.widget.binding.model.batch_text = "bright discs\ndark objects"
+    user.run()
+    bright, dark = (one for one in user.viewer.layers if one.name.startswith(PREVIEW))
+    first, second = int(bright.data[THIRD]), int(dark.data[SECOND])
+    name = dark.name
+    assert first
+    assert second
+    click(user, THIRD, ALT)
+    click(user, SECOND, ALT)
+    assert bright.data[THIRD] == bright.data[SECOND] == first
+    assert dark not in user.viewer.layers
+    user.undo()
+    dark = user.viewer.layers[name]
+    assert (bright.data[SECOND], dark.data[SECOND]) == (0, second)
+    vars(user).clear()  # napari's fixture fails where its window is still held
+
+
 def test_the_click_after_a_split_needs_no_button_and_leaves_its_parts(open_window, discs):
     user = open_window(discs)
     user.press(Key.Key_P)
@@ -185,19 +209,3 @@ def test_the_click_after_a_split_needs_no_button_and_leaves_its_parts(open_windo
     np.testing.assert_array_equal(user.labels.data[parts > 0], parts[parts > 0])
     assert len(ids(user)) == 3
     vars(user).clear()  # napari's fixture fails where its window is still held
-
-
-@pytest.mark.parametrize("found", [PREVIEW, thorough(ACCEPTED)], indirect=True)
-def test_a_line_that_cuts_nothing_can_be_drawn_again_or_left(found):
-    before, image = found.labels.data.copy(), found.viewer.layers["image"]
-    found.press(Key.Key_S, SHIFT)
-    found.drag(image, (28, 38), (30, 40), (32, 42))
-    assert "cuts no object in two" in found.status
-    found.drag(image, (30, 20), (30, 40), (30, 60))
-    assert len(rows(found)) == 5
-    found.undo()
-    found.press(Key.Key_S, SHIFT)
-    found.press(Key.Key_Escape)
-    np.testing.assert_array_equal(found.labels.data, before)
-    found.click_at(image, (60, 75))
-    assert len(found.viewer.layers[POINTS].data) == 1
