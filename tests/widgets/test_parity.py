@@ -1,7 +1,6 @@
 """The same request through the API, the command line and the widget gives equal labels."""
 
 import numpy as np
-import pytest
 import tifffile
 
 from napari_sam3_assistant import api
@@ -55,37 +54,37 @@ REQUESTS = {
 }
 
 
-@pytest.mark.parametrize("request_name", REQUESTS)
-def test_api_command_line_and_widget(user, discs, tmp_path, monkeypatch, request_name):
-    prompt, arguments, options = REQUESTS[request_name]
+def test_api_command_line_and_widget(user, discs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("image.tif", discs)
     tifffile.imwrite("mask.tif", PAINTED)
+    for name, (prompt, arguments, options) in REQUESTS.items():
+        user.viewer.layers.clear()
+        user.viewer.add_image(discs, name="image")
+        prompt(user)
+        user.run()
+        from_api = api.segment(discs, **arguments).labels
+        assert main(["segment", "image.tif", "--output", f"by_{name}.tif", *options]) == 0
 
-    user.viewer.add_image(discs, name="image")
-    prompt(user)
-    user.run()
-    from_api = api.segment(discs, **arguments).labels
-    assert main(["segment", "image.tif", "--output", "labels.tif", *options]) == 0
-
-    assert from_api.any()
-    np.testing.assert_array_equal(user.preview, from_api)
-    np.testing.assert_array_equal(tifffile.imread("labels.tif"), from_api)
+        assert from_api.any(), name
+        np.testing.assert_array_equal(user.preview, from_api, name)
+        np.testing.assert_array_equal(tifffile.imread(f"by_{name}.tif"), from_api, name)
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_other_pixel_types_are_seen_with_the_contrast_on_show(user, discs, tmp_path, dtype):
-    pixels = discs.astype(dtype) * 13
-    file, labels = tmp_path / "image.tif", tmp_path / "labels.npy"
-    tifffile.imwrite(file, pixels)
+def test_other_pixel_types_are_seen_with_the_contrast_on_show(user, discs, tmp_path):
+    for dtype in ("uint16", "float32"):
+        pixels = discs.astype(dtype) * 13
+        file, labels = tmp_path / f"{dtype}.tif", tmp_path / f"{dtype}.npy"
+        tifffile.imwrite(file, pixels)
 
-    user.viewer.add_image(pixels, name="image", contrast_limits=(500, 2500))
-    by_phrase(user)
-    user.run()
-    from_api = api.segment(pixels, text="bright objects", contrast=(500, 2500)).labels
-    options = ["--text", "bright objects", "--contrast", "500,2500"]
-    assert main(["segment", str(file), "-o", str(labels), *options]) == 0
+        user.viewer.layers.clear()
+        user.viewer.add_image(pixels, name="image", contrast_limits=(500, 2500))
+        by_phrase(user)
+        user.run()
+        from_api = api.segment(pixels, text="bright objects", contrast=(500, 2500)).labels
+        options = ["--text", "bright objects", "--contrast", "500,2500"]
+        assert main(["segment", str(file), "-o", str(labels), *options]) == 0
 
-    assert from_api.any()
-    np.testing.assert_array_equal(user.preview, from_api)
-    np.testing.assert_array_equal(np.load(labels), from_api)
+        assert from_api.any(), dtype
+        np.testing.assert_array_equal(user.preview, from_api, dtype)
+        np.testing.assert_array_equal(np.load(labels), from_api, dtype)

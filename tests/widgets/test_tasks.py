@@ -1,7 +1,6 @@
 """Every task from the prompt to the labels, by mouse and keyboard in a real window."""
 
 import numpy as np
-import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
@@ -10,10 +9,17 @@ from napari_sam3_assistant import api
 CENTRES = ((30, 40), (30, 110), (85, 40), (85, 110))
 
 
-def test_points(open_window, discs):
+def test_every_task(open_window, discs):
     user = open_window(discs)
-    image = user.viewer.layers["image"]
+    for work in (by_points, by_boxes, by_a_phrase, by_an_example):
+        work(user, discs)
+        user.press(Qt.Key.Key_Escape)
+        assert user.preview is None
+    by_a_painted_mask(user, discs)
 
+
+def by_points(user, discs):
+    image = user.viewer.layers["image"]
     user.choose("2d_segmentation", "points")
     user.click_at(image, (30, 40))
     assert user.viewer.layers["SAM3 points"].data.round().tolist() == [[30, 40]]
@@ -28,10 +34,8 @@ def test_points(open_window, discs):
     assert user.results == "Latest labels: 1 object, from clicks."
 
 
-def test_box(open_window, discs):
-    user = open_window(discs)
+def by_boxes(user, discs):
     image = user.viewer.layers["image"]
-
     user.choose("2d_segmentation", "box")
     user.drag(image, (10, 20), (30, 40), (50, 60))
     user.drag(image, (66, 92), (80, 110), (104, 128))
@@ -44,10 +48,34 @@ def test_box(open_window, discs):
     assert user.status.endswith("from 2 boxes.")
 
 
-def test_painted_mask(open_window, discs):
-    user = open_window(discs)
-    image = user.viewer.layers["image"]
+def by_a_phrase(user, discs):
+    for task, tool in (("text_segmentation", None), ("2d_segmentation", "text")):
+        user.choose(task, tool)
+        user.type_phrase("bright objects")
+        user.wait_for_end()
 
+        expected = api.segment(discs, text="bright objects").labels
+        assert len({expected[centre] for centre in CENTRES} - {0}) == 4
+        np.testing.assert_array_equal(user.preview, expected)
+        assert user.status.endswith("from “bright objects”.")
+        assert user.results.startswith(f"Latest labels: {expected.max()} objects, score")
+        user.press(Qt.Key.Key_Escape)
+
+
+def by_an_example(user, discs):
+    image = user.viewer.layers["image"]
+    user.choose("exemplar_segmentation")
+    user.drag(image, (14, 24), (30, 40), (46, 56))
+    user.run()
+
+    expected = api.segment(discs, exemplars=[(14, 24, 47, 57)]).labels
+    assert len({expected[centre] for centre in CENTRES} - {0}) == 4
+    np.testing.assert_array_equal(user.preview, expected)
+    assert user.status.endswith("from 1 example.")
+
+
+def by_a_painted_mask(user, discs):
+    image = user.viewer.layers["image"]
     user.choose("2d_segmentation", "mask")
     painted = user.viewer.layers["SAM3 mask prompt"]
     painted.brush_size = 12
@@ -70,43 +98,3 @@ def test_painted_mask(open_window, discs):
     user.close_dock()
     user.open()
     assert user.button("as_painted").isChecked()
-
-
-@pytest.mark.parametrize("task", ["text_segmentation", "2d_segmentation"])
-def test_phrase(open_window, discs, task):
-    user = open_window(discs)
-
-    user.choose(task, "text" if task == "2d_segmentation" else None)
-    user.type_phrase("bright objects")
-    user.wait_for_end()
-
-    expected = api.segment(discs, text="bright objects").labels
-    assert len({expected[centre] for centre in CENTRES} - {0}) == 4
-    np.testing.assert_array_equal(user.preview, expected)
-    assert user.status.endswith("from “bright objects”.")
-    assert user.results.startswith(f"Latest labels: {expected.max()} objects, score")
-
-
-def test_exemplar(open_window, discs):
-    user = open_window(discs)
-    image = user.viewer.layers["image"]
-
-    user.choose("exemplar_segmentation")
-    user.drag(image, (14, 24), (30, 40), (46, 56))
-    user.run()
-
-    expected = api.segment(discs, exemplars=[(14, 24, 47, 57)]).labels
-    assert len({expected[centre] for centre in CENTRES} - {0}) == 4
-    np.testing.assert_array_equal(user.preview, expected)
-    assert user.status.endswith("from 1 example.")
-
-
-def test_live_points(open_window, discs):
-    user = open_window(discs)
-    image = user.viewer.layers["image"]
-
-    user.choose("refinement")
-    user.click_at(image, (30, 110))
-    user.wait(lambda: user.has("SAM3 preview labels") and not user.is_running)
-
-    np.testing.assert_array_equal(user.preview, api.segment(discs, points=[(30, 110)]).labels)
