@@ -13,9 +13,10 @@ SHIFT = Qt.KeyboardModifier.ShiftModifier
 PREVIEW = "SAM3 preview labels"
 
 
-def test_the_built_in_engine_finds_all_discs(open_window, discs):
+def test_the_built_in_engine_finds_all_discs_and_the_threshold_acts_afterwards(open_window, discs):
     user = open_window(discs)
-    user.choose("everything")
+    user.press(Qt.Key.Key_E, SHIFT)
+    assert user.chosen("task") == ["Everything"]
     assert user.button("run_preview").isEnabled()
     assert not user.find(QWidget, "create_prompt_layer").isVisible()
     assert not user.find(QSpinBox, "points_per_side").isVisible()
@@ -33,9 +34,14 @@ def test_the_built_in_engine_finds_all_discs(open_window, discs):
     assert user.results.startswith("Latest labels: 3 objects")
     assert user.find(QLabel, "results").isVisible()
 
+    user.undo()
+    assert len(user.viewer.layers[PREVIEW].features) == 4
+    user.find(QDoubleSpinBox, "threshold").setValue(0.95)
+    user.settle()
+    scores = user.viewer.layers[PREVIEW].features["score"]
+    assert (scores >= 0.95).all()
 
-def test_the_status_says_nothing_of_layers_that_are_gone(open_window, discs):
-    user = open_window(discs)
+    # The status says nothing of layers that are gone.
     user.press(Qt.Key.Key_P)
     assert user.status == "Click on the object (layer “SAM3 points”)."
     user.viewer.layers.remove("SAM3 points")
@@ -47,18 +53,6 @@ def test_the_status_says_nothing_of_layers_that_are_gone(open_window, discs):
     user.viewer.layers.clear()
     user.settle()
     assert user.status == "Ready"
-
-
-def test_the_key_chooses_it_and_the_threshold_acts_afterwards(open_window, discs):
-    user = open_window(discs)
-    user.press(Qt.Key.Key_E, SHIFT)
-    assert user.chosen("task") == ["Everything"]
-    user.run()
-    assert len(user.viewer.layers[PREVIEW].features) == 4
-    user.find(QDoubleSpinBox, "threshold").setValue(0.95)
-    user.settle()
-    scores = user.viewer.layers[PREVIEW].features["score"]
-    assert (scores >= 0.95).all()
 
 
 @pytest.fixture
@@ -87,8 +81,12 @@ def with_sam(sam2_folder, open_window, discs, monkeypatch):
     vars(user).clear()
 
 
-def test_a_sam_is_asked_at_a_grid_and_what_it_found_is_filtered_without_a_run(with_sam):
+@pytest.mark.parametrize("gate", ["sam-transformers"], indirect=True)
+def test_a_sam_is_asked_at_a_grid_and_what_it_found_is_filtered_without_a_run_or_kept_by_cancel(
+    gate, with_sam, monkeypatch
+):
     user = with_sam
+    gate.opened.set()
     user.run()
 
     features = user.viewer.layers[PREVIEW].features
@@ -103,11 +101,9 @@ def test_a_sam_is_asked_at_a_grid_and_what_it_found_is_filtered_without_a_run(wi
     count = user.widget.findChild(QLabel, "shown_count")
     user.wait(lambda: count.text() == f"{found - 2} of {found} shown")
     assert len(user.viewer.layers[PREVIEW].features) == found - 2
+    user.click("clear_preview")
 
-
-@pytest.mark.parametrize("gate", ["sam-transformers"], indirect=True)
-def test_cancel_keeps_what_was_found(gate, with_sam, monkeypatch):
-    user = with_sam
+    gate.opened.clear()
     monkeypatch.setattr(everything, "_PARTIAL_S", -1.0)
     monkeypatch.setattr(everything, "_POINTS", 1)
     # One object, whose masks come one after the other.

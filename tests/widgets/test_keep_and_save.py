@@ -38,12 +38,14 @@ def accept(user):
     user.press(Qt.Key.Key_Return, CTRL)
 
 
-def test_accepted_objects_and_the_one_on_show_are_saved_together_by_one_press(opened, tmp_path):
+def test_accepted_objects_and_those_on_show_are_saved_together_by_one_press(opened, tmp_path):
     first = find(opened, FIRST)
+    scores = list(opened.viewer.layers["SAM3 preview labels"].features["score"])
     accept(opened)
     assert opened.button("save_now").isEnabled()
     assert opened.button("save_file").isEnabled()
     second = find(opened, SECOND)
+    scores += list(opened.viewer.layers["SAM3 preview labels"].features["score"])
 
     opened.click("save_now")
     opened.wait(lambda: "Saved 2 objects in" in opened.status)
@@ -59,32 +61,12 @@ def test_accepted_objects_and_the_one_on_show_are_saved_together_by_one_press(op
     assert (tmp_path / "discs_labels.tif").read_bytes() == before
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "discs_labels_02.tif"), saved)
 
-
-def test_what_is_found_again_is_saved_and_accepted_once(opened, tmp_path):
-    find(opened, FIRST)
-    accept(opened)
-    opened.choose("text_segmentation")
-    opened.type_phrase("bright objects")
-    opened.wait_for_end()
-    count = len(np.unique(opened.preview)) - 1
-    assert count > 1
-
-    opened.click("save_now")
-    opened.wait(lambda: f"Saved {count} objects in" in opened.status)
-    saved = tifffile.imread(tmp_path / "discs_labels.tif")
-    accept(opened)
-
-    assert "1 object left out: accepted before." in opened.status
-    np.testing.assert_array_equal(opened.viewer.layers[ACCEPTED].data, saved)
-    assert np.bincount(saved.ravel())[1:].min() > 100
+    accepted_labels_say_what_is_known_of_each_object(opened, [first.sum(), second.sum()], scores)
+    what_is_found_again_is_saved_and_accepted_once(opened, tmp_path)
+    save_and_clean_keeps_what_was_accepted(opened, tmp_path)
 
 
-def test_accepted_labels_say_what_is_known_of_each_object(opened):
-    areas, scores = [], []
-    for pixel in (FIRST, SECOND):
-        areas.append(int(find(opened, pixel).sum()))
-        scores += list(opened.viewer.layers["SAM3 preview labels"].features["score"])
-        accept(opened)
+def accepted_labels_say_what_is_known_of_each_object(opened, areas, scores):
     known = opened.viewer.layers[ACCEPTED].features
     assert list(known["index"]) == [1, 2]
     assert list(known["area"]) == areas
@@ -96,6 +78,37 @@ def test_accepted_labels_say_what_is_known_of_each_object(opened):
     assert list(opened.viewer.layers[ACCEPTED].features["index"]) == [1]
     opened.redo()
     assert list(opened.viewer.layers[ACCEPTED].features["area"]) == areas
+
+
+def what_is_found_again_is_saved_and_accepted_once(opened, tmp_path):
+    opened.choose("text_segmentation")
+    opened.type_phrase("bright objects")
+    opened.wait_for_end()
+    count = len(np.unique(opened.preview)) - 1
+    assert count > 2
+
+    opened.click("save_now")
+    opened.wait(lambda: f"Saved {count} objects in" in opened.status)
+    saved = tifffile.imread(tmp_path / "discs_labels_03.tif")
+    accept(opened)
+
+    assert "2 objects left out: accepted before." in opened.status
+    np.testing.assert_array_equal(opened.viewer.layers[ACCEPTED].data, saved)
+    assert np.bincount(saved.ravel())[1:].min() > 100
+
+
+def save_and_clean_keeps_what_was_accepted(opened, tmp_path):
+    labels = np.array(opened.viewer.layers[ACCEPTED].data)
+    opened.click("mode_advanced")
+    model = opened.widget.binding.model
+    model.output_folder = str(tmp_path / "out")
+
+    opened.click("save_clean")
+    opened.wait(lambda: "Saved discs_kept_mask_01.tif" in opened.status)
+
+    saved = tifffile.imread(tmp_path / "out" / "discs_kept_mask_01.tif")
+    np.testing.assert_array_equal(saved, labels)
+    assert opened.has(ACCEPTED)
 
 
 def test_each_accept_writes_the_same_file_and_nobody_elses(opened, tmp_path):
@@ -120,21 +133,6 @@ def test_each_accept_writes_the_same_file_and_nobody_elses(opened, tmp_path):
     opened.redo()
     opened.wait((tmp_path / "discs_labels_03.tif").exists)
     assert (ours.read_bytes(), theirs.read_bytes()) == (b"edited", b"theirs")
-
-
-def test_save_and_clean_keeps_what_was_accepted(opened, tmp_path):
-    labels = find(opened, FIRST).astype(int)
-    accept(opened)
-    opened.click("mode_advanced")
-    model = opened.widget.binding.model
-    model.output_folder = str(tmp_path / "out")
-
-    opened.click("save_clean")
-    opened.wait(lambda: "Saved discs_kept_mask_01.tif" in opened.status)
-
-    saved = tifffile.imread(tmp_path / "out" / "discs_kept_mask_01.tif")
-    np.testing.assert_array_equal(saved, labels)
-    assert opened.has(ACCEPTED)
 
 
 def test_accepted_objects_of_a_stack_are_a_stack_in_the_file(

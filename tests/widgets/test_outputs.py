@@ -15,7 +15,7 @@ def find_all(user, discs):
     return user.viewer.layers[LABELS]
 
 
-def test_one_row_an_object_and_who_made_it(user, discs):
+def test_rows_boxes_a_file_and_a_saved_layer_of_what_was_found(user, discs, tmp_path, monkeypatch):
     labels = find_all(user, discs)
 
     rows = labels.features
@@ -34,9 +34,6 @@ def test_one_row_an_object_and_who_made_it(user, discs):
     assert labels.data.dtype == np.uint32
     assert "Built-in" in user.status
 
-
-def test_boxes_frame_the_objects(user, discs):
-    labels = find_all(user, discs)
     boxes = user.viewer.layers[BOXES]
 
     np.testing.assert_array_equal(boxes.features["object_id"], labels.features["index"])
@@ -47,22 +44,28 @@ def test_boxes_frame_the_objects(user, discs):
     np.testing.assert_array_equal(boxes.scale, labels.scale)
     assert boxes.units == labels.units
 
+    # The system's dialog is not ours to test; this is what it answers.
+    chosen = (str(tmp_path / "cells"), "TIFF (*.tif *.tiff)")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
 
-def test_no_objects_are_said_and_the_old_preview_is_removed(user, discs):
-    find_all(user, discs)
-    user.viewer.layers["cells"].data = np.full_like(discs, 90)
+    user.click("save_file")
+    user.wait(lambda: user.status.startswith("✓ Saved "))
+
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "cells.tif"), labels.data)
+
+    # An image that was moved takes its preview along.
+    image = user.viewer.layers["cells"]
+    image.scale, image.translate, image.rotate, image.units = (2, 3), (7, 8), 30, ("nm", "nm")
 
     user.run()
 
-    assert user.status.startswith("⚠ No objects found ")
-    assert user.results == "No objects found."
-    assert not user.has(LABELS)
-    assert len(user.viewer.layers[BOXES].data) == 0
-    assert not user.button("save").isEnabled()
+    for name in (LABELS, BOXES):
+        layer = user.viewer.layers[name]
+        for pixel in ((0, 0), (119, 0), (0, 149)):
+            np.testing.assert_allclose(layer.data_to_world(pixel), image.data_to_world(pixel))
+        assert layer.units == image.units
 
-
-def test_clear_preview_keeps_prompts_and_saved_labels(user, discs):
-    labels = find_all(user, discs).data.copy()
+    labels = user.viewer.layers[LABELS].data.copy()
     user.click("save")
     assert user.status == "✓ Saved as layer “SAM3 saved labels”."
 
@@ -73,17 +76,18 @@ def test_clear_preview_keeps_prompts_and_saved_labels(user, discs):
     assert len(user.viewer.layers[SAVED].features) == labels.max()
     assert user.results == "No preview result yet."
 
+    # No objects are said, and the old preview goes.
+    user.run()
+    assert user.has(LABELS)
+    user.viewer.layers["cells"].data = np.full_like(discs, 90)
 
-def test_save_to_a_file(user, discs, tmp_path, monkeypatch):
-    labels = find_all(user, discs)
-    # The system's dialog is not ours to test; this is what it answers.
-    chosen = (str(tmp_path / "cells"), "TIFF (*.tif *.tiff)")
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
+    user.run()
 
-    user.click("save_file")
-    user.wait(lambda: user.status.startswith("✓ Saved "))
-
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "cells.tif"), labels.data)
+    assert user.status.startswith("⚠ No objects found ")
+    assert user.results == "No objects found."
+    assert not user.has(LABELS)
+    assert len(user.viewer.layers[BOXES].data) == 0
+    assert not user.button("save").isEnabled()
 
 
 def test_only_what_changed_is_written_into_the_same_array(user, discs):
@@ -100,35 +104,14 @@ def test_only_what_changed_is_written_into_the_same_array(user, discs):
     assert layer.data is array
     assert array[85, 40] == 1
 
-
-def test_a_renamed_preview_is_still_the_preview(user, discs):
-    user.viewer.add_image(discs, name="cells")
-    user.choose("2d_segmentation", "points")
-    user.viewer.layers["SAM3 points"].add((30, 40))
-    user.run()
-    user.viewer.layers[LABELS].name = "mine"
+    # A renamed preview is still the preview.
+    layer.name = "mine"
     user.viewer.layers["SAM3 points"].name = "clicks"
-
-    user.viewer.layers["clicks"].add((85, 40))
+    user.viewer.layers["clicks"].add((30, 110))
     user.run()
-
-    assert user.viewer.layers["mine"].data[85, 40] == 1
+    assert user.viewer.layers["mine"].data[30, 110] == 1
     assert not user.has(LABELS)
     assert not user.has("SAM3 points")
-
-
-def test_an_image_that_was_moved_takes_its_preview_along(user, discs):
-    find_all(user, discs)
-    image = user.viewer.layers["cells"]
-    image.scale, image.translate, image.rotate, image.units = (2, 3), (7, 8), 30, ("nm", "nm")
-
-    user.run()
-
-    for name in (LABELS, BOXES):
-        layer = user.viewer.layers[name]
-        for pixel in ((0, 0), (119, 0), (0, 149)):
-            np.testing.assert_allclose(layer.data_to_world(pixel), image.data_to_world(pixel))
-        assert layer.units == image.units
 
 
 def test_run_and_clear_again_and_again_in_a_window(open_window, discs):
