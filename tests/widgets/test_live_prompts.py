@@ -77,24 +77,7 @@ def test_a_result_comes_while_a_box_is_drawn_and_no_run_starts_before_it_is_let_
     assert sorted(np.unique(user.preview)) == [0, 1, 2]
 
 
-def test_run_preview_is_needed_where_live_is_off_and_that_is_remembered(open_window, discs, gate):
-    gate.opened.set()
-    user = open_window(discs)
-    image = user.viewer.layers["image"]
-    user.click("live")
-    user.click_at(image, CLICK)
-    user.qtbot.wait(400)
-    assert gate.runs == 0
-    assert user.text_of("run_reason") == user.status == "Press Run Preview."
-    user.run()
-    assert gate.runs == 1
-
-    user.close_dock()
-    user.open()
-    assert not user.button("live").isChecked()
-
-
-def test_an_engine_that_is_slow_waits_for_run_preview_until_it_is_quick(
+def test_run_preview_is_needed_where_the_engine_is_slow_or_live_is_off(
     open_window, discs, gate, monkeypatch
 ):
     gate.opened.set()
@@ -114,7 +97,19 @@ def test_an_engine_that_is_slow_waits_for_run_preview_until_it_is_quick(
     assert gate.runs == 2
     user.press(Qt.Key.Key_T)
     user.click_at(image, (30, 75))
-    user.wait(lambda: gate.runs == 3)
+    user.wait(lambda: gate.runs == 3 and not user.is_running)
+
+    user.press(Qt.Key.Key_Escape)
+    user.click("live")
+    user.click_at(image, CLICK)
+    user.qtbot.wait(400)
+    assert gate.runs == 3
+    assert user.text_of("run_reason") == user.status == "Press Run Preview."
+    user.run()
+    assert gate.runs == 4
+    user.close_dock()
+    user.open()
+    assert not user.button("live").isChecked()
 
 
 def find_all_but(user, pixel):
@@ -129,46 +124,46 @@ def find_all_but(user, pixel):
     return np.where(before == missed, 0, before)
 
 
-def test_a_click_beside_what_a_phrase_found_adds_an_object_and_undo_takes_it(open_window, discs):
-    user = open_window(discs)
-    image = user.viewer.layers["image"]
-    found = find_all_but(user, OTHER)
-
-    user.choose("2d_segmentation", "points")
-    user.click_at(image, OTHER)
-    user.wait(lambda: user.preview[OTHER] > 0 and not user.is_running)
-    new = user.preview[OTHER]
-    np.testing.assert_array_equal(np.where(user.preview == new, 0, user.preview), found)
-    assert (user.preview == new).sum() > 400
-    assert user.text_of("run_reason") != "Press Run Preview."
-    assert "3 objects found before stay" in user.status
-
-    user.undo()
-    np.testing.assert_array_equal(user.preview, found)
-    user.redo()
-    user.press(Qt.Key.Key_K)
-    assert not user.has(PREVIEW)
-    accepted = user.viewer.layers["SAM3 live accepted labels"].data
-    assert len(np.unique(accepted)) == 5
-
-
-def test_a_click_on_what_a_phrase_found_corrects_it_and_a_box_adds_one(open_window, discs):
+def test_what_a_phrase_found_is_added_to_and_corrected_and_undo_takes_it_back(open_window, discs):
     user = open_window(discs)
     image = user.viewer.layers["image"]
     found = find_all_but(user, CLICK)
     id_ = found[OTHER]
+
+    user.choose("2d_segmentation", "points")
+    user.click_at(image, CLICK)
+    user.wait(lambda: user.preview[CLICK] > 0 and not user.is_running)
+    new = user.preview[CLICK]
+    np.testing.assert_array_equal(np.where(user.preview == new, 0, user.preview), found)
+    assert (user.preview == new).sum() > 400
+    assert user.text_of("run_reason") != "Press Run Preview."
+    assert "3 objects found before stay" in user.status
+    user.undo()
+    np.testing.assert_array_equal(user.preview, found)
+    user.redo()
+    assert user.preview[CLICK] > 0
+    user.undo()
 
     user.press(Qt.Key.Key_B)
     user.drag(image, BOX[0], (30, 30), BOX[1])
     user.wait(lambda: user.preview[CLICK] > 0 and not user.is_running)
     new = user.preview[CLICK]
     np.testing.assert_array_equal(np.where(user.preview == new, 0, user.preview), found)
+    with_new = user.preview.copy()
 
     user.press(Qt.Key.Key_P)
     user.press(Qt.Key.Key_T)
     user.click_at(image, OTHER)  # a negative click alone, on an object that is there
     user.wait(lambda: f"Object {id_} is corrected" in user.status)
-    assert {int(one) for one in np.unique(user.preview)} >= {0, int(new), *np.unique(found)} - {id_}
+    left = {int(one) for one in np.unique(user.preview)}
+    assert left >= {0, int(new), *np.unique(found)} - {id_}
+    user.wait_for_end()
+    user.undo()
+    np.testing.assert_array_equal(user.preview, with_new)
+    user.press(Qt.Key.Key_K)
+    assert not user.has(PREVIEW)
+    accepted = user.viewer.layers["SAM3 live accepted labels"].data
+    assert len(np.unique(accepted)) == 5
 
 
 def test_each_click_can_be_an_object_of_its_own(open_window, discs):
