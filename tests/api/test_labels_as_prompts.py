@@ -164,6 +164,11 @@ def test_of_a_stack_of_labels_in_pieces_one_plane_is_read(cells, tmp_path, monke
     assert [one.id for one in found.objects] == list(CENTRES)
     assert sum(read) == labels.size
 
+    del read[:]
+    found = api.segment(np.stack([image] * 5), plane=(3,), labels=stack)
+    assert [one.id for one in found.objects] == list(CENTRES)
+    assert sum(read) == labels.size, "an array is read no further than its file"
+
     for other in (np.stack([image] * 6), np.stack([image[:-1]] * 6)):
         with pytest.raises(PromptError, match="shape"):
             api.segment(other, plane=(5,), labels=tmp_path / "labels.zarr")

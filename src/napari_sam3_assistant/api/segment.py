@@ -331,9 +331,11 @@ def _labels_alone(
         kinds = [axis_kind(axis_labels[axis]) if axis_labels else "" for axis in axes]
         shown = dict(zip(plane_names(len(axes), kinds), index, strict=True))
         labels = paint_annotations(file, view.shape, plane=shown).labels
-    data: Untyped = (
-        read_input(labels).image.data if isinstance(labels, str | Path) else np.asarray(labels)
-    )
+    data: Untyped
+    if isinstance(labels, str | Path):
+        data = read_input(labels).image.data
+    else:  # dask, zarr and h5py read what is indexed
+        data = labels if hasattr(labels, "chunks") else np.asarray(labels)
     if np.dtype(data.dtype).kind not in "iu":
         raise PromptError(
             "These are not labels: they hold no whole numbers.",
