@@ -8,15 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.prompts import (
+    MOST_ID,
     BoxPrompt,
     ExemplarPrompt,
     MaskPrompt,
     PointPrompt,
     PromptKind,
     PromptSet,
+    free_id,
 )
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.workflows.track_prompts import ObjectIds
 
 H, W = 20, 30
 spans_y = st.lists(st.integers(0, H), min_size=2, max_size=2, unique=True).map(sorted)
@@ -204,3 +207,16 @@ def test_a_box_keeps_its_fractions_wherever_it_goes(box, part, dy, dx):
         sides = np.clip([x0, x1], part.x0, part.x1) - part.x0
         assert kept.corners == (ends[0], sides[0], ends[1], sides[1])
         assert kept.region == example.region.intersect(part).localise(part)
+
+
+@given(st.lists(st.integers(1, 5) | st.integers(MOST_ID - 2, MOST_ID) | st.just((1 << 32) - 1)))
+def test_an_object_gets_a_number_that_can_be_used_and_that_no_other_has(taken):
+    ids = ObjectIds()
+    for number in taken:
+        ids.take(number)
+    for _ in range(3):
+        new = ids.take(None)
+        assert new == free_id(taken)
+        assert 1 <= new <= MOST_ID
+        assert new not in taken
+        taken = [*taken, new]

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,13 +19,28 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import numpy.typing as npt
 
 
 MOST_ID = 10**9
 """The largest id of an object; engines count in 32 bits, and number on from there."""
+
+
+def free_id(taken: Collection[int]) -> int:
+    """Return an object id above all that are taken; the lowest free one where none is left there.
+
+    Parameters
+    ----------
+    taken : collection of int
+        Labels of other tools may have the highest number of all.
+    """
+    after = max(taken, default=0) + 1
+    if after <= MOST_ID:
+        return after
+    known = frozenset(taken)
+    return next(id_ for id_ in count(1) if id_ not in known)
 
 
 class PromptKind(StrEnum):

@@ -20,6 +20,7 @@ from napari_sam3_assistant.core.lineage import (
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.prompts import free_id
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import COLUMNS, join_slices, measure_centroids
 from napari_sam3_assistant.errors import ImageError, PromptError
@@ -202,10 +203,11 @@ class TrackCorrections:
             self._step(lineage, f"{message} Undo takes that back.")
         else:
             stack, first = self._check(mother), self._free()
-            links = dict.fromkeys((first, first + 1), mother)
-            message = f"Track {mother} divides into {first} and {first + 1}. Undo takes that back."
+            second = self._free(first)
+            links = dict.fromkeys((first, second), mother)
+            message = f"Track {mother} divides into {first} and {second}. Undo takes that back."
             change = Relabel(mother, first, division.frame)
-            pieces = _Pieces(first, first + 1).name
+            pieces = _Pieces(first, second).name
             self._relabel(stack, change, self._model.lineage, message, links, pieces)
         self.drop_division(division)
 
@@ -237,10 +239,10 @@ class TrackCorrections:
             raise PromptError("This is the same track.", "Choose two.")
         return stack
 
-    def _free(self) -> int:
-        """Return a number that no track has or had."""
+    def _free(self, *taken: int) -> int:
+        """Return a number that no track has or had, besides some."""
         corrected = (step.new for step in self._model.lineage.relabelled)
-        return max(0, *self._tracks.ids, *self._model.tracked, *corrected) + 1
+        return free_id((*taken, *self._tracks.ids, *self._model.tracked, *corrected))
 
     def _relabel(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.labels import whole_box
-from napari_sam3_assistant.core.prompts import MOST_ID, Task, Tool
+from napari_sam3_assistant.core.prompts import Task, Tool, free_id
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, PromptError
@@ -172,10 +171,7 @@ class StackBinding:
         self._wants_new = True
 
     def _free_after(self, clicked: Iterable[int]) -> int:
-        taken = {0, *self._model.tracked, *clicked}
-        after = max(taken) + 1
-        # Labels of other tools may have the highest number of all.
-        return after if after <= MOST_ID else next(n for n in count(1) if n not in taken)
+        return free_id((*self._model.tracked, *clicked))
 
     def _on_object_id(self) -> None:
         self._wants_new = False

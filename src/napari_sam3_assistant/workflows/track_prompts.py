@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PromptKind, PromptSet
+from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PromptKind, PromptSet, free_id
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.errors import PromptError
@@ -52,7 +52,7 @@ class ObjectIds:
 
     def take(self, number: int | None) -> int:
         """Return an id: the number asked for, or the next that is free."""
-        id_ = max(self._taken, default=0) + 1 if number is None else number
+        id_ = free_id(self._taken) if number is None else number
         self._taken.add(id_)
         return id_
 
