@@ -237,6 +237,29 @@ def test_arrays_that_are_not_as_large_as_they_say_are_refused(folder):
     assert not isinstance(level, np.ndarray)
 
 
+@pytest.mark.parametrize(
+    ("place", "path", "follows"),
+    [
+        ("/old/work.sam3session", "/old/images/a.tif", True),
+        ("C:\\old\\work.sam3session", "C:\\old\\images\\a.tif", True),
+        ("/old/work.sam3session", "/old/images/is not made yet.zarr", True),
+        ("/old/work.sam3session", "/older/images/a.tif", False),
+        ("/old/work.sam3session", "/old/images/../images/a.tif", False),
+        ("/old/work.sam3session", "/old/gone/a.tif", False),
+        ("", "/old/images/a.tif", False),
+    ],
+)
+def test_paths_beside_a_session_follow_it(folder, place, path, follows):
+    images = folder.parent / "images"
+    images.mkdir()
+    (images / "a.tif").touch()
+    write_index(folder, {"one": [{"path": path}]}, {})
+    index = json.loads((folder / "session.json").read_text())
+    (folder / "session.json").write_text(json.dumps(index | {"place": place}))
+    now = str(images / path.replace("\\", "/").rpartition("/")[2])
+    assert read_session(folder).entries == {"one": [{"path": now if follows else path}]}
+
+
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 ANY = st.recursive(
     LEAVES,
@@ -247,7 +270,7 @@ ANY = st.recursive(
 )
 
 
-@given(st.sampled_from(["format", "version", "key", "entries", "arrays"]), ANY)
+@given(st.sampled_from(["format", "version", "key", "place", "entries", "arrays"]), ANY)
 def test_any_index_is_read_or_refused_in_words(tmp_path_factory, name, value):
     place = tmp_path_factory.mktemp("hostile") / "a.sam3session"
     make_folder(place)

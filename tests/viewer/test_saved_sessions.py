@@ -586,7 +586,14 @@ def test_a_scan_comes_back_also_from_a_portable_copy(binding, tmp_path):
     check_same(binding, tmp_path)
     before = saved.facts(binding)
     saved.save(binding, tmp_path / "copy", portable=True)
-    shutil.rmtree(tmp_path / "scans")
+    other = tmp_path / "other machine"
+    other.mkdir()
+    for name in ("scans", "work.sam3session"):
+        shutil.move(tmp_path / name, other / name)
+    again = saved.open_in_new(other / "work.sam3session")
+    saved.assert_same(before, saved.facts(again))
+    again.close()
+    shutil.rmtree(other / "scans")
     again = saved.open_in_new(tmp_path / "copy.sam3session")
     saved.assert_same(before, saved.facts(again))
     saved.save(again, None)  # the copy goes on with its own
@@ -599,7 +606,7 @@ def test_a_scan_comes_back_also_from_a_portable_copy(binding, tmp_path):
     again = saved.open_in_new(tmp_path / "other.sam3session")
     saved.assert_same(before, saved.facts(again))
     again.close()
-    again = saved.open_in_new(tmp_path / "work.sam3session")
+    again = saved.open_in_new(other / "work.sam3session")
     assert "labels of the scan" in again.model.message.text
     again.close()
 
@@ -624,7 +631,12 @@ def test_a_scan_that_was_stopped_is_told_and_goes_on_in_a_session(
     saved.wait_idle(binding)
     assert "Continue scan" in binding.model.message.text
     saved.save(binding, tmp_path / "work")
-    again = saved.open_in_new(tmp_path / "work.sam3session")
+    binding.session.storing.go_on_in(None)
+    other = tmp_path / "other machine"
+    other.mkdir()
+    for path in tmp_path.glob("[csw]*"):
+        shutil.move(path, other / path.name)
+    again = saved.open_in_new(other / "work.sam3session")
     assert "bright_objects_scan.zarr was not done: Scan whole image" in again.model.message.text
     said = []
     again.model.events.message.connect(lambda message: said.append(message.text))
@@ -740,8 +752,17 @@ def test_a_folder_that_is_annotated_is_gone_on_with(binding, tmp_path, napari_re
     (labels,) = (tmp_path / "labels").glob("cell1*.tif")
     assert set(np.unique(tifffile.imread(labels))) == {0, 1}
     again.close()
-    (tmp_path / "images").rename(tmp_path / "away")
-    third = saved.open_in_new(tmp_path / "work.sam3session", lambda _: None)
+    moved = tmp_path / "other machine"
+    moved.mkdir()
+    for name in ("images", "labels", "work.sam3session"):
+        shutil.move(tmp_path / name, moved / name)
+    third = saved.open_in_new(moved / "work.sam3session")
+    saved.wait_idle(third)
+    left = third.session.annotation.left
+    assert (left.source, left.output) == (str(moved / "images"), str(moved / "labels"))
+    third.close()
+    (moved / "images").rename(tmp_path / "away")
+    third = saved.open_in_new(moved / "work.sam3session", lambda _: None)
     assert "that was annotated is not here" in third.model.message.text
     third.close()
 

@@ -41,7 +41,14 @@ from napari_sam3_assistant.io.atomic import (
 )
 from napari_sam3_assistant.io.claims import Claim
 from napari_sam3_assistant.io.typed_json import WRONG, check_kind, check_shape
-from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole, open_regular
+from napari_sam3_assistant.io.untrusted import (
+    as_dict,
+    as_list,
+    as_text,
+    as_whole,
+    is_on_a_share,
+    open_regular,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -476,6 +483,7 @@ def write_index(folder: Path, entries: Mapping[str, Any], arrays: Mapping[str, S
         "format": FORMAT,
         "version": VERSION,
         "key": key,
+        "place": str(folder.absolute()),
         "written_by": {"napari-sam3-assistant": _own_version(), "napari": _version_of("napari")},
         "entries": dict(entries),
         "arrays": {name: _array_to_json(stored) for name, stored in arrays.items()},
@@ -565,13 +573,48 @@ def read_session(folder: Path) -> StoredSession:
                 "Update napari-sam3-assistant.",
             )
         arrays = {name: _array_from_json(entry) for name, entry in as_dict(found["arrays"]).items()}
+        place = as_text(found.get("place", ""))
         session = StoredSession(folder, as_text(found["key"]), as_dict(found["entries"]), arrays)
     for changed in _iter_journal(folder, session.key):
         if changed is None:
             session.damaged += 1
         else:
             session.take(changed)
+    before, now = _parent_of(place), folder.absolute()
+    if place and before != _parent_of(str(now)):
+        with _explain_damage(f"{folder} is not a session that can be opened"):
+            session.entries = _follow(session.entries, before, now.parent)
     return session
+
+
+def _parent_of(place: str) -> str:
+    """Return the folder that something lies in, with the separator at its end, of any system."""
+    separator = "\\" if "\\" in place else "/"
+    return place.rpartition(separator)[0] + separator
+
+
+def _follow(value: Any, before: str, now: Path) -> Any:  # noqa: ANN401 (JSON)
+    """Return JSON with the paths in a folder as they are since all of it was moved."""
+    if isinstance(value, dict):
+        return {name: _follow(entry, before, now) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_follow(entry, before, now) for entry in value]
+    if not isinstance(value, str) or not value.startswith(before):
+        return value
+    parts = value[len(before) :].split(before[-1])
+    moved = str(now.joinpath(*parts))
+    is_inside = all(_is_plain(part) for part in parts)
+    return moved if is_inside and _was_moved(value, moved, now) else value
+
+
+def _was_moved(path: str, moved: str, now: Path) -> bool:
+    """Return whether something, or what is not made yet but its folder, is at another place."""
+    if is_on_a_share(path, now):  # a stranger's session asks no other computer
+        return os.path.exists(moved)
+    return any(
+        os.path.exists(new) and not os.path.exists(old)
+        for old, new in ((path, moved), (os.path.dirname(path), os.path.dirname(moved)))
+    )
 
 
 # -- the journal ----------------------------------------------------------------------------------
