@@ -127,6 +127,16 @@ def test_without_corrections_it_goes_on_from_the_frame_on_show(bench):
     assert max(step.total for step in seen) == 3
 
 
+def test_several_objects_are_removed_at_once(bench):
+    for id_, pixel in enumerate([(20, 20), (40, 50)], 1):
+        bench.click(6, *pixel, on=id_)
+    bench.start()
+    bench.finish(bench.propagation.remove(1, 2))
+    assert not bench.labels.data.any()
+    assert bench.model.results == ()
+    assert bench.model.message.text == "2 objects are removed from all frames."
+
+
 def test_clear_results_and_other_runs_leave_the_session_alone(bench):
     bench.click(6, 20, 20, on=1)
     bench.click(6, 40, 50, on=2)

@@ -160,12 +160,14 @@ def delete(desk, rng):
 
 
 def delete_row(desk, rng):
-    """Take an object out by its row of the table: on all of its slices."""
+    """Take objects out by their rows of the table: on all of their slices, in one step."""
     rows = [row for row in desk.model.results if isinstance(row.preview, KeptPlace)]
     if rows:
-        row = rows[rng.integers(len(rows))]
-        desk.session.drop(row)
-        desk.push(np.where(desk.labels == row.record.id, 0, desk.labels))
+        chosen = rng.choice(len(rows), rng.integers(1, min(len(rows), 3) + 1), replace=False)
+        gone = [rows[place] for place in chosen]
+        desk.session.drop(*gone)
+        ids = [row.record.id for row in gone]
+        desk.push(np.where(np.isin(desk.labels, ids), 0, desk.labels))
 
 
 def merge(desk, rng):

@@ -114,6 +114,16 @@ def test_deleted_objects_leave_the_table_and_come_back_by_undo(found, masks):
     assert [format_row(row)[3::2] for row in found.model.results] == [row[3::2] for row in before]
 
 
+def test_chosen_rows_go_in_one_step(found):
+    gone = [row for row in found.model.results if row.record.id in (2, 3)]
+    found.session.drop(*gone)
+    assert [row.record.id for row in found.model.results] == [1, 4]
+    check(found)
+    found.session.undo()
+    assert [row.record.id for row in found.model.results] == [1, 2, 3, 4]
+    check(found)
+
+
 def test_merged_and_relabelled_objects(found, masks):
     masks.change(1, 2)
     assert [row.record.id for row in found.model.results] == [1, 3, 4]

@@ -130,6 +130,13 @@ def test_a_list_is_made_and_objects_get_their_classes_by_keys(
     assert len(table.selectionModel().selectedRows()) == 2
     user.press(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert list(tree_rows(user)) == ["none", "1  tumour (1)", "2  nucleus (1)"]
+    # All chosen rows go, and come back by one step.
+    table.selectAll()
+    QTest.keyClick(table, Key.Key_Delete)
+    user.settle()
+    assert not kept.data.any()
+    user.press(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert list(tree_rows(user)) == ["none", "1  tumour (1)", "2  nucleus (1)"]
     action = next(iter(user.widget.findChildren(QAction, "colour_by_class")))
     assert not action.isChecked()
 

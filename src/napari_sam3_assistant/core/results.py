@@ -344,10 +344,9 @@ def set_class(
     return replace(segmentation, objects=objects)
 
 
-def drop_object(segmentation: Segmentation, id_: int) -> Segmentation:
-    """Return a result without one of its objects; what lay below it is seen again."""
-    (gone,) = _take(segmentation, id_)
-    return put_objects(segmentation, (gone,), ())
+def drop_objects(segmentation: Segmentation, ids: Collection[int]) -> Segmentation:
+    """Return a result without some of its objects; what lay below them is seen again."""
+    return put_objects(segmentation, _take(segmentation, *ids), ())
 
 
 def merge_objects(segmentation: Segmentation, id_: int, other: ObjectRecord) -> Segmentation:
@@ -400,7 +399,8 @@ def put_objects(
     segmentation: Segmentation, removed: Sequence[ObjectRecord], added: Sequence[ObjectRecord]
 ) -> Segmentation:
     """Return a result with other objects in the place of some; only where they lie is painted."""
-    kept = [record for record in segmentation.objects if record not in removed]
+    gone = set(removed)
+    kept = [record for record in segmentation.objects if record not in gone]
     objects = tuple(sorted((*kept, *added), key=lambda record: record.id))
     labels = segmentation.labels.copy()
     for record in (*removed, *added):

@@ -15,7 +15,7 @@ from napari_sam3_assistant.core.results import (
     ObjectRecord,
     Provenance,
     Segmentation,
-    drop_object,
+    drop_objects,
     merge_objects,
     paint_labels,
     split_object,
@@ -51,9 +51,9 @@ _NO_CUT = (
 )
 
 
-def drop(preview: Preview, object_id: int) -> Preview:
-    """Return a result without one of its objects: the user has changed it."""
-    return preview.change(drop_object(preview.segmentation, object_id))
+def drop(preview: Preview, *ids: int) -> Preview:
+    """Return a result without some of its objects: the user has changed it."""
+    return preview.change(drop_objects(preview.segmentation, ids))
 
 
 class Correcting:
@@ -68,19 +68,31 @@ class Correcting:
         self._undo = services.undo
         self._accepting, self._propagation = accepting, propagation
 
-    def delete(self, row: ResultRow) -> None:
-        """Take an object out of what it is in.
+    def delete(self, *rows: ResultRow) -> None:
+        """Take objects out of what they are in.
 
-        Raises PromptError if it can't be changed here, or now.
+        Found ones are one step that can be taken back, and accepted ones are one.
+        Raises PromptError if one of them can't be changed here, or now; none has changed then.
         """
-        id_, many = row.record.id, len(row.slices)
-        on_slices = f" of {pluralize(many, 'slice')}" if many else ""
-        message = f"Object {id_} is taken out{on_slices}. Undo brings it back."
-        place = self._current(row.preview)
-        if isinstance(place, Preview):
-            self._show([(place, drop(place, id_))], message)
-        else:
-            self._write(place, self._relabel(row, 0), message)
+        message = f"{pluralize(len(rows), 'object')} are taken out. Undo brings them back."
+        if len(rows) == 1:
+            many = len(rows[0].slices)
+            on_slices = f" of {pluralize(many, 'slice')}" if many else ""
+            message = f"Object {rows[0].record.id} is taken out{on_slices}. Undo brings it back."
+        found: dict[Preview, list[int]] = {}
+        edits = []
+        for row in rows:
+            place = self._current(row.preview)
+            if isinstance(place, Preview):
+                found.setdefault(place, []).append(row.record.id)
+            else:
+                edits.append((place, self._relabel(row, 0)))
+        if edits:
+            self._accepting.check_idle()
+        if found:
+            self._show([(place, drop(place, *ids)) for place, ids in found.items()], message)
+        if edits:
+            self._write(edits, message)
 
     def merge(self, row: ResultRow, other: ResultRow) -> None:
         """Give an object the pixels of another one.
@@ -100,7 +112,7 @@ class Correcting:
                 "Objects of different layers can't be merged.",
                 "Accept what is found first, then merge it with what was accepted before.",
             )
-        self._write(place, self._relabel(other, id_), message)
+        self._write([(place, self._relabel(other, id_))], message)
 
     def split(self, places: Iterable[tuple[Preview | FramePlace | KeptPlace, Line]]) -> None:
         """Cut the objects apart that a line divides.
@@ -224,12 +236,15 @@ class Correcting:
         self._model.previews = after
         self._model.message = Message(message)
 
-    def _write(self, place: FramePlace | KeptPlace, edit: LabelEdit, message: str) -> None:
-        if not edit.pixels:
+    def _write(
+        self, edits: Sequence[tuple[FramePlace | KeptPlace, LabelEdit]], message: str
+    ) -> None:
+        """Write edits of labels, each of other pixels, as one step."""
+        if not all(edit.pixels for _, edit in edits):
             raise PromptError("This object is not there any more.", "Choose another one.")
         self._accepting.check_idle()
-        change = self._adapter.accepted.begin_change(place, edit)
-        self._accepting.change([change], message)
+        begin = self._adapter.accepted.begin_change
+        self._accepting.change([begin(place, edit) for place, edit in edits], message)
 
     def _relabel(self, row: ResultRow, value: int) -> LabelEdit:
         """Return the edit that gives an object of labels another value."""
@@ -274,7 +289,7 @@ class Correcting:
         if cut:
             changes = changes_between(edits, plane.shape)
             edit = LabelEdit.pack("split objects", plane.shape, changes, plane.labels.dtype)
-            self._write(place, edit, _explain_cut(cut))
+            self._write([(place, edit)], _explain_cut(cut))
         return bool(cut)
 
     def _objects(self, place: FramePlace | KeptPlace) -> tuple[list[StitchedObject], int]:

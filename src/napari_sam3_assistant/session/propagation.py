@@ -244,21 +244,23 @@ class Propagation:
                 self._results.add_frame(FramePlace(stack.at(frame)), rows)
         self._results.list_frames()
 
-    def remove(self, object_id: int) -> Job:
-        """Forget an object, and take it out of the labels and the table.
+    def remove(self, *ids: int) -> Job:
+        """Forget objects, and take them out of the labels and the table.
 
         Raises PromptError if there is no such object.
         """
         opened = self._open
-        if opened is None or object_id not in self._model.tracked:
+        wrong = next((id_ for id_ in ids if opened is None or id_ not in self._model.tracked), None)
+        if opened is None or wrong is not None:
             raise PromptError(
-                f"There is no object {object_id} in this propagation."
-                if object_id
+                f"There is no object {wrong} in this propagation."
+                if wrong
                 else "No object is chosen.",
                 "Choose one of its objects.",
             )
         self.edited.check_done()
-        followed, tracking = self._model.lineage.followed_as(object_id), opened.tracking
+        lineage, tracking = self._model.lineage, opened.tracking
+        followed = frozenset[int]().union(*map(lineage.followed_as, ids))
 
         def work(reporter: Reporter) -> Iterator[None]:
             reporter.check()
@@ -268,18 +270,22 @@ class Propagation:
             yield None
 
         def erase(_: None) -> None:
-            self._adapter.stacks.erase(
-                opened.stack.target, object_id, self.tracks.boxes_of(object_id)
-            )
-            self._results.remove(object_id)
-            self.tracks.remove(object_id)
+            for object_id in ids:
+                self._adapter.stacks.erase(
+                    opened.stack.target, object_id, self.tracks.boxes_of(object_id)
+                )
+                self.tracks.remove(object_id)
+                if self.provenance is not None:
+                    self.provenance.note_removed(object_id)
+            self._results.remove(*ids)
             self._model.propagated_ids = tuple(sorted(self.tracks.ids))
-            if self.provenance is not None:
-                self.provenance.note_removed(object_id)
             opened.followed -= followed
             self._list_tracked()
             self.changed.emit()
-            self._say(f"Object {object_id} is removed from all frames.", Level.SUCCESS)
+            gone = (
+                f"Object {ids[0]} is" if len(ids) == 1 else f"{pluralize(len(ids), 'object')} are"
+            )
+            self._say(f"{gone} removed from all frames.", Level.SUCCESS)
 
         job = Job("Removing the object", work)
         job.yielded.connect(erase)

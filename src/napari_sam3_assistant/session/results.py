@@ -30,7 +30,7 @@ from napari_sam3_assistant.session.values import (
 from napari_sam3_assistant.workflows.save import export_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.core.masks.edits import Changes
@@ -323,9 +323,9 @@ class Results:
         """List all frames that have come in."""
         self._list()
 
-    def remove(self, object_id: int) -> None:
-        """Take an object of the propagation out of the table."""
-        self._frames.remove(object_id)
+    def remove(self, *ids: int) -> None:
+        """Take objects of the propagation out of the table."""
+        self._frames.remove(ids)
         self._model.picked = None
         self._list()
 
@@ -502,10 +502,10 @@ class FrameRows:
         self._listed = time.monotonic()
         return tuple(row for row in self if row.record.id not in self.hidden)
 
-    def remove(self, object_id: int) -> None:
-        """Forget an object."""
+    def remove(self, ids: Collection[int]) -> None:
+        """Forget objects."""
         for place, rows in self._rows.items():
-            self._rows[place] = tuple(row for row in rows if row.record.id != object_id)
+            self._rows[place] = tuple(row for row in rows if row.record.id not in ids)
 
     def clear(self) -> None:
         """Forget all frames."""

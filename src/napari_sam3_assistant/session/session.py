@@ -424,17 +424,19 @@ class Session:
         model.task = Task.VIDEO
         return job
 
-    def drop(self, row: ResultRow) -> None:
-        """Take an object out of its result: a step that can be taken back.
+    def drop(self, *rows: ResultRow) -> None:
+        """Take objects out of their results: a step that can be taken back.
 
-        Of a propagation it goes from all frames, which is no such step.
+        Of a propagation they go from all frames, which is no such step.
 
-        Raises PromptError if it is an object of a scan.
+        Raises PromptError if one of them is an object of a scan.
         """
-        if isinstance(row.preview, FramePlace):
-            self.propagation.remove(row.record.id)
-        else:
-            self.correcting.delete(row)
+        tracked = {row.record.id for row in rows if isinstance(row.preview, FramePlace)}
+        others = [row for row in rows if not isinstance(row.preview, FramePlace)]
+        if others:
+            self.correcting.delete(*others)
+        if tracked:
+            self.propagation.remove(*sorted(tracked))
 
     def accept(self) -> None:
         """Add the previewed, or propagated, objects to the accepted labels; clear the prompts.

@@ -58,16 +58,16 @@ _IN_ROW: dict[int, Callable[[ResultRow], object]] = {
 
 
 def drop_by_key(view: QAbstractItemView, binding: Binding, rows: ResultRows) -> None:
-    """Let Del take the chosen object out of its result; the next one is chosen then."""
+    """Let Del take the chosen objects out of their results; the next one is chosen then."""
     model = binding.model
 
     def drop() -> None:
-        place = view.currentIndex().row()
-        if not 0 <= place < len(rows.shown):
+        places = sorted({index.row() for index in view.selectedIndexes()})
+        if not places:
             return
-        binding.session.drop(rows.shown[place])
+        binding.session.drop(*(rows.shown[place] for place in places))
         if rows.shown:
-            model.picked = rows.shown[min(place, len(rows.shown) - 1)]
+            model.picked = rows.shown[min(places[0], len(rows.shown) - 1)]
 
     on_keys(view, (Qt.Key.Key_Delete, Qt.Key.Key_Backspace), show_errors(model, drop))
 
@@ -221,9 +221,6 @@ _KEYS: tuple[Callable[[ResultRow], Any], ...] = (
     _score_key,
     lambda row: row.area,
 )
-
-
-"""What has to be there for a row to have something in a column; in the others each has."""
 
 
 class ResultRows(QAbstractTableModel):
