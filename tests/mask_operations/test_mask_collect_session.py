@@ -7,7 +7,7 @@ import tifffile
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.mask_operations.model import SaveMode
+from napari_sam3_assistant.mask_operations.model import RightClick, SaveMode
 
 PREVIEW = np.array([[1, 1, 0, 0], [0, 2, 2, 0]], np.uint32)
 
@@ -298,6 +298,29 @@ def test_the_overlap_is_not_shown_for_other_layers_than_those_ticked(bench, prev
     assert bench.model.merge_overlap == 4
 
     bench.viewer.layers.remove("myelin_one")
+
+    assert bench.model.merge_overlap == -1
+
+
+@pytest.mark.parametrize("when", ["counted", "counting"])
+@pytest.mark.parametrize("how", ["painted", "cleaned", "replaced"])
+def test_the_overlap_is_not_shown_once_a_ticked_layer_has_changed(bench, accepted, how, when):
+    layer = bench.viewer.layers["axon_one"]
+    bench.model.merge_chosen = tuple(accepted)
+    bench.collection.count_overlap()
+    if when == "counted":
+        bench.settle()
+        assert bench.model.merge_overlap == 1
+
+    if how == "painted":
+        layer.paint((1, 1), 1)
+    elif how == "cleaned":
+        bench.model.target = bench.key(layer)
+        bench.model.right_click = RightClick.LABEL
+        bench.cleanup.delete_at((0, 1))
+    else:
+        layer.data = layer.data.copy()
+    bench.settle()
 
     assert bench.model.merge_overlap == -1
 

@@ -57,6 +57,7 @@ class MaskBinding(RefCounted):
         layers.events.inserted.connect(self._on_inserted)
         layers.events.removed.connect(self._on_removed)
         layers.events.reordered.connect(self._list_layers)
+        edits_of(viewer).edited.connect(self._on_edited)
         edits_of(viewer).rewritten.connect(self._on_rewritten)
         edits_of(viewer).restored.connect(self.session.edits.resume)
         viewer.mouse_drag_callbacks.extend((self._on_mouse, self._on_stroke))
@@ -68,6 +69,7 @@ class MaskBinding(RefCounted):
     def _disconnect(self) -> None:
         self._unshare()
         self.session.close()
+        edits_of(self.viewer).edited.disconnect(self._on_edited)
         edits_of(self.viewer).rewritten.disconnect(self._on_rewritten)
         edits_of(self.viewer).restored.disconnect(self.session.edits.resume)
         for emitter in ("inserted", "removed", "reordered"):
@@ -132,7 +134,11 @@ class MaskBinding(RefCounted):
         alike = self._kinds.get(key) == kind or self.adapter.busy
         self._kinds[key] = kind
         self.session.cleanup.note_replaced(key, alike=alike)
+        self.session.collection.note_changed(key)
         self._list_layers()
+
+    def _on_edited(self, layer: Labels) -> None:
+        self.session.collection.note_changed(key_of(layer))
 
     def _on_rewritten(self, layer: Labels) -> None:
         self.session.cleanup.note_replaced(key_of(layer), alike=False)
@@ -141,6 +147,7 @@ class MaskBinding(RefCounted):
         layer = event.source
         edit = edit_of_strokes(event.value, array_of(layer))
         self.session.cleanup.note_painting(key_of(layer), edit)
+        self.session.collection.note_changed(key_of(layer))
 
     def _list_layers(self, event: Event | None = None) -> None:
         del event

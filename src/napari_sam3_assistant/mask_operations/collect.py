@@ -80,6 +80,7 @@ class MaskCollection:
         self._jobs = jobs
         self._edits = edits
         self._outputs = MaskOutputs(adapter, jobs, edits)
+        self._counted: frozenset[str] = frozenset()
         for field in (model.events.merge_chosen, model.events.class_filter):
             field.connect(self._forget_overlap)
         self.class_file = ClassFile(model, jobs.say)
@@ -246,15 +247,22 @@ class MaskCollection:
         if len(keys) < 2:
             return
         sources = self._sources(keys)
+        counted = self._counted = frozenset(keys)
 
         def count(reporter: Reporter) -> Iterator[int]:
             reporter.check()
             yield int(np.count_nonzero(count_coverage(sources) > 1))
 
         def show(pixels: int) -> None:
-            self.model.merge_overlap = pixels
+            if self._counted is counted:
+                self.model.merge_overlap = pixels
 
         self._jobs.start("Counting the overlap", count, show, dropped=_do_nothing)
+
+    def note_changed(self, key: str) -> None:
+        """Record that pixels of a layer have changed: what was counted of it holds no more."""
+        if key in self._counted:
+            self._forget_overlap()
 
     def merge_accepted(self) -> None:
         """Merge the ticked accepted objects into a class working mask.
@@ -462,6 +470,7 @@ class MaskCollection:
     # -- inside ---------------------------------------------------------------------------
 
     def _forget_overlap(self, *_: object) -> None:
+        self._counted = frozenset()
         self.model.merge_overlap = -1
 
     def _say_merged(self, done: str, sources: Sequence[MergeSource]) -> None:
