@@ -7,7 +7,7 @@ import tifffile
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.mask_operations.model import RightClick, SaveMode
+from napari_sam3_assistant.mask_operations.model import SaveMode
 
 PREVIEW = np.array([[1, 1, 0, 0], [0, 2, 2, 0]], np.uint32)
 
@@ -316,7 +316,6 @@ def test_the_overlap_is_not_shown_once_a_ticked_layer_has_changed(bench, accepte
         layer.paint((1, 1), 1)
     elif how == "cleaned":
         bench.model.target = bench.key(layer)
-        bench.model.right_click = RightClick.LABEL
         bench.cleanup.delete_at((0, 1))
     else:
         layer.data = layer.data.copy()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.paths import expand_user, is_address
-from napari_sam3_assistant.core.plurals import plural_of, pluralize
+from napari_sam3_assistant.core.plurals import part_of, plural_of, pluralize
 from napari_sam3_assistant.core.progress import format_duration
 from napari_sam3_assistant.engines.device import AUTO, PRECISIONS
 from napari_sam3_assistant.errors import (
@@ -527,7 +527,7 @@ class TerminalReporter(AbstractContextManager["TerminalReporter"]):
             passed = format_duration(self._last - self._began)
             done, total = progress.done, progress.total
             counts = not total or re.search(rf"\b\d+ of {total}\b", message)
-            share = "" if counts else f" ({done} of {total})"
+            share = "" if counts else f" ({part_of(done, total)})"
             sys.stderr.write(f"{passed}: {message}{share}\n")
             sys.stderr.flush()
 

@@ -25,6 +25,7 @@ from napari_sam3_assistant.compute.host import (
     unpack,
 )
 from napari_sam3_assistant.compute.workers import LOST, spread
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import Traffic
@@ -460,7 +461,7 @@ class RemoteTrack:
         for call in self._calls:
             self._step(call.method, *call.arguments, reporter=reporter, known_ids=known_ids)
             for _ in range(call.frames):
-                message = f"The server was lost: {done + 1} of {total} frames again"
+                message = f"The server was lost: {part_of(done + 1, total)} frames again"
                 reporter.report(Progress(done, total, message))
                 self._step("next", reporter=reporter, known_ids=known_ids)
                 done += 1

@@ -8,7 +8,16 @@ def plural_of(number: int, singular: str, plural: str = "") -> str:
     return singular if number == 1 else plural or f"{singular}s"
 
 
+def group_digits(number: int) -> str:
+    """Return a number as it is read at a glance, such as ``2 025``."""
+    return f"{number:,}".replace(",", " ")
+
+
+def part_of(part: int, whole: int) -> str:
+    """Return how many of all, such as ``3 of 2 025``."""
+    return f"{group_digits(part)} of {group_digits(whole)}"
+
+
 def pluralize(number: int, singular: str, plural: str = "") -> str:
     """Return a number with its noun, such as ``1 box`` or ``2 025 boxes``."""
-    digits = f"{number:,}".replace(",", " ")
-    return f"{digits} {plural_of(number, singular, plural)}"
+    return f"{group_digits(number)} {plural_of(number, singular, plural)}"

@@ -16,6 +16,7 @@ import zarr
 from PIL import Image
 
 from napari_sam3_assistant.core.images import as_lazy, map_read_errors
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage, Series, choose_series
 from napari_sam3_assistant.io.pixel_size import axes_of_series
@@ -245,4 +246,4 @@ def _explain_missing(
             f"{'is' if len(gone) == 1 else 'are'} missing: {named}.",
             "Put all files of the set into one folder, under the names that they had.",
         )
-    return (f"{absent} of {len(series.pages)} planes are not in the file; they are black.",)
+    return (f"{part_of(absent, len(series.pages))} planes are not in the file; they are black.",)

@@ -22,6 +22,7 @@ from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.lineage import cut_runs
 from napari_sam3_assistant.core.masks.labels import number_objects, plane_names, read, whole_box
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name
@@ -266,7 +267,7 @@ def _iter_frames(
     """Yield each frame with its number, also of truth values as whole numbers."""
     count = labels.shape[0]
     for number in range(count):
-        reporter.report(Progress(number, count, f"{doing}: frame {number + 1} of {count}"))
+        reporter.report(Progress(number, count, f"{doing}: frame {part_of(number + 1, count)}"))
         box = (slice(number, number + 1), *whole_box(labels.shape[1:]))
         frame = read(labels, box)[0]
         yield number, frame.view(np.uint8) if frame.dtype == bool else frame

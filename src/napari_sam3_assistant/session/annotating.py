@@ -14,7 +14,7 @@ from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.images import ImageSource
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import whole_box
-from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.plurals import part_of, pluralize
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.errors import (
     ImageError,
@@ -409,7 +409,7 @@ class FolderAnnotation:
     def _show(self, read: ReadImage, message: str) -> None:
         annotation, folder = self._annotation, self._require_folder()
         annotation.images, annotation.name = folder.images, read.name
-        place = f"{annotation.place + 1} of {len(annotation.images)}: {read.name}."
+        place = f"{part_of(annotation.place + 1, len(annotation.images))}: {read.name}."
         opened, before = read.opened, self._key
         if opened is None:
             self._close_image(before)

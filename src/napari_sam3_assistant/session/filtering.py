@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
 from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
@@ -82,7 +83,7 @@ def explain_hidden(preview: Preview) -> str:
         return ""
     shown = len(preview.segmentation.objects)
     by = ", ".join(map(str, preview.ranges))
-    return f"Only {shown} of {shown + len(preview.hidden)} objects were kept: {by}."
+    return f"Only {part_of(shown, shown + len(preview.hidden))} objects were kept: {by}."
 
 
 class Filtering:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.measurements import BASIC, MORE, VOLUME, VOLUME_MORE, channel_titles
-from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.plurals import part_of, pluralize
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.session.values import (
     FileBackedLabels,
@@ -108,7 +108,7 @@ def format_results(preview: Preview | None) -> str:
     result = preview.segmentation
     if preview.hidden:
         count = len(result.objects)
-        return f"Latest labels: {count} of {count + len(preview.hidden)} objects shown."
+        return f"Latest labels: {part_of(count, count + len(preview.hidden))} objects shown."
     if not result.objects:
         return "No objects found."
     found = f"{pluralize(len(result.objects), 'object')}{_format_scores(result)}"

@@ -13,7 +13,7 @@ import numpy as np
 from napari_sam3_assistant.core.masks.merge import find_new
 from napari_sam3_assistant.core.masks.objects import explain_lost, explain_lost_place, format_of
 from napari_sam3_assistant.core.options import PredictOptions
-from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.plurals import part_of, pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import PromptSet, Task
 from napari_sam3_assistant.core.regions import Region
@@ -560,7 +560,9 @@ def make_request(pixels: StackPixels, path: Path, propagation: Propagation) -> S
     provenance, table = propagation.provenance, propagation.tracks
     run = None if provenance is None else provenance.to_run(pixels.axes)
     if run is not None and table.hidden:
-        left_out = f"Only {len(table.ids - table.hidden)} of {len(table.ids)} objects were kept."
+        left_out = (
+            f"Only {part_of(len(table.ids - table.hidden), len(table.ids))} objects were kept."
+        )
         run = replace(run, notes=(*run.notes, left_out))
     return StackSaveRequest(
         pixels.shape,

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.masks.objects import ExportFormat, explain_lost_place
 from napari_sam3_assistant.core.options import PredictOptions
-from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.plurals import group_digits, pluralize
 from napari_sam3_assistant.core.prompts import (
     prompt_kind,
 )
@@ -140,8 +140,8 @@ class ScanProgress:
             self._adapter.show_file_backed(self._stored)
             self._scan_model.scan_begun = str(news.output)
             if step.kept:
-                message = f"Going on with a scan: {step.kept} of {pluralize(step.total, 'tile')} "
-                message = f"{message}were finished before ({news.output.name})."
+                kept = f"{group_digits(step.kept)} of {pluralize(step.total, 'tile')}"
+                message = f"Going on with a scan: {kept} were finished before ({news.output.name})."
                 self._say(message, Level.SUCCESS)
         elif step.changed is not None:
             self._adapter.refresh_file_backed(self._stored, step.changed)
@@ -165,7 +165,7 @@ class ScanProgress:
         self._scan_model.stopped_scan = StoppedScan(self._choices, done, latest.total)
         self._adapter.refresh_file_backed(stored, None)
         folder = scan_folder_path(stored.path)
-        kept = f"{done} of {pluralize(latest.total, 'tile')} are kept in {folder}"
+        kept = f"{group_digits(done)} of {pluralize(latest.total, 'tile')} are kept in {folder}"
         if state is JobState.CANCELLED:
             self._say(f"Scan stopped: {kept}. Press Continue scan to go on.")
         else:

@@ -18,7 +18,7 @@ from napari_sam3_assistant.core.lineage import (
     valid_links,
 )
 from napari_sam3_assistant.core.masks.objects import ExportFormat
-from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.plurals import part_of, pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import free_id
 from napari_sam3_assistant.core.stitching import StitchedObject
@@ -161,7 +161,7 @@ class TrackCorrections:
         def work(reporter: Reporter) -> Iterator[tuple[Division, ...]]:
             def labels() -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
                 for done, frame in enumerate(frames):
-                    message = f"Looking for divisions: frame {done + 1} of {len(frames)}"
+                    message = f"Looking for divisions: frame {part_of(done + 1, len(frames))}"
                     reporter.report(Progress(done, len(frames), message))
                     yield frame, read(frame)
 

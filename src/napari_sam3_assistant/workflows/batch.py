@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import (
     CancelOnlyReporter,
     Progress,
@@ -163,7 +164,9 @@ def batch(
                     plane_request, prompts=replace(plane_request.prompts, text=phrase)
                 )
             name = f"{item.name} - {phrase}" if phrase else item.name
-            reporter.report(Progress(done, request.runs, f"{name} ({done + 1} of {request.runs})"))
+            reporter.report(
+                Progress(done, request.runs, f"{name} ({part_of(done + 1, request.runs)})")
+            )
             began = time.monotonic()
             result: Segmentation | None = None
             error: Sam3AssistantError | None = None
@@ -324,7 +327,7 @@ def segment_folder(
                 for run in plan.runs:
                     place = len(rows) + 1
                     soon = "" if left is None else f", {format_duration(left)} left"
-                    message = f"{name} ({place} of {total}{soon})"
+                    message = f"{name} ({part_of(place, total)}{soon})"
                     reporter.report(Progress(len(rows), total, message, left))
                     row = skipped[run]
                     if row is None:

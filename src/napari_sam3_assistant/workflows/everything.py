@@ -25,7 +25,7 @@ from napari_sam3_assistant.core.linking import (
     join_slices,
     link_times,
 )
-from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.plurals import part_of, pluralize
 from napari_sam3_assistant.core.progress import (
     CancelOnlyReporter,
     Progress,
@@ -550,7 +550,7 @@ class _Search:
         """Return how far it is: points, objects so far, and the time left."""
         left = self._seconds_left
         objects = pluralize(len(self._kept()), "object")
-        message = f"{self.done} of {self.total} points, {objects} so far"
+        message = f"{part_of(self.done, self.total)} points, {objects} so far"
         ahead = "" if left is None else f", {format_duration(left)} left"
         return Progress(self.done, self.total, message + ahead, left)
 
@@ -562,7 +562,7 @@ class _Search:
         objects = _in_order([_clip_score(record) for record in records])
         notes = []
         if self.done < self.total:
-            notes.append(f"Only {self.done} of {self.total} points were looked at.")
+            notes.append(f"Only {part_of(self.done, self.total)} points were looked at.")
         elif not objects:
             notes.append(
                 f"At {pluralize(self.total, 'point')} no mask had a predicted IoU above "

@@ -22,6 +22,7 @@ from napari_sam3_assistant.core.measurements import (
     measure_shape,
     measure_volume,
 )
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
@@ -71,7 +72,7 @@ def measure(
     for request in requests:
         found: dict[int, list[Measurement]] = {}
         for region, places in _split_pieces(request, side):
-            reporter.report(Progress(done, total, f"Measuring object {done + 1} of {total}"))
+            reporter.report(Progress(done, total, f"Measuring object {part_of(done + 1, total)}"))
             pixels = request.plane.read(region)
             labels = None
             if request.labels is not None:
@@ -123,7 +124,7 @@ def measure_shapes(
     """
     for done, request in enumerate(requests):
         total = len(requests)
-        reporter.report(Progress(done, total, f"Measuring volume {done + 1} of {total}"))
+        reporter.report(Progress(done, total, f"Measuring volume {part_of(done + 1, total)}"))
         regions = [record.region for record, _ in request.slices.values()]
         box = regions[0]
         for region in regions[1:]:
@@ -249,7 +250,7 @@ def _measure_planes(
     planes = math.prod(labels.shape[:-2])
     nothing = ImageSource(np.broadcast_to(np.uint8(0), place.shape), guess_axes(place.shape))
     for done, (index, plane) in enumerate(iter_planes(labels)):
-        reporter.report(Progress(done, planes, f"Measuring plane {done + 1} of {planes}"))
+        reporter.report(Progress(done, planes, f"Measuring plane {part_of(done + 1, planes)}"))
         objects = tuple(
             ObjectRecord(
                 record.label,

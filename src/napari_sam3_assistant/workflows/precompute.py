@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import (
     CancelOnlyReporter,
     Progress,
@@ -162,7 +163,7 @@ def precompute(
         with closing(work_through(engine, work, pieces(), quiet)) as outcomes:
             for number, plan in enumerate(plans):
                 soon = "" if left is None else f", {format_duration(left)} left"
-                message = f"{plan.image.relative} ({number + 1} of {len(plans)}{soon})"
+                message = f"{plan.image.relative} ({part_of(number + 1, len(plans))}{soon})"
                 reporter.report(Progress(number, len(plans), message, left))
                 while not plan.is_settled:
                     outcome = next(outcomes, None)

@@ -13,6 +13,7 @@ from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.images import as_lazy
 from napari_sam3_assistant.core.masks.labels import localise_box, read, union_box, whole_box
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
 from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name, is_there
@@ -139,7 +140,7 @@ def save_stack(
             return
         with open_label_stack(name, request.shape, request.axes, replace=overwrite) as write:
             for frame in range(request.shape[0]):
-                message = f"Saving frame {frame + 1} of {request.shape[0]}"
+                message = f"Saving frame {part_of(frame + 1, request.shape[0])}"
                 reporter.report(Progress(frame, request.shape[0], message))
                 write(frame, request.read(frame))
 
@@ -214,7 +215,7 @@ def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
         else:
             with open_label_stack(name, labels.shape, axes, replace=overwrite) as write:
                 for plane in range(len(labels)):
-                    message = f"Saving plane {plane + 1} of {len(labels)}"
+                    message = f"Saving plane {part_of(plane + 1, len(labels))}"
                     reporter.report(Progress(plane, len(labels), message))
                     write(plane, labels[plane])
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.masks.objects import ExportFormat, explain_lost_place
 from napari_sam3_assistant.core.options import PredictOptions, TileOptions
-from napari_sam3_assistant.core.plurals import plural_of
+from napari_sam3_assistant.core.plurals import part_of, plural_of
 from napari_sam3_assistant.core.progress import (
     CancelOnlyReporter,
     Progress,
@@ -205,7 +205,7 @@ def _iter_results(
                 result = cast("TileResult", outcome.value)
                 folder.save(number, result)
             if failed:
-                message = f"Tile {number + 1} of {len(grid)}, {len(failed)} failed"
+                message = f"Tile {part_of(number + 1, len(grid))}, {len(failed)} failed"
                 reporter.report(Progress(number + 1, len(grid), message))
             else:
                 yield result, workers
@@ -223,7 +223,7 @@ def _failed_error(
     if isinstance(first, Sam3AssistantError):
         kind, why = type(first), first.message
     return kind(
-        f"{len(failed)} of {tiles} tiles failed, the first of them tile {number + 1}: {why}",
+        f"{part_of(len(failed), tiles)} tiles failed, the first of them tile {number + 1}: {why}",
         "All that was found is kept; the same scan, started again, does what is missing.",
     )
 
@@ -340,7 +340,7 @@ def _unique_notes(counts: Counter[str]) -> tuple[str, ...]:
 
 def _format_step(step: ScanStep) -> str:
     objects = f"{step.objects} {plural_of(step.objects, 'object')}"
-    parts = [f"Tile {step.done} of {step.total}, {objects}"]
+    parts = [f"Tile {part_of(step.done, step.total)}, {objects}"]
     if step.workers > 1:
         rate = "" if step.rate is None else f" ({step.rate:.3g} tiles/s)"
         parts.append(f"{step.workers} workers{rate}")

@@ -14,6 +14,7 @@ from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.regions import Region
@@ -89,7 +90,7 @@ def segment(
         answers: list[Prediction] = []
         for done, part in enumerate(parts):
             if len(parts) > 1:
-                message = f"{SEGMENTING}: object {done + 1} of {len(parts)}"
+                message = f"{SEGMENTING}: object {part_of(done + 1, len(parts))}"
                 reporter.report(Progress(done, len(parts), message))
             answer = engine.predict(embedding, part, request.options, reporter)
             answers.append(_keep_number(answer, part) if prompts.are_labels else answer)
@@ -256,7 +257,7 @@ def segment_planes(
     quiet = CancelOnlyReporter(reporter)
     found = []
     for done, leading in enumerate(np.ndindex(*shape)):
-        reporter.report(Progress(done, count, f"Plane {done + 1} of {count}"))
+        reporter.report(Progress(done, count, f"Plane {part_of(done + 1, count)}"))
         plane_request = replace(request, view=view_of_plane(request.view, leading))
         result = next(segment(engine, plane_request, quiet))
         found.append((leading, TileResult(result.objects, result.engine, result.notes)))

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import (
     PartReporter,
     Progress,
@@ -234,7 +235,7 @@ def track_folder(
         with closing(work_through(engine, work, to_do, frames)) as outcomes:
             for number, stack in enumerate(stacks):
                 soon = "" if left is None else f", {format_duration(left)} left"
-                message = f"{stack.image.relative} ({number + 1} of {len(stacks)}{soon})"
+                message = f"{stack.image.relative} ({part_of(number + 1, len(stacks))}{soon})"
                 frames.begin(Progress(number, len(stacks), message, left))
                 row = skipped[stack.image]
                 if row is None:

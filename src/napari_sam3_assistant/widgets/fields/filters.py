@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from superqt import QDoubleRangeSlider
 from superqt.utils import signals_blocked
 
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch, watch_later
 from napari_sam3_assistant.qt.controls import ElidedCombo, push_button
@@ -75,7 +76,7 @@ class FilterField(QWidget):
     def _show(self) -> None:
         filtering = self._session.filtering
         shown, found = filtering.count()
-        self._count.setText(f"{shown} of {found} shown" if found else "")
+        self._count.setText(f"{part_of(shown, found)} shown" if found else "")
         self.setVisible(found > 0)
         set_enabled(self._all, "" if shown < found else "Nothing is hidden")
         for slider in self._rows:

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.qt.bind import (
     bind_enabled,
@@ -400,7 +401,7 @@ class StatusField(QWidget):
         step = progress.step
         left = progress.remaining
         ahead = "" if left is None else f", about {left:.0f} s left"
-        text = f"{step.done} of {step.total}, {elapsed:.0f} s{ahead}"
+        text = f"{part_of(step.done, step.total)}, {elapsed:.0f} s{ahead}"
         show_progress(self._bar, step.done / step.total, text)
 
 

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.core.options import MOST_OVERLAP, TILE_SIZES
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.qt.bind import (
     bind_enabled,
     bind_value,
@@ -100,7 +101,7 @@ class ScanField(QWidget):
         why_not, stopped = read
         tip = _SCANS
         if stopped is not None:
-            done = f"{stopped.done} of {stopped.total} tiles are finished"
+            done = f"{part_of(stopped.done, stopped.total)} tiles are finished"
             tip = f"Go on where the scan was stopped: {done}"
         self._button.setText("Scan whole image" if stopped is None else "Continue scan")
         set_enabled(self._button, why_not, tip)
