@@ -3,10 +3,11 @@
 import numpy as np
 from napari.utils import DirectLabelColormap
 from qtpy.QtCore import QModelIndex, QPointF, Qt
-from qtpy.QtGui import QAction, QDropEvent
+from qtpy.QtGui import QAction, QColor, QDropEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QColorDialog,
     QComboBox,
     QDialog,
     QDialogButtonBox,
@@ -86,12 +87,19 @@ def test_a_list_is_made_and_objects_get_their_classes_by_keys(
         QTest.mouseClick(dialog.findChild(QAbstractButton, "add_class"), Qt.MouseButton.LeftButton)
         type_into(user, dialog, name)
     QTest.mouseClick(dialog.findChild(QAbstractButton, "class_up"), Qt.MouseButton.LeftButton)
+    # The colour of the current class, by the keyboard alone.
+    chosen = QColor("#0080ff")
+    monkeypatch.setattr(QColorDialog, "getColor", lambda *_: chosen)
+    colour = dialog.findChild(QAbstractButton, "class_colour")
+    colour.setFocus()
+    QTest.keyClick(colour, Key.Key_Space)
     buttons = dialog.findChild(QDialogButtonBox)
     QTest.mouseClick(
         buttons.button(QDialogButtonBox.StandardButton.Save), Qt.MouseButton.LeftButton
     )
     user.settle()
     assert [(one.id, one.name) for one in read_classes(file)] == [(2, "tumour"), (1, "nucleus")]
+    assert next(iter(read_classes(file))).colour == chosen.getRgb()[:3]
 
     user.look_at_all()
     for key, pixel in ((Key.Key_1, (30, 40)), (Key.Key_2, (85, 110))):

@@ -111,7 +111,7 @@ class ClassListDialog(QDialog):
         top = self._table.horizontalHeader()
         if top is not None:
             top.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self._table.cellDoubleClicked.connect(self._pick_colour)
+        self._table.cellDoubleClicked.connect(self._on_double_click)
         for value, entry in zip(classes.names, classes, strict=True):
             self._add_row(entry.id, entry.name, QColor(*classes.colour(value)), entry.parent)
         self._why = WrappedLabel()
@@ -127,6 +127,7 @@ class ClassListDialog(QDialog):
             ("Remove", "remove_class", self._remove),
             ("Up", "class_up", lambda: self._move(-1)),
             ("Down", "class_down", lambda: self._move(1)),
+            ("Colour …", "class_colour", lambda: self._pick_colour(self._table.currentRow())),
         ):
             button = QPushButton(text)
             button.setObjectName(name)
@@ -220,9 +221,13 @@ class ClassListDialog(QDialog):
             table.setItem(other, column, mine)
         table.setCurrentCell(other, max(0, table.currentColumn()))
 
-    def _pick_colour(self, row: int, column: int) -> None:
+    def _on_double_click(self, row: int, column: int) -> None:
+        if column == _COLOUR:
+            self._pick_colour(row)
+
+    def _pick_colour(self, row: int) -> None:
         cell = self._table.item(row, _COLOUR)
-        if column != _COLOUR or cell is None:
+        if cell is None:
             return
         colour = QColorDialog.getColor(cell.background().color(), self, "Colour of the class")
         if colour.isValid():
