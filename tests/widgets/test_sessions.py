@@ -15,7 +15,7 @@ from napari_sam3_assistant.widgets.fields.session import SessionDialog, SessionM
 @pytest.fixture
 def chosen(monkeypatch, tmp_path):
     """What the user chooses in dialogs, which no test can click on: they are the system's."""
-    folder = tmp_path / "work.sam3session"
+    folder = tmp_path / "work & play.sam3session"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(folder), ""))
     monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
     return folder
@@ -67,7 +67,9 @@ def test_a_session_is_saved_and_opened_by_its_menu(user, discs, chosen):
     menu.popup(QPoint(0, 0))
     recent = menu.findChild(QMenu, "recent_sessions")
     assert recent.menuAction().isEnabled()
-    assert [action.text() for action in recent.actions()] == ["work.sam3session"]
+    assert [action.text() for action in recent.actions()] == ["work && play.sam3session"], (
+        "what Qt shows as one"
+    )
     menu.close()
 
 

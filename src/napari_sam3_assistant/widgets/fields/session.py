@@ -192,7 +192,8 @@ class SessionMenu(QPushButton):
         for kept in self._recents():
             folder = Path(kept)
             if is_stored(folder):
-                action = QAction(folder.name, self._recent)
+                # One "&" alone says of Qt's menus which letter is the key.
+                action = QAction(folder.name.replace("&", "&&"), self._recent)
                 self._recent.addAction(action)
                 action.setToolTip(kept)
                 verb = partial(self.open, folder)
