@@ -35,6 +35,10 @@ def test_what_was_done_before_a_crash_is_offered_and_comes_back(journals, user, 
     assert user.widget.findChild(QFrame, "left_journal").isHidden()
     user.close_dock()
     user.open()
+    answers = [QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No]
+    user.click("journal_discard")  # No
+    assert not user.widget.findChild(QFrame, "left_journal").isHidden()
+    assert len(journaling.find_left(journals)) == 1
     user.click("journal_discard")
     assert user.widget.findChild(QFrame, "left_journal").isHidden()
     assert journaling.find_left(journals) == []
@@ -56,3 +60,4 @@ def test_that_nothing_is_written_down_stays_in_sight(journals, user, discs):
     assert not label.isHidden()
     assert label.text().startswith("What you do is not written down now: ")
     assert "save the session elsewhere" in label.text()
+    assert "hoose a" not in label.text(), "nobody chooses where the journal is"

@@ -255,8 +255,11 @@ class JournalField(QFrame):
             self.hide()
 
     def _discard(self) -> None:
-        self._journaling.discard(self._left[0])
-        self._look()
+        asked = f"{self._text.text()}\nDiscard what was kept of it? It can't be brought back."
+        yes = QMessageBox.StandardButton.Yes
+        if QMessageBox.question(self, "Discard an earlier session", asked) == yes:
+            self._journaling.discard(self._left[0])
+            self._look()
 
 
 class NotWrittenField(WrappedLabel):
