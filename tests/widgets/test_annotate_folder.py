@@ -110,6 +110,17 @@ def test_a_folder_from_the_first_image_to_the_files_of_all(open_window, source):
 def test_the_bar_and_the_list_show_the_state_of_each_image(user, source):
     combo = user.combo("annotation_state")
     assert combo.currentText() == "Untouched"
+    # A state that can't be written is not on show.
+    file = source / "sam3_labels" / "sam3_annotation.jsonl"
+    written = file.read_text("utf8")
+    file.unlink()
+    file.mkdir()
+    user.choose_in("annotation_state", "Flagged")
+    user.wait(lambda: "can't be written" in user.status)
+    assert combo.currentText() == "Untouched"
+    file.rmdir()
+    file.write_text(written, "utf8")
+
     user.choose_in("annotation_state", "Flagged")
     user.wait(lambda: "flagged" in user.status)
     user.click("next_image")

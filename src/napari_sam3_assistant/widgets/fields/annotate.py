@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.qt.bind import follow, show_errors, watch
 from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo, check_box, push_button
 from napari_sam3_assistant.session.annotating import STATES
@@ -87,9 +88,7 @@ class AnnotationBar(QFrame):
             "How far this image is. Next marks it as done, unless it is flagged."
         )
         self._state.offer(STATES)
-        self._state.activated.connect(
-            show_errors(session.model, lambda: session.annotation.set_state(self._state.value))
-        )
+        self._state.activated.connect(show_errors(session.model, self._choose_state))
         back = self._button("Previous", "previous_image", -1)
         next_ = self._button("Next", "next_image", 1)
         shows = "All images of the folder with their states; a click goes there"
@@ -164,10 +163,15 @@ class AnnotationBar(QFrame):
         self.setVisible(bool(count))
         self._name.setText(name)
         self._name.setToolTip(f"{self._annotation.source}\n{name}")
-        self._place.setText(f"{place + 1} of {count}")
+        self._place.setText(part_of(place + 1, count))
         self._state.choose(state)
         if not count and self._list is not None:
             self._list.close()
+
+    def _choose_state(self) -> None:
+        chosen = self._state.value
+        self._state.choose(self._read()[3])  # what holds until it is written
+        self._session.annotation.set_state(chosen)
 
     def _show_list(self) -> None:
         if self._list is None:
