@@ -1,14 +1,16 @@
 """What can run, and the sentence that says why not."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool, tools_of
-from napari_sam3_assistant.engines.base import EngineSpec
-from napari_sam3_assistant.session.availability import resolve
+from napari_sam3_assistant.engines.base import EngineSpec, TrackSpec
+from napari_sam3_assistant.session.availability import no_preview, resolve
 from napari_sam3_assistant.session.model import ScanModel, SessionModel
-from napari_sam3_assistant.session.values import DeviceInUse, ImageChoice, PromptCounts
+from napari_sam3_assistant.session.values import DeviceInUse, FrameAxis, ImageChoice, PromptCounts
 
 ANY = EngineSpec("any", "Any", frozenset(PromptKind), needs_weights=False)
 WEIGHTS = EngineSpec("heavy", "Heavy", frozenset(PromptKind), needs_weights=True)
@@ -18,6 +20,36 @@ NO_TEXT = EngineSpec("deaf", "Deaf", frozenset(PromptKind) - {PromptKind.TEXT}, 
 def model(**fields):
     image = ImageChoice("key", "cells", "")
     return SessionModel(images=(image,), image="key", **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "remedy"),
+    [
+        ({}, "Click on the object in the image first."),
+        ({"prompts": PromptCounts(positive=1)}, "Press Run Preview first."),
+        (
+            {
+                "prompts": PromptCounts(positive=1),
+                "task": Task.VIDEO,
+                "frame_axes": (FrameAxis(0, "z", 5),),
+                "frame_axis": 0,
+            },
+            "Press Start 3D Propagation first.",
+        ),
+        (
+            {
+                "prompts": PromptCounts(positive=1),
+                "why_not_live": "Press Run Preview: it loads the model.",
+            },
+            "Press Run Preview: it loads the model.",
+        ),
+    ],
+)
+def test_what_lacks_a_preview_says_how_there_will_be_one(fields, remedy):
+    state = model(**fields)
+    spec = replace(ANY, video=TrackSpec(frozenset(PromptKind)))
+    state.why_not = resolve(state, ScanModel(), spec)
+    assert str(no_preview(state)).startswith(f"There is no preview yet. {remedy}")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,13 @@ _MISSING = {
 }
 
 
+def no_preview(model: SessionModel) -> PromptError:
+    """Return the error that there is no preview, which says how there will be one."""
+    start = "Start 3D Propagation" if model.task is Task.VIDEO else "Run Preview"
+    remedy = model.why_not.run or model.why_not_live or f"Press {start} first."
+    return PromptError("There is no preview yet.", remedy)
+
+
 def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> WhyNot:
     """Return why each thing that the user can ask for can't be done now."""
     run = _why_not_run(model, spec)

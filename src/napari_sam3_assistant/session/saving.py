@@ -29,6 +29,7 @@ from napari_sam3_assistant.io.outputs import (
     typed_folder,
 )
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
+from napari_sam3_assistant.session.availability import no_preview
 from napari_sam3_assistant.session.filtering import explain_hidden
 from napari_sam3_assistant.session.label_storage import find_highest
 from napari_sam3_assistant.session.layer_files import entries_of
@@ -252,7 +253,7 @@ class Saving:
     def _find_saved(self, *, or_stack: bool = False) -> list[Preview]:
         found = [preview for preview in self._model.previews if preview.segmentation.objects]
         if not (found or or_stack):
-            raise PromptError("There is no preview yet.", "Press Run Preview first.")
+            raise no_preview(self._model)
         return found
 
     def save_figure(
@@ -400,7 +401,7 @@ class SaveAndClean:
         stacks = [self._stack_request(stack, taken, alone=not previews)] if stack else []
         accepted = self._find_accepted(taken, alone=not previews and stack is None)
         if not (requests or stacks or accepted):
-            raise PromptError("There is no preview yet.", "Press Run Preview first.")
+            raise no_preview(self._model)
         written = [(request.path, request.axes) for request in requests]
         written += [(request.path, request.axes) for request in stacks]
         written += [(path, kept.axes) for kept, _, path in accepted]

@@ -14,7 +14,7 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import JobState
 from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.annotating import FolderAnnotation
-from napari_sam3_assistant.session.availability import resolve
+from napari_sam3_assistant.session.availability import no_preview, resolve
 from napari_sam3_assistant.session.classes import ObjectClasses
 from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
@@ -596,7 +596,7 @@ class Session:
         Raises PromptError if there is none.
         """
         if self.model.preview is None:
-            raise PromptError("There is no preview yet.", "Press Run Preview first.")
+            raise no_preview(self.model)
         return self.model.preview
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
