@@ -72,6 +72,10 @@ _MOST_KEPT = 5
 """So many journals of earlier starts are kept at most, the latest."""
 _IDLE_S = 1.0
 _PATIENCE_S = 30.0
+_REMEDY = (
+    "Free some space if its disk is full, or see that you may write there. It is tried again each "
+    "minute; save the session elsewhere until then."
+)
 _WORTH = ("record/", "kept/", "frame/", "scan/")
 
 
@@ -359,8 +363,8 @@ class Journaling:
     def _on_failed(self, error: Sam3AssistantError) -> None:
         def tell() -> None:
             self._failed_at = time.monotonic()
-            message = f"What you do is not written down now: {error} It is tried again each minute"
-            message += "; save the session elsewhere until then."
+            # Where the journal is, is not for the user to choose, as the error's hint may say.
+            message = f"What you do is not written down now: {error.message} {_REMEDY}"
             if message != self._model.not_written:
                 self._model.not_written = message
                 self._model.message = Message(message, Level.WARNING)
