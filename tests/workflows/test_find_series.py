@@ -251,3 +251,13 @@ def test_what_lies_in_hidden_folders_is_not_the_users(pattern, tmp_path):
     expected = {"*": {"a.tif"}, "*/*": {"b/c.tif"}}.get(pattern, {"a.tif", "b/c.tif"})
     assert {one.relative for one in found.images} == expected
     assert {name for name, _ in found.left_out} == ({"b"} if pattern == "*" else set())
+
+
+@pytest.mark.parametrize("pattern", [".mine/*.tif", ".mine/**/*.tif", "**/.mine/*", ".a*"])
+def test_that_what_a_pattern_names_is_hidden_is_said(pattern, tmp_path):
+    (tmp_path / ".mine").mkdir()
+    for name in (".mine/a.tif", ".a.tif"):
+        tifffile.imwrite(tmp_path / name, np.zeros((4, 5), np.uint8))
+
+    with pytest.raises(ImageError, match="begins with a dot is hidden"):
+        find_images(tmp_path, tmp_path / "out", pattern)

@@ -209,9 +209,11 @@ def _fields(path: Path) -> list[Path]:
 
 
 def _nothing_found(source: Path, pattern: str) -> ImageError:
+    hidden = any(part.startswith(".") for part in Path(pattern).parts)
+    left_out = "What begins with a dot is hidden and left out: choose such a folder itself."
     return ImageError(
         f"No image in {source} fits the pattern '{pattern}'.",
-        f"Images are {NAMES} and OME-Zarr.",
+        left_out if hidden else f"Images are {NAMES} and OME-Zarr.",
     )
 
 
