@@ -18,55 +18,66 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines import sam3_meta
 from napari_sam3_assistant.engines.sam3_meta import SPEC, compat, loading
 
-SIZE = 224
+SIZE = 112
 QUERIES = 20
-_GRID = SIZE // 14
-_SMALL = {
-    "ViT": {
-        "img_size": SIZE,
-        "pretrain_img_size": 112,
-        "embed_dim": 64,
-        "depth": 2,
-        "num_heads": 2,
-        "mlp_ratio": 2.0,
-        "global_att_blocks": (1,),
-        "window_size": 8,
-    },
-    "TransformerEncoderFusion": {"num_layers": 1},
-    "TransformerDecoder": {"num_layers": 1, "num_queries": QUERIES, "resolution": SIZE},
-    "SequenceGeometryEncoder": {"num_layers": 1},
-    "TransformerEncoderCrossAttention": {"num_layers": 1},
-    "TransformerEncoderLayer": {"dim_feedforward": 128},
-    "TransformerDecoderLayer": {"dim_feedforward": 128},
-    "TransformerDecoderLayerv2": {"dim_feedforward": 128},
-    "VETextEncoder": {"width": 64, "heads": 2, "layers": 2},
-    "Sam3TrackerPredictor": {"image_size": SIZE},
-    "RoPEAttention": {"feat_sizes": [_GRID, _GRID]},
-    "Sam3VideoInferenceWithInstanceInteractivity": {"image_size": SIZE},
-    "SimpleMaskDownSampler": {"interpol_size": [16 * _GRID, 16 * _GRID]},
-}
+
+
+def _small(size, grid):
+    """Return what each class is given for pictures of a size."""
+    return {
+        "ViT": {
+            "img_size": size,
+            "pretrain_img_size": size // 2,
+            "embed_dim": 64,
+            "depth": 2,
+            "num_heads": 2,
+            "mlp_ratio": 2.0,
+            "global_att_blocks": (1,),
+            "window_size": grid // 2,
+        },
+        "TransformerEncoderFusion": {"num_layers": 1},
+        "TransformerDecoder": {"num_layers": 1, "num_queries": QUERIES, "resolution": size},
+        "SequenceGeometryEncoder": {"num_layers": 1},
+        "TransformerEncoderCrossAttention": {"num_layers": 1},
+        "TransformerEncoderLayer": {"dim_feedforward": 128},
+        "TransformerDecoderLayer": {"dim_feedforward": 128},
+        "TransformerDecoderLayerv2": {"dim_feedforward": 128},
+        "VETextEncoder": {"width": 64, "heads": 2, "layers": 2},
+        "Sam3TrackerPredictor": {"image_size": size},
+        "RoPEAttention": {"feat_sizes": [grid, grid]},
+        "Sam3VideoInferenceWithInstanceInteractivity": {"image_size": size},
+        "SimpleMaskDownSampler": {"interpol_size": [16 * grid, 16 * grid]},
+    }
 
 
 def _with(cls, **fixed):
-    return lambda **given: cls(**{**given, **fixed})
+    real = getattr(cls, "real", cls)  # where another size is built meanwhile
 
-
-def _small_positions(cls):
     def make(**given):
-        if given.get("precompute_resolution") is not None:
-            given["precompute_resolution"] = SIZE
-        return cls(**given)
+        return real(**{**given, **fixed})
 
+    make.real = real
     return make
 
 
-def _small_predictor(cls):
+def _small_positions(cls, size):
+    def make(**given):
+        if given.get("precompute_resolution") is not None:
+            given["precompute_resolution"] = size
+        return real(**given)
+
+    make.real = real = getattr(cls, "real", cls)
+    return make
+
+
+def _small_predictor(cls, grid):
     def make(model):
-        predictor = cls(model)
+        predictor = real(model)
         # The one size that the package writes out instead of deriving it.
-        predictor._bb_feat_sizes = [(_GRID * n, _GRID * n) for n in (4, 2, 1)]
+        predictor._bb_feat_sizes = [(grid * n, grid * n) for n in (4, 2, 1)]  # noqa: SLF001
         return predictor
 
+    make.real = real = getattr(cls, "real", cls)
     return make
 
 
@@ -79,49 +90,68 @@ def merges() -> list[str]:
 
 
 @contextmanager
-def small_builder(**vit):
-    """Make ``sam3.model_builder`` build small models; ``vit`` sets more of the image encoder."""
+def small_builder(size):
+    """Make ``sam3.model_builder`` build small models for pictures of a size."""
+    grid = size // 14
     module = compat.import_model_builder(compat.choose_patches())
     with pytest.MonkeyPatch.context() as patch:
-        for name, fixed in (_SMALL | {"ViT": _SMALL["ViT"] | vit}).items():
+        for name, fixed in _small(size, grid).items():
             patch.setattr(module, name, _with(getattr(module, name), **fixed))
-        for name, make in (
-            ("PositionEmbeddingSine", _small_positions),
-            ("SAM3InteractiveImagePredictor", _small_predictor),
+        for name, make, of in (
+            ("PositionEmbeddingSine", _small_positions, size),
+            ("SAM3InteractiveImagePredictor", _small_predictor, grid),
         ):
-            patch.setattr(module, name, make(getattr(module, name)))
+            patch.setattr(module, name, make(getattr(module, name), of))
         yield module
 
 
 @pytest.fixture(scope="session")
-def builder():
-    """``sam3.model_builder``, making small models for the whole session."""
+def build_small():
+    """Return the context in which the package builds small models for pictures of a size."""
     status = sam3_meta.status()
     if not status.available:
         pytest.skip(status.reason)
-    with small_builder() as module:
+    return small_builder
+
+
+@pytest.fixture(scope="session")
+def builder(build_small):
+    """``sam3.model_builder``, making small models for the whole session."""
+    with build_small(SIZE) as module:
         yield module
 
 
 @pytest.fixture(scope="session")
-def weights(builder, merges, tmp_path_factory):
-    """Random weights by their names in ``sam3.pt``."""
+def random_weights(builder, merges, tmp_path_factory):
+    """Return a function that gives random weights by their names in ``sam3.pt``."""
     import torch
 
     folder = tmp_path_factory.mktemp("vocabulary")
     (folder / loading.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = compat.build_image_model(builder, loading.find_bpe(folder), "cpu")
-        # These two are left as the memory was; real weights fill them.
-        text = model.backbone.language_backbone.encoder
-        torch.nn.init.normal_(text.positional_embedding, std=0.02)
-        torch.nn.init.normal_(text.text_projection, std=0.1)
-    clicks = "inst_interactive_predictor.model."
-    return {
-        "tracker." + name.removeprefix(clicks) if name.startswith(clicks) else "detector." + name: v
-        for name, v in model.state_dict().items()
-    }
+
+    def make(seed):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = compat.build_image_model(builder, loading.find_bpe(folder), "cpu")
+            # These two are left as the memory was; real weights fill them.
+            text = model.backbone.language_backbone.encoder
+            torch.nn.init.normal_(text.positional_embedding, std=0.02)
+            torch.nn.init.normal_(text.text_projection, std=0.1)
+        clicks = "inst_interactive_predictor.model."
+        return {
+            "tracker." + name.removeprefix(clicks)
+            if name.startswith(clicks)
+            else "detector." + name: weight
+            for name, weight in model.state_dict().items()
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def weights(random_weights):
+    """Random weights by their names in ``sam3.pt``."""
+    return random_weights(0)
 
 
 @pytest.fixture(scope="session")
@@ -136,21 +166,20 @@ def model_folder(weights, merges, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def video_folder(weights, merges, tmp_path_factory):
-    """The same with larger random weights in the tracker.
+def video_folder(weights, random_weights, merges, tmp_path_factory):
+    """The same with other and larger random weights in the tracker.
 
     With those of a new model objects are lost or fill the frame, and memory and prompts change
-    next to nothing: a comparison would show nothing.
+    next to nothing: a comparison would show nothing. Not every seed will do.
     """
     import torch
 
     folder = tmp_path_factory.mktemp("sam3_video")
-    changed = {
-        name: weight * 3 if name.startswith("tracker.") and weight.ndim > 1 else weight
-        for name, weight in weights.items()
-        if not weight.is_complex()
+    changed = weights | {
+        name: weight if weight.is_complex() or weight.ndim < 2 else weight * 3
+        for name, weight in random_weights(12).items()
+        if name.startswith("tracker.")
     }
-    changed |= {name: weight for name, weight in weights.items() if weight.is_complex()}
     changed["tracker.sam_mask_decoder.pred_obj_score_head.layers.2.bias"] = torch.full((1,), 3.0)
     torch.save({"model": changed}, folder / "sam3.pt")
     (folder / loading.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")

@@ -209,7 +209,7 @@ def test_a_mask_is_given_as_logits(pair):
     mask = _painted(pair.shape)
     answer = pair.answer(masks=(mask,))
 
-    _assert_equal(answer.objects, *pair.clicks(mask_input=mask_logits(mask, pair.shape, 64)))
+    _assert_equal(answer.objects, *pair.clicks(mask_input=mask_logits(mask, pair.shape, 32)))
 
 
 def test_a_click_refines_a_mask(pair):
@@ -220,7 +220,7 @@ def test_a_click_refines_a_mask(pair):
     expected = pair.clicks(
         point_coords=np.array([[width // 3, height // 2]], float),
         point_labels=np.array([1]),
-        mask_input=mask_logits(mask, pair.shape, 64),
+        mask_input=mask_logits(mask, pair.shape, 32),
     )
     _assert_equal(answer.objects, *expected)
     assert not np.array_equal(

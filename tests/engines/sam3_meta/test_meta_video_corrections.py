@@ -23,7 +23,7 @@ REPORTER = NullReporter()
 COUNT = 40
 HEIGHT, WIDTH = SHAPE = (60, 80)
 # With the second one only some frames are good enough to be looked at again.
-THRESHOLDS = st.sampled_from([0.01, 0.9933])
+THRESHOLDS = st.sampled_from([0.01, 0.5])
 
 
 class Frames:
@@ -43,17 +43,16 @@ class Frames:
 
 @pytest.fixture(scope="module")
 def trackers(video_engine, predictor):
-    """Return both trackers, and encode each frame once in both: this is not what is tested."""
+    """Return both trackers, and encode each frame once for both: this is not what is tested."""
+    known = {}
     with compat.call_context("cpu"), pytest.MonkeyPatch.context() as patch:
         for model in (video_engine.model.model, predictor.model.detector):
             backbone = model.backbone.vision_backbone
-            patch.setattr(backbone, "forward", encode_once(backbone.forward))
+            patch.setattr(backbone, "forward", encode_once(backbone.forward, known))
         yield video_engine.model.tracker, predictor.model.tracker
 
 
-def encode_once(real):
-    known = {}
-
+def encode_once(real, known):
     def forward(pictures):
         key = float(pictures.double().sum())
         if key not in known:

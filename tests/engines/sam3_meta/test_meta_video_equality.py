@@ -24,7 +24,7 @@ REPORTER = NullReporter()
 HEIGHT, WIDTH = SHAPE = (60, 80)
 CLICKS = (PointPrompt(30, 28), PointPrompt(5, 70, positive=False))
 BOX = Region(15, 15, 45, 40)
-THRESHOLD = 0.9933
+THRESHOLD = 0.5
 # Both models look for more than random weights are sure of.
 EAGER = {
     "score_threshold_detection": 0.0,

@@ -67,6 +67,12 @@ class Movie:
 
 
 @pytest.fixture(scope="module")
+def builder(build_small):
+    with build_small(SIZE) as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
 def engine(builder, merges, tmp_path_factory):
     """The engine on random weights of a small model, that finds something."""
     import torch

@@ -23,8 +23,9 @@ def fixtures_of_the_engine():
 
 
 _shared = fixtures_of_the_engine()
-merges, builder = _shared.merges, _shared.builder
-weights, video_folder = _shared.weights, _shared.video_folder
+merges, build_small, builder = _shared.merges, _shared.build_small, _shared.builder
+random_weights, weights = _shared.random_weights, _shared.weights
+video_folder = _shared.video_folder
 
 
 @pytest.fixture(scope="session", autouse=True)
