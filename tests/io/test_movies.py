@@ -82,11 +82,12 @@ MOVIES = {
 }
 
 
-@pytest.fixture
-def movie(tmp_path, request):
-    name = request.param
-    MOVIES[name][0](tmp_path / name)
-    return tmp_path / name
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory, request):
+    """The file of a movie, for reading only."""
+    path = tmp_path_factory.mktemp("movie") / request.param
+    MOVIES[request.param][0](path)
+    return path
 
 
 @pytest.mark.parametrize("movie", MOVIES, indirect=True)
