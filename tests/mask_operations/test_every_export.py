@@ -15,6 +15,8 @@ from shapely import contains_xy
 from shapely.geometry import shape as shapely_shape
 from skimage.draw import polygon2mask
 
+from amounts import each_once
+
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 WHOLE = (120, 150)
 FINAL = "final_training_mask"
@@ -91,9 +93,10 @@ FORMATS = {
 }
 
 
-@pytest.mark.parametrize("of_stack", [False, True], ids=["plane", "plane of a stack"])
-@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
-@pytest.mark.parametrize("classes", [True, False], ids=["classes", "no classes"])
+@pytest.mark.parametrize(
+    ("classes", "dtype", "of_stack"),
+    each_once([True, False], [np.uint16, np.uint32, np.uint64], [True, False]),
+)
 def test_what_is_merged_and_exported_is_what_is_on_show(
     curator, masks, tmp_path, classes, dtype, of_stack
 ):
