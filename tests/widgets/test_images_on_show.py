@@ -3,6 +3,7 @@
 import dask.array as da
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 
 from amounts import thorough
 from napari_sam3_assistant import api
@@ -29,9 +30,7 @@ def assert_same_place(layer, image):
 
 
 # “all” has each of them; tests/viewer places layers in each way without a window.
-@pytest.mark.parametrize(
-    "name", ["scaled and moved", thorough("rotated"), thorough("sheared"), "all"]
-)
+@pytest.mark.parametrize("name", [*(thorough(name) for name in PLACES if name != "all"), "all"])
 def test_a_click_and_a_box_on_a_placed_image(open_window, discs, name):
     user = open_window(discs, **PLACES[name])
     image = user.viewer.layers["image"]
@@ -113,43 +112,38 @@ def layouts(discs):
     }
 
 
-@pytest.mark.parametrize(
-    "kind", ["rgb", "multiscale", thorough("dask"), "channel axis by its label"]
-)
-def test_layouts(open_window, discs, kind):
-    pixels, layer_options, read_as = layouts(discs)[kind]
-    user = open_window(pixels, **layer_options)
-    image = user.viewer.layers["image"]
-    if "channel" in read_as:
-        user.viewer.dims.set_current_step(0, read_as["channel"])
-        user.settle()
-        assert "channel 1" in user.text_of("image_summary")
+def test_layouts(open_window, discs):
+    user = open_window()
+    for kind, (pixels, layer_options, read_as) in layouts(discs).items():
+        image = user.viewer.add_image(pixels, name=kind, **layer_options)
+        user.look_at_all()
+        if "channel" in read_as:
+            user.viewer.dims.set_current_step(0, read_as["channel"])
+            user.settle()
+            assert "channel 1" in user.text_of("image_summary")
 
-    user.choose("2d_segmentation", "points")
-    user.click_at(image, (0, *CLICK) if image.ndim == 3 else CLICK)
-    user.run()
+        user.choose("2d_segmentation", "points")
+        user.click_at(image, (0, *CLICK) if image.ndim == 3 else CLICK)
+        user.run()
 
-    expected = api.segment(pixels, points=[CLICK], **read_as).labels
-    np.testing.assert_array_equal(user.preview, expected)
-    assert user.preview[CLICK] == 1
+        expected = api.segment(pixels, points=[CLICK], **read_as).labels
+        np.testing.assert_array_equal(user.preview, expected, kind)
+        assert user.preview[CLICK] == 1, kind
+        user.press(Qt.Key.Key_Escape)
+        assert user.preview is None, kind
 
 
-@pytest.mark.parametrize(
-    ("feature", "word"),
-    [
-        ("prompt", "background"),
-        thorough("class", "0"),
-        thorough("kind", " NEG "),
-        ("label", 0),
-    ],
-)
-def test_points_of_ones_own_with_other_words_for_negative(user, discs, feature, word):
-    user.viewer.add_image(discs, name="image")
-    user.viewer.add_points([CLICK, (30, 40)], name="SAM3 points", features={feature: ["fg", word]})
-
-    user.click("tool_points")
-    user.run()
-
+def test_points_of_ones_own_with_other_words_for_negative(user, discs):
+    words = (("prompt", "background"), ("class", "0"), ("kind", " NEG "), ("label", 0))
     expected = api.segment(discs, points=[CLICK, (30, 40, False)]).labels
-    np.testing.assert_array_equal(user.preview, expected)
-    assert user.status.endswith("from 2 points (1 negative).")
+    for feature, word in words:
+        user.viewer.layers.clear()
+        user.viewer.add_image(discs, name="image")
+        points = [CLICK, (30, 40)]
+        user.viewer.add_points(points, name="SAM3 points", features={feature: ["fg", word]})
+
+        user.click("tool_points")
+        user.run()
+
+        np.testing.assert_array_equal(user.preview, expected, word)
+        assert user.status.endswith("from 2 points (1 negative).")

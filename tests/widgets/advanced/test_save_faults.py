@@ -10,7 +10,6 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 from qtpy.QtWidgets import QFileDialog, QLineEdit
 
-from amounts import thorough
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.workflows import save as saving
 
@@ -109,50 +108,52 @@ def check_nothing_is_lost(user, labels):
     assert user.button("save_clean").isEnabled()
 
 
-@pytest.mark.parametrize("format_", FORMATS)
-def test_a_full_disk(advanced, discs, folder, disks, tmp_path, format_):
+def test_a_full_disk(advanced, discs, folder, disks, tmp_path):
     user = advanced.user
     labels = find_all(user, discs)
-    with disks.small_disk(folder, 64):
-        (folder / "other files").write_bytes(bytes(64 * 1024))
-        save(user, folder, format_)
-        assert names(folder) == ["other files"]
+    for format_ in FORMATS:
+        with disks.small_disk(folder, 64):
+            (folder / "other files").write_bytes(bytes(64 * 1024))
+            save(user, folder, format_)
+            assert names(folder) == ["other files"]
 
-    check_nothing_is_lost(user, labels)
-    assert "No space left on device. Free some space on this disk" in user.status
-    save(user, tmp_path, format_)
-    assert (tmp_path / f"cells_mask_01{ENDINGS[format_]}").exists()
-    assert not user.has(PREVIEW)
+        check_nothing_is_lost(user, labels)
+        assert "No space left on device. Free some space on this disk" in user.status
+    for format_ in FORMATS:
+        save(user, tmp_path, format_)
+        assert (tmp_path / f"cells_mask_01{ENDINGS[format_]}").exists()
+        assert not user.has(PREVIEW)
+        user.run()
 
 
-@pytest.mark.parametrize("format_", [FORMATS[0], thorough(FORMATS[1])])
-def test_a_folder_that_nobody_may_write_to(advanced, discs, folder, disks, format_):
+def test_a_network_folder_that_vanishes_meanwhile_and_one_that_nobody_may_write_to(
+    advanced, discs, folder, disks, monkeypatch
+):
     user = advanced.user
     labels = find_all(user, discs)
-    with disks.locked(folder):
-        save(user, folder, format_)
-        assert names(folder) == []
+    for format_ in FORMATS:
+        a_network_folder_vanishes_meanwhile(user, folder, format_, monkeypatch)
+        check_nothing_is_lost(user, labels)
+        assert f"The folder {folder} does not exist. Make it first, or choose" in user.status
 
-    check_nothing_is_lost(user, labels)
-    assert user.status.endswith("Choose a folder that you may write to.")
+        folder.mkdir()
+        with disks.locked(folder):
+            save(user, folder, format_)
+            assert names(folder) == []
+        check_nothing_is_lost(user, labels)
+        assert user.status.endswith("Choose a folder that you may write to.")
 
 
-@pytest.mark.parametrize("format_", [thorough(FORMATS[0]), FORMATS[1]])
-def test_a_network_folder_that_vanishes_meanwhile(advanced, discs, folder, monkeypatch, format_):
-    user = advanced.user
-    labels = find_all(user, discs)
+def a_network_folder_vanishes_meanwhile(user, folder, format_, monkeypatch):
     real = saving.save_labels
 
     def write(*arguments, **options):
         shutil.rmtree(folder)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(saving, "save_labels", write)
-
-    save(user, folder, format_)
-
-    check_nothing_is_lost(user, labels)
-    assert f"The folder {folder} does not exist. Make it first, or choose" in user.status
+    with monkeypatch.context() as patched:
+        patched.setattr(saving, "save_labels", write)
+        save(user, folder, format_)
 
 
 def test_of_two_previews_the_second_can_not_be_written(advanced, discs, folder, monkeypatch):
@@ -186,7 +187,9 @@ def test_of_two_previews_the_second_can_not_be_written(advanced, discs, folder, 
     assert user.text_of("saved") == f"Saved: {written[0].name}"
 
 
-def test_save_to_file_takes_the_format_that_was_chosen(advanced, discs, folder, monkeypatch):
+def test_save_to_file_takes_the_format_that_was_chosen_and_says_what_it_does(
+    advanced, discs, folder, monkeypatch
+):
     user = advanced.user
     labels = find_all(user, discs, scale=(0.5, 0.5))
     user.viewer.layers[PREVIEW].data[0, 0] = labels[0, 0] = 9
@@ -208,11 +211,6 @@ def test_save_to_file_takes_the_format_that_was_chosen(advanced, discs, folder, 
     np.testing.assert_array_equal(levels[0], labels)
     assert moves[0] == {"scale": [0.5, 0.5]}
     assert user.has(PREVIEW)
-
-
-def test_the_two_ways_to_save_say_how_they_differ(advanced, discs):
-    user = advanced.user
-    find_all(user, discs)
 
     assert user.button("save").text() == "Save as Layer"
     assert "nothing is written to disk" in user.button("save").toolTip()

@@ -9,12 +9,16 @@ from napari_sam3_assistant.core.results import max_probability
 PREVIEW, SOFT = "SAM3 preview labels", "SAM3 preview masks"
 
 
+def take_sam3(advanced, folder):
+    model = advanced.main.binding.model
+    model.engine, model.model_folder = "sam3-transformers", str(folder)
+    model.threshold = 0.01
+
+
 @pytest.fixture
 def sam3(advanced, tiny_checkpoint):
     """A user in Advanced mode with the small SAM 3, which finds what it likes."""
-    model = advanced.main.binding.model
-    model.engine, model.model_folder = "sam3-transformers", str(tiny_checkpoint)
-    model.threshold = 0.01
+    take_sam3(advanced, tiny_checkpoint)
     return advanced
 
 
@@ -39,9 +43,18 @@ def show(user):
     user.wait(lambda: all(layer.visible for layer in soft_layers(user)))
 
 
-def test_hidden_until_asked_for_and_gone_with_the_preview(sam3, discs):
-    user, model = sam3.user, sam3.main.binding.model
+def test_hidden_until_asked_for_then_with_every_run_until_the_preview_goes(
+    advanced, discs, tiny_checkpoint
+):
+    user, model = advanced.user, advanced.main.binding.model
     user.viewer.add_image(discs, name="image", scale=(0.5, 0.25), translate=(7, 9))
+    find(user, "bright discs")
+    box = user.button("soft_masks")
+    assert not box.isEnabled()
+    assert box.toolTip().endswith("gives no soft masks. Choose a SAM 3 engine.")
+    assert soft_layers(user) == []
+
+    take_sam3(advanced, tiny_checkpoint)
     find(user)
     (layer,) = soft_layers(user)
     assert (layer.name, layer.visible) == (SOFT, False)
@@ -64,16 +77,8 @@ def test_hidden_until_asked_for_and_gone_with_the_preview(sam3, discs):
     user.button("soft_masks").click()
     assert not layer.visible
     assert layer.data.strides == (0, 0)
-    user.click("clear_preview")
-    assert soft_layers(user) == []
 
-
-def test_the_eye_and_the_box_are_one_and_it_is_remembered(sam3, discs):
-    user = sam3.user
-    user.viewer.add_image(discs, name="image")
-    find(user)
-    (layer,) = soft_layers(user)
-
+    # The eye and the box are one.
     layer.visible = True
     assert user.button("soft_masks").isChecked()
     user.wait(lambda: layer.data.max() > 0.5)
@@ -81,20 +86,8 @@ def test_the_eye_and_the_box_are_one_and_it_is_remembered(sam3, discs):
     assert not user.button("soft_masks").isChecked()
     user.button("soft_masks").click()
     user.wait(lambda: layer.visible)
-    user.widget = sam3.main
-    user.close_dock()
-    user.open()
 
-    assert user.button("soft_masks").isChecked()
-
-
-def test_it_follows_every_run_and_undo(sam3, discs):
-    user, model = sam3.user, sam3.main.binding.model
-    user.viewer.add_image(discs, name="image")
-    find(user)
-    show(user)
-    (layer,) = soft_layers(user)
-
+    # It follows every run, and undo.
     user.choose_in("task", "2D segmentation")
     user.choose_in("tool", "Points (positive/negative)")
     user.click("create_prompt_layer")
@@ -107,6 +100,19 @@ def test_it_follows_every_run_and_undo(sam3, discs):
 
     assert not np.array_equal(layer.data, clicked)
     assert layer.visible
+
+    # One that was deleted comes back with the next run.
+    user.viewer.layers.remove(SOFT)
+    assert user.button("soft_masks").isChecked()
+    find(user, "box")
+    user.wait(lambda: user.has(SOFT) and user.viewer.layers[SOFT].visible)
+
+    user.click("clear_preview")
+    assert soft_layers(user) == []
+    user.widget = advanced.main
+    user.close_dock()
+    user.open()
+    assert user.button("soft_masks").isChecked()
 
 
 def test_one_for_each_result_of_a_batch(sam3, discs):
@@ -146,27 +152,3 @@ def test_of_a_region_of_a_large_image_on_its_slice(sam3):
     assert layer.data.shape == labels.data.shape == (1, 512, 512)
     np.testing.assert_array_equal(layer.data[0], expected(model.preview))
     np.testing.assert_allclose(layer.translate, labels.translate)
-
-
-def test_the_built_in_engine_has_none_and_says_so(advanced, discs):
-    user = advanced.user
-    user.viewer.add_image(discs, name="image")
-    find(user, "bright discs")
-
-    box = user.button("soft_masks")
-    assert not box.isEnabled()
-    assert box.toolTip().endswith("gives no soft masks. Choose a SAM 3 engine.")
-    assert soft_layers(user) == []
-
-
-def test_a_deleted_layer_comes_back_with_the_next_run(sam3, discs):
-    user = sam3.user
-    user.viewer.add_image(discs, name="image")
-    find(user)
-    show(user)
-    user.viewer.layers.remove(SOFT)
-    assert user.button("soft_masks").isChecked()
-
-    find(user, "box")
-
-    user.wait(lambda: user.has(SOFT) and user.viewer.layers[SOFT].visible)

@@ -1,8 +1,6 @@
 """The steps of Advanced mode, one control after the other."""
 
 import numpy as np
-import pytest
-import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QPlainTextEdit, QSpinBox
@@ -60,7 +58,7 @@ def test_choosing_a_task_or_a_prompt_type_makes_its_tool_ready(open_advanced, di
     vars(opened).clear()
 
 
-def test_the_mode_of_selected_points(advanced, discs):
+def test_the_mode_of_selected_points_and_points_from_any_layer(advanced, discs):
     user = advanced.user
     user.viewer.add_image(discs, name="image")
     user.click("create_prompt_layer")
@@ -77,10 +75,8 @@ def test_the_mode_of_selected_points(advanced, discs):
     assert user.status == "Updated 2 selected points to negative."
     assert list(layer.features["polarity"]) == ["negative", "positive", "negative"]
 
-
-def test_prompts_from_any_layer_of_the_type(advanced, discs):
-    user = advanced.user
-    user.viewer.add_image(discs, name="image")
+    # Prompts come from any layer of the type.
+    layer.data = []
     theirs = user.viewer.add_points([(85, 110)], name="my clicks")
     assert user.combo("points_layer").currentText() == "(the image's own)"
 
@@ -92,50 +88,34 @@ def test_prompts_from_any_layer_of_the_type(advanced, discs):
     user.click("accept")
     assert len(theirs.data) == 1
 
+    # Live Points follow it, too.
+    user.choose_in("task", "Live Points (positive/negative)")
+    theirs.data = []
+    theirs.add((30, 40))
+    user.wait(lambda: user.preview is not None and not user.is_running)
+    assert user.preview[30, 40] == 1
+    user.choose_in("task", "2D segmentation")
+
     user.viewer.layers.remove(theirs)
     assert user.combo("points_layer").currentText() == "(the image's own)"
     assert not user.button("run_preview").isEnabled()
 
 
-def test_live_points_follow_a_chosen_layer(advanced, discs):
+def test_channel_axis(advanced):
     user = advanced.user
-    user.viewer.add_image(discs, name="image")
-    theirs = user.viewer.add_points(np.empty((0, 2)), name="my clicks")
-    user.choose_in("task", "Live Points (positive/negative)")
-    user.choose_in("points_layer", "my clicks")
-
-    theirs.add((85, 110))
-
-    user.wait(lambda: user.preview is not None)
-    assert user.preview[85, 110] == 1
-
-
-@pytest.mark.parametrize(
-    ("shape", "axis", "summary"),
-    [
+    spin = user.widget.findChild(QSpinBox, "channel_axis")
+    assert (spin.minimum(), spin.maximum(), spin.value()) == (-1, 8, -1)
+    for shape, axis, summary in (
         ((3, 120, 150), -1, "120 x 150, axis 0 = 1"),
         ((3, 120, 150), 0, "120 x 150, channel 1 (channel axis 0, as set)"),
         ((2, 3, 120, 150), 1, "120 x 150, axis 0 = 0, channel 1 (channel axis 1, as set)"),
-    ],
-)
-def test_channel_axis(advanced, shape, axis, summary):
-    user = advanced.user
-    user.viewer.add_image(np.zeros(shape, np.uint8), name="image")
-    user.viewer.dims.set_point(len(shape) - 3, 1)
-    spin = user.widget.findChild(QSpinBox, "channel_axis")
-    assert (spin.minimum(), spin.maximum(), spin.value()) == (-1, 8, -1)
-
-    spin.setValue(axis)
-
-    assert user.text_of("image_summary") == summary
-
-
-def test_a_channel_axis_that_is_not_there_is_said(advanced, discs):
-    user = advanced.user
-    user.viewer.add_image(discs, name="image")
-
-    user.widget.findChild(QSpinBox, "channel_axis").setValue(5)
-
+    ):
+        user.viewer.layers.clear()
+        user.viewer.add_image(np.zeros(shape, np.uint8), name="image")
+        user.viewer.dims.set_point(range(len(shape) - 2), (0,) * (len(shape) - 3) + (1,))
+        spin.setValue(axis)
+        assert user.text_of("image_summary") == summary
+    spin.setValue(5)
     assert "There is no channel axis 5" in user.text_of("image_summary")
 
 
@@ -168,19 +148,6 @@ def test_load_unload_and_load_when_running(advanced, discs, tiny_checkpoint, mon
     assert user.button("run_preview").isEnabled()
 
 
-def test_the_log_keeps_what_was_said(advanced, discs):
-    user = advanced.user
-    user.viewer.add_image(discs, name="image")
-    user.choose_in("task", "Text segmentation")
-    user.type_phrase("bright objects")
-    user.wait_for_end()
-
-    lines = user.widget.findChild(QPlainTextEdit, "log").toPlainText().splitlines()
-
-    assert any(line[8:].startswith("  ✓ Preview ready: ") for line in lines)
-    assert all(line[2] == line[5] == ":" for line in lines)
-
-
 def find_all(user, discs):
     user.choose_in("task", "Text segmentation")
     user.type_phrase("bright objects")
@@ -188,7 +155,7 @@ def find_all(user, discs):
     return user.viewer.layers[PREVIEW]
 
 
-def test_the_results_table(advanced, discs):
+def test_the_results_table_and_the_log(advanced, discs):
     user = advanced.user
     user.viewer.add_image(discs, name="cells")
     labels = find_all(user, discs)
@@ -209,32 +176,18 @@ def test_the_results_table(advanced, discs):
     line.clear()
     assert len(advanced.cells()) == len(rows)
 
+    lines = user.widget.findChild(QPlainTextEdit, "log").toPlainText().splitlines()
+    assert any(line[8:].startswith("  ✓ Preview ready: ") for line in lines)
+    assert all(line[2] == line[5] == ":" for line in lines)
+
     user.click("clear_results")
     assert advanced.cells() == []
     assert user.has(PREVIEW)
 
 
-def test_copy_and_export_of_the_results(advanced, discs, qapp, tmp_path, monkeypatch):
-    user = advanced.user
-    user.viewer.add_image(discs, name="cells")
-    find_all(user, discs)
-    header = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
-    # What is measured beside a run has columns after these, from when it is there.
-    table = [header, *(row[:6] for row in advanced.cells())]
-
-    user.click("copy_results")
-    assert [tuple(line.split("\t"))[:6] for line in qapp.clipboard().text().split("\n")] == table
-    chosen = (str(tmp_path / "results"), "CSV (*.csv)")
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
-    user.click("export_results")
-    user.wait_for_end()
-
-    assert user.status.startswith(f"✓ Exported {len(table) - 1} result rows to ")
-    text = (tmp_path / "results.csv").read_text(encoding="utf-8")
-    assert [tuple(line.split(","))[:6] for line in text.splitlines()] == table
-
-
-def test_a_row_shows_its_object_on_its_slice(open_advanced, discs):
+def test_a_row_shows_its_object_on_its_slice_and_a_clicked_object_selects_its_row(
+    open_advanced, discs
+):
     stack = np.zeros((5, *discs.shape), np.uint8)
     stack[3] = discs
     advanced = open_advanced(stack)
@@ -270,17 +223,13 @@ def test_a_row_shows_its_object_on_its_slice(open_advanced, discs):
     assert user.viewer.dims.point[0] == 3
     assert labels.selected_label == 1
 
-
-def test_a_clicked_object_selects_its_row(open_advanced, discs):
-    advanced = open_advanced(discs)
-    user = advanced.user
-    labels = find_all(user, discs)
     user.viewer.layers.selection.active = labels
     labels.mode = "pan_zoom"
 
-    user.click_at(labels, (85, 110))
+    user.look_at_all()
+    user.click_at(labels, (0, 85, 110))
 
-    chosen = str(labels.data[85, 110])
+    chosen = str(labels.data[0, 85, 110])
     assert advanced.cells()[advanced.chosen_row][3] == chosen
     # It stays chosen when the table is sorted or filtered.
     for order in (Qt.SortOrder.DescendingOrder, Qt.SortOrder.AscendingOrder):
@@ -293,16 +242,3 @@ def test_a_clicked_object_selects_its_row(open_advanced, discs):
     assert advanced.chosen_row is None
     line.clear()
     assert advanced.cells()[advanced.chosen_row][3] == chosen
-
-
-def test_save_to_a_file(advanced, discs, tmp_path, monkeypatch):
-    user = advanced.user
-    user.viewer.add_image(discs, name="cells")
-    labels = find_all(user, discs)
-    chosen = (str(tmp_path / "cells.tif"), "TIFF (*.tif *.tiff)")
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
-
-    user.click("save_file")
-    user.wait_for_end()
-
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "cells.tif"), labels.data)

@@ -56,10 +56,11 @@ def test_results(open_advanced, discs, engine, qapp, tmp_path, monkeypatch):
     copied = [tuple(line.split("\t"))[:6] for line in qapp.clipboard().text().splitlines()]
     assert copied == table
     # Export CSV.
-    chosen = (str(tmp_path / "results.csv"), "CSV (*.csv)")
+    chosen = (str(tmp_path / "results"), "CSV (*.csv)")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
     user.click("export_results")
     user.wait_for_end()
+    assert user.status.startswith(f"✓ Exported {len(rows)} result rows to ")
     with open(tmp_path / "results.csv", encoding="utf-8", newline="") as file:
         assert [tuple(line)[:6] for line in csv.reader(file)] == table
     # Clear Results: the table only.
