@@ -7,11 +7,17 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QPushButton
 
-from napari_sam3_assistant.widgets.activity import Status
+from napari_sam3_assistant.widgets import activity
 
 
 @pytest.fixture
-def working(open_window, discs, gate):
+def soon(monkeypatch):
+    """What takes a moment is long."""
+    monkeypatch.setattr(activity, "LONG_MS", 200)
+
+
+@pytest.fixture
+def working(open_window, discs, gate, soon):
     """A user whose run takes so long that napari is told."""
     user = open_window(discs)
     user.choose("2d_segmentation", "points")
@@ -34,12 +40,12 @@ def asked_at_closing(user):
     return user.viewer.window._task_status_manager.get_status()  # noqa: SLF001
 
 
-def test_long_work_is_in_the_activity_dock_and_is_cancelled_there(working):
+def test_long_work_is_in_the_activity_dock_and_is_cancelled_there(working, gate):
     (bar,) = bars(working)
     assert bar.description_label.text() == "SAM3 Assistant: Segmenting: "
     told = bar.qt_progress_bar
     working.wait(lambda: (told.value(), told.maximum()) == (2, 3))  # until the gate opens
-    if Status is not None:  # older napari never asks for a plugin
+    if activity.Status is not None:  # older napari never asks for a plugin
         said = "SAM3 Assistant: work is going on. Closing the window ends it."
         assert asked_at_closing(working) == [said]
 
@@ -47,18 +53,27 @@ def test_long_work_is_in_the_activity_dock_and_is_cancelled_there(working):
 
     working.wait(lambda: len(bars(working)) == 0)
     assert working.status == "Cancelled."
-    assert Status is None or asked_at_closing(working) == []
+    assert activity.Status is None or asked_at_closing(working) == []
 
-
-def test_a_dock_that_is_closed_takes_its_bar_along(working, gate):
+    gate.passes.release()  # the run that was cancelled ends
+    working.click("run_preview")
+    working.wait(lambda: len(bars(working)) == 1)
     gate.opened.set()
-    working.close_dock()
-
+    working.close_dock()  # which takes its bar along
     working.wait(lambda: len(bars(working)) == 0)
     working.open()
 
 
-def test_a_download_is_there_too(user):
+def test_an_error_is_a_notification_and_a_download_a_bar_too(open_window, discs, soon):
+    user = open_window(discs)
+
+    user.press(Qt.Key.Key_N)
+
+    assert user.status == "✕ There are no results yet. Press Run Preview first."
+    (shown,) = user.window.findChildren(NapariQtNotification)
+    assert user.status[2:] in [one.text() for one in shown.findChildren(QLabel)]
+    assert shown.isVisible()
+
     model = user.widget.binding.model
 
     model.download = "12 of 156 MB"  # what the session says while one is going
@@ -69,14 +84,3 @@ def test_a_download_is_there_too(user):
     assert bar.qt_progress_bar.maximum() == 0
     model.download = ""
     user.wait(lambda: len(bars(user)) == 0)
-
-
-def test_an_error_is_a_notification_too(open_window, discs):
-    user = open_window(discs)
-
-    user.press(Qt.Key.Key_N)
-
-    assert user.status == "✕ There are no results yet. Press Run Preview first."
-    (shown,) = user.window.findChildren(NapariQtNotification)
-    assert user.status[2:] in [one.text() for one in shown.findChildren(QLabel)]
-    assert shown.isVisible()

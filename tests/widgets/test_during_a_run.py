@@ -37,20 +37,54 @@ def go_on(user, gate):
     user.wait_for_end()
 
 
-def test_the_image_may_be_renamed(running, gate, discs):
+def begin_again(running, gate):
+    """Run once more, up to the gate."""
+    gate.opened.clear()
+    while gate.reached.acquire(blocking=False):
+        pass
+    running.click("run_preview")
+    running.wait(lambda: gate.reached.acquire(blocking=False))
+
+
+def test_what_is_chosen_renamed_and_added_changes_nothing(running, gate, discs):
+    bar = running.progress_bar
+    assert not bar.isHidden()
+    running.wait(lambda: bar.text().startswith("2 of 3, "))
+    assert " s" in bar.text()
+    assert bar.value() / bar.maximum() == pytest.approx(2 / 3, abs=0.001)
     running.viewer.layers["image"].name = "other name"
-
-    go_on(running, gate)
-
-    np.testing.assert_array_equal(running.preview, api.segment(discs, points=[CLICK]).labels)
     assert running.combo("image").currentText() == "other name"
-
-
-def test_the_image_may_be_removed(running, gate):
-    running.viewer.layers.remove("image")
+    running.click("tool_box")
+    running.choose("text_segmentation")
+    running.viewer.add_image(np.zeros((50, 60)), name="second")
 
     go_on(running, gate)
 
+    assert bar.isHidden()
+    np.testing.assert_array_equal(running.preview, api.segment(discs, points=[CLICK]).labels)
+    source = running.viewer.layers[PREVIEW].metadata["source_image_layer"]
+    assert source == "image", "what it was called when the run began"
+    assert running.chosen("task") == ["Text"]
+    assert running.status.endswith("from 1 point.")
+
+
+def test_the_image_may_get_another_shape_and_be_removed(running, gate, discs):
+    for shape in ((40, 50), (3, 120, 150)):
+        running.viewer.layers["image"].data = np.zeros(shape, np.uint8)
+
+        go_on(running, gate)
+
+        assert not running.has(PREVIEW)
+        assert running.status == (
+            "⚠ “image” has another shape now; earlier results do not fit it. Run again."
+        )
+        assert running.results == "No preview result yet."
+        assert not running.button("accept").isEnabled()
+        running.viewer.layers["image"].data = discs
+        begin_again(running, gate)
+
+    running.viewer.layers.remove("image")
+    go_on(running, gate)
     assert not running.has(PREVIEW)
     assert running.status == "⚠ The image is no longer open. Choose another image."
     assert running.results == "No preview result yet."
@@ -58,30 +92,7 @@ def test_the_image_may_be_removed(running, gate):
     assert not running.button("run_preview").isEnabled()
 
 
-@pytest.mark.parametrize("shape", [(40, 50), (3, 120, 150)])
-def test_the_image_may_get_another_shape(running, gate, shape):
-    running.viewer.layers["image"].data = np.zeros(shape, np.uint8)
-
-    go_on(running, gate)
-
-    assert not running.has(PREVIEW)
-    assert running.status == (
-        "⚠ “image” has another shape now; earlier results do not fit it. Run again."
-    )
-    assert running.results == "No preview result yet."
-    assert not running.button("accept").isEnabled()
-
-
-def test_a_second_image_may_be_added(running, gate, discs):
-    running.viewer.add_image(np.zeros((50, 60)), name="second")
-
-    go_on(running, gate)
-
-    np.testing.assert_array_equal(running.preview, api.segment(discs, points=[CLICK]).labels)
-    assert running.viewer.layers[PREVIEW].metadata["source_image_layer"] == "image"
-
-
-def test_prompt_layers_may_be_deleted(running, gate, discs):
+def test_the_layers_of_prompts_and_of_the_preview_may_be_deleted(running, gate, discs):
     running.viewer.layers.remove("SAM3 points")
 
     go_on(running, gate)
@@ -90,37 +101,13 @@ def test_prompt_layers_may_be_deleted(running, gate, discs):
     assert not running.button("run_preview").isEnabled()
     running.click("create_prompt_layer")
     running.viewer.layers["SAM3 points"].add((85, 40))
-    running.run()
+    begin_again(running, gate)
+    running.viewer.layers.remove(PREVIEW)
+    go_on(running, gate)
     assert running.preview[85, 40] == 1
 
 
-def test_the_preview_may_be_deleted_while_the_next_run_is_going(running, gate):
-    go_on(running, gate)
-    gate.opened.clear()
-    gate.reached.acquire(blocking=False)
-    running.viewer.layers["SAM3 points"].add((32, 112))
-    running.click("run_preview")
-    running.wait(lambda: gate.reached.acquire(blocking=False))
-
-    running.viewer.layers.remove(PREVIEW)
-    go_on(running, gate)
-
-    assert running.preview[CLICK] == 1
-
-
-def test_cancel_ends_the_run_at_once_and_drops_its_result(running, gate):
-    running.click("cancel")
-
-    assert running.status == "Cancelled."
-    assert not running.is_running
-    gate.opened.set()
-    running.run()  # on the same thread, so the cancelled run has ended too
-    assert gate.runs == 2
-    assert running.preview[CLICK] == 1
-    assert running.status.startswith("✓ Preview ready")
-
-
-def test_of_two_quick_runs_the_second_one_counts(running, gate, discs):
+def test_a_second_run_counts_and_cancel_drops_the_result_at_once(running, gate, discs):
     running.viewer.layers["SAM3 points"].add((85, 40))
     running.click("run_preview")
 
@@ -130,16 +117,17 @@ def test_of_two_quick_runs_the_second_one_counts(running, gate, discs):
     np.testing.assert_array_equal(running.preview, expected)
     assert running.status.endswith("from 2 points.")
 
-
-def test_task_and_tool_may_be_switched(running, gate, discs):
-    running.click("tool_box")
-    running.choose("text_segmentation")
-
-    go_on(running, gate)
-
-    np.testing.assert_array_equal(running.preview, api.segment(discs, points=[CLICK]).labels)
-    assert running.chosen("task") == ["Text"]
-    assert running.status.endswith("from 1 point.")
+    running.click("clear_preview")
+    begin_again(running, gate)
+    runs = gate.runs
+    running.click("cancel")
+    assert running.status == "Cancelled."
+    assert not running.is_running
+    gate.opened.set()
+    running.run()  # on the same thread, so the cancelled run has ended too
+    assert gate.runs == runs + 1
+    np.testing.assert_array_equal(running.preview, expected)
+    assert running.status.startswith("✓ Preview ready")
 
 
 def test_closing_the_viewer(running, gate):
@@ -164,15 +152,3 @@ def test_closing_the_dock_and_opening_it_again(running, gate, discs):
 
     expected = api.segment(discs, points=[CLICK, (85, 40)]).labels
     np.testing.assert_array_equal(running.preview, expected)
-
-
-def test_the_progress_bar_counts_and_tells_the_time(running, gate):
-    bar = running.progress_bar
-    assert not bar.isHidden()
-    running.wait(lambda: bar.text().startswith("2 of 3, "))
-    assert " s" in bar.text()
-    assert bar.value() / bar.maximum() == pytest.approx(2 / 3, abs=0.001)
-
-    go_on(running, gate)
-
-    assert bar.isHidden()

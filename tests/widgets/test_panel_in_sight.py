@@ -3,7 +3,6 @@
 import os
 
 import numpy as np
-import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QLabel, QScrollArea, QTreeView
 
@@ -20,23 +19,24 @@ LONGEST = 3 * LONG
 LATER = ("accept", "refine", "undo", "redo", "clear_preview", "save_now", "save", "save_file")
 
 
-@pytest.mark.parametrize("mode", ["simple", "advanced"])
-def test_status_progress_and_cancel_stay_in_sight(open_window, discs, gate, mode):
+def test_status_progress_and_cancel_stay_in_sight(open_window, discs, gate):
     user = open_window(discs)
-    user.click(f"mode_{mode}")
     user.window.resize(1366, 768)
-    user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
-    user.settle()
-    user.click_at(user.viewer.layers["image"], (30, 40))
-    user.wait(lambda: gate.reached.acquire(blocking=False))
-    user.settle()
-    status = user.widget.findChild(QLabel, "status")
-    for widget in (user.button("cancel"), user.progress_bar, status):
-        assert widget.isVisible()
-        assert widget.visibleRegion().boundingRect() == widget.rect()
-    user.click("cancel")
-    assert user.status == "Cancelled."
-    assert not user.button("cancel").isVisible()
+    for mode in ("simple", "advanced"):
+        user.click(f"mode_{mode}")
+        user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
+        user.settle()
+        user.click_at(user.viewer.layers["image"], (30, 40))
+        user.wait(lambda: gate.reached.acquire(blocking=False))
+        user.settle()
+        status = user.widget.findChild(QLabel, "status")
+        for widget in (user.button("cancel"), user.progress_bar, status):
+            assert widget.isVisible(), mode
+            assert widget.visibleRegion().boundingRect() == widget.rect(), mode
+        user.click("cancel")
+        assert user.status == "Cancelled."
+        assert not user.button("cancel").isVisible()
+        gate.passes.release()
     gate.opened.set()
 
 
@@ -85,11 +85,50 @@ def test_3d_in_simple_fits_a_small_screen(open_window, discs, tmp_path):
     assert tree.visibleRegion().boundingRect() == tree.rect()
 
 
-def test_however_much_is_said_the_status_shows_five_lines_of_it(open_window, discs):
+def test_nothing_is_cut_at_the_right_whatever_the_task(open_window, discs):
+    user = open_window(np.stack([discs] * 4))
+    tasks = [one.value for one in Task]
+    for mode in ("simple", "advanced"):
+        for task in tasks:
+            user.click("mode_simple")
+            user.choose(task)
+            user.click(f"mode_{mode}")
+            user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
+            user.settle()
+            assert user.widget.width() == 320, (mode, task)
+            scrolled = [one for one in user.widget.findChildren(QScrollArea) if one.isVisible()]
+            for scroll in scrolled:
+                if scroll.widget() is not None and scroll.isAncestorOf(scroll.widget()):
+                    assert scroll.widget().width() <= scroll.viewport().width(), (task, scroll)
+        # As a larger font or a longer word would: the dock gives way, and cuts nothing.
+        panel = scrolled[0]
+        run = panel.widget().findChild(QAbstractButton, "run_preview")
+        run.setMinimumWidth(420)
+        user.settle()
+        user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
+        user.settle()
+        assert panel.widget().width() <= panel.viewport().width(), mode
+        run.setMinimumWidth(0)
+        user.settle()
+
+
+def test_only_what_can_be_used_is_on_show_at_the_start_and_five_lines_of_status(open_window, discs):
     user = open_window(discs)
-    user.window.resize(1366, 768)
+    assert [name for name in LATER if user.button(name).isVisible()] == []
     user.click_at(user.viewer.layers["image"], (30, 40))
     user.wait(lambda: user.has("SAM3 preview labels") and not user.is_running)
+    assert [name for name in LATER if not user.button(name).isVisible()] == []
+    user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
+    user.settle()
+    scroll = user.widget.findChild(QScrollArea)
+    assert scroll.widget().minimumSizeHint().width() <= scroll.viewport().width()
+    user.undo()
+    # They stay where they are.
+    assert [name for name in LATER if not user.button(name).isVisible()] == []
+
+    # However much is said, the status shows five lines of it.
+    user.window.resize(1366, 768)
+    user.redo()
     status = user.widget.findChild(QLabel, "status")
     lengths = []
     for width in (320, 640):
@@ -105,42 +144,3 @@ def test_however_much_is_said_the_status_shows_five_lines_of_it(open_window, dis
         assert LONGEST[:200] in status.toolTip()
         lengths.append(len(shown))
     assert lengths[0] < lengths[1], "a wider panel has room for more"
-
-
-@pytest.mark.parametrize("mode", ["simple", "advanced"])
-def test_nothing_is_cut_at_the_right_whatever_the_task(open_window, discs, mode):
-    user = open_window(np.stack([discs] * 4))
-    tasks = [one.value for one in Task]
-    for task in tasks:
-        user.click("mode_simple")
-        user.choose(task)
-        user.click(f"mode_{mode}")
-        user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
-        user.settle()
-        assert user.widget.width() == 320, task
-        scrolled = [one for one in user.widget.findChildren(QScrollArea) if one.isVisible()]
-        for scroll in scrolled:
-            if scroll.widget() is not None and scroll.isAncestorOf(scroll.widget()):
-                assert scroll.widget().width() <= scroll.viewport().width(), (task, scroll)
-    # As a larger font or a longer word would: the dock gives way, and cuts nothing.
-    panel = scrolled[0]
-    panel.widget().findChild(QAbstractButton, "run_preview").setMinimumWidth(420)
-    user.settle()
-    user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
-    user.settle()
-    assert panel.widget().width() <= panel.viewport().width()
-
-
-def test_only_what_can_be_used_is_on_show_at_the_start(open_window, discs):
-    user = open_window(discs)
-    assert [name for name in LATER if user.button(name).isVisible()] == []
-    user.click_at(user.viewer.layers["image"], (30, 40))
-    user.wait(lambda: user.has("SAM3 preview labels") and not user.is_running)
-    assert [name for name in LATER if not user.button(name).isVisible()] == []
-    user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
-    user.settle()
-    scroll = user.widget.findChild(QScrollArea)
-    assert scroll.widget().minimumSizeHint().width() <= scroll.viewport().width()
-    user.undo()
-    # They stay where they are.
-    assert [name for name in LATER if not user.button(name).isVisible()] == []

@@ -50,7 +50,17 @@ def wait_for_measurements(advanced):
     advanced.user.wait(lambda: len(titles(advanced)) > len(COLUMNS))
 
 
-def test_what_is_measured_stands_in_the_table(found, discs):
+def test_what_is_found_is_measured(found, discs, tmp_path, monkeypatch):
+    what_is_measured_stands_in_the_table(found, discs)
+    the_new_columns_sort(found)
+    the_csv_file_holds_them(found, tmp_path, monkeypatch)
+    the_features_of_the_layer_keep_what_they_had(found)
+    an_image_that_can_not_be_read_changes_nothing(found, monkeypatch)
+    what_a_new_run_finds_is_measured_at_once(found)
+    chosen_rows_stay_chosen_wherever_they_go(found)
+
+
+def what_is_measured_stands_in_the_table(found, discs):
     user = found.user
     before = found.cells()
     user.viewer.layers[PREVIEW].selected_label = 2
@@ -83,9 +93,7 @@ def test_what_is_measured_stands_in_the_table(found, discs):
         assert row[11] == "micrometer"
 
 
-def test_the_new_columns_sort(found):
-    user = found.user
-    measure(user)
+def the_new_columns_sort(found):
     column = titles(found).index("Centroid X")
 
     found.table.sortByColumn(column, Qt.SortOrder.DescendingOrder)
@@ -96,7 +104,28 @@ def test_the_new_columns_sort(found):
     assert len(found.cells()) == 4
 
 
-def test_the_features_of_the_layer_keep_what_they_had(found):
+def the_csv_file_holds_them(found, tmp_path, monkeypatch):
+    file = tmp_path / "results.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(file), ""))
+
+    found.user.click("export_results")
+    found.user.wait_for_end()
+
+    with file.open(encoding="utf-8", newline="") as opened:
+        header, *rows = csv.reader(opened)
+    assert tuple(header) == titles(found)
+    for row, cells in zip(rows, found.cells(), strict=True):
+        assert tuple(row[:6]) == cells[:6]
+        assert row[11] == cells[11]
+        # A file has more digits than the table.
+        assert [float(cell) for cell in row[6:11]] == pytest.approx(
+            [float(cell) for cell in cells[6:11]], rel=5e-4
+        )
+    layer = found.user.viewer.layers[PREVIEW]
+    assert [float(row[6]) for row in rows] == pytest.approx(layer.features["measured_area"])
+
+
+def the_features_of_the_layer_keep_what_they_had(found):
     user = found.user
     layer = user.viewer.layers[PREVIEW]
     before = layer.features.copy()
@@ -116,26 +145,63 @@ def test_the_features_of_the_layer_keep_what_they_had(found):
     )
 
 
-def test_the_csv_file_holds_them(found, tmp_path, monkeypatch):
+def an_image_that_can_not_be_read_changes_nothing(found, monkeypatch):
+    user = found.user
+
+    class Gone(np.ndarray):
+        def __getitem__(self, key):
+            raise FileNotFoundError("cells.tif")
+
+    before = found.cells()
+    image = user.viewer.layers["cells"]
+    monkeypatch.setattr(type(image), "data", property(lambda self: np.zeros((120, 150)).view(Gone)))
+
+    measure(user)
+    monkeypatch.undo()
+
+    assert user.status.startswith("✕ The image could not be read: cells.tif.")
+    assert found.cells() == before
+    assert user.has(PREVIEW)
+
+
+def what_a_new_run_finds_is_measured_at_once(found):
+    before = found.user.viewer.layers[PREVIEW].features["index"].tolist()
+    find(found.user, "bright cells")
+    wait_for_measurements(found)
+    features = found.user.viewer.layers[PREVIEW].features
+    assert features["measured_area"].notna().all()
+    assert features["index"].tolist() == before
+
+
+def chosen_rows_stay_chosen_wherever_they_go(found):
+    """Measured, sorted and classed, they are the same objects: what follows is about them, too."""
+    table, session = found.table, found.main.binding.session
+    session.classes.file.take(ClassList((ObjectClass(1, "round"), ObjectClass(2, "flat"))))
+    for place, modifier in (
+        (0, Qt.KeyboardModifier.NoModifier),
+        (2, Qt.KeyboardModifier.ControlModifier),
+    ):
+        spot = table.visualRect(table.model().index(place, 3)).center()
+        QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, modifier, spot)
+
+    def chosen():
+        cells = found.cells()
+        return {cells[index.row()][3] for index in table.selectionModel().selectedRows()}
+
+    assert chosen() == {"1", "3"}
     measure(found.user)
-    file = tmp_path / "results.csv"
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(file), ""))
-
-    found.user.click("export_results")
-    found.user.wait_for_end()
-
-    with file.open(encoding="utf-8", newline="") as opened:
-        header, *rows = csv.reader(opened)
-    assert tuple(header) == titles(found)
-    for row, cells in zip(rows, found.cells(), strict=True):
-        assert tuple(row[:6]) == cells[:6]
-        assert row[11] == cells[11]
-        # A file has more digits than the table.
-        assert [float(cell) for cell in row[6:11]] == pytest.approx(
-            [float(cell) for cell in cells[6:11]], rel=5e-4
-        )
-    layer = found.user.viewer.layers[PREVIEW]
-    assert [float(row[6]) for row in rows] == pytest.approx(layer.features["measured_area"])
+    assert chosen() == {"1", "3"}
+    table.sortByColumn(3, Qt.SortOrder.DescendingOrder)
+    assert [row[3] for row in found.cells()] == ["4", "3", "2", "1"]
+    assert chosen() == {"1", "3"}
+    QTest.keyClick(table, Qt.Key.Key_1)
+    table.sortByColumn(titles(found).index("Class"), Qt.SortOrder.AscendingOrder)
+    for key, name in ((Qt.Key.Key_2, "flat"), (Qt.Key.Key_1, "round")):
+        QTest.keyClick(table, key)
+        place = titles(found).index("Class")
+        classes = {row[3]: row[place] for row in found.cells()}
+        assert classes == {"1": name, "3": name, "2": "-", "4": "-"}
+        assert chosen() == {"1", "3"}
 
 
 def test_every_channel_of_a_colour_image_on_its_slice(advanced, discs):
@@ -177,13 +243,23 @@ def test_every_visible_channel_that_napari_made_a_layer_of(advanced, discs):
         assert [float(cell) for cell in row[10:12]] == pytest.approx(expected, rel=5e-4)
 
 
-def test_what_a_new_run_finds_is_measured_at_once(found):
-    before = found.user.viewer.layers[PREVIEW].features["index"].tolist()
-    find(found.user, "bright cells")
-    wait_for_measurements(found)
-    features = found.user.viewer.layers[PREVIEW].features
-    assert features["measured_area"].notna().all()
-    assert features["index"].tolist() == before
+def test_when_it_can_not_measure_it_says_why(advanced, discs, gate):
+    user = advanced.user
+    button = user.widget.findChild(QPushButton, "measure")
+    assert (button.isEnabled(), button.toolTip()) == (False, "There are no results yet")
+
+    gate.opened.set()
+    user.viewer.add_image(discs, name="cells")
+    find(user)
+    assert button.isEnabled()
+    gate.opened.clear()
+    user.click("run_preview")
+    assert (button.isEnabled(), button.toolTip()) == (False, "Wait for the run to end")
+    gate.opened.set()
+    user.wait_for_end()
+
+    user.viewer.layers.remove("cells")
+    assert not button.isEnabled() or button.toolTip()
 
 
 def test_columns_are_chosen_and_measured_in_the_units_of_the_image(found):
@@ -206,72 +282,3 @@ def test_columns_are_chosen_and_measured_in_the_units_of_the_image(found):
         assert float(row[9]) == pytest.approx(one.axis_major_length, rel=5e-4)
         assert float(row[10]) == pytest.approx(one.solidity, rel=5e-4)
         assert float(row[11]) == one.intensity_max
-
-
-def test_when_it_can_not_measure_it_says_why(advanced, discs, gate):
-    user = advanced.user
-    button = user.widget.findChild(QPushButton, "measure")
-    assert (button.isEnabled(), button.toolTip()) == (False, "There are no results yet")
-
-    gate.opened.set()
-    user.viewer.add_image(discs, name="cells")
-    find(user)
-    assert button.isEnabled()
-    gate.opened.clear()
-    user.click("run_preview")
-    assert (button.isEnabled(), button.toolTip()) == (False, "Wait for the run to end")
-    gate.opened.set()
-    user.wait_for_end()
-
-    user.viewer.layers.remove("cells")
-    assert not button.isEnabled() or button.toolTip()
-
-
-def test_an_image_that_can_not_be_read_changes_nothing(found, monkeypatch):
-    user = found.user
-
-    class Gone(np.ndarray):
-        def __getitem__(self, key):
-            raise FileNotFoundError("cells.tif")
-
-    before = found.cells()
-    image = user.viewer.layers["cells"]
-    monkeypatch.setattr(type(image), "data", property(lambda self: np.zeros((120, 150)).view(Gone)))
-
-    measure(user)
-    monkeypatch.undo()
-
-    assert user.status.startswith("✕ The image could not be read: cells.tif.")
-    assert found.cells() == before
-    assert user.has(PREVIEW)
-
-
-def test_chosen_rows_stay_chosen_wherever_they_go(found):
-    """Measured, sorted and classed, they are the same objects: what follows is about them, too."""
-    table, session = found.table, found.main.binding.session
-    session.classes.file.take(ClassList((ObjectClass(1, "round"), ObjectClass(2, "flat"))))
-    for place, modifier in (
-        (0, Qt.KeyboardModifier.NoModifier),
-        (2, Qt.KeyboardModifier.ControlModifier),
-    ):
-        spot = table.visualRect(table.model().index(place, 3)).center()
-        QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, modifier, spot)
-
-    def chosen():
-        cells = found.cells()
-        return {cells[index.row()][3] for index in table.selectionModel().selectedRows()}
-
-    assert chosen() == {"1", "3"}
-    measure(found.user)
-    assert chosen() == {"1", "3"}
-    table.sortByColumn(3, Qt.SortOrder.DescendingOrder)
-    assert [row[3] for row in found.cells()] == ["4", "3", "2", "1"]
-    assert chosen() == {"1", "3"}
-    QTest.keyClick(table, Qt.Key.Key_1)
-    table.sortByColumn(titles(found).index("Class"), Qt.SortOrder.AscendingOrder)
-    for key, name in ((Qt.Key.Key_2, "flat"), (Qt.Key.Key_1, "round")):
-        QTest.keyClick(table, key)
-        place = titles(found).index("Class")
-        classes = {row[3]: row[place] for row in found.cells()}
-        assert classes == {"1": name, "3": name, "2": "-", "4": "-"}
-        assert chosen() == {"1", "3"}
