@@ -453,6 +453,15 @@ def test_a_marked_object_is_an_example_of_its_class(binding, annotation, tmp_pat
 def test_without_an_example_it_is_said_what_to_do(binding, annotation):
     with pytest.raises(PromptError, match="no example to add"):
         annotation.proposals.add_example()
+    # Nor is it an error at each image, of which napari would tell in a window of its own.
+    annotation.model.propose = Propose.EXAMPLES
+    said = []
+    binding.model.events.message.connect(lambda message: said.append(message.level))
+    go(binding, 1)
+    settle(binding)
+    assert "Nothing is proposed: There is no example" in binding.model.message.text
+    assert binding.model.message.level is Level.WARNING
+    assert Level.ERROR not in said
 
 
 def test_a_phrase_proposes_on_the_next_image(binding, annotation):

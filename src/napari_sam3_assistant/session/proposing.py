@@ -142,12 +142,21 @@ class Proposals:
         asked = prompts or PromptSet()
         library = self._library
 
+        refused: list[PromptError] = []
+
         def work(reporter: Reporter) -> Iterator[Segmentation]:
-            if prompts is None:
-                yield from propose(engine, snapshot.view, library.read(), options, reporter)
-            else:
-                request = SegmentRequest(snapshot.view, prompts, options)
-                yield from segment(engine, request, reporter)
+            try:
+                if prompts is None:
+                    yield from propose(engine, snapshot.view, library.read(), options, reporter)
+                else:
+                    request = SegmentRequest(snapshot.view, prompts, options)
+                    yield from segment(engine, request, reporter)
+            except PromptError as error:  # nothing failed: there is nothing to look for yet
+                refused.append(error)
+
+        def end(_: JobState) -> None:
+            for error in refused:
+                self._say(f"Nothing is proposed: {error}", Level.WARNING)
 
         def show(segmentation: Segmentation) -> None:
             segmentation = set_class(segmentation, model.object_class)
@@ -169,6 +178,7 @@ class Proposals:
 
         job = self._engine.make_job("The proposal", engine, work, show)
         self._jobs.start(job, views=(snapshot.view,))
+        job.finished.connect(end)
 
     def _show_others(self) -> None:
         """Show the labels that another tool has put beside the image."""
