@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt
 from napari_sam3_assistant import api
 
 POINTS, PREVIEW = "SAM3 points", "SAM3 preview labels"
-CLICK, OFF = (30, 40), (30, 75)
+CLICK = (30, 40)
 
 
 def points_of(user, image):
@@ -17,17 +17,6 @@ def points_of(user, image):
         if layer.name.startswith(POINTS)
         and layer.metadata.get("sam3_image") == str(image.unique_id)
     )
-
-
-def test_the_first_click_after_opening_the_widget_is_a_prompt(open_window, discs):
-    user = open_window(discs)
-    image = user.viewer.layers["image"]
-
-    user.click_at(image, CLICK)
-    user.run()
-
-    np.testing.assert_array_equal(user.preview, api.segment(discs, points=[CLICK]).labels)
-    assert "SAM3 points" in user.viewer.layers.selection.active.name
 
 
 def test_the_first_click_on_an_image_that_is_opened_later_is_a_prompt(open_window, discs):
@@ -120,11 +109,18 @@ def test_a_click_on_a_layer_that_draws_nothing_says_why_and_the_tool_mends_it(op
     assert len(points_of(user, image).data) == 1
 
 
-def test_after_an_accept_with_the_preview_selected_the_next_click_is_a_prompt(open_window, discs):
+def test_the_first_click_after_opening_the_widget_and_after_each_object_is_a_prompt(
+    open_window, discs
+):
     user = open_window(discs)
     image = user.viewer.layers["image"]
+
     user.click_at(image, CLICK)
     user.run()
+
+    np.testing.assert_array_equal(user.preview, api.segment(discs, points=[CLICK]).labels)
+    assert "SAM3 points" in user.viewer.layers.selection.active.name
+
     user.viewer.layers.selection.active = user.viewer.layers[PREVIEW]
 
     user.click("accept")
@@ -133,19 +129,17 @@ def test_after_an_accept_with_the_preview_selected_the_next_click_is_a_prompt(op
 
     np.testing.assert_array_equal(user.preview, api.segment(discs, points=[(85, 110)]).labels)
 
-
-def test_the_next_object_begins_with_a_positive_point(open_window, discs):
-    user = open_window(discs)
-    image = user.viewer.layers["image"]
-    user.click_at(image, CLICK)
+    # The next object begins with a positive point.
+    user.click("accept")
+    user.click_at(image, (85, 40))
     user.press(Qt.Key.Key_T)
-    user.click_at(image, OFF)
+    user.click_at(image, (85, 75))
     user.run()
     assert user.chosen("next_positive") == ["Negative"]
 
     user.click("accept")
     assert user.chosen("next_positive") == ["Positive"]
-    user.click_at(image, CLICK)
+    user.click_at(image, (30, 110))
     assert list(points_of(user, image).features["polarity"]) == ["positive"]
 
     user.press(Qt.Key.Key_T)
@@ -154,7 +148,7 @@ def test_the_next_object_begins_with_a_positive_point(open_window, discs):
     points.remove_selected()
     assert user.chosen("next_positive") == ["Positive"]
     user.press(Qt.Key.Key_T)
-    user.click_at(image, OFF)
+    user.click_at(image, (85, 75))
     assert list(points.features["polarity"]) == ["negative"]
     user.undo()
     assert user.chosen("next_positive") == ["Positive"]

@@ -11,7 +11,9 @@ def points_of(user):
     return user.viewer.layers[POINTS].data.round().astype(int).tolist()
 
 
-def test_keys_on_the_canvas_over_several_levels(open_window, discs):
+def test_keys_on_the_canvas_over_several_levels_and_with_the_prompt_layer_deleted(
+    open_window, discs
+):
     user = open_window(discs)
     image = user.viewer.layers["image"]
     user.choose("2d_segmentation", "points")
@@ -43,8 +45,25 @@ def test_keys_on_the_canvas_over_several_levels(open_window, discs):
     np.testing.assert_array_equal(user.preview, second)
     assert not user.button("redo").isEnabled()
 
+    # With the prompt layer deleted the steps are still there.
+    user.viewer.layers.remove(POINTS)
+    for _ in range(3):
+        user.undo()
+    for _ in range(3):
+        user.redo()
+    np.testing.assert_array_equal(user.preview, second)
 
-def test_buttons_take_back_a_box_in_one_step(open_window, discs):
+    # A new prompt ends what could be redone.
+    user.undo()
+    user.undo()
+    assert user.button("redo").isEnabled()
+    user.choose("2d_segmentation", "points")
+    user.click_at(image, (30, 110))
+    assert not user.button("redo").isEnabled()
+    assert points_of(user) == [[30, 110]], "in a new layer"
+
+
+def test_buttons_take_back_a_box_and_keys_a_stroke_in_one_step(open_window, discs):
     user = open_window(discs)
     image = user.viewer.layers["image"]
     user.choose("2d_segmentation", "box")
@@ -64,9 +83,6 @@ def test_buttons_take_back_a_box_in_one_step(open_window, discs):
     user.click("redo")
     np.testing.assert_array_equal(user.preview, api.segment(discs, boxes=[(10, 20, 51, 61)]).labels)
 
-
-def test_a_stroke_of_the_brush_is_one_step(open_window, discs):
-    user = open_window(discs)
     user.choose("2d_segmentation", "mask")
     painted = user.viewer.layers["SAM3 mask prompt"]
     painted.brush_size = 10
@@ -110,33 +126,3 @@ def test_after_accept(open_window, discs):
     user.undo()
     assert points_of(user) == []
     assert not accepted.data.any()
-
-
-def test_a_new_prompt_ends_what_could_be_redone(open_window, discs):
-    user = open_window(discs)
-    image = user.viewer.layers["image"]
-    user.choose("2d_segmentation", "points")
-    user.click_at(image, (30, 40))
-    user.undo()
-    assert user.button("redo").isEnabled()
-
-    user.click_at(image, (85, 110))
-
-    assert not user.button("redo").isEnabled()
-    assert points_of(user) == [[85, 110]]
-
-
-def test_undo_with_the_prompt_layer_deleted(open_window, discs):
-    user = open_window(discs)
-    image = user.viewer.layers["image"]
-    user.choose("2d_segmentation", "points")
-    user.click_at(image, (30, 40))
-    user.run()
-    user.viewer.layers.remove(POINTS)
-
-    user.undo()
-    user.undo()
-    user.redo()
-    user.redo()
-
-    np.testing.assert_array_equal(user.preview, api.segment(discs, points=[(30, 40)]).labels)

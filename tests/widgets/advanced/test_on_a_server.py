@@ -112,6 +112,8 @@ def test_everything_live_scans_and_batches(open_advanced, discs, address, tmp_pa
     user.viewer.close()
 
 
+# tests/compute/test_spread.py has workers encode, and the batch above says where it was done.
+@pytest.mark.thorough
 def test_a_folder_is_encoded(open_advanced, discs, tiny_checkpoint, tmp_path):
     made = Server("--model-folder", str(tiny_checkpoint), "--device", "cpu", "--port", "0")
     try:

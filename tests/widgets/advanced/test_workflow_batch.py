@@ -12,8 +12,8 @@ KINDS = ("SAM3 preview labels", "SAM3 preview masks", "SAM3 preview boxes")
 @pytest.mark.parametrize(
     ("engine", "prompt"),
     [
-        *(("builtin", prompt) for prompt in ("text", "labels mask")),
-        *(thorough("builtin", prompt) for prompt in ("exemplar", "box")),
+        ("builtin", "labels mask"),
+        *(thorough("builtin", prompt) for prompt in ("text", "exemplar", "box")),
         thorough("sam3-transformers", "text", marks=[needs.TORCH]),
         pytest.param("sam3-transformers", "box", marks=needs.TORCH),
     ],

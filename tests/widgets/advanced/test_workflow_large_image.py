@@ -6,6 +6,9 @@ import zarr
 from qtpy.QtWidgets import QFileDialog, QPlainTextEdit
 from skimage.draw import disk
 
+import needs
+from amounts import thorough
+
 PREVIEW, ROI = "SAM3 preview labels", "SAM3 active ROI"
 SIDE = 60_000
 FIRST, SECOND = (30_000, 41_000), (32_000, 43_500)
@@ -47,6 +50,9 @@ def outline(user):
 
 # napari before 0.7 draws large images smaller, and says so.
 @pytest.mark.filterwarnings("ignore:data shape .* exceeds GL_MAX_TEXTURE_SIZE:UserWarning")
+@pytest.mark.parametrize(
+    "engine", ["builtin", thorough("sam3-transformers", marks=[needs.TORCH])], indirect=True
+)
 def test_large_image_local_inference(open_advanced, pyramid, engine, tmp_path, monkeypatch):
     advanced = open_advanced(pyramid, contrast_limits=(0, 255), multiscale=True)
     user = advanced.user
