@@ -22,7 +22,7 @@ def found_and_opened_again(user, discs):
     user.open()
 
 
-def test_the_preview_on_show_is_known_again(user, discs):
+def test_the_preview_on_show_is_known_again_and_a_closed_dock_lets_go_of_it(user, discs):
     found_and_opened_again(user, discs)
     assert user.results.startswith("Latest labels: 1 object")
 
@@ -43,8 +43,12 @@ def test_the_preview_on_show_is_known_again(user, discs):
         user.viewer.layers["SAM3 live accepted labels"].data, expected != 0
     )
 
+    session = weakref.ref(user.widget.binding.session)
+    user.close_dock()
+    user.wait(lambda: gc.collect() >= 0 and session() is None)  # workers let go when they end
 
-def test_what_was_painted_while_the_dock_was_closed_counts(user, discs):
+
+def test_what_was_painted_while_the_dock_was_closed_counts_if_its_image_is_there(user, discs):
     user.viewer.add_image(discs, name="image")
     user.choose("2d_segmentation", "points")
     user.viewer.layers["SAM3 points"].add(CLICK)
@@ -61,16 +65,9 @@ def test_what_was_painted_while_the_dock_was_closed_counts(user, discs):
     user.click("undo")
     assert user.preview[105, 70] == 7
 
-
-def test_a_preview_of_an_image_that_is_gone_is_not_taken_up(user, discs):
-    user.viewer.add_image(discs, name="image")
-    user.choose("2d_segmentation", "points")
-    user.viewer.layers["SAM3 points"].add(CLICK)
-    user.run()
     user.close_dock()
     user.viewer.layers.remove("image")
     user.open()
-
     assert user.results == "No preview result yet."
     assert not user.button("undo").isEnabled()
 
@@ -92,13 +89,6 @@ def test_propagated_labels_are_known_again(user, discs):
     np.testing.assert_array_equal(kept.data, shown)
     user.click("clear_preview")
     assert not user.has("SAM3 propagated preview labels")
-
-
-def test_a_closed_dock_lets_go_of_its_session_and_of_what_it_found(user, discs):
-    found_and_opened_again(user, discs)
-    session = weakref.ref(user.widget.binding.session)
-    user.close_dock()
-    user.wait(lambda: gc.collect() >= 0 and session() is None)  # workers let go when they end
 
 
 def test_python_may_forget_a_closed_dock_before_qt_destroys_it(user):

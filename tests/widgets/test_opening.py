@@ -10,8 +10,6 @@ from napari.layers._layer_actions import _convert_to_image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QDoubleSpinBox, QLabel, QScrollArea
 
-from amounts import each_once
-
 NARROW = 320
 OPEN_AND_LIST_MODULES = """
 import sys
@@ -36,15 +34,15 @@ def test_a_widget_opens_through_the_manifest(viewer, title, class_name):
     assert widget.layout().count() > 0
 
 
-@pytest.mark.parametrize("argument", ["napari_viewer", "viewer"])
-def test_a_script_may_call_the_viewer_by_either_name(viewer, settings_file, qtbot, argument):
+def test_a_script_may_call_the_viewer_by_either_name(viewer, settings_file, qtbot):
     from napari_sam3_assistant.widgets.main_widget import MainWidget
     from napari_sam3_assistant.widgets.mask_operations_widget import MaskOperationsWidget
 
-    for widget_class in (MainWidget, MaskOperationsWidget):
-        widget = widget_class(**{argument: viewer})
-        qtbot.addWidget(widget)
-        assert widget.layout().count() > 0
+    for argument in ("napari_viewer", "viewer"):
+        for widget_class in (MainWidget, MaskOperationsWidget):
+            widget = widget_class(**{argument: viewer})
+            qtbot.addWidget(widget)
+            assert widget.layout().count() > 0
 
 
 def test_opening_imports_no_torch(tmp_path):
@@ -61,7 +59,7 @@ def test_opening_imports_no_torch(tmp_path):
     assert done.stdout.strip() == "[]"
 
 
-def test_what_a_newcomer_sees_without_an_image(user):
+def test_what_a_newcomer_sees_without_an_image_and_with_one_that_napari_takes_for_labels(user):
     assert user.text_of("image_summary") == "Open an image first."
     assert user.text_of("engine_badge") == "Engine: Built-in (no SAM 3 weights)"
     assert user.chosen("task") == ["2D"]
@@ -72,8 +70,6 @@ def test_what_a_newcomer_sees_without_an_image(user):
     assert user.button("run_preview").toolTip() == "Open an image first."
     assert user.text_of("run_reason") == "Open an image first."
 
-
-def test_an_image_that_napari_takes_for_labels(user):
     user.viewer.add_labels(np.full((30, 40), 60_000, np.uint32), name="raw")
     said = (
         "“raw” is open as labels: so napari opens files of whole numbers of 32 or 64 bits. If it "
@@ -87,25 +83,23 @@ def test_an_image_that_napari_takes_for_labels(user):
     assert user.text_of("image_summary") == "30 x 40"
 
 
-@pytest.mark.parametrize(
-    ("task", "theme"),
-    each_once(
-        ["2d_segmentation", "text_segmentation", "refinement", "exemplar_segmentation"],
-        ["dark", "light"],
-    ),
-)
-def test_nothing_is_cut_at_320_pixels(open_window, discs, task, theme):
+def test_nothing_is_cut_at_320_pixels(open_window, discs):
     user = open_window(discs)
-    user.viewer.theme = theme
-    user.choose(task)
     threshold = user.widget.findChild(QDoubleSpinBox, "threshold")
     assert not threshold.isVisible()
     folds = user.widget.findChildren(QAbstractButton, "fold")
     next(one for one in folds if "More options" in one.text()).click()
     assert threshold.isVisible()
     user.window.resizeDocks([user.dock], [NARROW], Qt.Orientation.Horizontal)
-    user.settle()
+    tasks = ("2d_segmentation", "text_segmentation", "refinement", "exemplar_segmentation")
+    for task, theme in zip(tasks, ("dark", "light") * 2, strict=True):
+        user.viewer.theme = theme
+        user.choose(task)
+        user.settle()
+        look_for_what_is_cut(user)
 
+
+def look_for_what_is_cut(user):
     assert user.dock.width() <= NARROW
     scroll = user.widget.findChild(QScrollArea)
     assert scroll.widget().minimumSizeHint().width() <= scroll.viewport().width()

@@ -121,20 +121,11 @@ def test_dots_survive_and_a_typed_name_stays(advanced, discs, folder, title, end
     assert (folder / f"mine.v2_02{ending}").exists()
 
 
-def test_a_folder_that_is_gone_is_made_again(advanced, discs, folder):
+def test_a_folder_that_is_gone_is_made_again_where_it_can_be_and_is_remembered(
+    advanced, discs, folder
+):
     user = advanced.user
     labels = find_all(user, discs)
-    user.click("choose_output_folder")
-    folder.rmdir()
-
-    save(user)
-
-    np.testing.assert_array_equal(tifffile.imread(folder / "cells_mask_01.tif"), labels)
-
-
-def test_what_can_not_be_written_is_kept(advanced, discs, folder):
-    user = advanced.user
-    find_all(user, discs)
     user.click("choose_output_folder")
     folder.rmdir()
     folder.write_text("a file where the folder was")
@@ -146,10 +137,10 @@ def test_what_can_not_be_written_is_kept(advanced, discs, folder):
     assert user.has(PREVIEW)
     assert not user.has(SAVED)
 
+    folder.unlink()
+    save(user)
+    np.testing.assert_array_equal(tifffile.imread(folder / "cells_mask_01.tif"), labels)
 
-def test_the_folder_and_the_format_are_remembered(advanced, discs, folder):
-    user = advanced.user
-    user.click("choose_output_folder")
     user.choose_in("output_format", "PNG")
     user.widget = advanced.main
     user.close_dock()
