@@ -9,13 +9,13 @@ from skimage.draw import disk
 from napari_sam3_assistant import api
 
 PREVIEW, BOXES, ROI = "SAM3 preview labels", "SAM3 preview boxes", "SAM3 active ROI"
-CENTRES = ((300, 400), (2000, 2500), (2100, 2600))
+CENTRES = ((300, 400), (1000, 1300), (1100, 1400))
 
 
 @pytest.fixture
 def plane():
-    """Three discs of radius 40 in 3000 x 4000 pixels."""
-    image = np.full((3000, 4000), 50, np.uint8)
+    """Three discs of radius 40 in 1500 x 2000 pixels."""
+    image = np.full((1500, 2000), 50, np.uint8)
     for centre in CENTRES:
         image[disk(centre, 40)] = 200
     return image
@@ -42,8 +42,10 @@ def outline(layer):
     return tuple(corners.min(axis=0)) + tuple(corners.max(axis=0))
 
 
-def test_the_sizes(advanced):
+def test_a_point_is_segmented_in_its_region_of_a_size_that_is_chosen(advanced, plane):
     user = advanced.user
+    user.viewer.add_image(plane, name="image", scale=(0.5, 0.5))
+    user.click("create_prompt_layer")
     combo = user.combo("roi_size")
     assert not combo.isVisibleTo(user.widget)
 
@@ -54,33 +56,29 @@ def test_the_sizes(advanced):
     assert [combo.itemText(at) for at in range(combo.count())] == [
         f"{side} x {side}" for side in (512, 1024, 2048, 4096, 8192)
     ]
-
-
-def test_a_point_is_segmented_in_its_region(advanced, plane):
-    user = advanced.user
-    user.viewer.add_image(plane, name="image", scale=(0.5, 0.5))
-    user.click("create_prompt_layer")
-    switch_on(user)
+    user.choose_in("roi_size", "512 x 512")
     click(user, CENTRES[1])
 
     user.run()
 
     layer = user.viewer.layers[PREVIEW]
     assert layer.data.shape == (512, 512)
-    expected = api.segment(plane[1744:2256, 2244:2756], points=[(256, 256)]).labels
+    expected = api.segment(plane[744:1256, 1044:1556], points=[(256, 256)]).labels
     np.testing.assert_array_equal(layer.data, expected)
-    np.testing.assert_allclose(layer.translate, (1744 / 2, 2244 / 2))
+    np.testing.assert_allclose(layer.translate, (744 / 2, 1044 / 2))
     assert layer.get_value(np.array(CENTRES[1]) / 2, world=True) == 1
-    assert outline(user.viewer.layers[ROI]) == (1743.5, 2243.5, 2255.5, 2755.5)
+    assert outline(user.viewer.layers[ROI]) == (743.5, 1043.5, 1255.5, 1555.5)
     assert list(user.viewer.layers[ROI].features["source"]) == ["image"]
     user.button("large_image").click()
     assert len(user.viewer.layers[ROI].data) == 0
     said = log(user)
     assert "Large-image mode ON: local ROI inference (512 x 512)." in said
-    assert "Active ROI bounds: y=1744:2256, x=2244:2756." in said
+    assert "Active ROI bounds: y=744:1256, x=1044:1556." in said
 
 
-def test_a_region_is_reused_while_it_holds_the_prompt_and_rebuilt_otherwise(advanced, plane):
+def test_a_region_is_reused_while_it_holds_the_prompt_and_results_of_several_stand_side_by_side(
+    advanced, plane
+):
     user = advanced.user
     user.viewer.add_image(plane, name="image")
     user.click("create_prompt_layer")
@@ -98,17 +96,6 @@ def test_a_region_is_reused_while_it_holds_the_prompt_and_rebuilt_otherwise(adva
     click(user, CENTRES[0])
     user.run()
     assert outline(user.viewer.layers[ROI]) == (43.5, 143.5, 555.5, 655.5)
-
-
-def test_results_of_several_regions_stand_side_by_side(advanced, plane):
-    user = advanced.user
-    user.viewer.add_image(plane, name="image")
-    user.click("create_prompt_layer")
-    switch_on(user)
-    click(user, CENTRES[1])
-    user.run()
-    click(user, CENTRES[0])
-    user.run()
 
     second = f"{PREVIEW} [y=44:556, x=144:656]"
     assert user.viewer.layers[PREVIEW].get_value(CENTRES[1], world=True) == 1
@@ -131,20 +118,9 @@ def test_results_of_several_regions_stand_side_by_side(advanced, plane):
     assert accepted.data[CENTRES[1]] == 0
 
 
-def test_a_box_larger_than_the_region_makes_it_grow(advanced, plane):
-    user = advanced.user
-    user.viewer.add_image(plane, name="image")
-    user.choose_in("tool", "Box")
-    user.click("create_prompt_layer")
-    switch_on(user)
-    user.viewer.layers["SAM3 boxes"].add_rectangles(np.array([(1900, 2400), (2200, 3000)]))
-
-    user.run()
-
-    assert user.viewer.layers[PREVIEW].data.shape == (512, 601)
-
-
-def test_a_phrase_keeps_to_the_whole_image(advanced, plane):
+def test_a_phrase_is_looked_for_round_a_point_and_a_large_box_makes_the_region_grow(
+    advanced, plane
+):
     user = advanced.user
     user.viewer.add_image(plane, name="image")
     switch_on(user)
@@ -158,24 +134,28 @@ def test_a_phrase_keeps_to_the_whole_image(advanced, plane):
     assert log(user)[-1] == "Large-image mode OFF: full-image inference."
     assert not user.has(ROI)
 
-
-def test_a_phrase_is_looked_for_round_a_point_or_box(advanced, plane):
     # The seed: “keep the full-image path unless a point or box anchor is also available”.
-    user = advanced.user
-    user.viewer.add_image(plane, name="image")
-    user.viewer.add_points([(300, 400), (2100, 2600)], name="where")
-    switch_on(user)
-    user.choose_in("task", "Text segmentation")
+    user.click("clear_preview")
+    user.viewer.add_points([(300, 400), (1100, 1400)], name="where")
+    user.button("large_image").click()
     user.choose_in("points_layer", "where")
-
     user.type_phrase("bright objects")
     user.wait_for_end()
 
     labels = user.viewer.layers[PREVIEW]
-    np.testing.assert_array_equal(labels.translate, (1844, 2344))
-    expected = api.segment(plane[1844:2356, 2344:2856], text="bright objects").labels
+    np.testing.assert_array_equal(labels.translate, (844, 1144))
+    expected = api.segment(plane[844:1356, 1144:1656], text="bright objects").labels
     np.testing.assert_array_equal(labels.data, expected)
     assert "from “bright objects”." in user.status
+
+    # A box that is larger than the region makes it grow.
+    user.click("clear_preview")
+    user.choose_in("task", "2D segmentation")
+    user.choose_in("tool", "Box")
+    user.click("create_prompt_layer")
+    user.viewer.layers["SAM3 boxes"].add_rectangles(np.array([(900, 1000), (1200, 1600)]))
+    user.run()
+    assert user.viewer.layers[PREVIEW].data.shape == (512, 601)
 
 
 def test_a_batch_frames_the_region_of_each_image(advanced, plane):
@@ -185,7 +165,7 @@ def test_a_batch_frames_the_region_of_each_image(advanced, plane):
     user.choose_in("image", "image")
     user.choose_in("tool", "Box")
     user.click("create_prompt_layer")
-    user.viewer.layers["SAM3 boxes"].add_rectangles(np.array([(1940, 2440), (2060, 2560)]))
+    user.viewer.layers["SAM3 boxes"].add_rectangles(np.array([(940, 1240), (1060, 1360)]))
     switch_on(user)
     user.button("batch_images").click()
 
