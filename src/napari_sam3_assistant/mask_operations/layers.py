@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from napari_sam3_assistant.mask_operations.model import (
     RemovedLayer,
     Scope,
 )
-from napari_sam3_assistant.viewer.accepted_objects import read_parents
+from napari_sam3_assistant.viewer.accepted_objects import as_label, read_parents
 from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
@@ -154,10 +155,11 @@ class LabelsAdapter:
         table = self.layer(key).features
         if "index" not in table:
             return {}
-        rows = table.set_index("index").select_dtypes("number").to_dict("index")
+        rows = table.drop(columns="index").select_dtypes("number").to_dict("records")
         return {
-            int(label): {name: float(value) for name, value in row.items() if value == value}
-            for label, row in rows.items()
+            label: {name: float(value) for name, value in row.items() if value == value}
+            for label, row in zip(map(as_label, table["index"]), rows, strict=True)
+            if label
         }
 
     def box(self, key: str, scope: Scope) -> Box | None:
@@ -387,11 +389,26 @@ def _image_key(layer: Labels) -> dict[str, Any]:
 def _classes(layer: Labels) -> Classes:
     known = layer.metadata
     if role_of(layer) is Role.ACCEPTED_OBJECT:
-        value = int(known.get("class_value", 1)) or 1
+        value = _label_of(known.get("class_value")) or 1
         return Classes({value: str(known.get("class_name", "object"))}, every=value)
-    names = {int(value): str(name) for value, name in known.get("class_names", {}).items()}
-    of_object = {int(id_): int(value) for id_, value in known.get("object_classes", {}).items()}
+    names = {value: str(name) for value, name in _by_label(known.get("class_names"))}
+    classes = _by_label(known.get("object_classes"))
+    of_object = {id_: value for id_, found in classes if (value := _label_of(found))}
     return Classes(names, of_object) if names else Classes.of_objects(class_names(layer))
+
+
+def _by_label(known: object) -> Iterator[tuple[int, object]]:
+    """Yield what metadata say of labels; others may mean something else by a name of ours."""
+    for label, value in known.items() if isinstance(known, Mapping) else ():
+        if number := _label_of(label):
+            yield number, value
+
+
+def _label_of(value: object) -> int:
+    """Return a label, also one that JSON holds as text; 0 for whatever else stands there."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        return int(value)
+    return as_label(value)
 
 
 def _colours_of(colours: dict[int, Colour]) -> Any:  # noqa: ANN401 - one of napari's colormaps

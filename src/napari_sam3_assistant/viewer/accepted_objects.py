@@ -199,7 +199,7 @@ def read_parents(layer: Labels) -> dict[int, int]:
     features = layer.features
     if PARENT not in features or "index" not in features:
         return dict(layer.metadata.get(PARENTS, {}))
-    pairs = zip(map(_number, features["index"]), map(_number, features[PARENT]), strict=True)
+    pairs = zip(map(as_label, features["index"]), map(as_label, features[PARENT]), strict=True)
     known = dict(pairs)
     return {id_: parent for id_, parent in known.items() if parent in known and parent != id_}
 
@@ -228,7 +228,7 @@ def _iter_known(columns: Mapping[str, list[Any]]) -> Iterator[Known]:
     for score, stability, parent, *words in zip(*values, strict=True):
         prompt, class_name = ("" if word in (None, NOTHING) else str(word) for word in words)
         yield Known(
-            as_number(score), prompt, class_name, _number(parent), stability=as_number(stability)
+            as_number(score), prompt, class_name, as_label(parent), stability=as_number(stability)
         )
 
 
@@ -238,6 +238,6 @@ def as_number(value: object) -> float | None:
     return float(value) if isinstance(value, numbers) and math.isfinite(value) else None
 
 
-def _number(value: object) -> int:
-    """Return a number of an object; 0 for whatever else somebody wrote there."""
-    return int(as_number(value) or 0)
+def as_label(value: object) -> int:
+    """Return the number of an object; 0 for whatever else somebody wrote there."""
+    return int(value) if isinstance(value, int | np.integer) else int(as_number(value) or 0)

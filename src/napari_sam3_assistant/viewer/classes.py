@@ -12,6 +12,7 @@ from psygnal import Signal
 from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.session.class_list import MOST_CHANGES
 from napari_sam3_assistant.session.messages import CLASS, NOTHING
+from napari_sam3_assistant.viewer.accepted_objects import as_label
 from napari_sam3_assistant.viewer.label_pixels import default_colours, kept_colours
 from napari_sam3_assistant.viewer.roles import Role, role_of
 
@@ -99,8 +100,8 @@ def class_names(layer: Labels) -> dict[int, str]:
     features = layer.features
     if CLASS not in features or "index" not in features:
         return {}
-    pairs = zip(features["index"], features[CLASS], strict=True)
-    return {int(id_): "" if name == NOTHING else str(name) for id_, name in pairs}
+    pairs = zip(map(as_label, features["index"]), features[CLASS], strict=True)
+    return {id_: "" if name == NOTHING else str(name) for id_, name in pairs if id_}
 
 
 def colour_by_class(layer: Labels, listed: ClassList, names: Mapping[int, str]) -> None:

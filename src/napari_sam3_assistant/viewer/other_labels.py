@@ -14,7 +14,7 @@ from napari_sam3_assistant.core.objects_by_slice import Known
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.snapshots import OtherLabels
-from napari_sam3_assistant.viewer.accepted_objects import as_number, read_parents
+from napari_sam3_assistant.viewer.accepted_objects import as_label, as_number, read_parents
 from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
@@ -69,13 +69,14 @@ def _known(layer: Labels) -> dict[int, Known]:
     nothing = [None] * len(features)
     numbers = features.get("score", nothing), features.get("stability", nothing)
     return {
-        int(id_): Known(
+        id_: Known(
             as_number(score),
-            class_name=names.get(int(id_), ""),
-            parent=parents.get(int(id_), 0),
+            class_name=names.get(id_, ""),
+            parent=parents.get(id_, 0),
             stability=as_number(stability),
         )
-        for id_, score, stability in zip(features["index"], *numbers, strict=True)
+        for id_, score, stability in zip(map(as_label, features["index"]), *numbers, strict=True)
+        if id_
     }
 
 
