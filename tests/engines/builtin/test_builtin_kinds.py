@@ -11,6 +11,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines import registry
 
 SHAPE = (200, 200)
+ENGINE, REPORTER = registry.create("builtin"), NullReporter()
 
 
 def disc(y, x, radius):
@@ -23,11 +24,12 @@ def rgb(grey, noise=3.0):
     return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, 2)
 
 
-def mask_of(image, **prompts):
-    engine, reporter = registry.create("builtin"), NullReporter()
-    answer = engine.predict(
-        engine.embed(image, reporter), PromptSet(**prompts), PredictOptions(), reporter
-    )
+def encode(grey):
+    return ENGINE.embed(rgb(grey), REPORTER)
+
+
+def mask_of(encoding, **prompts):
+    answer = ENGINE.predict(encoding, PromptSet(**prompts), PredictOptions(), REPORTER)
     (record,) = answer.objects
     mask = np.zeros(SHAPE, bool)
     mask[record.region.slices] = record.mask
@@ -41,10 +43,10 @@ def iou(one, other):
 @pytest.mark.parametrize("centre", [(0, 0), (199, 199), (0, 100), (100, 199), (6, 6)])
 def test_a_click_takes_a_cell_that_the_edge_of_the_image_cuts(centre):
     cell = disc(*centre, 20)
-    image = rgb(40 + 100 * ndi.gaussian_filter(cell * 1.0, 1))
+    encoding = encode(40 + 100 * ndi.gaussian_filter(cell * 1.0, 1))
     inside = np.argwhere(ndi.binary_erosion(cell, iterations=3, border_value=1))
     for y, x in inside[:: len(inside) // 3]:
-        assert iou(mask_of(image, points=(PointPrompt(y, x),)), cell) > 0.85
+        assert iou(mask_of(encoding, points=(PointPrompt(y, x),)), cell) > 0.85
 
 
 @pytest.mark.parametrize(("sign", "fall"), [(1, 0.8), (-1, 1.6)])
@@ -53,17 +55,17 @@ def test_a_click_takes_a_cell_where_the_light_falls_off_steeply(sign, fall):
     light = np.exp(-fall * (y**2 + x**2))
     cells = [disc(row, column, 12) for row in (30, 80, 130, 170) for column in (30, 80, 130, 170)]
     depth = ndi.gaussian_filter(np.logical_or.reduce(cells) * 1.0, 1.2)
-    image = rgb((150 + sign * 80 * depth) * light)
+    encoding = encode((150 + sign * 80 * depth) * light)
     for cell in cells:
         rows, columns = np.nonzero(cell)
         for pick in (len(rows) // 5, len(rows) // 2):
             click = PointPrompt(int(rows[pick]), int(columns[pick]))
-            assert iou(mask_of(image, points=(click,)), cell) > 0.8
+            assert iou(mask_of(encoding, points=(click,)), cell) > 0.8
 
 
 def test_a_box_leaves_out_the_neighbour_that_touches_even_if_it_is_drawn_over_it():
     cell, other = disc(100, 90, 12), disc(100, 113.5, 12)
-    image = rgb(40 + 90 * ndi.gaussian_filter((cell | other) * 1.0, 1))
-    found = mask_of(image, boxes=(BoxPrompt(Region(87, 77, 114, 106)),))
+    encoding = encode(40 + 90 * ndi.gaussian_filter((cell | other) * 1.0, 1))
+    found = mask_of(encoding, boxes=(BoxPrompt(Region(87, 77, 114, 106)),))
     assert iou(found, cell) > 0.93
     assert np.count_nonzero(found & other) < 0.05 * np.count_nonzero(found)
