@@ -1,6 +1,7 @@
 """Sessions are saved and opened in a clean viewer, and are the same, object by object."""
 
 import json
+import os
 import shutil
 import sys
 import threading
@@ -720,6 +721,40 @@ def test_a_workspace_of_version_4_5_is_read(tmp_path, napari_reads):
         assert f"“{name}”" in binding.model.message.text
     assert binding.session.storing.folder is None  # it is saved as a session from now on
     binding.close()
+
+
+def test_a_strangers_session_leads_to_no_other_computer_and_no_other_session(
+    binding, tmp_path, monkeypatch
+):
+    """Windows logs on to each computer that is looked for, and a save goes where it was opened."""
+    binding.viewer.add_image(discs(), name="cells")
+    saved.save(binding, tmp_path / "mine")
+    saved.save(binding, tmp_path / "theirs")
+    index = tmp_path / "theirs.sam3session" / "session.json"
+    content = json.loads(index.read_text())
+    entries, far = content["entries"], r"\\evil\share\x"
+    entries["choices"]["model_folder"] = far
+    entries["session_folder"] = str(tmp_path / "mine.sam3session")
+    left = {"source": far, "output": "", "name": "a.tif", "key": "", "stamp": None}
+    entries["annotation"] = left
+    index.write_text(json.dumps(content))
+    told = {
+        "format": "napari-sam3-workspace",
+        "layers": [{"name": "far", "type": "image", "path": far}],
+    }
+    (tmp_path / "work.sam3.json").write_text(json.dumps(told))
+    asked, stat = [], os.stat
+    monkeypatch.setattr(
+        os, "stat", lambda path, **more: asked.append(str(path)) or stat(path, **more)
+    )
+    for name in ("theirs.sam3session", "work.sam3.json"):
+        again = saved.open_in_new(tmp_path / name)
+        assert not [path for path in asked if "evil" in path]
+        assert again.session.storing.folder in (None, tmp_path / "theirs.sam3session")
+        assert "not here" in again.model.message.text or "another computer" in (
+            again.model.message.text
+        )
+        again.close()
 
 
 def test_a_folder_that_is_annotated_is_gone_on_with(binding, tmp_path, napari_reads):

@@ -15,7 +15,14 @@ from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.errors import Sam3AssistantError, SessionError
 from napari_sam3_assistant.io.session_folder import StoredSession, check_codecs
 from napari_sam3_assistant.io.typed_json import WRONG, pack_array
-from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole, open_regular
+from napari_sam3_assistant.io.untrusted import (
+    as_dict,
+    as_list,
+    as_text,
+    as_whole,
+    is_on_a_share,
+    open_regular,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -189,7 +196,10 @@ def _find_pixels(entry: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], 
         return {"kind": "inline", "array": pack_array(array)}, array.ndim
     if named is None:
         return {"kind": "lost", "why": "The workspace names no file of this layer."}, 2
-    place = Path(as_text(named).removeprefix("file://"))
+    text = as_text(named).removeprefix("file://")
+    if is_on_a_share(text, path.parent):
+        return {"kind": "lost", "why": f"{text} is on another computer: open it first."}, 2
+    place = Path(text)
     place = place if place.is_absolute() else path.parent / place
     if not place.exists():
         place = path.parent / place.name if (path.parent / place.name).exists() else place

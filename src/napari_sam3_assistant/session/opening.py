@@ -99,6 +99,8 @@ class Loaded:
         Whether the folder may be written to: no other process has it.
     paths : dict of str to Path
         The files of images, by the keys of their layers.
+    is_journal : bool
+        Whether it is the journal of an earlier start, which alone may say where to save.
     """
 
     session: StoredSession
@@ -107,6 +109,7 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
     is_ours: bool = False
     paths: dict[str, Path] = field(default_factory=dict)
+    is_journal: bool = False
 
 
 class Opening:
@@ -156,7 +159,8 @@ class Opening:
             reporter.check()
             if journal:
                 self._apply(place)
-            loaded = Loaded(read_workspace(place) if is_workspace(place) else read_session(place))
+            session = read_workspace(place) if is_workspace(place) else read_session(place)
+            loaded = Loaded(session, is_journal=journal)
             _find_files(loaded)
             yield loaded
 
@@ -233,7 +237,7 @@ class Opening:
         self._restore(read)
         before = session.entries.get("session_folder")
         folder: Path | None = None
-        if isinstance(before, str):  # it is a journal
+        if read.is_journal and isinstance(before, str):
             with suppress(ExportError):  # it is gone, or can't be written: one is asked
                 is_free = before and take_folder(Path(before), self._storing.owner)
                 folder = Path(before) if is_free else None
@@ -256,13 +260,13 @@ class Opening:
         self._storing.forget()
         keys, notes = saved.restore_layers(entries, loaded.levels, loaded.paths)
         problems += notes
-        self._choose(entries, keys, loaded.notes)
+        self._choose(loaded, keys, loaded.notes)
         self._restore_previews(entries, keys, problems)
         for subject, restore in (
             ("What was measured of accepted objects", self._restore_measured),
             ("The propagation", self._restore_propagation),
-            ("The scans", partial(self._restore_scans, loaded.levels)),
-            ("The folder that was annotated", self._restore_annotation),
+            ("The scans", partial(self._restore_scans, loaded)),
+            ("The folder that was annotated", partial(self._restore_annotation, loaded)),
             ("The steps of Mask Operations", saved.restore_mask_steps),
         ):
             try:
@@ -270,19 +274,17 @@ class Opening:
             except (*BROKEN, Sam3AssistantError) as error:
                 problems.append(f"{subject}: {error}")
         saved.restore_view(entries, keys)
-        self._choose(entries, keys, [])
+        self._choose(loaded, keys, [])
         self._say_opened(loaded)
 
-    def _choose(
-        self, entries: Mapping[str, Any], keys: Mapping[str, str], notes: list[str]
-    ) -> None:
+    def _choose(self, loaded: Loaded, keys: Mapping[str, str], notes: list[str]) -> None:
         model = self._model
-        chosen, scans = read_choices(entries, keys)
+        chosen, scans = read_choices(loaded.session.entries, keys)
         engine, folder = chosen.get("engine", model.engine), chosen.get("model_folder", "")
         if engine not in registry.entries():
             notes.append(f"The engine “{engine}” is not installed here; {model.engine} is used.")
             chosen.pop("engine")
-        if folder and not os.path.isdir(folder):
+        if folder and not _is_folder(folder, loaded):
             notes.append(f"The model folder {folder} is not here; choose the one of this machine.")
             chosen.pop("model_folder")
         for name, value in chosen.items():
@@ -387,17 +389,18 @@ class Opening:
 
     def _restore_scans(
         self,
-        levels: Mapping[str, tuple[AnyArray, ...]],
+        loaded: Loaded,
         entries: Mapping[str, Any],
         keys: Mapping[str, str],
         problems: list[str],
     ) -> None:
+        levels = loaded.levels
         for name, entry in entries.items():
             if not name.startswith("scan/"):
                 continue
             target = read_target(entry["target"], keys)
             path = read_value(Path, entry["path"])
-            if target is None or not (path.is_dir() or name in levels):
+            if target is None or not (name in levels or _is_folder(str(path), loaded)):
                 problems.append(f"The labels of the scan {path} are not here.")
                 continue
             pixels = levels[name] if name in levels else open_levels(path, writable=True)
@@ -412,12 +415,16 @@ class Opening:
             self._filtering.hide_beside(stored, read_value(tuple[ColumnRange, ...], filters))
 
     def _restore_annotation(
-        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
+        self,
+        loaded: Loaded,
+        entries: Mapping[str, Any],
+        keys: Mapping[str, str],
+        problems: list[str],
     ) -> None:
         if "annotation" not in entries:
             return
         left = read_value(LeftImage, entries["annotation"])
-        if not os.path.isdir(left.source):
+        if not (_may_look(left.output, loaded) and _is_folder(left.source, loaded)):
             problems.append(f"The folder {left.source} that was annotated is not here.")
         else:
             self._annotation.go_on(replace(left, key=keys.get(left.key, "")))
@@ -461,6 +468,15 @@ class Opening:
         if "session_folder" in session.entries:
             message = "The session goes on where it stopped."
         self._model.message = Message(" ".join([f"{message}{missing}", *notes]), level)
+
+
+def _is_folder(path: str, loaded: Loaded) -> bool:
+    return _may_look(path, loaded) and os.path.isdir(path)
+
+
+def _may_look(path: str, loaded: Loaded) -> bool:
+    """Return whether to look at a path of a session, which may be a stranger's; no journal is."""
+    return loaded.is_journal or not is_on_a_share(path, loaded.session.folder)
 
 
 def _has_tiles(labels: str) -> bool:
