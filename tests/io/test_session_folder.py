@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,6 +71,29 @@ def test_a_journal_is_applied_and_its_torn_end_is_dropped(folder):
     assert (found.entries, found.pixels) == ({"one": 4, "three": 3}, [])
     assert found.open("x")[1:, 2:].tolist() == [[99, 99], [99, 99]]
     assert not log.exists()
+
+
+def test_many_strokes_are_written_piece_by_piece_and_the_last_one_counts(tmp_path, monkeypatch):
+    place, rng = tmp_path / "a.sam3session", np.random.default_rng(0)
+    make_folder(place)
+    expected = rng.integers(0, 99, (1500, 1100), np.uint32)
+    key = write_index(place, {}, {"x": write_array(place, expected)})
+    journal = Journal(place, key)
+    for number in range(300):
+        y, x = rng.integers(0, (1400, 1000))
+        box = PixelBox("x", (int(y), int(x)), np.full(rng.integers(0, 90, 2), number, np.uint32))
+        expected[box.key] = number
+        journal.append(Changed(pixels=(box,)))
+    journal.close()
+    (whole,) = open_held({"names": ["x"]}, read_session(place), writable=False)
+    np.testing.assert_array_equal(whole, expected)
+    written, write = [], zarr.Array.__setitem__
+    monkeypatch.setattr(
+        zarr.Array, "__setitem__", lambda *given: (written.append(given[1]), write(*given))
+    )
+    apply_journal(place)
+    assert len(written) == 4
+    np.testing.assert_array_equal(read_session(place).open("x")[:], expected)
 
 
 def test_a_damaged_record_is_left_out_and_told_of(folder):

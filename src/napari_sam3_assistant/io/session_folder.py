@@ -51,7 +51,7 @@ from napari_sam3_assistant.io.untrusted import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -119,8 +119,8 @@ class PixelBox:
         sides = zip(self.first, self.values.shape, strict=True)
         return tuple(slice(start, start + side) for start, side in sides)
 
-    def write(self, array: Any) -> None:  # noqa: ANN401 (zarr has no type)
-        """Write the values to their array.
+    def check(self, array: Any) -> None:  # noqa: ANN401 (zarr has no type)
+        """Raise unless the values are some of an array.
 
         Raises
         ------
@@ -133,7 +133,15 @@ class PixelBox:
         kinds = self.values.dtype.newbyteorder("="), np.dtype(array.dtype).newbyteorder("=")
         if not inside or kinds[0] != kinds[1]:
             raise ValueError("pixels lie beside their array")
-        array[self.key] = self.values
+
+    def copy_to(self, values: npt.NDArray[Any], key: tuple[slice, ...]) -> None:
+        """Copy what lies in a part of the array to the values of that part."""
+        here, there = [], []
+        for own, side in zip(self.key, key, strict=True):
+            start, stop = max(own.start, side.start), max(own.start, min(own.stop, side.stop))
+            here.append(slice(start - own.start, stop - own.start))
+            there.append(slice(start - side.start, stop - side.start))
+        values[tuple(there)] = self.values[tuple(here)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,10 +202,14 @@ class StoredSession:
         for name in changed.gone:
             self.entries.pop(name, None)
             self.arrays.pop(name, None)
-        others = {*changed.gone, *changed.arrays}
-        self.pixels = [box for box in self.pixels if box.array not in others]
+        if others := {*changed.gone, *changed.arrays}:
+            self.pixels = [box for box in self.pixels if box.array not in others]
         self.arrays |= changed.arrays
         self.pixels += changed.pixels
+
+    def boxes_of(self, name: str) -> list[PixelBox]:
+        """Return what was written to an array since."""
+        return [box for box in self.pixels if box.array == name]
 
     def open(self, name: str, *, writable: bool = False) -> Any:  # noqa: ANN401 (zarr has no type)
         """Open an array; no values are read.
@@ -390,6 +402,45 @@ def _iter_chunks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tu
             slice(at, min(at + step, side))
             for at, step, side in zip(first, chunks, shape, strict=True)
         )
+
+
+def write_boxes(boxes: Sequence[PixelBox], array: Any) -> None:  # noqa: ANN401 (zarr has no type)
+    """Write values to their array, in memory or of zarr; the last ones count.
+
+    A piece of zarr is unpacked and packed once, however many strokes are in it.
+
+    Parameters
+    ----------
+    boxes : sequence of PixelBox
+        The values.
+    array : array
+        The array.
+
+    Raises
+    ------
+    ValueError
+        If some lie beside it, or are of another type.
+    """
+    touched: dict[tuple[int, ...], list[PixelBox]] = {}
+    steps = array.shape if isinstance(array, np.ndarray) else array.chunks
+    for box in boxes:
+        box.check(array)
+        if box.values.size:
+            places = (
+                range(side.start // step, -(-side.stop // step))
+                for side, step in zip(box.key, steps, strict=True)
+            )
+            for place in product(*places):
+                touched.setdefault(place, []).append(box)
+    for place, here in touched.items():
+        key = tuple(
+            slice(at * step, min((at + 1) * step, side))
+            for at, step, side in zip(place, steps, array.shape, strict=True)
+        )
+        values = np.asarray(array[key])
+        for box in here:
+            box.copy_to(values, key)
+        array[key] = values
 
 
 def _sync_folder(place: Path) -> None:
@@ -775,15 +826,12 @@ def apply_journal(folder: Path) -> str:
         If it can't be read or written.
     """
     session = read_session(folder)
-    opened: dict[str, Any] = {}
     with explain_os_errors(folder):
-        for box in session.pixels:
-            if box.array not in session.arrays:
-                continue  # a damaged record
-            if box.array not in opened:
-                opened[box.array] = session.open(box.array, writable=True)
-            with _explain_damage(f"The journal of {folder} can't be used"):
-                box.write(opened[box.array])
+        for name in dict.fromkeys(box.array for box in session.pixels):
+            if name in session.arrays:  # not where a record is damaged
+                array = session.open(name, writable=True)
+                with _explain_damage(f"The journal of {folder} can't be used"):
+                    write_boxes(session.boxes_of(name), array)
     key = write_index(folder, session.entries, session.arrays)
     forget_journal(folder)
     return key

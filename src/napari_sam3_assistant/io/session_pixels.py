@@ -22,6 +22,7 @@ from napari_sam3_assistant.io.session_folder import (
     StoredSession,
     check_codecs,
     write_array,
+    write_boxes,
 )
 from napari_sam3_assistant.io.typed_json import check_kind, check_shape
 from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole, is_on_a_share
@@ -333,7 +334,6 @@ def open_held(
     """
     levels = []
     for name in map(as_text, as_list(entry["names"])):
-        boxes = [box for box in session.pixels if box.array == name]
         stored = session.arrays[name]
         array = session.open(name, writable=writable)
         if not in_place and stored.nbytes <= LAZY_BYTES:
@@ -342,8 +342,7 @@ def open_held(
             with map_read_errors(wrong, "Open another copy of the session."):
                 array = _read_all(array)
         if isinstance(array, np.ndarray) or writable:
-            for box in boxes:
-                box.write(array)
+            write_boxes(session.boxes_of(name), array)
         levels.append(array)
     if not levels:
         raise ValueError("no arrays are named")
