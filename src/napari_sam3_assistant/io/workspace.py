@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from pathlib import Path
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from napari_sam3_assistant.io.untrusted import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 ENDING = ".sam3.json"
@@ -199,10 +200,10 @@ def _find_pixels(entry: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], 
     text = as_text(named).removeprefix("file://")
     if is_on_a_share(text, path.parent):
         return {"kind": "lost", "why": f"{text} is on another computer: open it first."}, 2
-    place = Path(text)
-    place = place if place.is_absolute() else path.parent / place
+    place = path.parent / text  # an absolute path stays as it is
     if not place.exists():
-        place = path.parent / place.name if (path.parent / place.name).exists() else place
+        beside = path.parent / (PureWindowsPath(text) if "\\" in text else place).name
+        place = beside if beside.exists() else place
     try:
         return _look_at(place)
     except (Sam3AssistantError, OSError) as error:
