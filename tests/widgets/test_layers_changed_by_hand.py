@@ -30,7 +30,7 @@ def copy(user, name):
     )
 
 
-def test_copies_are_the_users(found, discs):
+def test_copies_are_the_users(found):
     preview, points = copy(found, PREVIEW), copy(found, POINTS)
     kept = preview.data.copy()
     found.viewer.layers[POINTS].add(OTHER)
