@@ -250,6 +250,17 @@ def test_a_session_that_is_saved_after_a_kill_needs_no_journal(binding, tmp_path
     third.close()
 
 
+def test_nothing_is_saved_in_a_journal_that_is_opened_as_a_session(binding, tmp_path):
+    """It goes at the end, and what was saved in it, too."""
+    scripted.begin(binding)
+    scripted.act(binding, 0)
+    folder = write_down(binding)
+    left_by_a_kill(folder)
+    again = saved.open_in_new(folder)
+    assert again.session.storing.folder is None
+    again.close()
+
+
 def test_what_was_killed_before_it_was_a_journal_takes_no_room(tmp_path):
     rest = tmp_path / "2026-11-26-120003-a.sam3session"
     session_folder.make_folder(rest)

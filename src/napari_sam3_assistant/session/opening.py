@@ -237,9 +237,10 @@ class Opening:
         self._restore(read)
         before = session.entries.get("session_folder")
         folder: Path | None = None
-        if read.is_journal and isinstance(before, str):
+        if isinstance(before, str):  # a journal is no place to save in
             with suppress(ExportError):  # it is gone, or can't be written: one is asked
-                is_free = before and take_folder(Path(before), self._storing.owner)
+                named = read.is_journal and before
+                is_free = named and take_folder(Path(before), self._storing.owner)
                 folder = Path(before) if is_free else None
         elif read.is_ours and not read.problems:
             folder = session.folder
