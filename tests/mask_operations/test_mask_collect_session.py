@@ -6,8 +6,8 @@ import tifffile
 
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
 from napari_sam3_assistant.core.masks.objects import ExportFormat
-from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.mask_operations.model import SaveMode
+from napari_sam3_assistant.errors import ExportError, ImageError, MaskError
+from napari_sam3_assistant.mask_operations.model import RightClick, SaveMode
 
 PREVIEW = np.array([[1, 1, 0, 0], [0, 2, 2, 0]], np.uint32)
 
@@ -316,6 +316,7 @@ def test_the_overlap_is_not_shown_once_a_ticked_layer_has_changed(bench, accepte
         layer.paint((1, 1), 1)
     elif how == "cleaned":
         bench.model.target = bench.key(layer)
+        bench.model.right_click = RightClick.LABEL
         bench.cleanup.delete_at((0, 1))
     else:
         layer.data = layer.data.copy()
@@ -330,3 +331,13 @@ def test_what_is_no_name_of_a_file_is_a_sentence(bench, preview, path):
 
     with pytest.raises(MaskError, match="is not a file name"):
         bench.collection.export()
+
+
+@pytest.mark.parametrize("kind", [MaskError, ImageError, ExportError])
+def test_whatever_fails_when_the_work_is_done_is_said(bench, kind):
+    def put(result):
+        raise kind(f"{result} is gone.", "Look for it.")
+
+    bench.binding.session.jobs.start("The work", lambda reporter: iter(["It"]), put)
+
+    assert bench.settle() == "It is gone. Look for it."

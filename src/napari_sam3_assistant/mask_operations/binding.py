@@ -7,11 +7,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.layers import LabelsAdapter, mask_layers
 from napari_sam3_assistant.mask_operations.model import MaskModel, RightClick
 from napari_sam3_assistant.mask_operations.session import MaskSession
-from napari_sam3_assistant.session.values import Level, Message
 from napari_sam3_assistant.viewer.classes import share_classes
 from napari_sam3_assistant.viewer.geometry import World, array_of
 from napari_sam3_assistant.viewer.label_pixels import edit_of_strokes, edits_of
@@ -111,9 +109,11 @@ class MaskBinding(RefCounted):
             return
         cleanup = self.session.cleanup
         if key == self.model.target:
-            self._show_errors(cleanup.redo if forward else cleanup.undo)
+            self.session.jobs.guard(cleanup.redo if forward else cleanup.undo)
         else:
-            self._show_errors(lambda: self.session.edits.step(key, _do_nothing, forward=forward))
+            self.session.jobs.guard(
+                lambda: self.session.edits.step(key, _do_nothing, forward=forward)
+            )
 
     def _on_inserted(self, event: Event) -> None:
         if event.value in mask_layers(self.viewer):
@@ -193,7 +193,7 @@ class MaskBinding(RefCounted):
         if not all(0 <= at < size for at, size in zip(pixel, shape, strict=True)):
             return
         cleanup = self.session.cleanup
-        self._show_errors(lambda: (cleanup.delete_at if right else cleanup.select_at)(pixel))
+        self.session.jobs.guard(lambda: (cleanup.delete_at if right else cleanup.select_at)(pixel))
 
     def _on_stroke(self, viewer: ViewerModel, event: Untyped) -> Iterator[None]:
         """Note how long the user draws on labels: nothing else is written to them meanwhile."""
@@ -205,12 +205,6 @@ class MaskBinding(RefCounted):
         while event.type == "mouse_move":
             yield
         self.model.stroke = False
-
-    def _show_errors(self, verb: Callable[[], None]) -> None:
-        try:
-            verb()
-        except MaskError as error:
-            self.model.message = Message(str(error), Level.ERROR)
 
 
 def _shape_and_dtype(layer: Labels) -> tuple[object, object]:

@@ -12,7 +12,7 @@ import numpy as np
 from napari_sam3_assistant.core.masks.edits import LabelEdit
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
 from napari_sam3_assistant.io.edit_journal import array_folder, explain_unfinished, find_journals
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.values import Level, Message
@@ -556,5 +556,5 @@ class MaskJobs:
         """Do something, and say it if that can't be done."""
         try:
             verb()
-        except MaskError as error:
+        except Sam3AssistantError as error:
             self.say(str(error), Level.ERROR)
