@@ -69,7 +69,7 @@ def test_an_error_is_a_notification_and_a_download_a_bar_too(open_window, discs,
 
     user.press(Qt.Key.Key_N)
 
-    assert user.status == "✕ There are no results yet. Press Run Preview first."
+    assert user.status == "✕ There are no results yet. Click on the object in the image first."
     (shown,) = user.window.findChildren(NapariQtNotification)
     assert user.status[2:] in [one.text() for one in shown.findChildren(QLabel)]
     assert shown.isVisible()

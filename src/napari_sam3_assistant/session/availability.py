@@ -34,11 +34,10 @@ _MISSING = {
 }
 
 
-def no_preview(model: SessionModel) -> PromptError:
-    """Return the error that there is no preview, which says how there will be one."""
+def no_preview(model: SessionModel, message: str = "There is no preview yet.") -> PromptError:
+    """Return the error that there is nothing yet of a run, which says how there will be."""
     start = "Start 3D Propagation" if model.task is Task.VIDEO else "Run Preview"
-    remedy = model.why_not.run or model.why_not_live or f"Press {start} first."
-    return PromptError("There is no preview yet.", remedy)
+    return PromptError(message, model.why_not.run or model.why_not_live or f"Press {start} first.")
 
 
 def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> WhyNot:

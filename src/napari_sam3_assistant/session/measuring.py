@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.measurements import MORE, VOLUME_MORE, measure_volume
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
-from napari_sam3_assistant.session.availability import why_not_measure
+from napari_sam3_assistant.session.availability import no_preview, why_not_measure
 from napari_sam3_assistant.session.messages import measurement_features, volume_features
 from napari_sam3_assistant.session.values import (
     FileBackedLabels,
@@ -91,7 +91,7 @@ class Measuring:
         Raises PromptError if there are no results; ImageError if an image is gone.
         """
         if why_not := why_not_measure(self._model):
-            raise PromptError(f"{why_not}.", "Press Run Preview first.")
+            raise no_preview(self._model, f"{why_not}.")
         rows = self._model.results
         parts = [part for row in rows for part in row.parts]
         job = self._make_job(parts, self._find_slices())

@@ -14,9 +14,9 @@ from napari_sam3_assistant.core.objects_by_slice import update_objects
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.results import ObjectRecord, has_soft_masks, max_probability
 from napari_sam3_assistant.core.stitching import StitchedObject
-from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.outputs import add_ending
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
+from napari_sam3_assistant.session.availability import no_preview
 from napari_sam3_assistant.session.messages import COLUMNS, SAID, column_titles, format_values
 from napari_sam3_assistant.session.values import (
     FileBackedLabels,
@@ -390,7 +390,7 @@ class Results:
 
     def _format_all(self, rows: Sequence[ResultRow]) -> list[tuple[str, ...]]:
         if not rows:
-            raise PromptError("There are no results yet.", "Press Run Preview first.")
+            raise no_preview(self._model, "There are no results yet.")
         titles = column_titles(rows, self._model.columns.split(", "))
         return [(*COLUMNS, *titles), *(format_row(row, titles, _WRITTEN) for row in rows)]
 

@@ -25,6 +25,7 @@ from napari_sam3_assistant.core.prompts import (
     tools_of,
 )
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.session.availability import no_preview
 from napari_sam3_assistant.session.layer_files import saved_features
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, SessionModel
 from napari_sam3_assistant.session.session import Session
@@ -411,7 +412,7 @@ class Binding(RefCounted):
         """Show the next object of the results, or the one so many steps away."""
         rows, picked = self.model.results, self.model.picked
         if not rows:
-            raise PromptError("There are no results yet.", "Press Run Preview first.")
+            raise no_preview(self.model, "There are no results yet.")
         before = rows.index(picked) if picked in rows else -min(step, 0) - 1
         self.reveal(rows[(before + step) % len(rows)])
 
