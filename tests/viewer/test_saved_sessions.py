@@ -734,6 +734,7 @@ def test_a_strangers_session_leads_to_no_other_computer_and_no_other_session(
     content = json.loads(index.read_text())
     entries, far = content["entries"], r"\\evil\share\x"
     entries["choices"]["model_folder"] = far
+    entries["scans"] |= dict.fromkeys(("folder_source", "folder_output", "scan_folder"), far)
     entries["session_folder"] = str(tmp_path / "mine.sam3session")
     left = {"source": far, "output": "", "name": "a.tif", "key": "", "stamp": None}
     entries["annotation"] = left
@@ -749,6 +750,8 @@ def test_a_strangers_session_leads_to_no_other_computer_and_no_other_session(
     )
     for name in ("theirs.sam3session", "work.sam3.json"):
         again = saved.open_in_new(tmp_path / name)
+        if (looking := again.session.series_choice.look()) is not None:
+            assert looking.wait(240)
         assert not [path for path in asked if "evil" in path]
         assert again.session.storing.folder in (None, tmp_path / "theirs.sam3session")
         assert "not here" in again.model.message.text or "another computer" in (

@@ -288,10 +288,12 @@ class Opening:
         if folder and not _is_folder(folder, loaded):
             notes.append(f"The model folder {folder} is not here; choose the one of this machine.")
             chosen.pop("model_folder")
-        for name, value in chosen.items():
-            setattr(model, name, value)
-        for name, value in scans.items():
-            setattr(self._services.scan_model, name, value)
+        for fields, values in ((model, chosen), (self._services.scan_model, scans)):
+            for name, value in values.items():
+                if isinstance(value, str) and not _may_look(value, loaded):
+                    notes.append(f"{value} is on another computer; choose it anew.")
+                else:
+                    setattr(fields, name, value)
 
     def _restore_previews(
         self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
