@@ -692,21 +692,24 @@ def test_labels_on_the_disk_are_not_read_and_stay_writable(binding, tmp_path, mo
     fourth.close()
 
 
-def test_a_workspace_of_version_4_5_is_read(tmp_path, napari_reads):
+@pytest.mark.parametrize("as_address", [False, True])
+def test_a_workspace_of_version_4_5_is_read(tmp_path, napari_reads, as_address):
     """As its manager is described: images and masks by reference, points and shapes inline."""
-    tifffile.imwrite(tmp_path / "cells.tif", discs())
+    file = tmp_path / "my cells.tif"
+    tifffile.imwrite(file, discs())
+    path, step = (file.as_uri(), 0) if as_address else (file.name, [0, 0])
     told = {
         "format": "napari-sam3-workspace",
         "version": 1,
         "layers": [
-            {"name": "cells", "type": "image", "path": "cells.tif", "scale": [2, 2]},
+            {"name": "cells", "type": "image", "path": path, "scale": [2, 2]},
             {"name": "clicks", "type": "points", "data": [[3, 4], [5, 6]], "visible": False},
             {"name": "gone", "type": "labels", "path": "gone_sam3_data/000_gone.ome.zarr"},
             {"name": "painted", "type": "labels", "data": [[0, 1], [2, 0]]},
             {"name": "mesh", "type": "surface"},
             {"name": "odd", "type": "points", "data": [["a", "b"]]},
         ],
-        "dims": {"current_step": [0, 0]},
+        "dims": {"current_step": step},
         "selected_layer": "clicks",
     }
     (tmp_path / "work.sam3.json").write_text(json.dumps(told))

@@ -7,6 +7,8 @@ import math
 import os
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import zarr
@@ -87,7 +89,7 @@ def _to_session(entry: Mapping[str, Any], path: Path) -> StoredSession:
     selected = str(_first(entry, "selected_layer", "selected", "active") or "")
     named = {str(layers[int(key)].get("name", key)): key for key in keys}
     dims = entry.get("dims")
-    steps = (
+    steps = _read_steps(
         _first(dims, "current_step", "step") if isinstance(dims, dict) else entry.get("dims_step")
     )
     entries["view"] = {
@@ -95,8 +97,8 @@ def _to_session(entry: Mapping[str, Any], path: Path) -> StoredSession:
         "selected": [named[selected]] if selected in named else [],
         "active": named.get(selected, ""),
         "ndisplay": 2,
-        "order": list(range(len(steps or ()))),
-        "point": [float(step) for step in steps or ()],
+        "order": list(range(len(steps))),
+        "point": steps,
         "center": [0.0, 0.0, 0.0],
         "zoom": 1.0,
         "angles": [0.0, 0.0, 90.0],
@@ -109,6 +111,14 @@ def _first(entry: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401 (JSON)
     nested = entry.get("source")
     places = (entry, nested) if isinstance(nested, dict) else (entry,)
     return next((place[name] for name in names for place in places if place.get(name)), None)
+
+
+def _read_steps(value: object) -> list[float]:
+    """Return where the sliders stand; nothing if that can't be read, as they can be moved."""
+    try:
+        return [float(step) for step in as_list(value)]
+    except WRONG:
+        return []
 
 
 def _layer_entries(key: str, kind: str, entry: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -197,7 +207,11 @@ def _find_pixels(entry: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], 
         return {"kind": "inline", "array": pack_array(array)}, array.ndim
     if named is None:
         return {"kind": "lost", "why": "The workspace names no file of this layer."}, 2
-    text = as_text(named).removeprefix("file://")
+    text = as_text(named)
+    if text.startswith("file:"):
+        parts = urlsplit(text)
+        host = "" if parts.netloc in ("", "localhost") else f"//{parts.netloc}"
+        text = host + url2pathname(parts.path)
     if is_on_a_share(text, path.parent):
         return {"kind": "lost", "why": f"{text} is on another computer: open it first."}, 2
     place = path.parent / text  # an absolute path stays as it is
