@@ -42,6 +42,7 @@ def test_a_remembered_device_counts_only_where_the_choice_is_free(
 
     assert model.device == device
     assert setup.may_choose_device == (device == "mps")
+    assert settings.get("device") == "mps"  # for when it is free again
 
 
 @pytest.mark.parametrize("field", ["engine", "model_folder", "device", "precision"])

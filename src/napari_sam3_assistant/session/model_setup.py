@@ -59,8 +59,6 @@ class ModelSetup:
         self._downloads = JobRunner(deliver)
         self._searches = JobRunner(deliver)
         self._download: Job | None = None
-        if not self.may_choose_device:
-            model.device = "auto"
         for name in _DEVICE_FIELDS:
             getattr(model.events, name).connect(self._forget_device, max_args=0)
 

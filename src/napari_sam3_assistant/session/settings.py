@@ -5,6 +5,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
+from napari_sam3_assistant.engines.device import is_override_enabled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -81,9 +83,12 @@ def restore(
 ) -> None:
     """Set the remembered fields of a model, and remember them whenever they change.
 
-    A value that this version does not know is left at its default.
+    A value that this version does not know is left at its default, and so is a device where the
+    environment does not free the choice.
     """
     for name in names:
+        if name == "device" and not is_override_enabled():
+            continue  # it is kept for when it may be chosen again
         kept = store.get(name)
         if kept is not None and not _take(model, name, kept):
             store.set(name, str(getattr(model, name)))
