@@ -125,6 +125,15 @@ def test_strange_notes_are_no_examples(tmp_path_factory, told):
         assert "/" not in one.image
 
 
+def test_an_example_that_is_gone_when_it_is_read_costs_no_other(tmp_path):
+    library = ExampleLibrary(tmp_path)
+    gone, _kept = library.add(example()), library.add(example(class_name="kept"))
+    gone.with_suffix(".json").unlink()
+    gone.with_suffix(".json").symlink_to(tmp_path / "nowhere")  # listed, and not there
+
+    assert [one.class_name for one in library.read()] == ["kept"]
+
+
 def test_a_library_is_made_and_used_without_a_window(tmp_path, capsys):
     library, first, other = tmp_path / "library", tmp_path / "a.tif", tmp_path / "b.tif"
     tifffile.imwrite(first, discs())

@@ -141,7 +141,10 @@ class ExampleLibrary:
 
 
 def _age(path: Path) -> tuple[int, str]:
-    return path.stat().st_mtime_ns, path.name
+    try:
+        return path.stat().st_mtime_ns, path.name
+    except OSError:  # it was removed a moment ago; that it can't be read is seen then
+        return 0, path.name
 
 
 def _read_example(path: Path) -> Example | None:
