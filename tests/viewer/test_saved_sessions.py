@@ -26,7 +26,8 @@ from napari_sam3_assistant.core.prompts import Joining, Task, Tool  # noqa: E402
 from napari_sam3_assistant.engines.checkpoints.files import MULTIPLEX_NAME  # noqa: E402
 from napari_sam3_assistant.errors import ExportError, NameTaken, SessionError  # noqa: E402
 from napari_sam3_assistant.session.messages import AREA  # noqa: E402
-from napari_sam3_assistant.viewer.roles import key_of, role_of, slot_of  # noqa: E402
+from napari_sam3_assistant.viewer.geometry import array_of  # noqa: E402
+from napari_sam3_assistant.viewer.roles import Role, key_of, role_of, slot_of, with_role  # noqa: E402
 
 
 def discs(shape=(96, 128), seed=0):
@@ -609,6 +610,27 @@ def test_a_scan_comes_back_also_from_a_portable_copy(binding, tmp_path):
     again.close()
     again = saved.open_in_new(other / "work.sam3session")
     assert "labels of the scan" in again.model.message.text
+    again.close()
+
+
+def test_merged_regions_come_back_also_from_a_portable_copy(binding, tmp_path):
+    binding.viewer.add_image(discs(), name="cells")
+    binding.session.scan_model.scan_folder = str(tmp_path / "scans")
+    binding.model.large_image, binding.model.roi_size = True, 64
+    click(binding, (20, 30))
+    run(binding)
+    job = binding.session.merging.run()
+    assert job.wait(240)
+    assert job.error is None
+    (merged,) = with_role(binding.viewer.layers, Role.MERGED)
+    labels = np.asarray(array_of(merged))
+    assert labels.any()
+    check_same(binding, tmp_path)
+    saved.save(binding, tmp_path / "copy", portable=True)
+    shutil.rmtree(tmp_path / "scans")
+    again = saved.open_in_new(tmp_path / "copy.sam3session")
+    (merged,) = with_role(again.viewer.layers, Role.MERGED)
+    np.testing.assert_array_equal(array_of(merged), labels)
     again.close()
 
 

@@ -96,11 +96,10 @@ DERIVED = frozenset(
         Role.TRACKS,
         Role.ACCEPTED_TRACKS,
         Role.SCAN,
-        Role.MERGED,
     }
 )
 """Layers that follow from results, and are made again from them."""
-_WRITTEN = PROMPT_ROLES | DERIVED | {Role.ACCEPTED, Role.PROPAGATED}
+_WRITTEN = PROMPT_ROLES | DERIVED | {Role.ACCEPTED, Role.PROPAGATED, Role.MERGED}
 """Later runs write into such layers, empty or remove them."""
 
 
