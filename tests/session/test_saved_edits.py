@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
+from napari_sam3_assistant.io import edits as edits_of_files
+from napari_sam3_assistant.io.edits import check_edit, read_edit
 from napari_sam3_assistant.io.typed_json import WRONG
-from napari_sam3_assistant.session import saved
-from napari_sam3_assistant.session.saved import check_edit, write_value
+from napari_sam3_assistant.session.saved import write_value
 from napari_sam3_assistant.viewer.label_pixels import edits_of
 from napari_sam3_assistant.viewer.roles import key_of
 from napari_sam3_assistant.viewer.saved_viewer import SavedViewer
@@ -45,30 +46,33 @@ NUMBERS = st.integers(-3, 3) | st.integers(-(1 << 62), 1 << 62)
 @given(PIXELS, st.integers(1, 7))
 def test_any_edit_of_ours_is_taken(pixels: list[int], piece: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved, "_PIECE", piece)
+        patch.setattr(edits_of_files, "_PIECE", piece)
         check_edit(edit_of_pixels((6, 10), pixels))
 
 
-@given(st.lists(st.tuples(NUMBERS, st.integers(0, (1 << 32) - 1)), max_size=6), NUMBERS, NUMBERS)
-def test_what_is_taken_lies_in_its_labels(
-    stretches: list[tuple[int, int]], count: int, pixels: int
-) -> None:
+@given(st.lists(st.tuples(NUMBERS, st.integers(0, (1 << 32) - 1)), max_size=6), NUMBERS)
+def test_what_is_taken_lies_in_its_labels(stretches: list[tuple[int, int]], count: int) -> None:
     steps = np.array([step for step, _ in stretches], np.int64)
     lengths = np.array([length for _, length in stretches], np.uint32)
     labels = np.ones(len(stretches), np.uint8)
     packed = tuple(zlib.compress(array.tobytes()) for array in (steps, lengths, labels, labels))
-    box = (slice(0, 6), slice(0, 10))
-    for counts in ((count, pixels), (len(stretches), int(lengths.sum()))):
-        edit = LabelEdit("paint", (6, 10), counts[1], box, counts[0], packed, "|u1")
+    for said in (count, len(stretches)):
         try:
-            check_edit(edit)
+            edit = read_edit("paint", [6, 10], said, packed, "|u1")
         except WRONG:
             continue
         changes = edit.changes()
         assert changes.starts.size == edit.count
-        assert (changes.starts >= 0).all()
-        assert (changes.starts + changes.lengths <= 60).all()
-        assert changes.lengths.sum() == edit.pixels <= 60
+        pixels = changes.split_pixels().starts
+        assert (np.diff(pixels) > 0).all()
+        assert pixels.size == edit.pixels
+        rows, columns = np.unravel_index(pixels, (6, 10))
+        inside = np.zeros((6, 10), bool)
+        inside[edit.box] = True
+        assert inside[rows, columns].all()
+        check_edit(edit)
+        with pytest.raises(WRONG):
+            check_edit(replace(edit, pixels=edit.pixels + 1))
 
 
 @pytest.mark.parametrize(

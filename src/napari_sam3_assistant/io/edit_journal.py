@@ -8,7 +8,6 @@ line of JSON and the stretches of :class:`.core.masks.edits.LabelEdit`, compress
 from __future__ import annotations
 
 import json
-import math
 import os
 import zlib
 from contextlib import suppress
@@ -17,18 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import zarr
 from zarr.storage import LocalStore
 
-from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.atomic import atomic_write, is_running, process_mark
-from napari_sam3_assistant.io.untrusted import open_regular
+from napari_sam3_assistant.io.edits import read_edit
+from napari_sam3_assistant.io.typed_json import WRONG
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
 
 
 NAME = ".sam3-edit"
@@ -182,49 +184,30 @@ def read_journal(folder: Path) -> JournaledEdit | None:
         with open_regular(folder / NAME) as file:
             size = os.fstat(file.fileno()).st_size
             line = file.readline(_LONGEST_LINE)
-            about = json.loads(line)
-            if about["format"] != _FORMAT or len(line) + sum(about["sizes"]) != size:
+            about = as_dict(json.loads(line))
+            lengths = [as_whole(length) for length in as_list(about["sizes"])]
+            if about["format"] != _FORMAT or len(line) + sum(lengths) != size:
                 return None
-            packed = [file.read(length) for length in about["sizes"]]
+            # However long the file says that it is, there may be no more than a hole in it.
+            if min(lengths) < 0 or size > psutil.virtual_memory().available:
+                return None
+            packed = [file.read(length) for length in lengths]
         return _parse_journal(folder, about, packed)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, zlib.error):
+    except (OSError, *WRONG):
         return None
 
 
 def _parse_journal(
     folder: Path, about: dict[str, Any], packed: list[bytes]
 ) -> JournaledEdit | None:
-    shape, count, kind = tuple(map(int, about["shape"])), int(about["count"]), about["dtype"]
-    levels = tuple(map(str, about["levels"]))
+    levels = tuple(map(as_text, as_list(about["levels"])))
     plain = all(Path(name).name == name and name not in ("", ".", "..") for name in levels)
-    if (
-        zlib.crc32(b"".join(packed)) != about["sum"]
-        or not plain
-        or np.dtype(kind).kind not in "bui"
-    ):
+    if zlib.crc32(b"".join(packed)) != about["sum"] or not plain:
         return None
-    if not 0 < count <= math.prod(shape):
-        return None
-    item = np.dtype(kind).itemsize
-    unpacked = []
-    for data, wide in zip(packed, (8, 4, item, item), strict=True):
-        # No further than what it is said to hold.
-        unpacked.append(zlib.decompressobj().decompress(data, count * wide + 1))
-        if len(unpacked[-1]) != count * wide:
-            return None
-    starts = np.cumsum(np.frombuffer(unpacked[0], np.int64))
-    lengths = np.frombuffer(unpacked[1], np.uint32).astype(np.int64)
-    ends = starts + lengths
-    if starts[0] < 0 or (lengths < 1).any() or (starts[1:] < ends[:-1]).any():
-        return None
-    if ends[-1] > math.prod(shape) or (starts // shape[-1] != (ends - 1) // shape[-1]).any():
-        return None
-    before, after = (np.frombuffer(array, kind) for array in unpacked[2:])
-    edit = LabelEdit.pack(
-        str(about["action"]), shape, Changes(starts, lengths, before, after), kind
-    )
-    is_running(about["process"])  # what is no mark of a process raises
-    return JournaledEdit(folder, edit, bool(about["forward"]), levels, about["process"])
+    edit = read_edit(about["action"], about["shape"], about["count"], packed, about["dtype"])
+    mark = as_text(about["process"])
+    is_running(mark)  # what is no mark of a process raises
+    return JournaledEdit(folder, edit, bool(about["forward"]), levels, mark)
 
 
 def find_journals(path: Path) -> Iterator[JournaledEdit]:

@@ -9,9 +9,7 @@ new field of a dataclass that is kept needs no line here; a new field of a model
 from __future__ import annotations
 
 import itertools
-import math
 import typing
-import zlib
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil  # type: ignore[import-untyped]
 
 from napari_sam3_assistant.core.axes import Axis, ImageAxes
 from napari_sam3_assistant.core.classes import ClassList
@@ -41,11 +38,10 @@ from napari_sam3_assistant.core.results import (
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import Direction, TrackRow
 from napari_sam3_assistant.engines.device import Precision
+from napari_sam3_assistant.io.edits import check_edit
 from napari_sam3_assistant.io.json_values import prompts_from_json, prompts_to_json
 from napari_sam3_assistant.io.typed_json import (
     WRONG,
-    check_kind,
-    check_shape,
     field_types,
     from_json,
     to_json,
@@ -58,7 +54,7 @@ from napari_sam3_assistant.session.values import ActiveRoi, ColumnRange, PlaneTa
 from napari_sam3_assistant.workflows.provenance import RunProvenance, StackProvenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.images import AnyArray
@@ -123,6 +119,16 @@ def read_value(kind: Any, value: object) -> Any:  # noqa: ANN401 (any type)
     Raises ValueError, KeyError, TypeError, IndexError, Sam3AssistantError if it is of another one.
     """
     return from_json(kind, value, _NAMES)
+
+
+def read_label_edit(value: object) -> LabelEdit:
+    """Return an edit of labels that is whole, and takes no more room than there is.
+
+    Raises one of :data:`BROKEN` if it isn't.
+    """
+    edit: LabelEdit = read_value(LabelEdit, value)
+    check_edit(edit)
+    return edit
 
 
 def write_value(value: object) -> Json:
@@ -556,58 +562,3 @@ def read_tracking(value: Json, frames: int) -> TrackingState:
     if not all(0 <= frame < frames for frame in named):
         raise ValueError(f"there are {frames} frames, and it names others")
     return TrackingState(left, read_value(tuple[int, ...], entry["followed"]), steps)
-
-
-# -- edits of labels -----------------------------------------------------------------------------
-
-_PIECE = 1 << 20
-
-
-def check_edit(edit: LabelEdit) -> None:
-    """Raise unless an edit from a file is whole, and takes no more room than there is.
-
-    However much it says that it holds, it is unpacked piece by piece.
-
-    Raises one of :data:`.io.typed_json.WRONG` if it isn't.
-    """
-    shape, kind = check_shape(list(edit.shape)), check_kind(as_text(edit.dtype))
-    if kind.kind not in "iu" or len(edit.packed) != 4:
-        raise ValueError("an edit of labels is none")
-    size = math.prod(shape)
-    kinds: tuple[np.dtype[Any], ...] = (np.dtype(np.int64), np.dtype(np.uint32), kind, kind)
-    needed = edit.count * sum(one.itemsize for one in kinds)
-    if not 0 <= edit.count <= edit.pixels <= size or needed > psutil.virtual_memory().available:
-        raise ValueError("an edit of labels is too large")
-    steps, lengths, *labels = (
-        _unpack(packed, one, edit.count) for packed, one in zip(edit.packed, kinds, strict=True)
-    )
-    at = pixels = 0
-    for step, length in zip(steps, lengths, strict=True):
-        starts = at + np.cumsum(step)
-        ends = starts + length
-        if step.min() < 0 or starts.min() < 0 or starts.max() >= size or ends.max() > size:
-            raise ValueError("an edit of labels lies beside them")
-        at, pixels = starts[-1], pixels + int(length.sum(dtype=np.int64))
-    for values in labels:
-        for _ in values:
-            pass
-    sides = zip(edit.box, shape, strict=True)
-    if pixels != edit.pixels or any(
-        not 0 <= side.start <= side.stop <= length for side, length in sides
-    ):
-        raise ValueError("an edit of labels lies beside them")
-
-
-def _unpack(packed: bytes, kind: np.dtype[Any], count: int) -> Iterator[npt.NDArray[Any]]:
-    """Yield so many numbers piece by piece."""
-    stream, data = zlib.decompressobj(), b""
-    for first in range(0, count, _PIECE):
-        size = min(_PIECE, count - first) * kind.itemsize
-        data = stream.decompress(packed, size)
-        packed = stream.unconsumed_tail
-        if len(data) < size:
-            break
-        yield np.frombuffer(data, kind)
-    more = stream.decompress(packed, 1)
-    if more or not stream.eof or (count and len(data) < size):
-        raise ValueError("an edit of labels has not the size that it says")

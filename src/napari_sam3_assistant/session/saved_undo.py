@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.lineage import Lineage
+from napari_sam3_assistant.io.edits import check_edit
 from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole
 from napari_sam3_assistant.session.saved import (
     Entry,
     Numbers,
-    check_edit,
     read_target,
     read_value,
     write_value,

@@ -11,14 +11,13 @@ from napari.layers._source import layer_source  # what napari's own readers are 
 from napari_sam3_assistant.core.axes import ImageAxes
 from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel
 from napari_sam3_assistant.core.images import PlaneRef
-from napari_sam3_assistant.core.masks.edits import LabelEdit
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.session.saved import (
     BROKEN,
     Entry,
     Numbers,
-    check_edit,
+    read_label_edit,
     read_target,
     read_value,
     write_value,
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.session.saved import LayerPixels
@@ -342,10 +342,9 @@ class SavedViewer:
             if layer is None:
                 continue
             try:
-                edit = read_value(LabelEdit, entries[f"mask_edit/{number}"])
+                edit = read_label_edit(entries[f"mask_edit/{number}"])
                 if edit.shape != tuple(map(int, array_of(layer).shape)):
                     continue
-                check_edit(edit)
             except BROKEN as error:
                 problems.append(f"A step of Mask Operations on “{layer.name}”: {error}")
                 stack = (key_of(layer), undone)

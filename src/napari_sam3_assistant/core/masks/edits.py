@@ -173,7 +173,7 @@ class LabelEdit:
             changes.after[kept].astype(kind),
         )
         packed = tuple(zlib.compress(np.ascontiguousarray(array).data, _LEVEL) for array in arrays)
-        box = _bounds(shape, starts, lengths)
+        box = bounds_of(shape, starts, lengths)
         return cls(action, shape, int(lengths.sum()), box, starts.size, packed, kind.str)
 
     @property
@@ -298,7 +298,8 @@ def classify_pixels(edit: LabelEdit) -> npt.NDArray[np.uint8]:
     return image
 
 
-def _bounds(shape: tuple[int, ...], starts: Positions, lengths: Positions) -> Box:
+def bounds_of(shape: tuple[int, ...], starts: Positions, lengths: Positions) -> Box:
+    """Return the box of stretches in labels of a shape; empty slices if there are none."""
     if starts.size == 0:
         return tuple(slice(0, 0) for _ in shape)
     coordinates = np.unravel_index(starts, shape)
