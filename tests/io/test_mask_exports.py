@@ -1,6 +1,8 @@
 """Each export of masks, read back by somebody else's reader."""
 
 import json
+import tracemalloc
+import zipfile
 
 import geojson
 import numpy as np
@@ -301,3 +303,43 @@ def test_geojson_tells_the_plane_and_the_time(labels, tmp_path):
 
     planes = [one["geometry"]["plane"] for one in json.loads(path.read_text())["features"]]
     assert planes == [{"c": -1, "z": 2, "t": 1}]
+
+
+class Stored:
+    """Labels that are read piece by piece, and the most pixels that were read at once."""
+
+    def __init__(self, labels):
+        self.labels, self.chunks, self.most = labels, (1, 256, 256), 0
+        self.shape, self.dtype, self.ndim = labels.shape, labels.dtype, labels.ndim
+
+    def __getitem__(self, key):
+        part = self.labels[key]
+        self.most = max(self.most, part.size)
+        return part
+
+
+def content(path):
+    """What a file holds; of a zip without the time at which it was made."""
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.mark.parametrize("save", [save_coco, save_geojson, save_yolo, save_rois])
+def test_a_slide_is_written_piece_by_piece(tmp_path, save):
+    plane = np.zeros((1, 3072, 4096), np.uint8)
+    for number, (row, column) in enumerate(np.ndindex(6, 8), 1):
+        rows, columns = disk((row * 512 + 250, column * 512 + 250), 12 + number)
+        plane[0, rows, columns] = number
+    stored, place = Stored(plane), ImagePlace.alone("slide.tif", plane.shape, ("z",))
+    tracemalloc.start()
+    try:
+        save(stored, tmp_path / "slide", Classes(), place)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert stored.most <= 1 << 22
+    assert peak < 3 * plane.nbytes
+    save(plane, tmp_path / "whole", Classes(), place)
+    assert content(tmp_path / "slide") == content(tmp_path / "whole")

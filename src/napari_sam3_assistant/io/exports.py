@@ -135,7 +135,7 @@ def save_coco_of_all(
             for index, plane in iter_planes(part.labels):
                 number, name = len(images) + 1, place.file_name(index)
                 images.append({"id": number, "file_name": name, "height": height, "width": width})
-                for found in iter_objects(plane, classes, place.y, place.x):
+                for found in iter_objects(part.labels, plane, classes, place.y, place.x):
                     category = found.class_value - first
                     listed.setdefault(category, _category(classes, found.class_value))
                     outline = _segmentation(found, place.shape, as_polygons=as_polygons)
@@ -222,18 +222,20 @@ def save_geojson(
         If the file can't be written.
     """
     known = {} if measured is None or classes.is_semantic else measured
-    features = [
+    features = (
         _feature(record, place.plane(index), classes, kind, known.get(record.label, {}))
         for index, plane in iter_planes(labels)
-        for record in iter_objects(plane, classes, place.y, place.x)
-    ]
+        for record in iter_objects(labels, plane, classes, place.y, place.x)
+    )
     height, width = place.shape
-    image = {"name": place.image, "height": height, "width": width}
+    rest: dict[str, Any] = {"image": {"name": place.image, "height": height, "width": width}}
+    rest |= {"description": place.note} if place.note else {}
     path = Path(path)
-    with atomic_write(path) as draft:
-        content = {"type": "FeatureCollection", "features": features, "image": image}
-        content |= {"description": place.note} if place.note else {}
-        draft.write_text(json.dumps(content), encoding="utf-8")
+    with atomic_write(path) as draft, draft.open("w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for number, feature in enumerate(features):
+            file.write(f"{', ' if number else ''}{json.dumps(feature)}")
+        file.write(f"], {json.dumps(rest)[1:]}")
     return path
 
 
@@ -314,7 +316,7 @@ def save_yolo(
     found = [
         record
         for _, plane in iter_planes(labels)
-        for record in iter_objects(plane, classes, place.y, place.x)
+        for record in iter_objects(labels, plane, classes, place.y, place.x)
     ]
     path = Path(path)
     used = {record.class_value for record in found}
@@ -391,7 +393,7 @@ def save_rois(
     with atomic_write(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
         for index, plane in iter_planes(labels):
             at = place.plane(index)
-            for record in iter_objects(plane, classes, place.y, place.x):
+            for record in iter_objects(labels, plane, classes, place.y, place.x):
                 name = "_".join([str(record.label), *(f"{axis}{n + 1}" for axis, n in at.items())])
                 taken[name] += 1  # components of a class have one value
                 roi = _roi(record, at, classes)

@@ -262,7 +262,7 @@ def _measure_planes(
                     record.x + record.mask.shape[1],
                 ),
             )
-            for record in iter_objects(plane, Classes(), place.y, place.x)
+            for record in iter_objects(labels, plane, Classes(), place.y, place.x)
         )
         at = zip(place.names, place.leading, index, strict=True)
         leading = tuple(first + step for name, first, step in at if name)

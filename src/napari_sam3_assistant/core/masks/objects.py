@@ -11,8 +11,8 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.axes import explain_place
 from napari_sam3_assistant.core.classes import ClassList
-from napari_sam3_assistant.core.masks.components import find_components
-from napari_sam3_assistant.core.masks.labels import read, whole_box
+from napari_sam3_assistant.core.masks.components import expand_ranges, find_components
+from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray
-    from napari_sam3_assistant.core.masks.labels import LabelArray
+    from napari_sam3_assistant.core.masks.labels import Box
 
 
 ANY_CLASS = "object"
@@ -162,28 +162,29 @@ class PlaneObject:
         return int(np.count_nonzero(self.mask))
 
 
-def iter_planes(labels: AnyArray) -> Iterator[tuple[tuple[int, ...], LabelArray]]:
-    """Yield each plane of rows and columns with its index on the leading axes."""
+def iter_planes(labels: AnyArray) -> Iterator[tuple[tuple[int, ...], Box]]:
+    """Yield the box of each plane of rows and columns with its index on the leading axes."""
     for index in np.ndindex(*labels.shape[:-2]):
-        box = tuple(slice(at, at + 1) for at in index) + whole_box(labels.shape[-2:])
-        yield index, read(labels, box).reshape(labels.shape[-2:])
+        yield index, (*(slice(at, at + 1) for at in index), *whole_box(labels.shape[-2:]))
 
 
 def iter_objects(
-    plane: LabelArray, classes: Classes, y: int = 0, x: int = 0
+    labels: AnyArray, plane: Box, classes: Classes, y: int = 0, x: int = 0
 ) -> Iterator[PlaneObject]:
     """Yield the objects of a plane: labels, or where labels are classes their components.
 
     Parameters
     ----------
-    plane : ndarray of int, shape (H, W)
-        Labels.
+    labels : array-like of int, shape (..., H, W)
+        In memory or lazy; read block by block.
+    plane : tuple of slice
+        One plane of them.
     classes : Classes
         What they stand for.
     y, x : int
         Row and column of the plane's first pixel.
     """
-    found = find_components(plane)
+    found = find_components(labels, box=plane)
     numbers = np.arange(len(found))
     if not classes.is_semantic and len(found):
         fresh = np.append([True], found.values[1:] != found.values[:-1])
@@ -191,15 +192,21 @@ def iter_objects(
     count = int(numbers.max(initial=-1)) + 1
     lows = np.full((count, 2), np.iinfo(np.int64).max)
     highs = np.zeros((count, 2), np.int64)
-    np.minimum.at(lows, numbers, found.lows)
-    np.maximum.at(highs, numbers, found.highs)
-    labels = np.zeros(count, found.values.dtype)
-    labels[numbers] = found.values
-    image = found.image((numbers + 1).astype(np.int64), whole_box(plane.shape))
-    for index in range(count):
+    np.minimum.at(lows, numbers, found.lows[:, -2:])
+    np.maximum.at(highs, numbers, found.highs[:, -2:])
+    values = np.zeros(count, found.values.dtype)
+    values[numbers] = found.values
+    of_run = numbers[found.of_run]
+    order = np.argsort(of_run, kind="stable")
+    runs, width = found.runs.take(order), labels.shape[-1]
+    rows, columns, lengths = runs.coordinates()[-1], runs.starts % width, runs.lengths
+    ends = np.searchsorted(of_run[order], np.arange(count), side="right")
+    for index, own in enumerate(map(slice, np.append([0], ends[:-1]), ends)):
         (y0, x0), (y1, x1) = lows[index].tolist(), highs[index].tolist()
-        label = int(labels[index])
-        mask = image[y0:y1, x0:x1] == index + 1
+        mask = np.zeros((y1 - y0, x1 - x0), bool)
+        starts = (rows[own] - y0) * (x1 - x0) + columns[own] - x0
+        mask.reshape(-1)[expand_ranges(starts, lengths[own])] = True
+        label = int(values[index])
         yield PlaneObject(label, classes.value(label), y0 + y, x0 + x, mask)
 
 
