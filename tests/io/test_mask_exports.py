@@ -179,13 +179,14 @@ def test_geojson_is_valid_and_keeps_holes_and_parts(labels, tmp_path):
 
 
 def test_geojson_holds_what_was_measured_and_the_colour_of_the_class(labels, tmp_path):
-    measured = {1: {"score": 0.5}, 2: {}, 8: {"score": 1.0}}
+    measured = {1: {"score": 0.5, "ratio": np.inf}, 2: {"ratio": np.nan}, 8: {"score": 1.0}}
 
     path = save_geojson(
         labels, tmp_path / "a.geojson", CLASSES, alone(labels), measured, kind="detection"
     )
 
-    found = [one["properties"] for one in json.loads(path.read_text())["features"]]
+    strict = json.loads(path.read_text(), parse_constant=pytest.fail)
+    found = [one["properties"] for one in strict["features"]]
     assert {one["objectType"] for one in found} == {"detection"}
     assert [one["measurements"].get("score") for one in found] == [0.5, None, None]
     for one, value in zip(found, (1, 2, 70000), strict=True):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
@@ -246,6 +247,8 @@ def _feature(
     kind: str,
     measured: Mapping[str, float],
 ) -> dict[str, Any]:
+    # JSON has no numbers that are not finite.
+    known = {name: value for name, value in measured.items() if math.isfinite(value)}
     parts = [
         [
             [[int(x) + plane_object.x, int(y) + plane_object.y] for y, x in (*ring, ring[0])]
@@ -265,7 +268,7 @@ def _feature(
             "objectType": kind,
             "name": str(plane_object.label),
             "classification": _classification(classes, plane_object.class_value),
-            "measurements": {"Area px^2": plane_object.area, **measured},
+            "measurements": {"Area px^2": plane_object.area, **known},
         },
     }
 
