@@ -122,6 +122,23 @@ def test_between_times_there_are_no_distances(tmp_path):
     assert np.count_nonzero(grown) == 5
 
 
+def test_nothing_that_is_read_is_replaced(cells, tmp_path):
+    path, _ = cells
+    image, classes, objects = (tmp_path / name for name in ("image.tif", "c.json", "o.geojson"))
+    iio.imwrite(image, np.asarray(iio.imread(path), np.uint8))
+    classes.write_text(json.dumps({"categories": [{"id": 1, "name": "cell"}]}))
+    objects.write_text("id,class\n1,cell\n")
+    before = {file: file.read_bytes() for file in (path, image, classes, objects)}
+    for write in (
+        lambda: api.measure(path, image, output=image, overwrite=True),
+        lambda: api.export(path, classes, classes=classes, overwrite=True),
+        lambda: api.export(path, objects, classes=classes, object_classes=objects, overwrite=True),
+    ):
+        with pytest.raises(ExportError, match="would replace"):
+            write()
+    assert {file: file.read_bytes() for file in before} == before
+
+
 def test_what_can_not_be_done_is_said(cells, tmp_path):
     path, _ = cells
     with pytest.raises(MaskError, match="whole numbers"):

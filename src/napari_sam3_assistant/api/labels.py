@@ -193,7 +193,7 @@ def export(
     path = expand_user(output)
     chosen = _format_of(path) if format is None else _format_named(str(format))
     if find_image(path) is None:
-        check_output(path, *_files(labels), replaces=overwrite)
+        check_output(path, *_files(labels, classes, object_classes), replaces=overwrite)
     elif path.exists() and not overwrite:
         raise NameTaken(f"{path} exists already.", "Choose another name.")
     listed = classes if isinstance(classes, ClassList) else ClassList()
@@ -296,7 +296,7 @@ def measure(
         )
     path = None if output is None else expand_user(output)
     if path is not None:
-        check_output(path, *_files(labels), replaces=overwrite)
+        check_output(path, *_files(labels, image), replaces=overwrite)
     array, axes, place = _read_placed(labels, "labels", tuple(plane))
     if volumes and "z" not in place.names:
         raise MaskError(
@@ -401,9 +401,10 @@ def read_rois(path: str | Path) -> RoiFile:
     return RoiFile(expand_user(path))
 
 
-def _files(labels: AnyArray | str | Path) -> tuple[Path, ...]:
-    is_file = isinstance(labels, str | Path) and not is_address(labels)
-    return (expand_user(labels),) if is_file else ()
+def _files(*given: object) -> tuple[Path, ...]:
+    """Return what of that are files on this computer."""
+    named = (one for one in given if isinstance(one, str | Path) and not is_address(one))
+    return tuple(map(expand_user, named))
 
 
 def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
