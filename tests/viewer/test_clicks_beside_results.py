@@ -206,6 +206,49 @@ def test_a_negative_click_beside_all_objects_says_what_is_missing(desk):
     np.testing.assert_array_equal(desk.labels, desk.found)
 
 
+@pytest.mark.parametrize("verb", ["accept", "refine"])
+def test_a_run_never_comes_back_after_its_clicks_were_cleared(desk, verb):
+    desk.take(Tool.POINTS, Task.LIVE_POINTS)
+    desk.click(DARK)
+    shown = desk.labels.copy()
+    desk.points.add((*desk.at, DARK[0] + 2, DARK[1] + 2))
+    desk.session.run_live()
+    assert desk.model.running
+    if verb == "accept":
+        desk.session.accept()
+    else:
+        desk.session.refine(desk.ids[-1])
+    said, previews = desk.model.message.text, desk.model.previews
+    refined = desk.model.refining
+    desk.settle()
+    assert desk.model.message.text == said
+    assert desk.model.previews == previews
+    assert desk.model.refining == refined
+    assert len(desk.points.data) == 0
+    if verb == "accept":
+        assert said.endswith("of the prompts since its run is not in it; Undo brings it back.")
+    desk.session.undo()
+    assert len(desk.points.data) == 2
+    np.testing.assert_array_equal(desk.labels, shown)
+
+
+def test_accept_says_of_clicks_that_no_run_has_answered(desk):
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    desk.points.add((*desk.at, *OTHER))
+    desk.session.accept()
+    assert desk.model.message.text.endswith("is not in it; Undo brings it back.")
+    desk.session.undo()
+    assert desk.points.data.shape[0] == 2
+    desk.session.undo()  # the click
+    desk.points.selected_data = {0}
+    desk.points.remove_selected()
+    desk.live()
+    np.testing.assert_array_equal(desk.labels, desk.found)
+    desk.session.accept()
+    assert desk.model.message.text.endswith("Ready for the next object.")
+
+
 def test_a_result_without_objects_beside_others_leaves_these_to_be_accepted_and_saved(desk):
     (found,) = desk.model.previews
     nothing = replace(found.segmentation, objects=(), labels=found.segmentation.labels * 0)

@@ -70,9 +70,10 @@ class Accepting:
         if self.is_writing:
             raise PromptError("The accepted labels are still being written.", _WAIT)
 
-    def accept(self) -> None:
+    def accept(self, note: str = "") -> None:
         """Add the previewed objects to the accepted labels and clear the prompts.
 
+        ``note``: what to say besides.
         Raises Sam3AssistantError if that can't be done; nothing has changed then. Of labels on the
         disk that may turn out later: then it is said, and the preview comes back.
         """
@@ -86,11 +87,11 @@ class Accepting:
             if self._model.running and self._model.task is not Task.LIVE_POINTS:
                 raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
             self._step(begun)
-            self._run(begun)
+            self._run(begun, note)
             return
         (found,) = accept(requests, NullReporter())
         self._step(begun)
-        self._finish(begun, found)
+        self._finish(begun, found, note)
 
     def accept_stack(self, stack: StackTarget, table: TrackTable) -> None:
         """Add the propagated objects on show to the accepted labels, and clear their prompts.
@@ -123,12 +124,12 @@ class Accepting:
         self._undo.push(replace(before, accepted=(*before.accepted, begun[0].accepted)))
         self._run(begun)
 
-    def _run(self, begun: Sequence[Acceptance]) -> None:
+    def _run(self, begun: Sequence[Acceptance], note: str = "") -> None:
         """Write by a job, which may be cancelled."""
         job = Job(
             "Accepting", partial(accept, [acceptance.request for acceptance in begun]), writes=True
         )
-        job.yielded.connect(partial(self._finish, begun))
+        job.yielded.connect(partial(self._finish, begun, note=note))
         self._start(
             job, [acceptance.accepted for acceptance in begun], partial(self._withdraw, begun)
         )
@@ -185,6 +186,7 @@ class Accepting:
         accepted = (*before.accepted, *(acceptance.accepted for acceptance in begun))
         prompts = self._adapter.prompt_state()
         self._undo.push(replace(before, prompts=prompts, previews=(), accepted=accepted, seed=None))
+        self._jobs.cancel_drawn()
 
     def _write(
         self,
@@ -230,12 +232,14 @@ class Accepting:
                 show(written)
         return len(there)
 
-    def _finish(self, begun: Sequence[Acceptance], objects: Sequence[AcceptedObjects]) -> None:
+    def _finish(
+        self, begun: Sequence[Acceptance], objects: Sequence[AcceptedObjects], note: str = ""
+    ) -> None:
         for acceptance, written in zip(begun, objects, strict=True):
             acceptance.finish(written)
         accepted = [acceptance.accepted for acceptance in begun]
         there = len(self._adapter.accepted.find_written(accepted)) == len(accepted)
-        message = Message(format_accepted(accepted), Level.SUCCESS)
+        message = Message(f"{format_accepted(accepted)} {note}".strip(), Level.SUCCESS)
         self._model.message = message if there else Message(NOT_PUT_BACK, Level.WARNING)
         self._save_at_accept.note(accepted_.image for accepted_ in accepted)
 

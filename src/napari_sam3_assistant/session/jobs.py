@@ -40,6 +40,8 @@ class Running:
     ----------
     current : Job or None
         The job that is going.
+    has_asked : bool
+        Whether the latest job is to answer drawn prompts, and has given nothing yet.
     runner : JobRunner
         The session's worker, for work that nobody waits for.
     idle : Signal
@@ -62,13 +64,23 @@ class Running:
         self._clock = clock
         self._began = clock()
         self._waiting: dict[Callable[[], None], None] = {}
+        self._drawn: Job | None = None  # the latest one, if it answers what was drawn
+        self.has_asked = False
         self.current: Job | None = None
 
-    def start(self, job: Job, behind: Job | None = None, *, views: Sequence[ImageView] = ()) -> Job:
+    def start(
+        self,
+        job: Job,
+        behind: Job | None = None,
+        *,
+        views: Sequence[ImageView] = (),
+        is_drawn: bool = False,
+    ) -> Job:
         """Start a job in the place of the one that is going, which is cancelled unless it writes.
 
         ``behind``: a job that nobody has asked for, and that this one waits for.
         ``views``: what it looks at. It ends with a warning where that has other pixels by then.
+        ``is_drawn``: whether it answers prompts that were drawn; see :meth:`cancel_drawn`.
         """
         # Of the one that it waits for, too: its progress is progress of this one.
         for reporting in (job, behind):
@@ -76,6 +88,9 @@ class Running:
                 reporting.progressed.connect(self._on_progress, unique=True)
         job.finished.connect(partial(self._on_finished, job, views))
         self.current, before = job, self.current
+        self._drawn, self.has_asked = (job, True) if is_drawn else (None, False)
+        if is_drawn:
+            job.yielded.connect(self._on_answered, max_args=0)
         if before is not None and not before.writes:
             before.cancel()
         self._model.progress = None
@@ -93,6 +108,11 @@ class Running:
         self.current.cancel()
         return True
 
+    def cancel_drawn(self) -> None:
+        """Stop the job if it answers drawn prompts: these are cleared, and nobody waits for it."""
+        if self.current is not None and self.current is self._drawn:
+            self.current.cancel()
+
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call a function once when the latest job has ended, before ``idle`` is emitted."""
         self._waiting[call] = None
@@ -105,6 +125,9 @@ class Running:
         self.cancel()
         self.runner.close(farewell)
 
+    def _on_answered(self) -> None:
+        self.has_asked = False
+
     def _on_progress(self, progress: JobProgress) -> None:
         self._model.progress = progress
         self._model.message = Message(f"{progress.step.message} …")
@@ -113,6 +136,7 @@ class Running:
         if job is not self.current:
             return
         self.current = None
+        self.has_asked = False
         done = state is JobState.DONE
         # Whoever sees that nothing runs finds there why; of one that writes he who started it says.
         if not done and not job.writes:

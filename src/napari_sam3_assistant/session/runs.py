@@ -175,7 +175,7 @@ class SegmentRun:
         )
         job.progressed.connect(timed.note)
         behind = self._prefetch.find_job(engine, snapshot.view)
-        return self._jobs.start(job, behind, views=(snapshot.view,))
+        return self._jobs.start(job, behind, views=(snapshot.view,), is_drawn=kind not in NOT_DRAWN)
 
     def why_not_live(self) -> str:
         """Return why changed prompts don't run by themselves; empty where they do.

@@ -59,6 +59,7 @@ _NO_CANDIDATES = (
     "There is no smaller or larger mask to choose: only a single click has some.",
     "Click once on an object.",
 )
+_UNANSWERED = "What you changed of the prompts since its run is not in it; Undo brings it back."
 _STACK_CANDIDATES = (
     "This is what the click means most likely. The same keys choose a smaller or larger mask; "
     "Start 3D Propagation follows the one on show."
@@ -253,6 +254,7 @@ class Session:
                 self._say(model.why_not_live)
         elif not model.prompts.elsewhere and (model.live or model.task is Task.LIVE_POINTS):
             self._segment_run.take_back(kind)
+            self._edited = False
 
     def cancel(self) -> None:
         """Stop the run; what has come out of it stays. What is being accepted is taken back."""
@@ -334,6 +336,8 @@ class Session:
         prompts = self._adapter.prompt_state()
         self._undo.push(replace(before, prompts=prompts, previews=previews, seed=seed))
         self.model.previews = previews
+        self._live_again = self._edited = False
+        self._running.cancel_drawn()
         self.model.task = Task.LIVE_POINTS
         self._say(f"Refining object {object_id}: click to add, or T and click to take away.")
 
@@ -454,7 +458,8 @@ class Session:
         self.shown_preview()
         if not any(preview.segmentation.objects for preview in self.model.previews):
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
-        self._accepting.accept()
+        unanswered = self._edited or self._running.has_asked
+        self._accepting.accept(_UNANSWERED if unanswered else "")
 
     def save_figure(
         self, path: Path, draw: Callable[[Figure, str], bytes], ending: str = ".png"
@@ -535,6 +540,7 @@ class Session:
         self._accepting.check_idle()
         self._stop()
         self.note_edits()
+        self._edited = False
         if self.model.can_undo:
             self._say("The last step is taken back.")
             if not self._accepting.write(self._undo.undo(), ()):
@@ -562,6 +568,7 @@ class Session:
         self._accepting.check_idle()
         self._stop()
         self.note_edits()
+        self._edited = False
         if self.model.can_redo:
             self._say("The step is done again.")
             if not self._accepting.write((), self._undo.redo()):
