@@ -24,6 +24,7 @@ from napari_sam3_assistant.qt.bind import show_errors, watch
 from napari_sam3_assistant.qt.controls import ElidedCombo
 from napari_sam3_assistant.session.messages import (
     COLUMNS,
+    FRAME,
     SAID,
     SCORE,
     UNIT,
@@ -313,8 +314,9 @@ class ResultRows(QAbstractTableModel):
         """Return what stands under the picture of a row: its number, and what it is sorted by."""
         row = self._shown[place]
         title = SCORE if self._order is None else self._titles[self._order[0]]
-        value = value_of(row, title) if title != "Object ID" else None
-        number = str(row.record.id)
+        number, value = str(row.record.id), value_of(row, title)
+        if title == FRAME:  # as the table says it: of several axes there are several numbers
+            return f"{number}: {describe_row(row)[COLUMNS.index(FRAME)]}"
         return number if value is None else f"{number}: {format_number(value, 3)}"
 
     def _on_picture(self, row: ResultRow) -> None:
