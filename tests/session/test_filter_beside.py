@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tifffile import imread
 
+from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackRow, TrackTable
@@ -136,6 +137,20 @@ def test_an_object_on_show_is_corrected_while_others_are_hidden(bench):
     bench.session.undo()
     bench.desk.until(lambda: not (bench.model.running or bench.propagation.edited.waiting))
     assert np.array_equal(bench.labels.data, whole)
+
+
+def test_hidden_objects_come_back_after_one_on_show_was_given_a_class(bench):
+    def places():
+        rows = bench.model.results
+        return sorted((row.preview.target.plane.leading, row.record.id) for row in rows)
+
+    bench.model.class_list = ClassList.of_names(["cell"])
+    before = places()
+    bench.session.filtering.show_range("Area", volumes(bench.labels.data)[1] + 1, math.inf)
+    bench.session.classes.set_class(bench.model.results[:1], "cell")
+    bench.session.filtering.show_all()
+    assert places() == before
+    assert {row.record.id for row in bench.model.results if row.record.class_name} == {2}
 
 
 def test_a_new_propagation_and_a_closed_dock_hide_nothing(bench):

@@ -238,10 +238,8 @@ class Propagation:
             self.tracks.set_class(id_, class_name)
         if stack is None or not ids:
             return
-        for frame in self.tracks.frames:
-            rows = self.tracks.on(frame)
-            if any(row.object_id in ids for row in rows):
-                self._results.add_frame(FramePlace(stack.at(frame)), rows)
+        frames = {at for id_ in ids for at in self.tracks.frames_of(id_)}
+        self._list_frames(stack, sorted(frames))
         self._results.list_frames()
 
     def remove(self, *ids: int) -> Job:
@@ -367,8 +365,7 @@ class Propagation:
         if provenance is not None and state is not None:
             self._open_again(stack, provenance, state)
         self._model.propagated_ids = tuple(sorted(self.tracks.ids))
-        for frame in self.tracks.frames:
-            self._results.add_frame(FramePlace(stack.at(frame)), self.tracks.on(frame))
+        self._list_frames(stack, self.tracks.frames)
         self._results.list_frames()
         self.changed.emit()
 
@@ -531,7 +528,7 @@ class Propagation:
             self.note_edited((result.frame,))
 
     def _list_frames(self, stack: StackTarget, frames: Iterable[int]) -> None:
-        """Put the objects of frames into the table."""
+        """Put the objects of frames into the table, hidden ones too: it lists them when shown."""
         self._results.hide_tracked(self.tracks.hidden)
         for frame in frames:
             self._results.add_frame(FramePlace(stack.at(frame)), self.tracks.all_on(frame))
