@@ -1,16 +1,22 @@
 """Saving results with their notes: all or a sentence, and never over what is there."""
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from amounts import FEW
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
+from napari_sam3_assistant.core.masks.merge import AcceptRequest, find_free, find_new
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
-from napari_sam3_assistant.errors import ExportError, ImageError
+from napari_sam3_assistant.errors import ExportError, ImageError, NothingNew
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.provenance import provenance_path, read_provenance
 from napari_sam3_assistant.workflows.provenance import RunProvenance, StackProvenance, object_entry
@@ -167,3 +173,40 @@ def test_what_was_found_is_saved_when_the_weights_are_gone(result, tmp_path, of_
     note = read_provenance(provenance_path(path))
     assert (note.model_folder, note.sha256) == ("", "")
     assert note.notes[-1] == f"The weights were gone from {gone} when this was saved."
+
+
+SIDES = st.tuples(*[st.integers(0, 9)] * 4).map(
+    lambda four: (slice(min(four[:2]), max(four[:2]) + 1), slice(min(four[2:]), max(four[2:]) + 1))
+)
+
+
+@FEW
+@given(st.lists(SIDES, max_size=3), st.lists(SIDES, min_size=1, max_size=5))
+def test_what_is_saved_with_accepted_labels_is_what_accepting_it_makes(before, boxes):
+    labels = np.zeros((10, 10), np.uint32)
+    for value, box in enumerate(before, 1):
+        labels[box] = value
+    parts = tuple((box, np.ones(labels[box].shape, bool)) for box in boxes)
+    places = find_new(labels, parts, NullReporter())
+    try:
+        found = find_free(AcceptRequest(labels, (), parts, np.max), NullReporter())
+    except NothingNew:
+        return
+    accepted = labels.copy()
+    found.edit.write(accepted)
+
+    with TemporaryDirectory() as folder:
+        request = LabelsExport(
+            labels, Path(folder, "a.npy"), make_axes(labels.shape),
+            tuple(parts[place] for place in places), int(labels.max()) + 1,
+            of_parts=tuple({"id": place + 1} for place in places),
+        )  # fmt: skip
+        (path,) = save(request)
+        saved = np.load(path)
+        noted = read_provenance(provenance_path(path)).objects
+
+    np.testing.assert_array_equal(saved, accepted)
+    there = set(saved[labels == 0].tolist()) - {0}
+    assert {one["id"]: one["area"] for one in noted} == {
+        value: int((saved == value).sum()) for value in there
+    }

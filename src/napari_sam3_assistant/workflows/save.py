@@ -250,28 +250,38 @@ def _save_with_note(
 def _add_objects(request: LabelsExport) -> tuple[Untyped, tuple[Mapping[str, Any], ...]]:
     """Return a copy of labels with more objects, as the next ids and on empty pixels only.
 
-    Also what is known of all of them: with the ids and areas that they have now.
+    Where these overlap, the later one is on top, as it is on show and when they are accepted. Also
+    what is known of all that have pixels: with the ids and areas that they have now.
     """
     labels, parts = request.labels, request.parts
     whole = np.array(labels) if isinstance(labels, np.ndarray) else as_lazy(labels)
     if not parts:
         return whole, request.objects
-    areas = []
     box = union_box(part_box for part_box, _ in parts)
     piece = np.array(whole[box])
-    for value, (part_box, mask) in enumerate(parts, request.next_id):
-        part = piece[localise_box(part_box, box)]
-        taken = mask[localise_box(part_box, part_box)] & (part == 0)
-        part[taken] = value
-        areas.append(int(np.count_nonzero(taken)))
+    places = [localise_box(part_box, box) for part_box, _ in parts]
+    empty = piece == 0
+    for value, (place, (part_box, mask)) in enumerate(
+        zip(places, parts, strict=True), request.next_id
+    ):
+        piece[place][mask[localise_box(part_box, part_box)] & empty[place]] = value
     whole[box] = piece
-    ids = {entry["id"]: id_ for id_, entry in enumerate(request.of_parts, request.next_id)}
-    added = [
-        {**entry, "id": id_, "area": area}
-        | ({"parent": ids.get(entry["parent"], 0)} if entry.get("parent") else {})
+    areas = [
+        int(np.count_nonzero(piece[place] == value))
+        for value, place in enumerate(places, request.next_id)
+    ]
+    numbered = [
+        (id_, entry, area)
         for id_, (entry, area) in enumerate(
             zip(request.of_parts, areas, strict=True), request.next_id
         )
+        if area
+    ]
+    ids = {entry["id"]: id_ for id_, entry, _ in numbered}
+    added = [
+        {**entry, "id": id_, "area": area}
+        | ({"parent": ids.get(entry["parent"], 0)} if entry.get("parent") else {})
+        for id_, entry, area in numbered
     ]
     return whole, (*request.objects, *added)
 
