@@ -135,7 +135,7 @@ class Running:
     def _on_finished(self, job: Job, views: Sequence[ImageView], state: JobState) -> None:
         if job is not self.current:
             return
-        self.current = None
+        self.current = self._drawn = None  # what it has worked on may be freed
         self.has_asked = False
         done = state is JobState.DONE
         # Whoever sees that nothing runs finds there why; of one that writes he who started it says.
