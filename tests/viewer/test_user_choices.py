@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, note
 from hypothesis import strategies as st
 from napari.components import ViewerModel
+from napari.utils.key_bindings import coerce_keybinding
 
 from amounts import FEW
 from napari_sam3_assistant.core.progress import deliver_inline
@@ -281,3 +282,26 @@ def test_it_is_said_when_another_layer_than_that_of_the_prompts_is_selected(benc
     model.tool = Tool.TEXT
     viewer.layers.selection.active = viewer.layers["upper"]
     assert model.selected_instead == ""
+
+
+@pytest.mark.parametrize("key", ["R", "5"])
+def test_keys_that_others_have_bound_do_again_what_they_did(key):
+    viewer, done = ViewerModel(), []
+    image = viewer.add_image(np.zeros((8, 8), np.uint8))
+    typed = coerce_keybinding(key)
+    viewer.bind_key(key, lambda _: done.append("before"))
+    mine = viewer.keymap[typed]
+    binding = binding_for(viewer, deliver_inline, MemorySettings())
+    if key == "5":  # without a class list it is not ours
+        list(viewer.keymap[typed](viewer))
+        assert done == ["before"]
+    binding.close()
+    assert viewer.keymap == {typed: mine}
+
+    # Nor is one taken away that was bound while the dock is open.
+    binding = binding_for(viewer, deliver_inline, MemorySettings())
+    for owner in (viewer, image):
+        owner.bind_key(key, lambda _: done.append("meanwhile"), overwrite=True)
+    later = [owner.keymap[typed] for owner in (viewer, image)]
+    binding.close()
+    assert [owner.keymap for owner in (viewer, image)] == [{typed: one} for one in later]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from inspect import isgenerator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from napari.layers import Image
@@ -13,11 +13,12 @@ from napari.utils.key_bindings import coerce_keybinding
 from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, RESULT_ROLES, role_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from napari.components import ViewerModel
     from napari.layers import Layer
+    from napari.utils.key_bindings import KeyBinding
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +144,24 @@ class Keys:
         self._call = call
         self._choose_class = choose_class
         self._bare_image = bare_image
-        # By layer: the keys that are bound there, as they are typed.
-        self._bound: WeakKeyDictionary[Layer, list[str]] = WeakKeyDictionary()
-        for typed, handle in self._handlers(_ALL):
+        # By layer: the keys that are bound there, as they are typed, and what they do.
+        self._bound: WeakKeyDictionary[Layer, dict[str, Callable[..., object]]]
+        self._bound = WeakKeyDictionary()
+        # What the user's own scripts, and other plugins, have the keys do on the viewer.
+        self._before: dict[KeyBinding, Any] = {}
+        self._on_viewer = dict(self._handlers(_ALL))
+        for typed, handle in self._on_viewer.items():
+            key = coerce_keybinding(typed)
+            if key in viewer.keymap:
+                self._before[key] = viewer.keymap[key]
             viewer.bind_key(typed, handle, overwrite=True)
 
     def close(self) -> None:
-        """Let the keys do again what they did before."""
-        for typed, _ in self._handlers(_ALL):
-            self._viewer.bind_key(typed, None)
+        """Let the keys do again what they did before, but for those bound anew meanwhile."""
+        _unbind(self._viewer, self._on_viewer)
+        for key, call in self._before.items():
+            if key not in self._viewer.keymap:
+                self._viewer.bind_key(key, call)
 
     def watch(self, layer: Layer) -> None:
         """Bind the keys that go before napari's own on a layer, unless the user has bound them."""
@@ -164,16 +174,15 @@ class Keys:
             names = ON_IMAGES
         else:
             return
-        bound = self._bound.setdefault(layer, [])
+        bound = self._bound.setdefault(layer, {})
         for typed, handle in self._handlers(names):
             if coerce_keybinding(typed) not in layer.keymap:
                 layer.bind_key(typed, handle)
-                bound.append(typed)
+                bound[typed] = handle
 
     def forget(self, layer: Layer) -> None:
         """Let the keys of a layer do again what they did before."""
-        for typed in self._bound.pop(layer, ()):
-            layer.bind_key(typed, None)
+        _unbind(layer, self._bound.pop(layer, {}))
 
     def _handlers(self, names: Collection[str]) -> Iterator[tuple[str, Callable[..., object]]]:
         """Yield the keys of commands and of classes, however they are typed, and what they do."""
@@ -228,13 +237,20 @@ class Keys:
         """Do what a key does where it is not ours; yields what waits for the key to be let go."""
         typed = coerce_keybinding(key)
         keymaps = [(vars(kind).get("class_keymap", {}), owner) for kind in type(owner).__mro__]
-        if owner is not self._viewer:
-            keymaps.append((self._viewer.keymap, self._viewer))
+        whole = self._before if owner is self._viewer else self._viewer.keymap
+        keymaps.append((whole, self._viewer))
         for keymap, whose in keymaps:
             if typed in keymap:
                 done = keymap[typed](whose)
                 return done if isgenerator(done) else ()
         return ()
+
+
+def _unbind(owner: ViewerModel | Layer, bound: Mapping[str, Callable[..., object]]) -> None:
+    """Take keys away that do still what they were bound to."""
+    for typed, handle in bound.items():
+        if owner.keymap.get(coerce_keybinding(typed)) is handle:
+            owner.bind_key(typed, None)
 
 
 def _is_corner_by_corner(owner: object) -> bool:
