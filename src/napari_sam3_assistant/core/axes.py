@@ -513,7 +513,7 @@ def convert_unit(value: float, unit: str, target: str) -> float | None:
     ----------
     value : float
         Counted in ``unit``.
-    unit, wanted : str
+    unit, target : str
         Names or symbols; ``""`` converts to ``""`` only.
     """
     (factor, unit), (wanted_factor, target) = parse_unit(unit), parse_unit(target)
