@@ -151,6 +151,13 @@ def test_what_is_no_list_of_classes_is_kept_and_said(labels, tmp_path, text):
     assert not (tmp_path / "a.txt").exists()
 
 
+def test_yolo_of_nothing_fixes_no_classes(labels, tmp_path):
+    path = save_yolo(np.zeros_like(labels), tmp_path / "a.txt", Classes(), alone(labels))
+    assert path.read_text() == ""
+    save_yolo(labels, path, Classes(), alone(labels))
+    assert yaml.safe_load((tmp_path / "a.yaml").read_text())["names"] == {0: "object"}
+
+
 def test_yolo_refuses_a_stack(labels, tmp_path):
     with pytest.raises(ExportError, match="holds one plane"):
         save_yolo(np.stack([labels, labels]), tmp_path / "a.txt", CLASSES, alone(labels[None]))

@@ -341,6 +341,8 @@ def _number_classes(path: Path, classes: Classes, used: Iterable[int]) -> dict[i
     names = classes.names | {value: classes.name(value) for value in used}
     fixed, known = classes.listed.yolo_numbers, read_yolo_names(path)
     numbers = fixed or {value: number for number, value in enumerate(sorted(names))}
+    if known is None and not names:
+        return {}  # a list without a class would say that there is none
     if known is None:
         listed = {numbers[value]: name for value, name in names.items()}
         with atomic_write(path, replace=False) as draft:
