@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -37,6 +38,18 @@ def test_semantic_masks_hold_class_values(rule):
     assert merged.labels.dtype == np.uint32
     assert merged.classes == {5: "axon", 3: "myelin"}
     assert merged.overlap == 2
+
+
+@pytest.mark.parametrize("dtype", [bool, ">u2", "<i8"])
+@pytest.mark.parametrize("mode", MergeMode)
+def test_labels_of_any_type_merge_alike(mode, dtype):
+    one, other = (np.array([row], np.uint8) for row in ([1, 1, 0, 1], [0, 1, 1, 0]))
+
+    def merged(kind):
+        sources = MergeSource("a", zarr.array(one.astype(kind))), MergeSource("b", other, MYELIN)
+        return merge(sources, mode, OverlapRule.LARGER).labels.tolist()
+
+    assert merged(dtype) == merged(np.uint8)
 
 
 def test_the_first_source_has_priority():

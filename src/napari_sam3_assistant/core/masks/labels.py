@@ -289,7 +289,7 @@ def split_tiles(box: Box, size: Sequence[int]) -> list[Box]:
 
 
 def read(labels: AnyArray, box: Box) -> LabelArray:
-    """Return the labels of a box as an array in memory.
+    """Return the labels of a box as an array in memory, in the byte order of this computer.
 
     Raises
     ------
@@ -301,6 +301,8 @@ def read(labels: AnyArray, box: Box) -> LabelArray:
     check_labels(labels)
     with map_read_errors("The labels could not be read", "Check that their file opens elsewhere."):
         part: LabelArray = np.asarray(labels[box])
+    # A zarr array may have the other one, which compiled code of scikit-image refuses.
+    part = part.astype(part.dtype.newbyteorder("="), copy=False)
     check_not_negative(part)
     return part
 

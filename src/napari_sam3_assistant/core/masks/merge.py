@@ -309,7 +309,8 @@ def _renumber(
 
 
 def _pixels(source: MergeSource) -> npt.NDArray[Any]:
-    return read(source.labels, whole_box(source.labels.shape))
+    labels = read(source.labels, whole_box(source.labels.shape))
+    return labels.view(np.uint8) if labels.dtype == bool else labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
