@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run all tests, on as many processes as the machine has cores and memory for.
+# Run all tests, on one process more than the machine has cores, if it has memory for them.
 #
 #   sh tools/run_tests.sh FOLDER [ARGUMENT...]
 #
@@ -14,8 +14,9 @@ shift
 export OMP_NUM_THREADS=1 LP_NUM_THREADS=1
 # Each worker, and each process that a test starts, would compile all modules again.
 unset PYTHONDONTWRITEBYTECODE
+# One more than there are cores: windows, servers and programs that are killed are waited for.
 workers=$("$python" -c 'import psutil
-print(max(1, min(psutil.cpu_count(), psutil.virtual_memory().available // 2**31)))')
+print(max(1, min(psutil.cpu_count() + 1, psutil.virtual_memory().available // (3 * 2**30))))')
 
 if [ "$(uname)" != Linux ] || ! command -v Xvfb >/dev/null; then
     # One display: what opens windows goes to one process (see tests/conftest.py).
