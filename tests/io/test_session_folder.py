@@ -16,21 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.errors import Sam3AssistantError, SessionError
-from napari_sam3_assistant.io import session_folder
+from napari_sam3_assistant.io import session_lock
 from napari_sam3_assistant.io.atomic import is_running
 from napari_sam3_assistant.io.session_folder import (
     Changed,
     Journal,
     PixelBox,
     apply_journal,
-    is_taken,
     make_folder,
     read_session,
-    release_folder,
-    take_folder,
     write_array,
     write_index,
 )
+from napari_sam3_assistant.io.session_lock import is_taken, release_folder, take_folder
 from napari_sam3_assistant.io.session_pixels import open_held
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
@@ -186,7 +184,7 @@ def test_of_two_that_find_the_mark_of_one_that_is_gone_one_gets_the_folder(
             lock.write_text(other)
         return is_running(mark)
 
-    monkeypatch.setattr(session_folder, "is_running", be_slower)
+    monkeypatch.setattr(session_lock, "is_running", be_slower)
     assert not take_folder(folder, "a")
     assert lock.read_text() == other
 

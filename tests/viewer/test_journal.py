@@ -21,7 +21,7 @@ scripted = import_module("scripted_session")
 
 from faulty_disks import small_disk  # noqa: E402
 from napari_sam3_assistant.core.prompts import Task  # noqa: E402
-from napari_sam3_assistant.io import session_folder, session_pixels  # noqa: E402
+from napari_sam3_assistant.io import session_folder, session_lock, session_pixels  # noqa: E402
 from napari_sam3_assistant.io.images import read_image  # noqa: E402
 from napari_sam3_assistant.io.session_folder import FORMAT, is_session, read_session  # noqa: E402
 from napari_sam3_assistant.session import journaling  # noqa: E402
@@ -264,7 +264,7 @@ def test_nothing_is_saved_in_a_journal_that_is_opened_as_a_session(binding, tmp_
 def test_what_was_killed_before_it_was_a_journal_takes_no_room(tmp_path):
     rest = tmp_path / "2026-11-26-120003-a.sam3session"
     session_folder.make_folder(rest)
-    session_folder.take_folder(rest, "a")
+    session_lock.take_folder(rest, "a")
     session_folder.write_array(rest, np.ones((9, 9), np.uint32))
     assert journaling.find_left(tmp_path) == []
     assert rest.exists()  # it is being written

@@ -31,15 +31,13 @@ import zarr
 
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.core.progress import NullReporter, Progress
-from napari_sam3_assistant.errors import ExportError, NameTaken, SessionError
+from napari_sam3_assistant.errors import NameTaken, SessionError
 from napari_sam3_assistant.io.atomic import (
     atomic_write,
     explain_os_errors,
-    is_running,
     is_there,
-    process_mark,
 )
-from napari_sam3_assistant.io.claims import Claim
+from napari_sam3_assistant.io.session_lock import LOCK, is_taken
 from napari_sam3_assistant.io.typed_json import WRONG, check_kind, check_shape
 from napari_sam3_assistant.io.untrusted import (
     as_dict,
@@ -63,7 +61,7 @@ if TYPE_CHECKING:
 FORMAT = "napari-sam3-assistant session"
 VERSION = 1
 ENDING = ".sam3session"
-_INDEX, _ARRAYS, _JOURNAL, _LOCK = "session.json", "arrays", "journal.log", "open.lock"
+_INDEX, _ARRAYS, _JOURNAL = "session.json", "arrays", "journal.log"
 _MOST_BYTES = 1 << 30  # of JSON
 _CHUNK_SIDE, _CHUNK_PIXELS = 1024, 1 << 20
 _LARGEST_CHUNK = 1 << 29
@@ -240,7 +238,7 @@ def check_free(folder: Path) -> None:
         If there is something else.
     """
     if is_there(folder) and not is_session(folder):
-        ours = {_ARRAYS, _JOURNAL, _LOCK}
+        ours = {_ARRAYS, _JOURNAL, LOCK}
         if not folder.is_dir() or {path.name for path in folder.iterdir()} - ours:
             raise NameTaken(
                 f"{folder} exists already and is not a session.", "Choose another name."
@@ -258,82 +256,6 @@ def make_folder(folder: Path) -> None:
     with explain_os_errors(folder):
         check_free(folder)
         (folder / _ARRAYS).mkdir(parents=True, exist_ok=True)
-
-
-def take_folder(folder: Path, owner: str) -> bool:
-    """Take a session for one owner alone; returns whether no other one has it.
-
-    The mark of a process that is gone counts no more.
-
-    Parameters
-    ----------
-    folder : Path
-        The session.
-    owner : str
-        Who takes it, among those of this process.
-
-    Raises
-    ------
-    ExportError
-        If the folder can't be written.
-    """
-    for _ in range(2):
-        with suppress(NameTaken):
-            with atomic_write(folder / _LOCK, replace=False) as draft:
-                draft.write_text(_mark_of(owner), "utf8")
-            return True
-        mark = _read_mark(folder)
-        if mark == _mark_of(owner):
-            return True
-        if _runs(mark) or not _remove_mark(folder, mark):
-            return False
-    return False
-
-
-def is_taken(folder: Path) -> bool:
-    """Return whether a process that may still run, or this one, has a session."""
-    return _runs(_read_mark(folder))
-
-
-def _mark_of(owner: str) -> str:
-    return f"{process_mark()} {owner}"
-
-
-def _read_mark(folder: Path) -> str:
-    """Return the mark of the process that has a session, or had it; empty for none."""
-    try:
-        return (folder / _LOCK).read_text("utf8")[:100]
-    except (OSError, ValueError):
-        return ""
-
-
-def _runs(mark: str) -> bool:
-    try:
-        return is_running(mark.partition(" ")[0]) is not False
-    except ValueError:  # it is no mark
-        return False
-
-
-def _remove_mark(folder: Path, mark: str) -> bool:
-    """Remove the mark of a process that is gone; returns False where another one is at it."""
-    try:
-        # Of two that read it only one may: the other would remove the mark of the first.
-        with Claim(folder, "taking", "Another process takes it now.", "Wait until it has it."):
-            if _read_mark(folder) == mark:
-                (folder / _LOCK).unlink(missing_ok=True)
-    except ExportError:
-        return False
-    return True
-
-
-def release_folder(folder: Path, owner: str) -> None:
-    """Let others have a session that an owner has taken."""
-    with suppress(OSError, ValueError):
-        if (folder / _LOCK).read_text("utf8") == _mark_of(owner):
-            (folder / _LOCK).unlink()
-
-
-# -- arrays ---------------------------------------------------------------------------------------
 
 
 def write_array(
@@ -597,7 +519,7 @@ def discard_draft(folder: Path) -> None:
             )
         else:
             shutil.rmtree(folder / _ARRAYS, ignore_errors=True)
-            for name in (_JOURNAL, _LOCK):
+            for name in (_JOURNAL, LOCK):
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()
 
@@ -845,7 +767,7 @@ def forget_journal(folder: Path) -> None:
 
 def remove_session(folder: Path) -> None:
     """Remove a session with all that it holds, if it is one or was about to be."""
-    if is_session(folder) or (folder / _LOCK).is_file():
+    if is_session(folder) or (folder / LOCK).is_file():
         shutil.rmtree(folder, ignore_errors=True)
 
 

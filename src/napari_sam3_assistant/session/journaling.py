@@ -31,15 +31,13 @@ from napari_sam3_assistant.io.session_folder import (
     apply_journal,
     discard_draft,
     is_session,
-    is_taken,
     make_folder,
-    release_folder,
     remove_rest,
     remove_session,
     retire_session,
-    take_folder,
     write_index,
 )
+from napari_sam3_assistant.io.session_lock import is_taken, release_folder, take_folder
 from napari_sam3_assistant.session.model import ONLY_TOLD
 from napari_sam3_assistant.session.storing import keep_pixels, sessions_of
 from napari_sam3_assistant.session.values import Level, Message

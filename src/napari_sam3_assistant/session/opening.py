@@ -30,9 +30,8 @@ from napari_sam3_assistant.io.session_folder import (
     apply_journal,
     is_session,
     read_session,
-    release_folder,
-    take_folder,
 )
+from napari_sam3_assistant.io.session_lock import release_folder, take_folder
 from napari_sam3_assistant.io.session_pixels import find_file, open_held, open_zarr, read_file
 from napari_sam3_assistant.io.typed_json import unpack_array
 from napari_sam3_assistant.io.untrusted import as_list, as_whole, is_on_a_share

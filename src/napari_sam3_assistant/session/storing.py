@@ -21,12 +21,10 @@ from napari_sam3_assistant.io.session_folder import (
     check_free,
     discard_draft,
     is_session,
-    is_taken,
     make_folder,
-    release_folder,
-    take_folder,
     write_index,
 )
+from napari_sam3_assistant.io.session_lock import is_taken, release_folder, take_folder
 from napari_sam3_assistant.io.session_pixels import (
     array_reference,
     file_reference,
