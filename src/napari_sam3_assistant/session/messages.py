@@ -296,6 +296,10 @@ def value_of(row: ResultRow, title: str) -> float | None:
         return row.record.score
     if title == STABILITY:
         return row.record.stability
+    if title in COLUMNS:
+        leading = row.parts[0].preview.target.plane.leading
+        frame = leading[-1] if leading else None
+        return {FRAME: frame, "Object ID": row.record.id}.get(title)
     return None if row.measured is None else row.measured.values().get(title)
 
 

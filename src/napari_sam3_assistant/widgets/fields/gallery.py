@@ -314,7 +314,8 @@ class ResultRows(QAbstractTableModel):
         """Return what stands under the picture of a row: its number, and what it is sorted by."""
         row = self._shown[place]
         title = SCORE if self._order is None else self._titles[self._order[0]]
-        number, value = str(row.record.id), value_of(row, title)
+        number = str(row.record.id)
+        value = value_of(row, title) if title != "Object ID" else None
         if title == FRAME:  # as the table says it: of several axes there are several numbers
             return f"{number}: {describe_row(row)[COLUMNS.index(FRAME)]}"
         return number if value is None else f"{number}: {format_number(value, 3)}"
