@@ -670,11 +670,13 @@ def test_a_scan_that_was_stopped_is_told_and_goes_on_in_a_session(
     assert not again.session.scan_model.scan_begun
     again.close()
     # Its tiles have become the labels, or were deleted; or a stranger has named the labels.
-    for labels in (binding.session.scan_model.scan_begun, "x" * 5000, "//far/away.zarr"):
+    gone, far = "its finished tiles are not here", "is on another computer"
+    begun = binding.session.scan_model.scan_begun
+    for labels, said in ((begun, gone), ("x" * 5000, gone), ("//far/away.zarr", far)):
         binding.session.scan_model.scan_begun = labels
         saved.save(binding, tmp_path / "work")
         again = saved.open_in_new(tmp_path / "work.sam3session")
-        assert "its finished tiles are not here" in again.model.message.text
+        assert said in again.model.message.text
         assert "was not done" not in again.model.message.text
         again.close()
 
