@@ -18,14 +18,13 @@ from hypothesis import strategies as st
 from napari_sam3_assistant.errors import Sam3AssistantError, SessionError
 from napari_sam3_assistant.io import session_lock
 from napari_sam3_assistant.io.atomic import is_running
+from napari_sam3_assistant.io.session_arrays import PixelBox, write_array
 from napari_sam3_assistant.io.session_folder import (
     Changed,
     Journal,
-    PixelBox,
     apply_journal,
     make_folder,
     read_session,
-    write_array,
     write_index,
 )
 from napari_sam3_assistant.io.session_lock import is_taken, release_folder, take_folder
@@ -121,7 +120,8 @@ SAVE_AGAIN = """
 import sys
 from pathlib import Path
 import numpy as np
-from napari_sam3_assistant.io.session_folder import make_folder, write_array, write_index
+from napari_sam3_assistant.io.session_arrays import write_array
+from napari_sam3_assistant.io.session_folder import make_folder, write_index
 folder = Path(sys.argv[1])
 make_folder(folder)
 stored = write_array(folder, np.full((3, 4), 5, np.uint32))

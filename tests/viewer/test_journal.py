@@ -21,7 +21,7 @@ scripted = import_module("scripted_session")
 
 from faulty_disks import small_disk  # noqa: E402
 from napari_sam3_assistant.core.prompts import Task  # noqa: E402
-from napari_sam3_assistant.io import session_folder, session_lock, session_pixels  # noqa: E402
+from napari_sam3_assistant.io import session_arrays, session_folder, session_lock, session_pixels  # noqa: E402
 from napari_sam3_assistant.io.images import read_image  # noqa: E402
 from napari_sam3_assistant.io.session_folder import FORMAT, is_session, read_session  # noqa: E402
 from napari_sam3_assistant.session import journaling  # noqa: E402
@@ -181,7 +181,7 @@ def test_a_journal_does_not_grow_beyond_a_bound(binding, tmp_path):
 def test_a_change_of_any_size_is_there_again(binding, tmp_path, monkeypatch, slices):
     # As 128 million pixels and 512 MB are: a record of more is refused as a stranger's.
     monkeypatch.setattr(journaling, "_MOST_PIXELS", 1 << 18)
-    monkeypatch.setattr(session_folder, "_LARGEST_CHUNK", 1 << 21)
+    monkeypatch.setattr(session_folder, "LARGEST_CHUNK", 1 << 21)
     labels = binding.viewer.add_labels(np.zeros((40, 200, 200), np.uint16), name="mine")
     labels.data[0, :5, :5] = 1
     redraw(labels, (slice(0, 1), slice(0, 5), slice(0, 5)))
@@ -265,7 +265,7 @@ def test_what_was_killed_before_it_was_a_journal_takes_no_room(tmp_path):
     rest = tmp_path / "2026-11-26-120003-a.sam3session"
     session_folder.make_folder(rest)
     session_lock.take_folder(rest, "a")
-    session_folder.write_array(rest, np.ones((9, 9), np.uint32))
+    session_arrays.write_array(rest, np.ones((9, 9), np.uint32))
     assert journaling.find_left(tmp_path) == []
     assert rest.exists()  # it is being written
     left_by_a_kill(rest)

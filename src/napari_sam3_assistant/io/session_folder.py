@@ -23,19 +23,24 @@ import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
-from napari_sam3_assistant.core.images import map_read_errors
-from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import NameTaken, SessionError
 from napari_sam3_assistant.io.atomic import (
     atomic_write,
     explain_os_errors,
     is_there,
+)
+from napari_sam3_assistant.io.session_arrays import (
+    ARRAYS,
+    LARGEST_CHUNK,
+    PixelBox,
+    StoredArray,
+    explain_damage,
+    open_array,
+    write_boxes,
 )
 from napari_sam3_assistant.io.session_lock import LOCK, is_taken
 from napari_sam3_assistant.io.typed_json import WRONG, check_kind, check_shape
@@ -49,97 +54,15 @@ from napari_sam3_assistant.io.untrusted import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    import numpy.typing as npt
-
-    from napari_sam3_assistant.core.images import AnyArray
-    from napari_sam3_assistant.core.progress import Reporter
 
 
 FORMAT = "napari-sam3-assistant session"
 VERSION = 1
 ENDING = ".sam3session"
-_INDEX, _ARRAYS, _JOURNAL = "session.json", "arrays", "journal.log"
+_INDEX, _JOURNAL = "session.json", "journal.log"
 _MOST_BYTES = 1 << 30  # of JSON
-_CHUNK_SIDE, _CHUNK_PIXELS = 1024, 1 << 20
-_LARGEST_CHUNK = 1 << 29
-_CODECS = {"bytes", "zstd", "blosc", "gzip", "zlib", "lz4", "crc32c", "shuffle", "transpose"}
-_DAMAGED = "Save the session again where it still is, or open another copy of it."
-
-
-@dataclass(frozen=True, slots=True)
-class StoredArray:
-    """An array of a session.
-
-    Parameters
-    ----------
-    path : str
-        Its place in the folder.
-    shape : tuple of int
-        Length of each axis.
-    dtype : str
-        Type of a value, as NumPy writes it.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its values, unpacked."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PixelBox:
-    """Values of a part of an array.
-
-    Parameters
-    ----------
-    array : str
-        Name of the array.
-    first : tuple of int
-        Where the part begins, on each axis.
-    values : ndarray
-        Its values.
-    """
-
-    array: str
-    first: tuple[int, ...]
-    values: npt.NDArray[Any]
-
-    @property
-    def key(self) -> tuple[slice, ...]:
-        """The index of the part."""
-        sides = zip(self.first, self.values.shape, strict=True)
-        return tuple(slice(start, start + side) for start, side in sides)
-
-    def check(self, array: Any) -> None:  # noqa: ANN401 (zarr has no type)
-        """Raise unless the values are some of an array.
-
-        Raises
-        ------
-        ValueError
-            If they lie beside it, or are of another type.
-        """
-        inside = len(self.first) == array.ndim and all(
-            side.stop <= length for side, length in zip(self.key, array.shape, strict=True)
-        )
-        kinds = self.values.dtype.newbyteorder("="), np.dtype(array.dtype).newbyteorder("=")
-        if not inside or kinds[0] != kinds[1]:
-            raise ValueError("pixels lie beside their array")
-
-    def copy_to(self, values: npt.NDArray[Any], key: tuple[slice, ...]) -> None:
-        """Copy what lies in a part of the array to the values of that part."""
-        here, there = [], []
-        for own, side in zip(self.key, key, strict=True):
-            start, stop = max(own.start, side.start), max(own.start, min(own.stop, side.stop))
-            here.append(slice(start - own.start, stop - own.start))
-            there.append(slice(start - side.start, stop - side.start))
-        values[tuple(there)] = self.values[tuple(here)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,7 +161,7 @@ def check_free(folder: Path) -> None:
         If there is something else.
     """
     if is_there(folder) and not is_session(folder):
-        ours = {_ARRAYS, _JOURNAL, LOCK}
+        ours = {ARRAYS, _JOURNAL, LOCK}
         if not folder.is_dir() or {path.name for path in folder.iterdir()} - ours:
             raise NameTaken(
                 f"{folder} exists already and is not a session.", "Choose another name."
@@ -255,187 +178,7 @@ def make_folder(folder: Path) -> None:
     """
     with explain_os_errors(folder):
         check_free(folder)
-        (folder / _ARRAYS).mkdir(parents=True, exist_ok=True)
-
-
-def write_array(
-    folder: Path, array: AnyArray, reporter: Reporter | None = None, *, sync: bool = True
-) -> StoredArray:
-    """Write an array into a session, chunk by chunk; what it is called there is new.
-
-    Parameters
-    ----------
-    folder : Path
-        The session.
-    array : array-like of numbers
-        In memory, or read piece by piece.
-    reporter : Reporter, optional
-        Receives the progress; may cancel the work, which then leaves nothing behind.
-    sync : bool
-        Whether to wait until it is on the disk.
-
-    Raises
-    ------
-    ExportError
-        If it can't be written.
-    SessionError
-        If it holds no numbers.
-    """
-    reporter = reporter or NullReporter()
-    kind = np.dtype(array.dtype)
-    if kind.kind not in "biuf":
-        raise SessionError(f"Values of type {kind} can't be kept in a session.", "Convert them.")
-    kind = kind.newbyteorder("=")
-    shape = tuple(int(side) for side in array.shape)
-    name = f"{_ARRAYS}/{uuid.uuid4().hex}.zarr"
-    place = folder / name
-    chunks = _choose_chunks(shape)
-    with explain_os_errors(folder):
-        try:
-            created = zarr.create_array(
-                str(place), shape=shape, chunks=chunks, dtype=kind, fill_value=0, zarr_format=3
-            )
-            keys = list(_iter_chunks(shape, chunks))
-            for number, key in enumerate(keys):
-                reporter.report(Progress(number, len(keys), "Saving pixels"))
-                part = np.asarray(array[key])
-                if part.any():
-                    created[key] = part
-            if sync:
-                _sync_folder(place)
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
-    return StoredArray(name, shape, kind.str)
-
-
-def _choose_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    remaining, chunks = _CHUNK_PIXELS, []
-    for side in reversed(shape):
-        chunks.append(max(1, min(side, _CHUNK_SIDE, remaining)))
-        remaining //= chunks[-1]
-    return tuple(reversed(chunks))
-
-
-def _iter_chunks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    starts = (range(0, side, step) for side, step in zip(shape, chunks, strict=True))
-    for first in product(*starts):
-        yield tuple(
-            slice(at, min(at + step, side))
-            for at, step, side in zip(first, chunks, shape, strict=True)
-        )
-
-
-def write_boxes(boxes: Sequence[PixelBox], array: Any) -> None:  # noqa: ANN401 (zarr has no type)
-    """Write values to their array, in memory or of zarr; the last ones count.
-
-    A piece of zarr is unpacked and packed once, however many strokes are in it.
-
-    Parameters
-    ----------
-    boxes : sequence of PixelBox
-        The values.
-    array : array
-        The array.
-
-    Raises
-    ------
-    ValueError
-        If some lie beside it, or are of another type.
-    """
-    touched: dict[tuple[int, ...], list[PixelBox]] = {}
-    steps = array.shape if isinstance(array, np.ndarray) else array.chunks
-    for box in boxes:
-        box.check(array)
-        if box.values.size:
-            places = (
-                range(side.start // step, -(-side.stop // step))
-                for side, step in zip(box.key, steps, strict=True)
-            )
-            for place in product(*places):
-                touched.setdefault(place, []).append(box)
-    for place, here in touched.items():
-        key = tuple(
-            slice(at * step, min((at + 1) * step, side))
-            for at, step, side in zip(place, steps, array.shape, strict=True)
-        )
-        values = np.asarray(array[key])
-        for box in here:
-            box.copy_to(values, key)
-        array[key] = values
-
-
-def _sync_folder(place: Path) -> None:
-    for file in place.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-
-
-def open_array(folder: Path, stored: StoredArray, *, writable: bool) -> Any:  # noqa: ANN401
-    """Open an array of a session; no values are read.
-
-    Raises
-    ------
-    SessionError
-        If it is not there, leads out of the folder, or is not what the session says of it.
-    """
-    place = folder / stored.path
-    wrong = f"The pixels {stored.path} of the session {folder} can't be used"
-    with _explain_damage(wrong):
-        if not place.resolve().is_relative_to((folder / _ARRAYS).resolve()):
-            raise ValueError("they lie elsewhere")
-    check_codecs(place, wrong)
-    with map_read_errors(wrong, _DAMAGED):
-        array: Any = zarr.open_array(str(place), mode="r+" if writable else "r", zarr_format=3)
-    with _explain_damage(wrong):
-        if array.shape != stored.shape or array.dtype != np.dtype(stored.dtype):
-            raise ValueError("they have another shape or type than it says")
-        if math.prod(array.chunks) * array.dtype.itemsize > _LARGEST_CHUNK:
-            raise ValueError("their pieces are too large")
-    return array
-
-
-def check_codecs(place: Path, wrong: str) -> None:
-    """Raise unless an array of zarr is packed in a known way.
-
-    Others may run what the array says (``pickle``).
-
-    Parameters
-    ----------
-    place : Path
-        Folder of the array.
-    wrong : str
-        What to say where it is not, for the user.
-
-    Raises
-    ------
-    SessionError
-        If it is not, or the array is damaged.
-    """
-    with _explain_damage(wrong):
-        new = place / "zarr.json"
-        with open_regular(new if new.is_file() else place / ".zarray") as file:
-            about = as_dict(json.loads(file.read(1 << 20)))
-        packed = [about.get("compressor"), *(about.get("filters") or ()), *about.get("codecs", ())]
-        steps = [as_dict(codec) for codec in packed if codec is not None]
-        named = {as_text(codec["name"] if "name" in codec else codec["id"]) for codec in steps}
-        if not named <= _CODECS or about.get("storage_transformers"):
-            raise ValueError("they are packed in an unknown way")
-
-
-class _explain_damage:
-    """Turn what damaged or hostile files raise into a sentence."""
-
-    def __init__(self, message: str) -> None:
-        self._message = message
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (*WRONG, OSError, MemoryError)):
-            raise SessionError(f"{self._message}: {error}.", _DAMAGED) from error
+        (folder / ARRAYS).mkdir(parents=True, exist_ok=True)
 
 
 # -- the index ------------------------------------------------------------------------------------
@@ -493,7 +236,7 @@ def _array_from_json(value: object) -> StoredArray:
     found = as_dict(value)
     path = as_text(found["path"])
     parts = path.split("/")
-    if parts[0] != _ARRAYS or len(parts) != 2 or not _is_plain(parts[1]):
+    if parts[0] != ARRAYS or len(parts) != 2 or not _is_plain(parts[1]):
         raise ValueError(f"{path!r} leads out of the session")
     return StoredArray(path, check_shape(found["shape"]), check_kind(found["dtype"]).str)
 
@@ -505,8 +248,8 @@ def _is_plain(name: str) -> bool:
 def _remove_unnamed(folder: Path, named: set[str]) -> None:
     """Remove what no session names any more; what can't be removed is in nobody's way."""
     with suppress(OSError):
-        for place in (folder / _ARRAYS).iterdir():
-            if f"{_ARRAYS}/{place.name}" not in named:
+        for place in (folder / ARRAYS).iterdir():
+            if f"{ARRAYS}/{place.name}" not in named:
                 shutil.rmtree(place, ignore_errors=True)
 
 
@@ -518,7 +261,7 @@ def discard_draft(folder: Path) -> None:
                 folder, {stored.path for stored in read_session(folder).arrays.values()}
             )
         else:
-            shutil.rmtree(folder / _ARRAYS, ignore_errors=True)
+            shutil.rmtree(folder / ARRAYS, ignore_errors=True)
             for name in (_JOURNAL, LOCK):
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()
@@ -533,7 +276,7 @@ def read_session(folder: Path) -> StoredSession:
         If it is none, damaged, or of a later version.
     """
     path = folder / _INDEX
-    with _explain_damage(f"{folder} is not a session that can be opened"):
+    with explain_damage(f"{folder} is not a session that can be opened"):
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > _MOST_BYTES:
                 raise ValueError("it is too large")
@@ -555,7 +298,7 @@ def read_session(folder: Path) -> StoredSession:
             session.take(changed)
     before, now = _parent_of(place), folder.absolute()
     if place and before != _parent_of(str(now)):
-        with _explain_damage(f"{folder} is not a session that can be opened"):
+        with explain_damage(f"{folder} is not a session that can be opened"):
             session.entries = _follow(session.entries, before, now.parent)
     return session
 
@@ -689,7 +432,7 @@ def _unpack_record(body: bytes) -> Changed:
         shape, kind = check_shape(entry["shape"]), check_kind(entry["dtype"])
         first = check_shape(entry["first"])
         n_bytes = math.prod(shape) * kind.itemsize
-        if len(first) != len(shape) or n_bytes > _LARGEST_CHUNK:
+        if len(first) != len(shape) or n_bytes > LARGEST_CHUNK:
             raise ValueError("its pixels are too many")
         size = as_whole(entry["size"])
         data = zlib.decompressobj().decompress(body[at : at + size], n_bytes + 1)
@@ -752,7 +495,7 @@ def apply_journal(folder: Path) -> str:
         for name in dict.fromkeys(box.array for box in session.pixels):
             if name in session.arrays:  # not where a record is damaged
                 array = session.open(name, writable=True)
-                with _explain_damage(f"The journal of {folder} can't be used"):
+                with explain_damage(f"The journal of {folder} can't be used"):
                     write_boxes(session.boxes_of(name), array)
     key = write_index(folder, session.entries, session.arrays)
     forget_journal(folder)

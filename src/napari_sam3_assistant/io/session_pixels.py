@@ -17,9 +17,8 @@ from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError, SessionError
 from napari_sam3_assistant.io.images import list_series, read_image
 from napari_sam3_assistant.io.loaded import LAZY_BYTES, check_memory
-from napari_sam3_assistant.io.session_folder import (
+from napari_sam3_assistant.io.session_arrays import (
     StoredArray,
-    StoredSession,
     check_codecs,
     write_array,
     write_boxes,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.io.session_folder import StoredSession
 
 
 _WINDOW = 64

@@ -15,7 +15,8 @@ import zarr
 
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.errors import Sam3AssistantError, SessionError
-from napari_sam3_assistant.io.session_folder import StoredSession, check_codecs
+from napari_sam3_assistant.io.session_arrays import check_codecs
+from napari_sam3_assistant.io.session_folder import StoredSession
 from napari_sam3_assistant.io.typed_json import WRONG, pack_array
 from napari_sam3_assistant.io.untrusted import (
     as_dict,

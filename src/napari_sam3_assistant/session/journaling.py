@@ -23,11 +23,11 @@ import zarr
 
 from napari_sam3_assistant.core.masks.labels import box_shape
 from napari_sam3_assistant.errors import ExportError, Sam3AssistantError
+from napari_sam3_assistant.io.session_arrays import PixelBox
 from napari_sam3_assistant.io.session_folder import (
     ENDING,
     Changed,
     Journal,
-    PixelBox,
     apply_journal,
     discard_draft,
     is_session,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Deliver
-    from napari_sam3_assistant.io.session_folder import StoredArray
+    from napari_sam3_assistant.io.session_arrays import StoredArray
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.opening import Opening
     from napari_sam3_assistant.session.saved import Entry, LayerPixels

@@ -26,11 +26,7 @@ from napari_sam3_assistant.errors import (
 from napari_sam3_assistant.io import workspace
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.io.scan_folder import count_kept_tiles
-from napari_sam3_assistant.io.session_folder import (
-    apply_journal,
-    is_session,
-    read_session,
-)
+from napari_sam3_assistant.io.session_folder import apply_journal, is_session, read_session
 from napari_sam3_assistant.io.session_lock import release_folder, take_folder
 from napari_sam3_assistant.io.session_pixels import find_file, open_held, open_zarr, read_file
 from napari_sam3_assistant.io.typed_json import unpack_array

@@ -16,8 +16,8 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import PromptError, SessionError
 from napari_sam3_assistant.io import session_folder
 from napari_sam3_assistant.io.outputs import add_ending
+from napari_sam3_assistant.io.session_arrays import StoredArray
 from napari_sam3_assistant.io.session_folder import (
-    StoredArray,
     check_free,
     discard_draft,
     is_session,
