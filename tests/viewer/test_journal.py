@@ -26,7 +26,13 @@ from napari_sam3_assistant.io.images import read_image  # noqa: E402
 from napari_sam3_assistant.io.session_folder import FORMAT, is_session, read_session  # noqa: E402
 from napari_sam3_assistant.session import journaling  # noqa: E402
 from napari_sam3_assistant.session.values import Message  # noqa: E402
-from napari_sam3_assistant.viewer.label_pixels import edits_of, redraw  # noqa: E402
+from napari_sam3_assistant.viewer import label_pixels  # noqa: E402
+from napari_sam3_assistant.viewer.label_pixels import (  # noqa: E402
+    edits_of,
+    redraw,
+    redraw_in_parts,
+    refresh,
+)
 
 
 @pytest.fixture
@@ -132,6 +138,55 @@ def test_what_is_done_on_a_slide_that_is_read_piece_by_piece_is_written(binding,
     assert len(layers["SAM3 points"].data) == 1
     np.testing.assert_array_equal(layers["slide"].data[0], pixels)
     np.testing.assert_array_equal(layers["mine"].data, labels[:])
+
+
+WRITTEN_BY = {
+    "napari's undo": lambda layer: layer.undo(),
+    "and its redo": lambda layer: [layer.undo(), layer.redo(), layer.undo(), layer.redo()],
+    "a brush of three dimensions": lambda layer: _paint_ball(layer, (2, 20, 20)),
+    "a script": lambda layer: _write(layer, (2, slice(5, 9), slice(5, 9))),
+}
+
+
+def _paint_ball(layer, centre):
+    layer.n_edit_dimensions = 3
+    layer.paint(centre, 4)
+
+
+def _write(layer, where):
+    layer.data[where] = 5
+    layer.refresh()
+
+
+def test_what_napari_draws_no_part_of_is_written_down_too(binding, tmp_path):
+    layers = {}
+    for name in WRITTEN_BY:
+        layers[name] = layer = binding.viewer.add_labels(np.zeros((5, 40, 50), np.uint8), name=name)
+        layer.brush_size = 7
+        layer.paint((0, 10, 10), 2)
+        layer.paint((0, 12, 30), 3)
+    write_down(binding)
+    for name, write in WRITTEN_BY.items():
+        write(layers[name])
+
+    come_back(binding, write_down(binding))
+
+
+def test_drawing_again_what_nobody_has_written_writes_nothing(binding, monkeypatch):
+    layer = binding.viewer.add_labels(np.ones((5, 40, 50), np.uint8))
+    write_down(binding)
+    binding.viewer.dims.set_current_step(0, 3)
+    layer.contour = 1
+    layer.visible = False
+    layer.visible = True
+    layer.scale = (2, 1, 1)
+    refresh(layer)
+    assert binding.adapter.saved.take_written() == {}
+    # Mask Operations draw a large change part by part.
+    monkeypatch.setattr(label_pixels, "PART_PIXELS", 500)
+    list(redraw_in_parts(binding.viewer, layer, (slice(0, 5), slice(0, 40), slice(0, 50))))
+    (boxes,) = binding.adapter.saved.take_written().values()
+    assert len(boxes) == 1
 
 
 def test_a_journal_goes_on_where_it_stopped_and_is_small(binding, tmp_path):

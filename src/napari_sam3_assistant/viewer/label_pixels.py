@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
@@ -35,7 +35,9 @@ _LOOKED_UP = 1 << 16
 _STRIP_PIXELS = 1 << 20
 
 
-_WRITTEN: WeakKeyDictionary[Layer, list[Box] | None] = WeakKeyDictionary()
+_WRITTEN: WeakKeyDictionary[Layer, dict[str, list[Box] | None]] = WeakKeyDictionary()
+"""Of each layer, for each one who asks, where pixels were written since; None for anywhere."""
+_DRAWN: WeakKeyDictionary[Labels, _Drawn] = WeakKeyDictionary()
 _REVISIONS: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
 _MOST_BOXES = 256
 _LOCKED: WeakSet[Labels] = WeakSet()
@@ -47,59 +49,137 @@ def count_written(layer: Layer) -> int:
     return _REVISIONS.get(layer, 0)
 
 
-def watch_written(layer: Layer) -> None:
-    """Record where pixels of a layer are written from now on, by whom ever."""
-    if layer in _WRITTEN:
-        return
-    _WRITTEN[layer] = []
-    layer.events.data.connect(_on_replaced)
-    if isinstance(layer, Labels):
-        layer.events.labels_update.connect(_on_drawn)
+def watch_written(layer: Layer, asker: str) -> None:
+    """Record where pixels of a layer are written from now on, by whom ever.
 
-
-def forget_written(layer: Layer) -> None:
-    """Record it no more."""
-    if _WRITTEN.pop(layer, _WRITTEN) is not _WRITTEN:
-        layer.events.data.disconnect(_on_replaced)
+    ``asker``: who will ask for it.
+    """
+    known = _WRITTEN.setdefault(layer, {})
+    if not known:
+        layer.events.data.connect(_on_replaced)
         if isinstance(layer, Labels):
-            layer.events.labels_update.disconnect(_on_drawn)
+            _DRAWN[layer] = _Drawn.now(layer)
+            layer.events.paint.connect(_on_painted)
+            layer.events.set_data.connect(_on_drawn)
+            layer.events.visible.connect(_on_visible)
+    known.setdefault(asker, [])
+
+
+def forget_written(layer: Layer, asker: str) -> None:
+    """Record it no more for one who asked."""
+    known = _WRITTEN.get(layer, {})
+    if known.pop(asker, known) is known or known:
+        return
+    del _WRITTEN[layer]
+    layer.events.data.disconnect(_on_replaced)
+    if isinstance(layer, Labels):
+        del _DRAWN[layer]
+        layer.events.paint.disconnect(_on_painted)
+        layer.events.set_data.disconnect(_on_drawn)
+        layer.events.visible.disconnect(_on_visible)
 
 
 def note_written(layer: Layer, box: Sequence[slice] | None = None) -> None:
     """Record that pixels were written in a box, a slice an axis; None for anywhere."""
     _REVISIONS[layer] = count_written(layer) + 1
-    known = _WRITTEN.get(layer)
-    if known is None:
-        return
-    if box is None or len(known) >= _MOST_BOXES:
-        _WRITTEN[layer] = None
-    elif tuple(box) not in known:
-        known.append(tuple(box))
+    known = _WRITTEN.get(layer, {})
+    for asker, boxes in known.items():
+        if boxes is None:
+            continue
+        if box is None or len(boxes) >= _MOST_BOXES:
+            known[asker] = None
+        elif tuple(box) not in boxes:
+            boxes.append(tuple(box))
 
 
-def take_written(layer: Layer) -> list[Box] | None:
+def take_written(layer: Layer, asker: str) -> list[Box] | None:
     """Return where pixels were written since the last time; None for anywhere."""
-    boxes = _WRITTEN.get(layer, [])
-    if layer in _WRITTEN:
-        _WRITTEN[layer] = []
+    known = _WRITTEN.get(layer, {})
+    boxes = known.get(asker, [])
+    if asker in known:
+        known[asker] = []
     return boxes
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Labels as napari has drawn them last: how many strokes were taken back, and how they look."""
+
+    undone: int
+    look: tuple[object, ...] | None
+
+    @classmethod
+    def now(cls, layer: Labels) -> _Drawn:
+        # Private parts of napari that are alike from 0.5.6 to 0.9.2, as in redraw.
+        return cls(
+            len(layer._redo_history),  # noqa: SLF001
+            (
+                layer._slice.slice_input,  # noqa: SLF001
+                layer._data_to_world.affine_matrix.tobytes(),  # noqa: SLF001
+                id(layer.colormap),
+                layer.contour,
+                layer.show_selected_label and layer.selected_label,
+                str(layer.rendering),
+                str(layer.projection_mode),
+                (layer.data_level, layer.corner_pixels.tobytes()) if layer.multiscale else None,
+            ),
+        )
 
 
 def _on_replaced(event: Event) -> None:
     note_written(event.source)
 
 
-def _on_drawn(event: Event) -> None:
-    """Record the pixels that napari reports as written: the part on show."""
+def _on_painted(event: Event) -> None:
+    """Record what the user's brush, or a script by napari's, has written, on all slices."""
     layer = event.source
-    point = layer._get_pt_not_disp()  # noqa: SLF001 (as in redraw)
-    shown = layer._slice.slice_input.displayed  # noqa: SLF001 (as in redraw)
-    sides = dict(zip(shown, zip(event.offset, event.data.shape, strict=True), strict=True))
-    box = []
-    for axis, length in enumerate(layer.data.shape):
-        start, width = sides[axis] if axis in sides else (point[axis], 1)
-        box.append(slice(max(0, int(start)), min(length, int(start) + int(width))))
-    note_written(layer, box)
+    _DRAWN[layer] = _Drawn.now(layer)  # it draws what was painted alone, and tells so otherwise
+    _note_strokes(layer, event.value)
+
+
+def _on_drawn(event: Event) -> None:
+    """Record what somebody has written of whom napari tells no more than that it draws again.
+
+    Its own undo does so, and scripts that write into the array and call ``refresh``. What they
+    write into a file is there in any case.
+    """
+    layer = event.source
+    before, now = _DRAWN[layer], _Drawn.now(layer)
+    _DRAWN[layer] = now
+    labels = layer.data[0] if layer.multiscale else layer.data
+    if now.undone == before.undone + 1:
+        _note_strokes(layer, layer._redo_history[-1])  # noqa: SLF001 (as in _Drawn)
+    elif now.undone == before.undone - 1:
+        _note_strokes(layer, layer._undo_history[-1])  # noqa: SLF001 (as in _Drawn)
+    elif now.look == before.look and isinstance(labels, np.ndarray):
+        note_written(layer)
+
+
+def _on_visible(event: Event) -> None:
+    _expect_drawing(event.source)  # it was not drawn while it was hidden
+
+
+def _expect_drawing(layer: Labels) -> None:
+    """Record that the next drawing of labels tells of no pixel that was written."""
+    if layer in _DRAWN:
+        _DRAWN[layer] = replace(_DRAWN[layer], look=None)
+
+
+def _note_strokes(layer: Labels, strokes: Sequence[Any]) -> None:
+    shape = layer.data.shape
+    for stroke in strokes:
+        if len(stroke) == _MASKED:
+            sides = [side.indices(size)[:2] for side, size in zip(stroke[0], shape, strict=True)]
+            note_written(layer, [slice(*side) for side in sides])
+        elif all(np.size(axis) for axis in stroke[0]):
+            places = map(np.asarray, stroke[0])
+            note_written(layer, [slice(int(at.min()), int(at.max()) + 1) for at in places])
+
+
+def refresh(layer: Labels) -> None:
+    """Draw all of labels that is on show again: what of them was written is known already."""
+    _expect_drawing(layer)
+    layer.refresh(extent=False)
 
 
 def redraw(layer: Labels, box: Sequence[slice]) -> None:
@@ -113,16 +193,20 @@ def redraw(layer: Labels, box: Sequence[slice]) -> None:
     ``box``: the changed pixels, one slice with a start and a stop for each axis of the layer.
     """
     note_written(layer, box)
-    slice_ = layer._slice  # noqa: SLF001 (see above)
-    point = layer._get_pt_not_disp()  # noqa: SLF001
+    _draw(layer, box)
+
+
+def _draw(layer: Labels, box: Sequence[slice]) -> None:
+    slice_ = layer._slice  # noqa: SLF001 (see redraw)
+    point = layer._get_pt_not_disp()  # noqa: SLF001 (see redraw)
     if not all(box[axis].start <= at < box[axis].stop for axis, at in point.items()):
         return
     in_memory = isinstance(layer.data, np.ndarray) and not layer.multiscale
     if not in_memory or layer.contour or not layer.loaded:
-        layer.refresh(extent=False)
+        refresh(layer)
         return
     part = tuple(box[axis] for axis in slice_.slice_input.displayed)
-    texture = layer.colormap._data_to_texture  # noqa: SLF001 (see above)
+    texture = layer.colormap._data_to_texture  # noqa: SLF001 (see redraw)
     colours = _map_by_strips(texture, slice_.image.raw[part])
     slice_.image.view[part] = colours
     layer.events.labels_update(data=colours, offset=[side.start for side in part])
@@ -236,7 +320,7 @@ def redraw_in_parts(viewer: ViewerModel, layer: Labels, box: Box) -> Iterator[No
             yield
         if layer.data is not data or not layer.visible:
             return  # napari draws the whole layer with its next data, or when it is shown
-        redraw(layer, part)
+        _draw(layer, part)
 
 
 def _split_box(viewer: ViewerModel, layer: Labels, box: Box) -> Iterator[Box]:

@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.viewer.stacks import StacksAdapter
 
 
+_JOURNAL = "journal"
+
+
 class SavedViewer:
     """The layers of a viewer as entries of a session. GUI thread only."""
 
@@ -135,17 +138,17 @@ class SavedViewer:
         """Record what is written to layers from now on, for :meth:`take_written`."""
         for layer in self._viewer.layers:
             if role_of(layer) not in DERIVED:
-                watch_written(layer)
+                watch_written(layer, _JOURNAL)
 
     def take_written(self) -> dict[str, list[Box] | None]:
         """Return where pixels of layers were written since the last time; None for anywhere."""
-        found = {key_of(layer): take_written(layer) for layer in self._viewer.layers}
+        found = {key_of(layer): take_written(layer, _JOURNAL) for layer in self._viewer.layers}
         return {key: boxes for key, boxes in found.items() if boxes != []}
 
     def forget_written(self) -> None:
         """Listen to layers no more."""
         for layer in self._viewer.layers:
-            forget_written(layer)
+            forget_written(layer, _JOURNAL)
 
     def view_as_json(self, view: ImageView) -> list[dict[str, Any]]:
         """Return what a model was shown as JSON; an image that is gone has no key."""

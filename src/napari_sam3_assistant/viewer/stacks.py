@@ -42,7 +42,7 @@ from napari_sam3_assistant.viewer.geometry import (
     transform_of,
 )
 from napari_sam3_assistant.viewer.images import axis_name, own_axis_name, shape_of
-from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
+from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw, refresh
 from napari_sam3_assistant.viewer.prompt_reading import find_pixels, read_prompts
 from napari_sam3_assistant.viewer.roles import (
     ENGINE,
@@ -489,7 +489,7 @@ class StacksAdapter:
         with self._adapter.mark_changes():
             if isinstance(layer.data, FilteredLabels) and hidden:
                 layer.data.hide(hidden)
-                layer.refresh(extent=False)
+                refresh(layer)
             elif hidden or isinstance(layer.data, FilteredLabels):
                 stored = unfiltered(layer.data)
                 layer.data = FilteredLabels(stored, hidden) if hidden else stored
@@ -523,7 +523,7 @@ class StacksAdapter:
         """Draw what was put off while frames came in: the volume in 3-D, and the thumbnail."""
         with self._adapter.mark_changes():
             for layer in with_role(self._viewer.layers, Role.PROPAGATED):
-                layer.refresh(extent=False)
+                refresh(layer)
 
     def pixels(self, stack: StackTarget) -> StackPixels:
         """Return the propagated labels as they are on show."""
