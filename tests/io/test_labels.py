@@ -1,8 +1,10 @@
 """Labels are read back equal, or a sentence says why they can't be written."""
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +68,44 @@ def test_tiff_is_deflated(tmp_path):
     assert path.stat().st_size < 5000
 
 
+class Asked:
+    """Labels on a disk that note how much is read of them at once."""
+
+    def __init__(self, stored):
+        self.stored, self.most = stored, 0
+        self.shape, self.dtype, self.ndim = stored.shape, stored.dtype, stored.ndim
+        self.chunks = stored.chunks
+
+    def __getitem__(self, key):
+        part = self.stored[key]
+        self.most = max(self.most, part.size)
+        return part
+
+
+@pytest.mark.parametrize(
+    ("suffix", "read_back"), [(".tif", tifffile.imread), (".npy", np.load), (".png", iio.imread)]
+)
+def test_large_labels_are_read_and_written_piece_by_piece(tmp_path, suffix, read_back):
+    labels = np.random.default_rng(3).integers(0, 65536, (2100, 41), np.uint32).repeat(50, axis=1)
+    stored = zarr.create_array(
+        str(tmp_path / "a.zarr"), shape=labels.shape, chunks=(300, 700), dtype=labels.dtype
+    )
+    stored[...] = labels
+    asked = Asked(stored)
+
+    path = save_labels(asked, tmp_path / f"a{suffix}")
+
+    np.testing.assert_array_equal(read_back(path), labels)
+    assert asked.most <= 1 << 22
+
+
+def test_a_png_that_others_refuse_to_open_is_not_written(tmp_path):
+    labels = np.broadcast_to(np.uint8(1), (13_500, 13_500))
+
+    with pytest.raises(ExportError, match=r"13500 x 13500 pixels are too many.*OME-Zarr"):
+        save_labels(labels, tmp_path / "a.png")
+
+
 @given(
     st.tuples(st.integers(1, 30), st.integers(1, 30)),
     st.sampled_from([1, 300, 65536, 2**32 - 1]),
@@ -91,6 +131,7 @@ def test_any_labels_come_back_equal(tmp_path_factory, shape, highest, suffix, se
         (np.zeros((2, 2, 2), int), "a.png", "one plane.*TIFF"),
         (np.zeros((2, 2)), "a.tif", "float64.* holds no labels"),
         (np.zeros(2, int), "a.tif", "holds no labels"),
+        (np.zeros((0, 4), int), "a.png", "holds no labels"),
         (np.zeros((2, 2), int), "nowhere/a.tif", "nowhere does not exist"),
     ],
 )

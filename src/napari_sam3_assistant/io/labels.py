@@ -1,4 +1,4 @@
-"""Write labels: whole, or plane by plane."""
+"""Write labels: piece by piece as they are read, or plane by plane as they come."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import shutil
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,10 @@ import tifffile
 from numpy.lib import format as format_
 
 from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.core.masks.labels import split_blocks, split_in_order, whole_box
 from napari_sam3_assistant.core.paths import expand_user
+from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.atomic import (
     atomic_write,
@@ -37,22 +41,25 @@ from napari_sam3_assistant.io.pixel_size import (
 from napari_sam3_assistant.io.provenance import removing_provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Reporter
 
 
 _MAX_16_BIT = 65535
 _MAX_32_BIT = (1 << 32) - 1
 _CLASSIC_TIFF_BYTES = 1 << 31
+_MOST_PNG = 178_956_970
+"""Pixels: Pillow, by which most programs of Python read PNG, refuses files of more."""
 
 
 def save_labels(
-    labels: npt.NDArray[np.generic],
+    labels: AnyArray,
     path: str | Path,
     axes: Axes | None = None,
     *,
@@ -61,10 +68,12 @@ def save_labels(
 ) -> Path:
     """Write labels to a file, completely or not at all.
 
+    They are read and written piece by piece, but for PNG.
+
     Parameters
     ----------
-    labels : ndarray of integers or bool, shape (..., H, W)
-        Object ids from 0 to 4294967295; PNG takes one plane of up to 65535.
+    labels : array-like of integers or bool, shape (..., H, W)
+        Object ids from 0 to 4294967295; PNG takes one plane of up to 65535. In memory, or lazy.
     path : str or Path
         File that ends in .tif, .tiff, .npy or .png, or a folder that ends in .zarr (OME-Zarr).
     axes : tuple of Axis, optional
@@ -75,7 +84,7 @@ def save_labels(
         Whether a file of that name is replaced, after the note beside it was removed. A folder
         is never replaced.
     reporter : Reporter, optional
-        Is told of the progress with large folders, and stops the work.
+        Is told of the progress, and stops the work.
 
     Returns
     -------
@@ -89,19 +98,22 @@ def save_labels(
         file can't be written.
     NameTaken
         If it exists and shall not be replaced.
+    ImageError
+        If lazy labels can't be read.
     """
     path = Path(path)
     check_ending(path)
     with explain_os_errors(path):
         if not overwrite and is_there(path):
             raise NameTaken(f"{path} exists already.", "Choose another name.")
+    reporter = reporter or NullReporter()
+    stored = _Stored.of(labels, reporter)
     if path.suffix.lower() == ".zarr":
-        plain = _to_smallest_dtype(np.asarray(labels))
-        save_ome_zarr(plain, path, axes or make_axes(plain.shape), reporter)
+        axes = axes or make_axes(stored.shape)
+        save_ome_zarr(labels, path, axes, reporter, dtype=stored.dtype)
         return path
-    compact = _to_smallest_dtype(np.asarray(labels))
     with atomic_write(path, replace=overwrite, naming=removing_provenance(path)) as draft:
-        _WRITERS[path.suffix.lower()](draft, compact, axes)
+        _WRITERS[path.suffix.lower()](draft, stored, axes)
     return path
 
 
@@ -114,78 +126,151 @@ def check_ending(path: Path) -> None:
         )
 
 
-def _to_smallest_dtype(
-    labels: npt.NDArray[np.generic],
-) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint32]:
-    """Return labels in the smallest type of 16 or 32 bits without sign that holds them."""
-    if labels.dtype.kind not in "bui" or labels.ndim < 2:
-        raise ExportError(
-            f"An array of type {labels.dtype} and shape {labels.shape} holds no labels.",
-            "Give whole numbers with rows and columns.",
-        )
-    lowest, highest = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
-    if lowest < 0:
-        raise ExportError(
-            f"The label {lowest} is negative and can't be saved.", "Give 0 to background pixels."
-        )
-    if highest > _MAX_32_BIT:
-        raise ExportError(
-            f"The label {highest} is above {_MAX_32_BIT} and can't be saved.",
-            "Number the labels anew.",
-        )
-    if highest <= _MAX_16_BIT:
-        return labels.astype(np.uint16, copy=False)
-    return labels.astype(np.uint32, copy=False)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stored:
+    """Labels as a file has them.
+
+    Parameters
+    ----------
+    labels : array-like of integers or bool
+        The labels.
+    highest : int
+        The highest of them.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    """
+
+    labels: AnyArray
+    highest: int
+    reporter: Reporter
+
+    @classmethod
+    def of(cls, labels: AnyArray, reporter: Reporter) -> _Stored:
+        """Look through labels; raises ExportError if a file can't hold them."""
+        kind = np.dtype(labels.dtype)
+        if kind.kind not in "bui" or labels.ndim < 2 or 0 in labels.shape:
+            raise ExportError(
+                f"An array of type {kind} and shape {tuple(labels.shape)} holds no labels.",
+                "Give whole numbers with rows and columns.",
+            )
+        highest = 0
+        for box in split_blocks(labels, whole_box(labels.shape)):
+            reporter.check()
+            part = _read(labels, box)
+            lowest = int(part.min(initial=0))
+            if lowest < 0:
+                raise ExportError(
+                    f"The label {lowest} is negative and can't be saved.",
+                    "Give 0 to background pixels.",
+                )
+            highest = max(highest, int(part.max(initial=0)))
+        if highest > _MAX_32_BIT:
+            raise ExportError(
+                f"The label {highest} is above {_MAX_32_BIT} and can't be saved.",
+                "Number the labels anew.",
+            )
+        return cls(labels, highest, reporter)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis of the labels."""
+        return tuple(int(side) for side in self.labels.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest type of 16 or 32 bits without sign that holds them."""
+        return np.dtype(np.uint16 if self.highest <= _MAX_16_BIT else np.uint32)
+
+    def iter_pieces(self, order: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
+        """Yield the pixels piece by piece, as a file has them whose axes are in an order."""
+        boxes = split_in_order(self.labels, order)
+        for done, box in enumerate(boxes):
+            self.reporter.report(Progress(done, len(boxes), "Saving the labels"))
+            part = _read(self.labels, box)
+            if int(part.max(initial=0)) > np.iinfo(self.dtype).max:
+                raise ExportError("The labels were changed while they were saved.", "Save again.")
+            yield np.ascontiguousarray(part.transpose(order), self.dtype)
 
 
-def _write_tiff(path: Path, labels: npt.NDArray[np.generic], axes: Axes | None) -> None:
+def _read(labels: AnyArray, box: Box) -> npt.NDArray[Any]:
+    with map_read_errors("The labels could not be read", "Check that their file opens elsewhere."):
+        return np.asarray(labels[box])
+
+
+_STRIP_BYTES = 1 << 18
+
+
+def _write_tiff(path: Path, stored: _Stored, axes: Axes | None) -> None:
     metadata: dict[str, Any] = {}
+    order = tuple(range(len(stored.shape)))
     if axes is not None and len(axes) <= MOST_AXES:
-        check_axes(axes, labels.shape)
-        stored, order = ome_tiff_axes(axes)
-        labels, metadata = labels.transpose(order), make_ome_metadata(stored)
+        check_axes(axes, stored.shape)
+        named, order = ome_tiff_axes(axes)
+        metadata = make_ome_metadata(named)
+    shape = tuple(stored.shape[axis] for axis in order)
+    *_, rows, columns = (max(1, side) for side in shape)
+    at_once = split_in_order(stored.labels, order)[0][order[-2]]
+    # Pieces are whole strips: of one plane's rows as many as there are, or a divisor of a part.
+    strip = min(rows, max(1, _STRIP_BYTES // (columns * stored.dtype.itemsize)))
+    while at_once.stop < rows and at_once.stop % strip:
+        strip -= 1
+
+    def strips() -> Iterator[bytes]:
+        for piece in stored.iter_pieces(order):
+            for plane in piece.reshape(-1, *piece.shape[-2:]):
+                for first in range(0, len(plane), strip):
+                    yield zlib.compress(plane[first : first + strip])
+
     # photometric: an axis of size 3 or 4 must not be taken for colours.
     tifffile.imwrite(
         path,
-        labels,
+        strips(),
+        shape=shape,
+        dtype=stored.dtype,
+        rowsperstrip=strip,
         photometric="minisblack",
         compression="zlib",
-        bigtiff=labels.nbytes > _CLASSIC_TIFF_BYTES,
+        bigtiff=math.prod(shape) * stored.dtype.itemsize > _CLASSIC_TIFF_BYTES,
         ome=bool(metadata),
         metadata=metadata,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    """A file that NumPy does not know as one.
-
-    Of a full disk it says how many bytes it could not write to a file of its own, and not why.
-    """
-
-    write: Callable[[bytes], int]
-
-
-def _write_npy(path: Path, labels: npt.NDArray[np.generic], _axes: Axes | None) -> None:
+def _write_npy(path: Path, stored: _Stored, _axes: Axes | None) -> None:
+    about = {"descr": stored.dtype.str, "fortran_order": False, "shape": stored.shape}
     with path.open("wb") as file:
-        np.save(_Stream(file.write), labels, allow_pickle=False)
+        format_.write_array_header_1_0(file, about)  # type: ignore[no-untyped-call]
+        for piece in stored.iter_pieces(range(len(stored.shape))):
+            file.write(piece.data)
 
 
-def _write_png(path: Path, labels: npt.NDArray[np.generic], _axes: Axes | None) -> None:
-    if labels.size != math.prod(labels.shape[-2:]):
+def _write_png(path: Path, stored: _Stored, _axes: Axes | None) -> None:
+    height, width = stored.shape[-2:]
+    if math.prod(stored.shape) != height * width:
         raise ExportError(
-            f"PNG holds one plane, these labels have the shape {labels.shape}.",
+            f"PNG holds one plane, these labels have the shape {stored.shape}.",
             "Save them as TIFF or NPY.",
         )
-    if labels.dtype != np.uint16:
+    if stored.highest > _MAX_16_BIT:
         raise ExportError(
-            f"PNG holds labels up to {_MAX_16_BIT}, the highest here is {labels.max()}.",
+            f"PNG holds labels up to {_MAX_16_BIT}, the highest here is {stored.highest}.",
             "Save them as TIFF or NPY.",
         )
-    iio.imwrite(path, labels.reshape(labels.shape[-2:]), plugin="pillow", extension=".png")
+    if height * width > _MOST_PNG:
+        raise ExportError(
+            f"Labels of {height} x {width} pixels are too many for a PNG, which others refuse to "
+            "open.",
+            "Save them as TIFF or OME-Zarr.",
+        )
+    plane, done = np.empty((height, width), stored.dtype), 0
+    for piece in stored.iter_pieces(range(len(stored.shape))):
+        rows = piece.reshape(-1, width)
+        plane[done : done + len(rows)] = rows
+        done += len(rows)
+    iio.imwrite(path, plane, plugin="pillow", extension=".png")
 
 
-_WRITERS: dict[str, Callable[[Path, npt.NDArray[np.generic], Axes | None], None]] = {
+_WRITERS: dict[str, Callable[[Path, _Stored, Axes | None], None]] = {
     **dict.fromkeys((".tif", ".tiff"), _write_tiff),
     ".npy": _write_npy,
     ".png": _write_png,

@@ -188,6 +188,7 @@ def save_ome_zarr(
     *,
     replace: bool = False,
     zarr_format: Literal[2, 3] = 2,
+    dtype: npt.DTypeLike = None,
 ) -> Path:
     """Write labels as an OME-Zarr image, completely or not at all.
 
@@ -208,6 +209,8 @@ def save_ome_zarr(
         Whether a zarr folder of that name is replaced, and the note beside it removed.
     zarr_format : 2 or 3
         2 for OME-Zarr 0.4, 3 for 0.5.
+    dtype : data type, optional
+        Of the values in the folder, which must fit it; by default that of the labels.
 
     Returns
     -------
@@ -238,8 +241,8 @@ def save_ome_zarr(
     check_axes(axes, labels.shape)
     stored, order = ome_zarr_axes(axes)
     with draft_folder(path) as draft:
-        dtype = np.dtype(labels.dtype)
-        plain = "uint8" if dtype.kind == "b" else str(dtype)
+        kind = np.dtype(dtype or labels.dtype)
+        plain = "uint8" if kind.kind == "b" else str(kind)
         with explain_os_errors(path):
             group, array = _create(draft, stored, plain, zarr_format)
             keys = list(_split_blocks(array.shape, array.chunks))

@@ -257,5 +257,5 @@ def write_labels(path: str, data: Untyped, attributes: Mapping[str, Any]) -> lis
     if path.lower().endswith(".zarr"):
         save_ome_zarr(labels, Path(path), axes)
     else:
-        save_labels(np.asarray(labels), path, axes)
+        save_labels(labels, path, axes)
     return [path]

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.images import as_lazy
-from napari_sam3_assistant.core.masks.labels import localise_box, read, union_box, whole_box
+from napari_sam3_assistant.core.masks.labels import localise_box, union_box
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import Progress
@@ -196,7 +196,7 @@ def classes_path(labels: Path) -> Path:
 def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
     """Write labels, a table of classes and parents, and the note, and yield the path.
 
-    Labels on disk are copied piece by piece into OME-Zarr, and plane by plane from a stack.
+    Labels on disk are copied piece by piece.
     """
     path, overwrite, run = request.path, request.overwrite, request.provenance
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
@@ -210,14 +210,8 @@ def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
         in_memory = isinstance(request.labels, np.ndarray)
         if name.suffix.lower() == ".zarr" and (request.overwrite_folder or not in_memory):
             save_ome_zarr(labels, name, axes, reporter, replace=request.overwrite_folder)
-        elif in_memory or labels.ndim != 3:
-            save_labels(np.asarray(labels), name, axes, overwrite=overwrite, reporter=reporter)
         else:
-            with open_label_stack(name, labels.shape, axes, replace=overwrite) as write:
-                for plane in range(len(labels)):
-                    message = f"Saving plane {part_of(plane + 1, len(labels))}"
-                    reporter.report(Progress(plane, len(labels), message))
-                    write(plane, labels[plane])
+            save_labels(labels, name, axes, overwrite=overwrite, reporter=reporter)
 
     path = _save_with_note(path, record, save, overwrite=overwrite)
     beside = classes_path(path)
@@ -358,7 +352,7 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
             yield from export_tracks(found, path, request.format, axes, reporter, request.parents)
             return
         case _:
-            found, axes = _drop_unnamed(read(labels, whole_box(labels.shape)), request.axes)
+            found, axes = _drop_unnamed(labels, request.axes)
             save_labels(found, path, axes, reporter=reporter)
     yield path
 

@@ -283,6 +283,41 @@ def split_blocks(labels: AnyArray, box: Box) -> list[Box]:
     return list(_grid(box, size))
 
 
+def split_in_order(labels: AnyArray, order: Sequence[int]) -> list[Box]:
+    """Return boxes that cover labels, in the order in which a file has their pixels.
+
+    Each is a part of one axis, whole in all that are faster, and of whole chunks where there is
+    room for them.
+
+    Parameters
+    ----------
+    labels : array-like
+        In memory, or lazy with ``chunks`` (zarr, dask).
+    order : sequence of int
+        The axes of the labels as the file has them, the slowest first.
+
+    Returns
+    -------
+    list of tuple of slice
+        In the axes of the labels; of about 2^22 pixels each, or as many rows as a chunk has.
+    """
+    sides = _chunk_sides(labels) or [1] * len(order)
+    shape = [int(labels.shape[axis]) for axis in order]
+    size = [1] * len(order)
+    inner = 1
+    for place in reversed(range(len(order))):
+        step = sides[order[place]]
+        room = max(1, _BLOCK_PIXELS // max(1, inner))
+        part = max(step, room // step * step)
+        whole = place == len(order) - 1  # no row is cut
+        size[place] = max(1, shape[place] if whole else min(part, shape[place]))
+        inner *= size[place]
+        if size[place] < shape[place]:
+            break
+    places = np.argsort(order).tolist()
+    return [tuple(box[place] for place in places) for box in _grid(whole_box(shape), size)]
+
+
 def split_tiles(box: Box, size: Sequence[int]) -> list[Box]:
     """Return boxes of a size that cover a box; those at the end are smaller."""
     return list(_grid(box, size))
