@@ -289,6 +289,22 @@ def test_two_classes_of_one_value_are_told(bench, preview):
     assert said.endswith("“myelin” and “axon” became one: both have the value 4.")
 
 
+def test_layers_without_a_class_that_become_one_are_told(bench, preview):
+    told = " have no class: equal values of them became one. To tell them apart, "
+    save(bench, "", 1, "left", label=1)
+    save(bench, "", 1, "right", label=2)
+    bench.model.merge_chosen = tuple(one.key for one in bench.model.layers if one.accepted)
+    bench.collection.merge_accepted()
+    assert f" “class_left” and “class_right”{told}" in bench.settle()
+
+    other = bench.viewer.add_labels(PREVIEW, name="other", scale=(2, 3), translate=(5, 6))
+    bench.model.final_chosen = bench.key(preview), bench.key(other)
+    for mode, telling in ((MergeMode.SEMANTIC, True), (MergeMode.INSTANCE, False)):
+        bench.model.merge_mode = mode
+        bench.collection.merge_final()
+        assert (told in bench.settle()) is telling
+
+
 def test_the_overlap_is_not_shown_for_other_layers_than_those_ticked(bench, preview):
     save(bench, "myelin", 4)
     save(bench, "myelin", 4)

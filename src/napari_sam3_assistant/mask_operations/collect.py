@@ -22,6 +22,7 @@ from napari_sam3_assistant.core.masks.merge import (
     shared_value,
 )
 from napari_sam3_assistant.core.masks.objects import (
+    ANY_CLASS,
     ExportFormat,
     explain_lost,
     explain_lost_place,
@@ -294,7 +295,7 @@ class MaskCollection:
                     f"Merged {pluralize(len(keys), 'accepted object layer')} into class mask: "
                     f"{name} ({shared} shared; the layer further up won)."
                 )
-                self._say_merged(done, sources)
+                self._say_merged(done, sources, _without_class(sources))
 
             colours = self._colours(merged.classes)
             fresh = NewLabels(name, WORKING, merged.labels, keys[0], metadata, colours=colours)
@@ -339,7 +340,9 @@ class MaskCollection:
                     f"Merged {pluralize(len(keys), 'class mask layer')} into final mask: {name} "
                     f"({pluralize(merged.overlap, 'pixel')} overlapped{of})."
                 )
-                self._say_merged(done, () if mode is MergeMode.BINARY else sources)
+                classed = () if mode is MergeMode.BINARY else sources
+                by_value = sources if mode is MergeMode.SEMANTIC else ()
+                self._say_merged(done, classed, _without_class(by_value))
                 if on_done is not None:
                     on_done()
 
@@ -473,14 +476,22 @@ class MaskCollection:
         self._counted = frozenset()
         self.model.merge_overlap = -1
 
-    def _say_merged(self, done: str, sources: Sequence[MergeSource]) -> None:
-        shared = shared_value(sources)
-        if shared is None:
-            self._jobs.say(done, Level.SUCCESS)
-            return
-        value, names = shared
-        listed = " and ".join(f"“{name}”" for name in names)
-        self._jobs.say(f"{done} {listed} became one: both have the value {value}.", Level.WARNING)
+    def _say_merged(
+        self, done: str, sources: Sequence[MergeSource], nameless: Sequence[str] = ()
+    ) -> None:
+        """Say what was merged, and what can't be told apart any more."""
+        shared, told = shared_value(sources), [done]
+        if shared is not None:
+            value, names = shared
+            listed = " and ".join(f"“{name}”" for name in names)
+            told.append(f"{listed} became one: both have the value {value}.")
+        if len(nameless) > 1:
+            listed = " and ".join(f"“{name}”" for name in nameless)
+            told.append(
+                f"{listed} have no class: equal values of them became one. To tell them apart, "
+                "save each with a class in Accepted Objects, and merge those."
+            )
+        self._jobs.say(" ".join(told), Level.WARNING if told[1:] else Level.SUCCESS)
 
     def _image_of(self, key: str) -> dict[str, Any]:
         """Return what is known of the image that labels were made of."""
@@ -524,6 +535,12 @@ class MaskCollection:
         """Return the colours of classes where a list fixes them."""
         listed = self.model.class_list
         return {value: listed.colour(value) for value in values} if listed else {}
+
+
+def _without_class(sources: Sequence[MergeSource]) -> list[str]:
+    """Return the names of sources to which the user has given no class."""
+    stand_ins = {DEFAULT_CLASS, ANY_CLASS}
+    return [one.name for one in sources if stand_ins.issuperset(one.classes.names.values())]
 
 
 def _do_nothing() -> None:
