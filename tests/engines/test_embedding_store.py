@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import threading
+import tracemalloc
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,8 +13,11 @@ import pytest
 
 from napari_sam3_assistant.core.axes import ImageAxes
 from napari_sam3_assistant.core.images import ImageSource
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.engines.base import Packable
+from napari_sam3_assistant.engines.builtin.clicks import candidates_at
+from napari_sam3_assistant.engines.builtin.detection import detect
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingStore, LRUCache
 
@@ -113,6 +119,29 @@ def test_the_built_in_encoding_tells_its_size():
     assert features.nbytes == 8 * 6 * 4
     features.octave(1)
     assert features.nbytes == 8 * 6 * 4 + 4 * 3 * 4
+
+
+def test_the_built_in_encoding_tells_the_size_of_what_was_found_in_it():
+    picture = np.zeros((96, 96, 3), np.uint8)
+    for row, column in itertools.product(range(4, 96, 12), repeat=2):
+        picture[row : row + 6, column : column + 6] = 200
+
+    def encode():
+        features = PlaneFeatures.from_rgb(picture)
+        detect(features, 1, NullReporter())
+        candidates_at(features, (48, 48), NullReporter())
+        gc.collect()
+        return features
+
+    encode()  # what the first call loads is no part of an encoding
+    tracemalloc.start()
+    try:
+        features = encode()
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(features.detections[1]) > 20
+    assert 0.5 * taken < features.nbytes < 1.5 * taken
 
 
 def test_a_full_gpu_moves_all_but_the_one_in_use_to_ram():

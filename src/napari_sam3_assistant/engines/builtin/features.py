@@ -391,8 +391,11 @@ class PlaneFeatures:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the luminance takes, in bytes."""
-        return sum(level.nbytes for level in self._levels)
+        """Memory that the luminance and what was found in it take, in bytes."""
+        masks = [one.patch.mask for found in self.detections.values() for one in found]
+        masks += [one.mask for found in self.proposals.values() for one in found]
+        kept = sum(map(_memory_of, masks)) + _AROUND_MASK * len(masks)
+        return sum(level.nbytes for level in self._levels) + kept
 
     @property
     def region(self) -> Region:
@@ -418,6 +421,15 @@ class PlaneFeatures:
         while len(self._levels) <= index:
             self._levels.append(_halve(self._levels[-1]))
         return self._levels[index]
+
+
+_AROUND_MASK = 1000
+"""Bytes that an object takes beside the pixels of its mask; measured."""
+
+
+def _memory_of(mask: npt.NDArray[np.bool_]) -> int:
+    """Return how many bytes an array keeps: of a part of one, those of all of it."""
+    return int(mask.nbytes if mask.base is None else mask.base.nbytes)
 
 
 def _halve(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
