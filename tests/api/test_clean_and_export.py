@@ -131,6 +131,7 @@ def test_nothing_that_is_read_is_replaced(cells, tmp_path):
     before = {file: file.read_bytes() for file in (path, image, classes, objects)}
     for write in (
         lambda: api.measure(path, image, output=image, overwrite=True),
+        lambda: api.segment(image, labels=path, output=path, overwrite=True),
         lambda: api.export(path, classes, classes=classes, overwrite=True),
         lambda: api.export(path, objects, classes=classes, object_classes=objects, overwrite=True),
     ):

@@ -16,6 +16,7 @@ from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.io.images import read_image
 
 TEXT = ("--text", "bright objects")
+SEEDS = ("--everything", "--seeds", "labels.tif")
 CALL = "import sys; from napari_sam3_assistant.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -49,6 +50,11 @@ def folder(tmp_path, monkeypatch):
         ("track", "stack.npy", "--point", "30,20", "-o", "b.tif", "--csv", "b.tif"),
         ("track", "stack.npy", "--point", "30,20", "-o", "b.tif", "--csv", "stack.npy"),
         ("scan", "a.ome.tif", *TEXT, "-o", "b.zarr", "--table", "a.ome.tif"),
+        ("segment", "a.ome.tif", *SEEDS, "-o", "labels.tif", "--overwrite"),
+        ("segment", "a.ome.tif", *SEEDS, "-o", "b.tif", "--table", "labels.tif", "--overwrite"),
+        ("scan", "a.ome.tif", *SEEDS, "-o", "b.zarr", "--table", "labels.tif", "--overwrite"),
+        ("track", "stack.npy", *SEEDS, "-o", "labels.tif", "--overwrite"),
+        ("track", "stack.npy", *SEEDS, "-o", "b.tif", "--csv", "labels.tif", "--overwrite"),
     ],
 )
 def test_input_is_never_replaced(folder, capsys, command):

@@ -201,7 +201,8 @@ def segment(
     """
     path = None if output is None else expand_user(output)
     if path is not None:
-        check_output(path, *([image] if isinstance(image, str | Path) else ()), replaces=overwrite)
+        read = [one for one in (image, labels) if isinstance(one, str | Path)]
+        check_output(path, *read, replaces=overwrite)
         check_ending(path)
     loaded = read_input(image, axis_labels, rgb=rgb, series=series)
     source = loaded.image

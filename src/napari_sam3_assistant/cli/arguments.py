@@ -370,6 +370,11 @@ def add_everything(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def seeds_file(chosen: argparse.Namespace) -> list[Path]:
+    """Return the file of labels whose middles are asked for, if one is named."""
+    return [] if chosen.seeds in set(api.Seeds) else [parse_path(chosen.seeds)]
+
+
 def everything_argument(chosen: argparse.Namespace) -> bool | api.Everything:
     """Return how everything is to be found, as the functions of the API take it."""
     if not chosen.everything:

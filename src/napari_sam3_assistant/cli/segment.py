@@ -33,6 +33,7 @@ from napari_sam3_assistant.cli.arguments import (
     parse_signed,
     plane_arguments,
     print_line,
+    seeds_file,
     write_objects,
 )
 from napari_sam3_assistant.core.axes import guess_axes
@@ -43,7 +44,7 @@ from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.exports import save_overlay
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import check_ending, save_labels
-from napari_sam3_assistant.io.outputs import check_folder, check_output
+from napari_sam3_assistant.io.outputs import check_apart, check_folder, check_output
 
 if TYPE_CHECKING:
     import argparse
@@ -109,6 +110,7 @@ def add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run_segment(chosen: argparse.Namespace) -> int:
     """Segment the image that was named."""
     read = [path for path in (chosen.image, chosen.mask, chosen.labels) if path]
+    read += seeds_file(chosen)
     check_output(chosen.output, *read)
     check_ending(chosen.output)
     if chosen.table is not None:
@@ -176,8 +178,9 @@ def add_scan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run_scan(chosen: argparse.Namespace) -> int:
     """Scan the image that was named."""
     check_folder(chosen.output)
+    check_apart(chosen.output, *seeds_file(chosen))
     if chosen.table is not None:
-        check_output(chosen.table, chosen.image, chosen.output)
+        check_output(chosen.table, chosen.image, chosen.output, *seeds_file(chosen))
     check_replaceable(chosen, chosen.output, chosen.table)
     began = time.monotonic()
     with Answer(chosen) as answer:

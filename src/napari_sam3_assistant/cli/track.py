@@ -30,6 +30,7 @@ from napari_sam3_assistant.cli.arguments import (
     parse_path,
     parse_whole_numbers,
     plane_arguments,
+    seeds_file,
 )
 from napari_sam3_assistant.core.paths import is_address
 from napari_sam3_assistant.core.plurals import plural_of
@@ -128,7 +129,8 @@ def run(chosen: argparse.Namespace) -> int:
     if _is_folder(chosen.stack):
         return _run_folder(chosen)
     output = check_stack_path(chosen.output)
-    read = [chosen.stack, *(_split_mask(text, 0)[1] for text in chosen.mask)]
+    masks = (_split_mask(text, 0)[1] for text in chosen.mask)
+    read = [chosen.stack, *masks, *seeds_file(chosen)]
     check_apart(output, *read)
     check_provenance_path(output)
     if chosen.csv is not None:
