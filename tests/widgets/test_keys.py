@@ -241,6 +241,8 @@ def test_keys_and_commands_are_what_the_manifest_the_guide_and_help_say_while_it
     assert not user.viewer.layers["image"].keymap
 
 
+# napari's, where the answer to the click is on show already when the display becomes 3-D.
+@pytest.mark.filterwarnings("ignore:Contours are not displayed during 3D rendering")
 def test_what_the_keys_of_images_do_is_napari_s_own_where_it_has_to_be(open_window, discs):
     """In 3-D display a plane is turned; without a class list there are modes; the user's stay."""
     user = open_window(np.stack([discs, discs]))
