@@ -88,6 +88,3 @@ def release_folder(folder: Path, owner: str) -> None:
     with suppress(OSError, ValueError):
         if (folder / LOCK).read_text("utf8") == _mark_of(owner):
             (folder / LOCK).unlink()
-
-
-# -- arrays ---------------------------------------------------------------------------------------
