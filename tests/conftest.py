@@ -46,10 +46,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def pytest_configure(config):
-    """Be slow at random moments where the environment asks for that: see chaos.py."""
+    """Have another machine where the environment asks for it: see chaos.py, windows_files.py."""
     seed = os.environ.get("NAPARI_SAM3_CHAOS")
     if seed is not None:
         config.pluginmanager.register(load_beside("chaos.py").Chaos(seed))
+    if os.environ.get("NAPARI_SAM3_WINDOWS_FILES"):
+        config.pluginmanager.register(load_beside("windows_files.py").WindowsFiles())
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the group
@@ -290,3 +292,13 @@ def hostile_lines():
 def write_plate():
     """Return the writer of OME-Zarr plates."""
     return load_beside("plates.py").write_plate
+
+
+@pytest.fixture
+def windows_files():
+    """Have files behave as those of Windows: what is open stays where it is."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    with load_beside("windows_files.py").files_of_windows():
+        yield

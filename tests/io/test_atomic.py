@@ -11,6 +11,8 @@ import pytest
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.atomic import atomic_write, draft_folder, give_name
 
+pytestmark = pytest.mark.usefixtures("windows_files")
+
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())

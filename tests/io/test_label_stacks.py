@@ -10,6 +10,8 @@ from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import open_label_stack
 
+pytestmark = pytest.mark.usefixtures("windows_files")
+
 SHAPE = (4, 3, 5)
 
 

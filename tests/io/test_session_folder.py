@@ -34,6 +34,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a packag
 run_and_kill = import_module("killed_process").run_and_kill
 KILL_AT_SYNC = import_module("killed_process").KILL_AT_SYNC
 
+pytestmark = pytest.mark.usefixtures("windows_files")
+
 
 @pytest.fixture
 def folder(tmp_path):

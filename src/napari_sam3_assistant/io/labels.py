@@ -375,10 +375,10 @@ def _open_draft(path: Path, axes: Axes, replace: bool) -> Iterator[Any]:
         if shutil.disk_usage(draft.parent).free < size:
             # A file of a few bytes may say any size of itself.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if path.suffix.lower() == ".npy":
-            array: Any = format_.open_memmap(draft, mode="w+", dtype=np.uint32, shape=shape)  # type: ignore[no-untyped-call]
-        else:
-            array = tifffile.memmap(
+        pixels = _MappedPixels(
+            format_.open_memmap(draft, mode="w+", dtype=np.uint32, shape=shape)  # type: ignore[no-untyped-call]
+            if path.suffix.lower() == ".npy"
+            else tifffile.memmap(
                 draft,
                 shape=shape,
                 dtype=np.uint32,
@@ -387,11 +387,34 @@ def _open_draft(path: Path, axes: Axes, replace: bool) -> Iterator[Any]:
                 metadata=make_ome_metadata(axes),
                 bigtiff=size > _CLASSIC_TIFF_BYTES,
             )
-        _reserve_space(draft)
-        yield array
-        array.flush()
-        # Windows does not rename a file that is mapped.
-        del array
+        )
+        try:
+            _reserve_space(draft)
+            yield pixels
+        finally:
+            pixels.close()
+
+
+class _MappedPixels:
+    """Pixels of a file, to be written; whoever has this does not keep the file mapped.
+
+    Windows neither renames nor removes a file that is mapped, and only who has no array of it any
+    more has let it go.
+    """
+
+    def __init__(self, array: np.memmap[Any, Any]) -> None:
+        self._array: np.memmap[Any, Any] | None = array
+
+    def __setitem__(self, key: tuple[slice | int, ...], values: npt.NDArray[np.uint32]) -> None:
+        if self._array is None:
+            raise ValueError("the file is closed")
+        self._array[key] = values
+
+    def close(self) -> None:
+        """Write what is not written yet, and let go of the file."""
+        if self._array is not None:
+            self._array.flush()
+            self._array = None
 
 
 def _reserve_space(file: Path) -> None:

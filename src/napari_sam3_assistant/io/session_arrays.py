@@ -229,7 +229,7 @@ def write_boxes(boxes: Sequence[PixelBox], array: Any) -> None:  # noqa: ANN401 
 def _sync_folder(place: Path) -> None:
     for file in place.rglob("*"):
         if file.is_file():
-            with file.open("rb") as opened:
+            with file.open("rb+") as opened:  # Windows waits for no file that is open to be read
                 os.fsync(opened.fileno())
 
 
