@@ -15,7 +15,7 @@ from napari_sam3_assistant.core.masks.merge import (
     MergeResult,
     MergeSource,
     OverlapRule,
-    count_coverage,
+    count_overlap,
     merge,
     merge_by_class,
     overlap_map,
@@ -251,8 +251,7 @@ class MaskCollection:
         counted = self._counted = frozenset(keys)
 
         def count(reporter: Reporter) -> Iterator[int]:
-            reporter.check()
-            yield int(np.count_nonzero(count_coverage(sources) > 1))
+            yield count_overlap(sources, reporter)
 
         def show(pixels: int) -> None:
             if self._counted is counted:
@@ -363,8 +362,7 @@ class MaskCollection:
         sources = self._sources(keys)
 
         def work(reporter: Reporter) -> Iterator[npt.NDArray[np.uint16]]:
-            reporter.check()
-            yield overlap_map(sources)
+            yield overlap_map(sources, reporter)
 
         def put(labels: npt.NDArray[np.uint16]) -> None:
             metadata = {"source_layers": [source.name for source in sources]}

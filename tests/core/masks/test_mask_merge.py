@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.masks.merge import (
     MergeMode,
     MergeSource,
     OverlapRule,
-    count_coverage,
+    count_overlap,
     merge,
     merge_by_class,
     overlap_map,
@@ -161,9 +161,47 @@ def test_accepted_objects_of_classes_become_a_class_mask():
 
 
 def test_the_overlap_map_counts_layers_where_there_are_several():
-    assert count_coverage([A, B]).tolist() == [[1, 1, 2, 2, 1, 0]]
+    assert count_overlap([A, B]) == 2
     assert overlap_map([A, B]).tolist() == [[0, 0, 2, 2, 0, 0]]
     assert overlap_map([A, B]).dtype == np.uint16
+
+
+class Asked:
+    """Labels on a disk that note how much is read of them at once."""
+
+    def __init__(self, labels):
+        self.labels, self.most = labels, 0
+        self.shape, self.dtype, self.ndim = labels.shape, labels.dtype, labels.ndim
+        self.chunks = (512, 512)
+
+    def __getitem__(self, box):
+        part = self.labels[box]
+        self.most = max(self.most, part.size)
+        return part
+
+
+def test_large_layers_are_merged_piece_by_piece_as_whole_ones_are():
+    large, small = np.zeros((2, 2300, 2050), np.uint8)
+    large[5:2295, 5:2045] = 1  # through all pieces
+    small[500:2100, 1000:1100], small[:3] = 1, 2
+    asked = Asked(large), Asked(small)
+    sources = MergeSource("large", asked[0], AXON), MergeSource("small", asked[1], MYELIN)
+
+    smaller = merge(sources, MergeMode.INSTANCE, OverlapRule.SMALLER)
+    assert smaller.class_of == {1: 5, 2: 3, 3: 3}
+    np.testing.assert_array_equal(smaller.labels, np.where(small, small + 1, large))
+
+    larger = merge(sources, MergeMode.SEMANTIC, OverlapRule.LARGER)
+    np.testing.assert_array_equal(larger.labels, np.where(large, 5, 3 * (small > 0)))
+
+    by_class = merge_by_class(sources)
+    np.testing.assert_array_equal(by_class.labels, np.where(small, 3, 5 * large))
+
+    overlap = overlap_map(sources)
+    np.testing.assert_array_equal(overlap, np.where((large > 0) & (small > 0), 2, 0))
+    shared = {one.overlap for one in (smaller, larger, by_class)}
+    assert shared == {count_overlap(sources)} == {np.count_nonzero(overlap)}
+    assert max(one.most for one in asked) <= 1 << 22
 
 
 def test_what_can_not_be_merged_is_said():

@@ -95,9 +95,10 @@ class Components:
         numbers : ndarray, shape (n,)
             One number a component.
         box : tuple of slice
-            The box that the runs were looked for in.
+            Any part of the labels.
         """
-        return paint_runs(self.runs, numbers[self.of_run], box)
+        runs, which = crop_runs(self.runs, box)
+        return paint_runs(runs, numbers[self.of_run[which]], box)
 
 
 def find_components(
@@ -180,6 +181,26 @@ def _measure_runs(runs: Runs, of_run: Indices, values: npt.NDArray[Any]) -> Comp
         np.minimum.at(lows[:, axis], of_run, low)
         np.maximum.at(highs[:, axis], of_run, high)
     return Components(runs, of_run, values, areas, centroids, lows, highs)
+
+
+def crop_runs(runs: Runs, box: Box) -> tuple[Runs, Indices]:
+    """Return what of runs lies in a box, and which runs these are."""
+    lowest, highest = (
+        int(np.ravel_multi_index(corner, runs.shape))
+        for corner in ([side.start for side in box], [side.stop - 1 for side in box])
+    )
+    first = int(np.searchsorted(runs.stops, lowest, side="right"))
+    last = int(np.searchsorted(runs.starts, highest, side="right"))
+    near = runs.take(np.arange(first, last))
+    inside = np.ones(near.starts.size, bool)
+    for coordinate, side in zip(near.coordinates(), box[:-1], strict=True):
+        inside &= (coordinate >= side.start) & (coordinate < side.stop)
+    row = near.rows * runs.shape[-1]
+    starts = np.maximum(near.starts, row + box[-1].start)
+    stops = np.minimum(near.stops, row + box[-1].stop)
+    inside &= starts < stops
+    which = np.flatnonzero(inside)
+    return Runs(runs.shape, starts[which], stops[which], near.values[which]), which + first
 
 
 def paint_runs(runs: Runs, numbers: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:

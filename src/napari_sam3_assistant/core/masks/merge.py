@@ -15,6 +15,7 @@ from napari_sam3_assistant.core.masks.components import find_components
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import (
     Connectivity,
+    box_shape,
     check_fits,
     localise_box,
     read,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.components import Components
     from napari_sam3_assistant.core.masks.labels import Box, LabelArray
     from napari_sam3_assistant.core.progress import Reporter
 
@@ -126,8 +128,25 @@ def shared_value(sources: Sequence[MergeSource]) -> tuple[int, list[str]] | None
     return next(((value, list(known)) for value, known in names.items() if len(known) > 1), None)
 
 
-def count_coverage(sources: Sequence[MergeSource]) -> npt.NDArray[np.uint16]:
-    """Return by how many sources each pixel is covered.
+def _iter_blocks(sources: Sequence[MergeSource], message: str, reporter: Reporter) -> Iterator[Box]:
+    """Yield boxes that cover the labels, of as many pixels as are worked on at once."""
+    labels = sources[0].labels
+    boxes = split_blocks(labels, whole_box(labels.shape))
+    for done, box in enumerate(boxes):
+        reporter.report(Progress(done, len(boxes), message))
+        yield box
+
+
+def _count_coverage(sources: Sequence[MergeSource], box: Box) -> npt.NDArray[np.uint16]:
+    """Return by how many sources each pixel of a box is covered."""
+    count = np.zeros(box_shape(box), np.uint16)
+    for source in sources:
+        count += _pixels(source, box) != 0
+    return count
+
+
+def count_overlap(sources: Sequence[MergeSource], reporter: Reporter | None = None) -> int:
+    """Return how many pixels are covered by more than one source.
 
     Raises
     ------
@@ -135,13 +154,13 @@ def count_coverage(sources: Sequence[MergeSource]) -> npt.NDArray[np.uint16]:
         If their shapes differ.
     """
     check_same_shape(sources)
-    count = np.zeros(sources[0].labels.shape, np.uint16)
-    for source in sources:
-        count += _pixels(source) != 0
-    return count
+    boxes = _iter_blocks(sources, "Counting the overlap", reporter or NullReporter())
+    return sum(int(np.count_nonzero(_count_coverage(sources, box) > 1)) for box in boxes)
 
 
-def overlap_map(sources: Sequence[MergeSource]) -> npt.NDArray[np.uint16]:
+def overlap_map(
+    sources: Sequence[MergeSource], reporter: Reporter | None = None
+) -> npt.NDArray[np.uint16]:
     """Return by how many sources each pixel is covered, where more than one, else 0.
 
     Raises
@@ -150,11 +169,16 @@ def overlap_map(sources: Sequence[MergeSource]) -> npt.NDArray[np.uint16]:
         If there are fewer than two sources, their shapes differ, or nothing overlaps.
     """
     check_same_shape(sources, 2)
-    count = count_coverage(sources)
-    count[count == 1] = 0
-    if not count.any():
+    result = np.zeros(sources[0].labels.shape, np.uint16)
+    overlap = False
+    for box in _iter_blocks(sources, "Counting the overlap", reporter or NullReporter()):
+        count = _count_coverage(sources, box)
+        count[count == 1] = 0
+        overlap |= bool(count.any())
+        result[box] = count
+    if not overlap:
         raise MaskError("No overlap found in the selected label layers.")
-    return count
+    return result
 
 
 def merge_by_class(sources: Sequence[MergeSource], reporter: Reporter | None = None) -> MergeResult:
@@ -167,20 +191,25 @@ def merge_by_class(sources: Sequence[MergeSource], reporter: Reporter | None = N
     MaskError
         If the shapes differ.
     """
-    reporter = reporter or NullReporter()
     check_same_shape(sources)
     result = np.zeros(sources[0].labels.shape, np.uint32)
-    overlap = np.zeros(result.shape, bool)
-    classes = {}
-    for done, source in enumerate(sources):
-        reporter.report(Progress(done, len(sources), f"Merging {source.name}"))
-        value = source.classes.every or 1
+    values = [source.classes.every or 1 for source in sources]
+    for value in values:
         check_fits(value, result.dtype)
-        mask = _pixels(source) != 0
-        overlap |= mask & (result != 0)
-        result[mask] = value
-        classes[value] = source.classes.names.get(value, source.name)
-    return MergeResult(result, classes, overlap=int(np.count_nonzero(overlap)))
+    overlap = 0
+    for box in _iter_blocks(sources, "Merging", reporter or NullReporter()):
+        piece = result[box]
+        claimed = np.zeros(piece.shape, np.uint16)
+        for source, value in zip(sources, values, strict=True):
+            mask = _pixels(source, box) != 0
+            piece[mask] = value
+            claimed += mask
+        overlap += int(np.count_nonzero(claimed > 1))
+    classes = {
+        value: source.classes.names.get(value, source.name)
+        for source, value in zip(sources, values, strict=True)
+    }
+    return MergeResult(result, classes, overlap=overlap)
 
 
 def merge(
@@ -217,36 +246,56 @@ def merge(
     check_same_shape(sources)
     if mode is MergeMode.INSTANCE:
         sources = _give_class(sources)
-    shape = tuple(int(size) for size in sources[0].labels.shape)
     by_area = rule in (OverlapRule.LARGER, OverlapRule.SMALLER)
-    result = np.zeros(shape, np.uint32)
-    claimed = np.zeros(shape, np.uint16)
+    numbered: list[_Numbered] = []
+    objects = 0
+    for source in sources:
+        found = None
+        if mode is MergeMode.INSTANCE or by_area:
+            found = find_components(source.labels, connectivity, reporter=reporter)
+        before = objects if mode is MergeMode.INSTANCE else None
+        numbered.append(_Numbered(source, found, before))
+        objects += 0 if found is None else len(found)
+    result = np.zeros(sources[0].labels.shape, np.uint8 if mode is MergeMode.BINARY else np.uint32)
+    overlap = 0
+    for box in _iter_blocks(sources, "Merging", reporter):
+        piece, claimed = _merge_block(numbered, box, rule)
+        overlap += int(np.count_nonzero(claimed > 1))
+        result[box] = piece != 0 if mode is MergeMode.BINARY else piece
+    if mode is MergeMode.BINARY:
+        return MergeResult(result, {1: "foreground"}, overlap=overlap)
+    classes = {value: name for one in numbered for value, name in one.classes.items()}
+    if mode is MergeMode.SEMANTIC:
+        return MergeResult(result, classes, overlap=overlap)
+    class_of = [value for one in numbered for value in one.class_of()]
+    kept = _renumber(result, len(class_of))
+    renamed = {new: class_of[int(old) - 1] for new, old in enumerate(kept, 1)}
+    return MergeResult(result, classes, renamed, overlap)
+
+
+def _merge_block(
+    numbered: Sequence[_Numbered], box: Box, rule: OverlapRule
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint16]]:
+    """Return the merged pixels of a box, and how many sources claim each."""
+    shape = box_shape(box)
+    by_area = rule in (OverlapRule.LARGER, OverlapRule.SMALLER)
+    result, claimed = np.zeros(shape, np.uint32), np.zeros(shape, np.uint16)
     best = np.zeros(shape if by_area else (0,), np.int64)
-    class_of: dict[int, int] = {}
-    classes: dict[int, str] = {}
-    for done, source in enumerate(sources):
-        reporter.report(Progress(done, len(sources), f"Merging {source.name}"))
-        numbers, areas = _number_pixels(source, mode, connectivity, len(class_of), by_area=by_area)
-        if mode is MergeMode.INSTANCE:
-            class_of |= numbers.class_of
-        classes |= numbers.classes
-        mine = numbers.labels != 0
+    for one in numbered:
+        labels = one.read(box)
+        mine = labels != 0
         if by_area:
+            areas = one.areas(box)
             better = areas > best if rule is OverlapRule.LARGER else areas < best
             wins = mine & ((claimed == 0) | better)
             best[wins] = areas[wins]
         else:
             wins = mine & (claimed == 0)
-        result[wins] = numbers.labels[wins]
+        result[wins] = labels[wins]
         claimed += mine
     if rule is OverlapRule.BACKGROUND:
         result[claimed > 1] = 0
-    overlap = int(np.count_nonzero(claimed > 1))
-    if mode is MergeMode.INSTANCE:
-        return _renumber(result, classes, class_of, overlap)
-    if mode is MergeMode.BINARY:
-        return MergeResult((result != 0).astype(np.uint8), {1: "foreground"}, overlap=overlap)
-    return MergeResult(result, classes, overlap=overlap)
+    return result, claimed
 
 
 def _give_class(sources: Sequence[MergeSource]) -> list[MergeSource]:
@@ -259,34 +308,53 @@ def _give_class(sources: Sequence[MergeSource]) -> list[MergeSource]:
     ]
 
 
-def _number_pixels(
-    source: MergeSource,
-    mode: MergeMode,
-    connectivity: Connectivity,
-    before: int,
-    *,
-    by_area: bool,
-) -> tuple[MergeResult, npt.NDArray[np.int64]]:
-    """Return what a source's pixels shall hold, and the areas of their components if needed."""
-    labels = _pixels(source)
-    values = np.unique(labels[labels != 0])
-    class_values = np.array([_class_of(source, value) for value in values.tolist()], np.int64)
-    for value in class_values.tolist():
-        check_fits(value, np.uint32)
-    names = {v: source.classes.names.get(v, f"class {v}") for v in np.unique(class_values).tolist()}
-    areas = np.zeros(0, np.int64)
-    if mode is MergeMode.INSTANCE or by_area:
-        found, everything = find_components(labels, connectivity), whole_box(labels.shape)
-        if by_area:
-            areas = found.image(found.areas, everything)
-    if mode is not MergeMode.INSTANCE:
-        return MergeResult(map_array(labels, values, class_values.astype(np.uint32)), names), areas
-    ids = np.arange(before + 1, before + 1 + len(found), dtype=np.uint32)
-    known = dict(zip(values.tolist(), class_values.tolist(), strict=True))
-    class_of = {
-        int(id_): known[label] for id_, label in zip(ids, found.values.tolist(), strict=True)
-    }
-    return MergeResult(found.image(ids, everything), names, class_of), areas
+class _Numbered:
+    """What the pixels of a source shall hold, block by block.
+
+    Parameters
+    ----------
+    source : MergeSource
+        The source.
+    found : Components or None
+        Its components, where they are needed.
+    before : int or None
+        How many objects the sources before it have; None where its pixels are to hold classes.
+    """
+
+    def __init__(self, source: MergeSource, found: Components | None, before: int | None) -> None:
+        self.classes: dict[int, str] = {}
+        self._source, self._found, self._before = source, found, before
+        if found is not None:
+            self._look_up(np.unique(found.values))
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """Return what the pixels of a box shall hold."""
+        if self._found is not None and self._before is not None:
+            first = self._before + 1
+            ids = np.arange(first, first + len(self._found), dtype=np.uint32)
+            return self._found.image(ids, box)
+        labels = _pixels(self._source, box)
+        values = np.unique(labels[labels != 0])
+        mapped: npt.NDArray[Any] = map_array(labels, values, self._look_up(values))
+        return mapped
+
+    def areas(self, box: Box) -> npt.NDArray[np.int64]:
+        """Return of each pixel of a box how large the component is that it belongs to."""
+        assert self._found is not None
+        return self._found.image(self._found.areas, box)
+
+    def class_of(self) -> list[int]:
+        """Return the class of each component."""
+        assert self._found is not None
+        return [_class_of(self._source, label) for label in self._found.values.tolist()]
+
+    def _look_up(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+        """Return the classes of labels, and note their names."""
+        found = [_class_of(self._source, value) for value in values.tolist()]
+        for value in found:
+            check_fits(value, np.uint32)
+            self.classes.setdefault(value, self._source.classes.names.get(value, f"class {value}"))
+        return np.array(found, np.uint32)
 
 
 def _class_of(source: MergeSource, label: int) -> int:
@@ -294,22 +362,22 @@ def _class_of(source: MergeSource, label: int) -> int:
     return source.classes.value(label) if source.classes.names else label
 
 
-def _renumber(
-    labels: npt.NDArray[np.uint32],
-    classes: dict[int, str],
-    class_of: dict[int, int],
-    overlap: int,
-) -> MergeResult:
-    """Give the objects that are left the numbers 1, 2, ... without gaps."""
-    kept = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=len(class_of) + 1)[1:]) + 1
-    table = np.zeros(len(class_of) + 1, np.uint32)
+def _renumber(labels: npt.NDArray[np.uint32], count: int) -> npt.NDArray[np.intp]:
+    """Give the objects that are left numbers without gaps; returns those that they had."""
+    boxes = split_blocks(labels, whole_box(labels.shape))
+    there = np.zeros(count + 1, bool)
+    for box in boxes:
+        there[labels[box]] = True
+    kept = np.flatnonzero(there[1:]) + 1
+    table = np.zeros(count + 1, np.uint32)
     table[kept] = np.arange(1, kept.size + 1)
-    renamed = {new: class_of[int(old)] for new, old in enumerate(kept, 1)}
-    return MergeResult(table[labels], classes, renamed, overlap)
+    for box in boxes:
+        labels[box] = table[labels[box]]
+    return kept
 
 
-def _pixels(source: MergeSource) -> npt.NDArray[Any]:
-    labels = read(source.labels, whole_box(source.labels.shape))
+def _pixels(source: MergeSource, box: Box) -> npt.NDArray[Any]:
+    labels = read(source.labels, box)
     return labels.view(np.uint8) if labels.dtype == bool else labels
 
 
