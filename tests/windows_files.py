@@ -41,7 +41,9 @@ def _check_free(path):
     if not os.path.lexists(place):
         return
     if held := {one for one in _held_files() if one == place or one.startswith(f"{place}/")}:
-        raise PermissionError(errno.EACCES, f"being used by a process: {sorted(held)[:3]}", path)
+        error = PermissionError(errno.EACCES, f"being used by a process: {sorted(held)[:3]}", path)
+        error.winerror = 32
+        raise error
 
 
 def _check_name(path):

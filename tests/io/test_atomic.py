@@ -192,3 +192,15 @@ def test_a_draft_folder_goes_although_a_thread_still_writes_there(tmp_path, monk
         fail_in_draft(tmp_path / "a.zarr")
 
     assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS replaces what is open")
+def test_a_table_that_is_open_elsewhere_stays_and_is_to_be_closed(tmp_path):
+    path = tmp_path / "cells.csv"
+    path.write_text("old")
+    with path.open(), pytest.raises(ExportError) as raised, atomic_write(path) as draft:
+        draft.write_text("new")
+
+    assert "Excel" in raised.value.hint
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["cells.csv"]

@@ -50,6 +50,12 @@ _REMEDIES = {
     ),
 }
 
+_DENIED_BY_WINDOWS = {5, 32, 33}  # access denied (as for a name in use), sharing, locked
+_IN_USE = (
+    "Close it where it is open, as in Excel or as a layer of napari, or choose another name, in a "
+    "folder that you may write to."
+)
+
 
 @contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
@@ -68,9 +74,10 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
+        denied = getattr(exc, "winerror", None) in _DENIED_BY_WINDOWS
         raise ExportError(
             f"{path} can't be written: {exc.strerror or exc}.",
-            _REMEDIES.get(exc.errno or 0, _REMEDY),
+            _IN_USE if denied else _REMEDIES.get(exc.errno or 0, _REMEDY),
         ) from exc
 
 
