@@ -237,18 +237,35 @@ def test_no_file_is_replaced_that_nobody_has_named(bench, preview, tmp_path):
         (ExportFormat.TIFF, "mine_02.tif"),
         (ExportFormat.TIFF, "mine_02.tif"),  # which is the one that was named
         (ExportFormat.NPY, "mine_02.npy"),
+        (ExportFormat.TIFF, "mine_02.tif"),
     ):
         bench.model.export_format = format_
         bench.collection.export()
         assert f"to {tmp_path / written}." in bench.settle()
         assert bench.model.path == str(tmp_path / written)
 
-    bench.model.path = str(tmp_path / "mine.tif")  # as it was before the format was changed
+    bench.model.path = str(tmp_path / "mine.tif")  # typed, all of it
     bench.collection.export()
-    assert f"to {tmp_path / 'mine_03.npy'}." in bench.settle()
+    said = bench.settle()
+    assert f"to {tmp_path / 'mine_03.tif'}. mine.tif was there before, and stays." in said
+    (tmp_path / "mine_03.tif").write_text("of somebody")
+    bench.collection.export()
+    assert f"to {tmp_path / 'mine_03_02.tif'}." in bench.settle()
+    assert (tmp_path / "mine_03.tif").read_text() == "of somebody"
     assert {(tmp_path / f"mine{ending}").read_text() for ending in (".tif", ".npy")} == {
         "of somebody"
     }
+
+
+def test_what_the_dialog_has_asked_about_is_replaced(bench, preview, tmp_path):
+    (tmp_path / "mine.tif").write_text("of somebody")
+    bench.model.output = "SAM3 preview labels"
+    bench.collection.choose_path(str(tmp_path / "mine.tif"))
+
+    bench.collection.export()
+    bench.settle()
+
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "mine.tif"), PREVIEW)
 
 
 def test_a_folder_that_is_missing_is_made(bench, preview, tmp_path):

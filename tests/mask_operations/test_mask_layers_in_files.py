@@ -102,7 +102,8 @@ def test_a_scanned_plane_is_exported(bench, scan, tmp_path):
 
 def test_a_folder_is_not_replaced_by_labels_that_are_read_from_it(bench, scan, stored):
     begin = on_disk(stored)
-    bench.model.output, bench.model.path = "scan", str(stored)
+    bench.model.output = "scan"
+    bench.collection.choose_path(str(stored))
     bench.model.export_format = ExportFormat.OME_ZARR
 
     bench.collection.export()

@@ -33,7 +33,7 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
 from napari_sam3_assistant.io.annotations import paint_annotations
-from napari_sam3_assistant.io.outputs import free_name, propose_path
+from napari_sam3_assistant.io.outputs import free_name, propose_path, stamp_of
 from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
 from napari_sam3_assistant.session.class_list import ClassFile
 from napari_sam3_assistant.session.values import Level
@@ -82,6 +82,8 @@ class MaskCollection:
         self._edits = edits
         self._outputs = MaskOutputs(adapter, jobs, edits)
         self._counted: frozenset[str] = frozenset()
+        self._asked = ""
+        self._written: dict[Path, str | None] = {}
         for field in (model.events.merge_chosen, model.events.class_filter):
             field.connect(self._forget_overlap)
         self.class_file = ClassFile(model, jobs.say)
@@ -376,11 +378,22 @@ class MaskCollection:
 
         self._jobs.start("The overlap map", work, put)
 
-    def export(self) -> None:
-        """Write the output layer to the file, which is replaced if it exists.
+    def choose_path(self, path: str) -> None:
+        """Take the file for the export of a dialog, which has asked whether to replace it."""
+        self.model.path = path
+        self._asked = path
 
-        A name that gets another ending by the format gets a number, too, if that file exists:
-        nobody has been asked about it.
+    def _may_replace(self, path: Path) -> bool:
+        """Return whether a dialog has asked, or the file is as the export has written it."""
+        return str(path) == self._asked or (
+            path in self._written and stamp_of(path) == self._written[path]
+        )
+
+    def export(self) -> None:
+        """Write the output layer to the file, under a free name where that is somebody's.
+
+        What the dialog of Browse has asked about is replaced, and what was exported here before; a
+        name that was typed, or gets another ending by the format, gets a number if it is taken.
 
         Raises MaskError if there is no such layer, or no file is chosen.
         """
@@ -395,13 +408,13 @@ class MaskCollection:
             )
         snapshot = self._adapter.take_snapshot(layer.key)
         try:
-            typed = expand_user(model.path.strip())
-            path = with_suffix(typed, model.export_format)
+            wanted = with_suffix(expand_user(model.path.strip()), model.export_format)
         except (Sam3AssistantError, ValueError) as error:  # nobody's home, or no name at all
             raise MaskError(f"{model.path} is not a file name.", "Press Browse.") from error
-        if path != typed:
-            path = free_name(path, ending=model.export_format.suffix)
-            model.path = str(path)  # once more, it is this file that is written anew
+        path = wanted
+        if not self._may_replace(wanted):
+            path = free_name(wanted, ending=model.export_format.suffix)
+        model.path = str(path)  # once more, it is this file that is written anew
         place, axes = self._adapter.place(layer.key)
         known = self._adapter.measured(layer.key)
         classes = snapshot.classes
@@ -413,9 +426,11 @@ class MaskCollection:
         )
 
         def tell(saved: Path) -> None:
+            self._written[saved] = stamp_of(saved)
+            stays = f"{wanted.name} was there before, and stays." if path != wanted else ""
             of_image = place.note if request.format.has_image else ""
             note = of_image or explain_lost_place(request.format, axes)
-            message = f"Exported mask “{name}” to {saved}. {note}".strip()
+            message = " ".join(filter(None, (f"Exported mask “{name}” to {saved}.", stays, note)))
             self._jobs.say(message, Level.WARNING if note else Level.SUCCESS)
 
         self._jobs.start("The export", partial(export_masks, request), tell)

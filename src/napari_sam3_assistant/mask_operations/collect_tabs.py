@@ -281,7 +281,12 @@ class FinalTab(QWidget):
         browse.setObjectName("browse")
         browse.clicked.connect(self._browse)
         row = QHBoxLayout()
-        path = line_edit(model, "path", "choose a file", "Its ending follows the format")
+        path = line_edit(
+            model,
+            "path",
+            "choose a file",
+            "Its ending follows the format; a name that is taken gets a number",
+        )
         path.setAccessibleName("Export path")
         row.addWidget(path)
         row.addWidget(browse)
@@ -345,7 +350,7 @@ class FinalTab(QWidget):
             self, "Export mask", str(start), f"{text} (*{format_.suffix})"
         )
         if path:
-            self._model.path = path
+            self._collection.choose_path(path)
 
 
 _KEYS = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
