@@ -191,6 +191,7 @@ def test_what_is_saved_with_accepted_labels_is_what_accepting_it_makes(before, b
     try:
         found = find_free(AcceptRequest(labels, (), parts, np.max), NullReporter())
     except NothingNew:
+        assert not places
         return
     accepted = labels.copy()
     found.edit.write(accepted)

@@ -558,9 +558,7 @@ def find_new(
     as all that a phrase names, one that lies on labels with more than half of its pixels is an
     object that was accepted before: what looks out of it is no object of its own.
     """
-    if len(objects) == 1:
-        return [0]
-    new = []
+    alone, new = len(objects) == 1, []
     for place, (box, mask) in enumerate(objects):
         reporter.report(Progress(place, len(objects), "Looking for what is new"))
         empty = whole = 0
@@ -568,7 +566,9 @@ def find_new(
             pixels = mask[localise_box(block, box)]
             whole += int(np.count_nonzero(pixels))
             empty += int(np.count_nonzero(pixels & (read(labels, block) == 0)))
-        if 2 * empty >= whole:
+            if alone and empty:
+                break
+        if empty and (alone or 2 * empty >= whole):
             new.append(place)
     return new
 
