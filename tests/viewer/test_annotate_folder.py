@@ -11,10 +11,12 @@ from faulty_disks import locked
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.io.provenance import provenance_path, read_provenance
 from napari_sam3_assistant.session.model import Propose
 from napari_sam3_assistant.session.values import Level
 from napari_sam3_assistant.viewer.roles import Role
 from napari_sam3_assistant.workflows.annotate_folder import AnnotatedFolder, ImageState
+from napari_sam3_assistant.workflows.examples import EXPERIMENTAL
 from saved_sessions import new_binding
 
 CENTRES = ((20, 30), (20, 80), (60, 30))
@@ -434,7 +436,10 @@ def test_examples_of_one_image_propose_objects_on_the_next(binding, annotation, 
     binding.session.correcting.delete(binding.model.results[0])
     go(binding, 1)
     settle(binding)
-    assert annotation.model.images[1].objects == 1
+    (_, image, *_) = annotation.model.images
+    assert image.objects == 1
+    note = read_provenance(provenance_path(tmp_path / "labels" / image.labels))
+    assert note.notes == (EXPERIMENTAL,)
     # On an image with objects nothing is proposed.
     go(binding, -1)
     settle(binding)

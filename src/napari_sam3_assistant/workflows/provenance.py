@@ -13,6 +13,7 @@ from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.io.json_values import prompts_to_json, view_to_json
 from napari_sam3_assistant.io.provenance import ProvenanceRecord, weights_checksum
+from napari_sam3_assistant.workflows.examples import EXPERIMENTAL, PROMPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -117,15 +118,23 @@ def make_accepted_record(
     run: RunProvenance | None,
     axes: Axes,
     folder: Path,
-    objects: Iterable[Mapping[str, Any]],
+    objects: Sequence[Mapping[str, Any]],
     extra: Mapping[str, Any] | None = None,
 ) -> ProvenanceRecord:
-    """Return the note for labels in a folder, also where no image is known that they are of."""
-    if run is not None:
-        return make_record(run, folder, objects, extra)
-    return ProvenanceRecord(
-        (), PromptSet(), 0.0, ACCEPTED, axes=axes, objects=objects, extra=extra or {}
+    """Return the note for labels in a folder, also where no image is known that they are of.
+
+    Those that examples of other images have proposed are said to be experimental.
+    """
+    record = (
+        make_record(run, folder, objects, extra)
+        if run is not None
+        else ProvenanceRecord(
+            (), PromptSet(), 0.0, ACCEPTED, axes=axes, objects=objects, extra=extra or {}
+        )
     )
+    if any(entry.get("text") == PROMPT for entry in objects):
+        record = replace(record, notes=(*record.notes, EXPERIMENTAL))
+    return record
 
 
 def object_entry(
