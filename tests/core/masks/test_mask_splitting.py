@@ -51,6 +51,17 @@ def test_a_label_in_another_component_of_the_box_is_left_alone(pair):
     assert after[2, 25] == 4
 
 
+def test_numbers_that_a_float_does_not_hold_are_split_as_others(pair):
+    long = pair.astype(np.uint64) + np.where(pair > 0, np.uint64(720575940600000001), np.uint64(0))
+
+    after = applied(split_touching(long, 8), long)
+
+    np.testing.assert_array_equal(
+        np.unique(after, return_inverse=True)[1],
+        np.unique(applied(split_touching(pair, 8), pair), return_inverse=True)[1],
+    )
+
+
 def test_two_balls():
     z, y, x = np.ogrid[:30, :30, :60]
     labels = ((z - 15) ** 2 + (y - 15) ** 2 + (x - 18) ** 2 <= 100).astype(np.uint16)

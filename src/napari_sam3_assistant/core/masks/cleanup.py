@@ -282,7 +282,8 @@ def split_touching(
         numbers = _number_pieces(pieces, int(found.values[index]), highest)
         highest += count - 1
         check_fits(highest, labels.dtype)
-        before = np.where(mask, found.values[index], 0).astype(labels.dtype)
+        before = np.zeros(mask.shape, labels.dtype)
+        before[mask] = found.values[index]  # exactly: NumPy 1's ``where`` makes floats of uint64
         parts.append((here, before, numbers[pieces].astype(labels.dtype)))
     shape = tuple(int(size) for size in labels.shape)
     return LabelEdit.pack("split objects", shape, changes_between(parts, shape), labels.dtype)
