@@ -158,12 +158,11 @@ def test_damaged_masks_are_one_sentence(segmentation, tmp_path):
         (lambda told: told["images"][0].update(height=True), "not a COCO file"),
         (lambda told: told["images"][0].pop("file_name"), "not a COCO file"),
         (lambda told: told.update(images=3), "not a COCO file"),
-        (lambda told: told.pop("categories"), "not a COCO file"),
+        (lambda told: told.pop("categories"), "not a COCO file: it has no “categories”"),
         (lambda told: told["categories"].append(told["categories"][0]), "Two classes"),
-        (lambda told: told["annotations"][0].update(image_id=9), "not a COCO file"),
-        (lambda told: told["annotations"][0].update(category_id=9), "can't be used"),
+        (lambda told: told["annotations"][0].update(category_id=9), "its category 9 is not in"),
         (lambda told: told["annotations"].append(None), "not a COCO file"),
-        (lambda told: told["images"].clear(), "not a COCO file"),
+        (lambda told: told["images"].clear(), "not a COCO file: it lists no image"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(change, said, tmp_path):
@@ -174,6 +173,16 @@ def test_what_does_not_fit_is_one_sentence(change, said, tmp_path):
 
     with pytest.raises(Sam3AssistantError, match=said):
         paint_only(path)
+
+
+def test_annotations_of_images_that_are_not_listed_are_left_out(tmp_path):
+    square = annotation([[1, 1, 9, 1, 9, 9, 1, 9]])
+    file = api.read_coco(write(tmp_path / "a.json", [square, {**square, "image_id": 9}]))
+
+    found = file.paint(file.images[0])
+
+    assert found.object_classes == {1: 1}
+    assert found.notes == ("1 annotation of images that the file does not list left out.",)
 
 
 def test_corners_far_outside_take_no_memory(tmp_path):

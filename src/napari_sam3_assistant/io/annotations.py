@@ -155,11 +155,19 @@ class CocoFile:
             self._annotations: dict[int, list[dict[str, Any]]] = {
                 image.id: [] for image in self.images
             }
+            self._of_others = 0
             for entry in as_list(parsed["annotations"]):
-                self._annotations[as_whole(as_dict(entry)["image_id"])].append(entry)
+                of_image = self._annotations.get(as_whole(as_dict(entry)["image_id"]))
+                if of_image is None:
+                    self._of_others += 1
+                else:
+                    of_image.append(entry)
+            if self._of_others and not self.images:
+                raise ValueError("it lists no image")
         except _WRONG as exc:
             raise MaskError(
-                f"{path} is not a COCO file: {exc}.", "Choose one with images and annotations."
+                f"{path} is not a COCO file: {_explain(exc)}.",
+                "Choose one with images and annotations.",
             ) from exc
 
     def find(self, name: str) -> CocoImage:
@@ -214,7 +222,9 @@ class CocoFile:
         empty = crowds = 0
         for place, entry in enumerate(self._annotations[image.id], 1):
             try:
-                value = values[as_whole(entry["category_id"])]
+                category = as_whole(entry["category_id"])
+                if category not in values:
+                    raise ValueError(f"its category {category} is not in the list")
                 if entry.get("iscrowd") and "segmentation" in entry:
                     crowds += 1
                     continue
@@ -222,7 +232,7 @@ class CocoFile:
             except _WRONG as exc:
                 raise MaskError(
                     f"Annotation {place} of {image.file_name} in {self.path.name} can't be used: "
-                    f"{exc}.",
+                    f"{_explain(exc)}.",
                     "Export it again from the program that wrote it.",
                 ) from exc
             if not len(rows):
@@ -230,15 +240,21 @@ class CocoFile:
                 continue
             label = len(classes) + 1
             labels[rows, columns] = label
-            classes[label] = value
+            classes[label] = values[category]
         notes = explain_left_out(
             {
                 "without pixels left out": empty,
                 "of crowds left out": crowds,
+                "of images that the file does not list left out": self._of_others,
                 "wholly below others": count_hidden(labels, len(classes)),
             }
         )
         return ImportedLabels(image.file_name, labels, self.classes, classes, notes)
+
+
+def _explain(error: Exception) -> str:
+    """Return what is wrong with a file; of what it should have, and has not, Python names it."""
+    return f"it has no “{error.args[0]}”" if isinstance(error, KeyError) else str(error)
 
 
 def _read_image(value: object) -> CocoImage:
@@ -387,7 +403,7 @@ class GeoJsonFile:
         except _WRONG as exc:
             place_text = f"in its object {place}, " if place else ""
             raise MaskError(
-                f"{path} is not a GeoJSON file of objects: {place_text}{exc}.",
+                f"{path} is not a GeoJSON file of objects: {place_text}{_explain(exc)}.",
                 "Export it again from QuPath, as a FeatureCollection.",
             ) from exc
         named = enumerate(self._colours.items(), 1)
