@@ -177,6 +177,10 @@ def test_a_file_becomes_a_layer_on_the_image_or_its_slice(desk, tmp_path):
     assert desk.verbs.open_file(tmp_path / "cellpose_masks.tif").wait(240)
     layer = desk.viewer.layers["cellpose_masks"]
     np.testing.assert_array_equal(layer.data, labels.astype(np.uint16))
+    assert "ilastik" not in desk.model.message.text
+    imwrite(tmp_path / "simple.tif", np.where(labels > 0, 2, 1).astype(np.uint8))
+    assert desk.verbs.open_file(tmp_path / "simple.tif").wait(240)
+    assert "Of ilastik export Object Identities" in desk.model.message.text
     imwrite(tmp_path / "small.tif", labels[:-1].astype(np.uint16))
     desk.verbs.open_file(tmp_path / "small.tif").wait(240)
     assert "79 x 90" in desk.model.message.text

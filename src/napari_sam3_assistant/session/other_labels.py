@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.axes import make_axes
-from napari_sam3_assistant.core.masks.labels import Box, find_boxes
+from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.core.masks.labels import Box, find_boxes, split_blocks, whole_box
 from napari_sam3_assistant.core.masks.merge import LabelMask
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import MaskPrompt, Task
@@ -67,19 +68,24 @@ class UseLabels:
 
         plane = self._adapter.named_plane(self._model.image) if is_annotations(path) else None
 
-        def work(reporter: Reporter) -> Iterator[tuple[Untyped, Axes, ImportedLabels | None]]:
+        def work(
+            reporter: Reporter,
+        ) -> Iterator[tuple[Untyped, Axes, ImportedLabels | None, tuple[str, ...]]]:
             reporter.check()
             if plane is not None:
                 painted = paint_annotations(path, *plane)
-                yield painted.labels, make_axes(painted.labels.shape), painted
+                yield painted.labels, make_axes(painted.labels.shape), painted, painted.notes
                 return
             found = read_image(path)
             if np.dtype(found.data.dtype).kind not in "iu":
                 raise ImageError(f"{path.name} holds no labels.", "Choose a file of labels.")
-            yield found.data, found.axes, None
+            notes = (_MAY_BE_CLASSES,) if _has_no_background(found.data, reporter) else ()
+            yield found.data, found.axes, None, notes
 
-        def add(loaded: tuple[Untyped, Axes, ImportedLabels | None]) -> None:
-            data, axes, annotated = loaded
+        def add(
+            loaded: tuple[Untyped, Axes, ImportedLabels | None, tuple[str, ...]],
+        ) -> None:
+            data, axes, annotated, notes = loaded
             features = {} if annotated is None else _features_of(annotated, self._model.class_list)
             image, named = self._model.image, image_name(path)
             try:
@@ -88,7 +94,6 @@ class UseLabels:
                 self._say(str(error), Level.ERROR)
                 return
             sentences = [f"“{name}” lies on the image. Press Use Labels for what to do with it."]
-            notes = () if annotated is None else annotated.notes
             if annotated is not None:
                 sentences += self._extend_list(annotated)
             self._say(" ".join((*sentences, *notes)), Level.WARNING if notes else Level.INFO)
@@ -191,6 +196,24 @@ class UseLabels:
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
         self._model.message = Message(text, level)
+
+
+_MAY_BE_CLASSES = (
+    "No pixel of it is 0, so each value counts for an object, the background as well. Of ilastik "
+    "export Object Identities: in a Simple Segmentation the values are classes. Or give the "
+    "background the value 0: Merge Label Values in Mask Operations."
+)
+_MOST_BLOCKS = 8
+
+
+def _has_no_background(labels: Untyped, reporter: Reporter) -> bool:
+    """Return whether no pixel is 0; of large ones by the first blocks."""
+    with map_read_errors("The labels could not be read", "Check that their file opens elsewhere."):
+        for block in split_blocks(labels, whole_box(labels.shape))[:_MOST_BLOCKS]:
+            reporter.check()
+            if not np.asarray(labels[block]).all():
+                return False
+    return True
 
 
 def _features_of(imported: ImportedLabels, listed: ClassList) -> dict[str, list[Any]]:
