@@ -92,10 +92,28 @@ def test_smaller_levels_follow_the_largest():
     large = np.arange(1, 37, dtype=np.uint8).reshape(6, 6)
     small, tiny = np.zeros((3, 3), np.uint8), np.zeros((2, 2), np.uint8)
 
-    write_smaller(large, [small, tiny], (slice(2, 5), slice(3, 4)))
+    write_smaller(large, [small, tiny], (slice(2, 5), slice(2, 4)))
 
     assert small.tolist() == [[0, 0, 0], [0, 15, 0], [0, 27, 0]]
-    assert tiny.tolist() == [[0, 4], [0, 22]]
+    assert tiny.tolist() == [[0, 0], [0, 22]]
+
+
+@given(st.data())
+def test_smaller_levels_of_any_factor_hold_the_pixels_at_their_place(data):
+    size = data.draw(st.integers(1, 40))
+    small = data.draw(st.integers(1, size))
+    first = data.draw(st.integers(0, size))
+    stop = data.draw(st.integers(first, size))
+    large = np.arange(1, size + 1, dtype=np.uint8)[:, None]
+    level, part = np.zeros((2, small, 1), np.uint8)
+
+    write_smaller(large, [level], (slice(0, size), slice(0, 1)))
+    write_smaller(large, [part], (slice(first, stop), slice(0, 1)))
+
+    places = level[:, 0].astype(int) - 1
+    assert np.abs((places + 0.5) / size - (np.arange(small) + 0.5) / small).max() <= 1 / small
+    changed = (places >= first) & (places < stop)
+    assert part[:, 0].tolist() == np.where(changed, level[:, 0], 0).tolist()
 
 
 def test_the_preview_shows_what_goes_comes_and_changes():

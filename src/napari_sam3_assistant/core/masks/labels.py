@@ -413,25 +413,39 @@ def write_smaller(largest: AnyArray, smaller: Sequence[Any], box: Box) -> None:
     box : tuple of slice
         What was changed in the largest.
     """
-    if 0 in box_shape(box):
-        return
     for level in smaller:
         if not is_writable(level):
             continue
-        steps = [
-            max(1, round(size / small))
-            for size, small in zip(largest.shape, level.shape, strict=True)
-        ]
+        places = list(map(_nearest_pixels, largest.shape, level.shape))
         reached = tuple(
-            slice(side.start // step, min(-(-side.stop // step), size))
-            for side, step, size in zip(box, steps, level.shape, strict=True)
+            slice(*np.searchsorted(at, (side.start, side.stop)).tolist())
+            for at, side in zip(places, box, strict=True)
         )
+        if 0 in box_shape(reached):
+            continue
         for part in split_blocks(level, reached):
-            fine = tuple(
-                slice(side.start * step, side.stop * step, step)
-                for side, step in zip(part, steps, strict=True)
+            chosen = [at[side] for at, side in zip(places, part, strict=True)]
+            steps = [int(np.gcd.reduce(np.diff(at))) or 1 for at in chosen]
+            fine = np.asarray(
+                largest[
+                    tuple(
+                        slice(int(at[0]), int(at[-1]) + 1, step)
+                        for at, step in zip(chosen, steps, strict=True)
+                    )
+                ]
             )
-            level[part] = np.asarray(largest[fine])
+            if fine.shape != box_shape(part):  # no one step leads from each to the next
+                here = [(at - at[0]) // step for at, step in zip(chosen, steps, strict=True)]
+                fine = fine[np.ix_(*here)]
+            level[part] = fine
+
+
+def _nearest_pixels(size: int, small: int) -> npt.NDArray[np.int64]:
+    """Return which of ``size`` pixels each of ``small`` ones stands for along an axis."""
+    step = max(1, round(size / small))
+    if small in (size // step, -(-size // step)):
+        return np.arange(small) * step
+    return np.arange(small) * size // small  # others make levels of 1.5 times, too
 
 
 @dataclass(frozen=True, slots=True)
