@@ -419,7 +419,7 @@ def test_formats_that_will_work_are_offered_and_say_what_they_do_not_hold(curato
     curator.choose("export_format", "YOLO segmentation")
     assert note(curator).startswith("YOLO holds outlines in one plane of the image")
 
-    curator.viewer.add_labels(np.stack([masks, masks]), name="stack", scale=(-1, 1, 1))
+    stack = curator.viewer.add_labels(np.stack([masks, masks]), name="stack", scale=(-1, 1, 1))
     curator.type_in("output", "stack")
 
     assert "“stack” is a stack. Choose another format." in note(curator)
@@ -429,6 +429,9 @@ def test_formats_that_will_work_are_offered_and_say_what_they_do_not_hold(curato
     assert not {"YOLO segmentation", "PNG (one plane)"} & set(offered)
     assert "Tracks: GEFF" in offered
     curator.choose("export_format", "OME-Zarr")
+    assert note(curator).startswith("The planes have no name and are taken for slices of a volume")
+    stack.axis_labels = ("t", "y", "x")
+    curator.choose("export_format", "Tracks: GEFF")
     assert note(curator) == ""
 
 

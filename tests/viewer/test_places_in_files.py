@@ -391,10 +391,29 @@ def test_axes_that_are_stored_in_another_order_keep_their_names(bench, tmp_path)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), labels.T)
 
 
+def test_what_planes_without_a_name_are_taken_for_is_told(bench, tmp_path):
+    image = bench.viewer.add_image(np.zeros((3, 6, 6), np.uint8), name="movie")
+    labels = np.zeros((3, 6, 6), np.uint8)
+    labels[:, 2:4, 2:4] = 1
+    layer = bench.add(labels, name="cells")
+    bench.model.output = "cells"
+
+    guess = "taken for slices of a volume (z): where that is wrong, choose Times in 3D/Video"
+    assert guess in bench.collection.explain_lost(ExportFormat.GEFF)
+    assert guess in exported_mask(bench, layer, tmp_path / "a.geff", ExportFormat.GEFF)
+    assert guess not in bench.collection.explain_lost(ExportFormat.NPY)
+    bench.viewer.layers.remove(image)
+    assert "axis_labels in napari's console" in bench.collection.explain_lost(ExportFormat.TIFF)
+
+    layer.axis_labels = ("t", "y", "x")
+    assert bench.collection.explain_lost(ExportFormat.GEFF) == ""
+
+
 def test_what_a_format_can_not_hold_is_told_before(bench, tmp_path):
     labels = np.zeros((2, 6, 6), np.uint8)
     layer = bench.add(labels, name="turned", affine=[[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0],
-                                                     [0, 0, 0, 1]])  # fmt: skip
+                                                     [0, 0, 0, 1]],
+                      axis_labels=("z", "y", "x"))  # fmt: skip
     bench.model.output = "turned"
     told = {one: bench.collection.explain_lost(one) for one in ExportFormat}
 

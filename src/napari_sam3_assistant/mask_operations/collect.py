@@ -416,6 +416,7 @@ class MaskCollection:
             path = free_name(wanted, ending=model.export_format.suffix)
         model.path = str(path)  # once more, it is this file that is written anew
         place, axes = self._adapter.place(layer.key)
+        guess = self._explain_guess(layer.key, model.export_format)
         known = self._adapter.measured(layer.key)
         classes = snapshot.classes
         if model.export_format.has_image:
@@ -430,7 +431,8 @@ class MaskCollection:
             stays = f"{wanted.name} was there before, and stays." if path != wanted else ""
             of_image = place.note if request.format.has_image else ""
             note = of_image or explain_lost_place(request.format, axes)
-            message = " ".join(filter(None, (f"Exported mask “{name}” to {saved}.", stays, note)))
+            said = (f"Exported mask “{name}” to {saved}.", stays, guess, note)
+            message = " ".join(filter(None, said))
             self._jobs.say(message, Level.WARNING if note else Level.SUCCESS)
 
         self._jobs.start("The export", partial(export_masks, request), tell)
@@ -458,7 +460,11 @@ class MaskCollection:
         if not self.can_hold(format_):
             return f"Its files hold one plane; “{choice.name}” is a stack. Choose another format."
         of_image = place.note if format_.has_image else ""
-        return f"{explain_lost(format_, axes)} {of_image}".strip()
+        guess = self._explain_guess(choice.key, format_)
+        return " ".join(filter(None, (guess, explain_lost(format_, axes), of_image)))
+
+    def _explain_guess(self, key: str, format_: ExportFormat) -> str:
+        return self._adapter.explain_guess(key) if format_.has_axis_names else ""
 
     def propose_path(self) -> Path:
         """Return a file for the export: the one that is typed, or a free name beside the image."""

@@ -49,7 +49,7 @@ from napari_sam3_assistant.viewer.label_pixels import (
     lock,
     redraw_in_parts,
 )
-from napari_sam3_assistant.viewer.label_places import SOURCE, image_of, locate_labels
+from napari_sam3_assistant.viewer.label_places import SOURCE, explain_guess, image_of, locate_labels
 from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, preserve_choices, role_of
 
 if TYPE_CHECKING:
@@ -149,6 +149,10 @@ class LabelsAdapter:
     def place(self, key: str) -> tuple[ImagePlace, Axes]:
         """Return where labels lie in their image, and what a file can say of their place."""
         return locate_labels(self.viewer, self.layer(key))
+
+    def explain_guess(self, key: str) -> str:
+        """Return what unnamed axes of labels are taken for, for the user; empty for nothing."""
+        return explain_guess(self.viewer, self.layer(key))
 
     def measured(self, key: str) -> dict[int, dict[str, float]]:
         """Return the numbers that are known of each label: score, area, what was measured."""

@@ -80,10 +80,15 @@ def locate_labels(viewer: ViewerModel, layer: Labels) -> tuple[ImagePlace, Axes]
 def _name_axes(layer: Labels, place: ImagePlace) -> tuple[str, ...]:
     """Return what a file calls the axes of labels; empty for one that it shall not have."""
     own = [axis_kind(label) for label in layer.axis_labels]
-    named = "" not in own and len(set(own)) == len(own) and {"y", "x"} <= set(own)
-    names = own if named else [*place.names, "y", "x"]
+    names = own if _is_named(layer) else [*place.names, "y", "x"]
     kept = (*place.names, "y", "x")
     return tuple(name if keep else "" for name, keep in zip(names, kept, strict=True))
+
+
+def _is_named(layer: Labels) -> bool:
+    """Return whether labels name all of their axes themselves."""
+    own = [axis_kind(label) for label in layer.axis_labels]
+    return "" not in own and len(set(own)) == len(own) and {"y", "x"} <= set(own)
 
 
 def _images_of(viewer: ViewerModel, layer: Labels) -> list[Image]:
@@ -144,15 +149,46 @@ def _make_place(layer: Labels, image: Image, first: list[int | None]) -> ImagePl
     )
 
 
+def explain_guess(viewer: ViewerModel, layer: Labels) -> str:
+    """Return what axes of a stack are taken for that nobody has named, and how to name them."""
+    if _is_named(layer):
+        return ""
+    shape, image = _shape(layer)[:-2], image_of(viewer, layer)
+    known = _known_leading(layer, len(shape), image)
+    names = plane_names(len(shape), known)
+    guessed = [
+        f"{_KINDS[name]} ({name})"
+        for name, was, length in zip(names, known, shape, strict=True)
+        if length > 1 and not was and name
+    ]
+    if not guessed:
+        return ""
+    remedy = "choose Times in 3D/Video, which names them in the image"
+    if image is None:
+        remedy = "name them by the layer's axis_labels in napari's console"
+    return (
+        f"The planes have no name and are taken for {' and '.join(guessed)}: where that is wrong, "
+        f"{remedy}."
+    )
+
+
+_KINDS = {"z": "slices of a volume", "t": "times", "c": "channels"}
+
+
 def _name_leading(layer: Labels, count: int, image: Image | None = None) -> tuple[str, ...]:
-    """Return what the axes before rows and columns are, as the labels or the image name them."""
+    """Return what the axes before rows and columns are, named or not."""
+    return plane_names(count, _known_leading(layer, count, image))
+
+
+def _known_leading(layer: Labels, count: int, image: Image | None) -> list[str]:
+    """Return what the labels or the image name the axes before rows and columns; or empty."""
     names = [""] * count
     for source in (layer, image):
         kinds = [] if source is None else [axis_kind(label) for label in source.axis_labels][:-2]
         for axis, kind in zip(range(-1, -1 - count, -1), reversed(kinds), strict=False):
             if not names[axis] and kind in ("t", "c", "z") and kind not in names:
                 names[axis] = kind
-    return plane_names(count, names)
+    return names
 
 
 def _shape(layer: Labels) -> tuple[int, ...]:

@@ -354,6 +354,11 @@ class ExportFormat(StrEnum):
         return _ABOUT[self].has_one_plane
 
     @property
+    def has_axis_names(self) -> bool:
+        """Whether its files say which axis is which, and what the planes of a stack are."""
+        return not self.has_one_plane and self is not ExportFormat.NPY
+
+    @property
     def has_tracks(self) -> bool:
         """Whether its files hold objects through frames, and no single planes."""
         return _ABOUT[self].has_tracks
