@@ -502,18 +502,20 @@ def test_objects_of_a_scan_get_classes_that_undo_takes_back_also_of_an_opened_se
     session.filtering.show_range(AREA, 0, 10**6)
     check(desk, "tumour", "tumour", "", "nucleus")
 
+    # They are beside the labels, too, a moment later: for whoever opens these without the session.
+    (scan,) = tmp_path.glob("*_scan.zarr")
+    noted = ["tumour", "tumour", NOTHING, "nucleus"]
+    saved.wait_until(lambda: classes_beside(scan) == noted)
     session.classes.rename({"tumour": "nucleus"})
     check(desk, "nucleus", "nucleus", "", "nucleus")
     for names in (("tumour", "tumour", "", "nucleus"), ("tumour", "tumour", "", ""), ("",) * 4):
         session.undo()
         check(desk, *names)
+    saved.wait_until(lambda: set(classes_beside(scan) or [NOTHING]) == {NOTHING})
     session.redo()
     session.redo()
     check(desk, "tumour", "tumour", "", "nucleus")
 
-    # They are beside the labels, too: for whoever opens these without the session.
-    (scan,) = tmp_path.glob("*_scan.zarr")
-    noted = ["tumour", "tumour", NOTHING, "nucleus"]
     saved.wait_until(lambda: classes_beside(scan) == noted)
     api.export(scan, tmp_path / "scan.json")
     told = json.loads((tmp_path / "scan.json").read_text())
