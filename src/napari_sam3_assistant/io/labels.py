@@ -267,7 +267,8 @@ def _write_png(path: Path, stored: _Stored, _axes: Axes | None) -> None:
         rows = piece.reshape(-1, width)
         plane[done : done + len(rows)] = rows
         done += len(rows)
-    iio.imwrite(path, plane, plugin="pillow", extension=".png")
+    with path.open("wb") as file:  # closed on a full disk, too: Windows removes no open one
+        iio.imwrite(file, plane, plugin="pillow", extension=".png")
 
 
 _WRITERS: dict[str, Callable[[Path, _Stored, Axes | None], None]] = {
