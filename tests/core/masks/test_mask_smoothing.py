@@ -109,7 +109,9 @@ def test_labels_grow_to_the_nearest_and_take_nothing_from_each_other():
     labels = np.array([[1, 0, 0, 0, 0, 2]], np.uint8)
 
     assert applied(expand(labels, 1), labels).tolist() == [[1, 1, 0, 0, 2, 2]]
-    assert applied(expand(labels, 9), labels).tolist() == [[1, 1, 1, 2, 2, 2]]
+    # Also by far more than they are large, which takes no longer.
+    for distance in (9, 1e8):
+        assert applied(expand(labels, distance), labels).tolist() == [[1, 1, 1, 2, 2, 2]]
 
 
 @pytest.mark.usefixtures("tiles_")
@@ -127,6 +129,12 @@ def test_growing_reaches_exactly_as_far_as_it_says():
 def test_a_radius_that_reaches_nothing_is_refused(radius):
     with pytest.raises(MaskError, match="radius"):
         smooth(np.zeros((4, 4), np.uint8), radius)
+
+
+@pytest.mark.parametrize("change", [smooth, shrink])
+def test_a_ball_that_would_never_end_is_refused(change):
+    with pytest.raises(MaskError, match="too many pixels"):
+        change(np.ones((4, 4), np.uint8), 1e8)
 
 
 def test_lazy_labels_in_a_part():

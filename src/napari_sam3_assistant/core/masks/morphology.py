@@ -97,7 +97,9 @@ def expand(
     other.
     """
     spacing = spacing or [1.0] * labels.ndim
-    margin = ball_reach(ball_offsets(distance, spacing))
+    # Nothing comes from further away than the labels are large.
+    reach = _pixels_within(distance, spacing)
+    margin = [min(most, int(size)) for most, size in zip(reach, labels.shape, strict=True)]
     change = partial(_expand_tile, distance=distance, spacing=spacing, margin=margin)
     return edit_by_tiles(labels, "expand labels", margin, change, box, reporter)
 
@@ -222,24 +224,37 @@ def ball_offsets(radius: float, spacing: Sequence[float]) -> Offsets:
     Raises
     ------
     MaskError
-        If the radius is not positive, or reaches no other pixel.
+        If the radius is not positive, or reaches no other pixel, or far too many.
     """
-    if not radius > 0:
-        raise MaskError(f"The radius is {radius:g}.", "Choose one above 0.")
-    reach = [math.floor(radius / size + 1e-9) for size in spacing]
+    reach = _pixels_within(radius, spacing)
+    if math.prod(2 * most + 1 for most in reach) > _MOST_STEPS:
+        raise MaskError(
+            f"A radius of {radius:g} reaches too many pixels.", "Choose a smaller radius."
+        )
     steps = [
         step
         for step in itertools.product(*(range(-most, most + 1) for most in reach))
         if sum((part * size) ** 2 for part, size in zip(step, spacing, strict=True) if part)
         <= radius * radius * (1 + 1e-9)
     ]
-    if len(steps) == 1:
+    return tuple(sorted(steps, key=lambda step: (sum(map(abs, step)), step)))
+
+
+_MOST_STEPS = 1 << 22
+
+
+def _pixels_within(radius: float, spacing: Sequence[float]) -> list[int]:
+    """Return how many pixels a radius reaches along each axis; raises MaskError if none."""
+    if not radius > 0:
+        raise MaskError(f"The radius is {radius:g}.", "Choose one above 0.")
+    reach = [math.floor(radius / size + 1e-9) for size in spacing]
+    if not any(reach):
         raise MaskError(
             f"A radius of {radius:g} reaches no neighbouring pixel: pixels are "
             f"{min(spacing):g} apart.",
             "Choose a larger radius.",
         )
-    return tuple(sorted(steps, key=lambda step: (sum(map(abs, step)), step)))
+    return reach
 
 
 def ball_reach(offsets: Offsets) -> tuple[int, ...]:
