@@ -142,6 +142,19 @@ def test_a_dark_slice_does_not_end_an_object():
     assert agreement(labels[15:19], truth[15:19], 1) >= 0.8
 
 
+def test_an_object_that_fills_the_prompted_slice_is_followed():
+    """There is no background beside it, with which others could be compared."""
+    z, y, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    radius = np.where(z == MIDDLE, 99, 30 - abs(z - MIDDLE))
+    truth = ((y - 36) ** 2 + (x - 48) ** 2 < radius**2).astype(int)
+    noise = np.random.default_rng(0).normal(0, 4, SHAPE)
+    image = ndi.gaussian_filter(np.where(truth, 150, 40) + noise, (0, 1, 1)).astype(np.uint8)
+
+    labels = follow(begin(image, {1: truth[MIDDLE] == 1}), BOTH)
+
+    assert agreement(labels, truth, 1) >= 0.9
+
+
 def test_it_goes_on_where_it_was_stopped():
     image, truth = solid()
     whole = follow(begin(image, {1: truth[MIDDLE] == 1}), BOTH[:1])

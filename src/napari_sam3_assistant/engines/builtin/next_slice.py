@@ -281,13 +281,16 @@ def _judge(now: PlaneFeatures, old: Outline, id_: int, fitted: dict[int, Patch])
         return replace(old, missed=old.missed + 1)
     others = [other for name, other in fitted.items() if name != id_]
     contrast = contrast_of(now, patch, others)
+    # Where it filled the frame until here, how it stands out is seen now.
+    known = contrast if np.isinf(old.contrast) else old.contrast
     # Spread over a larger area, the same light is what glows past the end of the object.
     alike = contrast / max(1.0, patch.area / old.area)
-    if alike < max(FAINT, FADED * old.contrast) or patch.area < SHRUNK * old.area:
+    if alike < max(FAINT, FADED * known) or patch.area < SHRUNK * old.area:
         return replace(old, missed=old.missed + 1)
     # The whole stack may bleach or darken with depth, but not from one slice to the next.
-    expected = min(old.contrast, max(contrast, BLEACHED * old.contrast))
-    strongest = max(old.strongest, old.contrast, contrast)
+    expected = min(known, max(contrast, BLEACHED * known))
+    seen = [value for value in (old.strongest, known, contrast) if np.isfinite(value)]
+    strongest = max(seen, default=0.0)
     firm = None if contrast >= FIRM * strongest else old.firm or old.patch
     return replace(old, patch=patch, contrast=expected, missed=0, strongest=strongest, firm=firm)
 
@@ -316,7 +319,8 @@ def contrast_of(features: PlaneFeatures, patch: Patch, others: list[Patch] | tup
     Returns
     -------
     float
-        Grey levels; positive for what the object's polarity says.
+        Grey levels; positive for what the object's polarity says. Infinite where it fills the
+        frame, or neighbours do round it: there is no background to compare with.
     """
     width = max(3.0, 0.3 * np.sqrt(patch.area / np.pi))
     frame = patch.region.grow(int(width) + 4).intersect(features.region)
