@@ -140,6 +140,15 @@ def test_nothing_that_is_read_is_replaced(cells, tmp_path):
     assert {file: file.read_bytes() for file in before} == before
 
 
+def test_labels_are_whatever_an_image_may_be(tmp_path):
+    rows = [[1, 1, 0, 0], [0, 0, 9, 9]]
+    for labels in (rows, [np.array(rows), np.array(rows)[:, ::2]]):
+        assert api.clean(labels, [api.Renumber()]).tolist() == [[1, 1, 0, 0], [0, 0, 2, 2]]
+        assert [row["id"] for row in api.measure(labels)] == [1, 9]
+        api.export(labels, tmp_path / "a.tif", overwrite=True)
+        assert iio.imread(tmp_path / "a.tif").tolist() == rows
+
+
 def test_what_can_not_be_done_is_said(cells, tmp_path):
     path, _ = cells
     with pytest.raises(MaskError, match="whole numbers"):

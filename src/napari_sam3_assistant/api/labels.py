@@ -11,6 +11,7 @@ import numpy as np
 from napari_sam3_assistant.api.segment import read_input
 from napari_sam3_assistant.core.axes import axis_kind, make_axes, pixel_lengths
 from napari_sam3_assistant.core.classes import ClassList
+from napari_sam3_assistant.core.images import AnyArray, level_zero
 from napari_sam3_assistant.core.masks.labels import (
     Connectivity,
     ImagePlace,
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import LabelArray
     from napari_sam3_assistant.core.masks.operations import MaskOperation
     from napari_sam3_assistant.core.progress import Reporter
@@ -417,7 +417,8 @@ def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
                 "Give the labels, or use segment on the picture.",
             )
         return loaded.data, loaded.axes
-    return labels, make_axes(labels.shape)
+    data = level_zero(labels)
+    return data, make_axes(data.shape)
 
 
 def _spacing(axes: Axes, *, planes: bool) -> tuple[float, ...]:
