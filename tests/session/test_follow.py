@@ -68,6 +68,36 @@ def test_of_several_the_picked_one_or_the_next_that_is_clicked(open_bench):
     assert not bench.model.running
 
 
+class Watched(np.ndarray):
+    """Labels that note how many pixels are asked for at once."""
+
+    def __getitem__(self, key):
+        part = super().__getitem__(key)
+        getattr(self, "asked", []).append(np.size(part))
+        return part
+
+
+@pytest.mark.parametrize("cut", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+def test_of_accepted_objects_no_more_is_read_than_the_box_of_the_one(open_bench, cut):
+    bench = open_bench()
+    find(bench, 6, 20, 20)
+    area = bench.model.preview.segmentation.objects[0].region.area
+    bench.session.accept()
+    kept = bench.viewer.layers["SAM3 live accepted labels"]
+    bench.viewer.dims.order = cut
+    bench.viewer.dims.set_point((0, 1, 2), (6, 20, 20))
+    kept.data = kept.data.view(Watched)
+    kept.data.asked = asked = []
+    bench.binding.call("follow")
+    assert 0 < sum(asked) <= area, bench.message
+
+    bench.desk.until(lambda: not bench.model.running)
+    at = (6, 20, 20)[cut[0]]
+    (mask,) = bench.propagation.provenance.prompts[at].masks
+    plane = np.moveaxis(np.asarray(kept.data), cut[0], 0)[at] == 1
+    np.testing.assert_array_equal(mask.to_plane(plane.shape), plane)
+
+
 def test_it_is_cancelled_as_any_propagation(open_bench):
     bench = open_bench()
     find(bench, 6, 20, 20)

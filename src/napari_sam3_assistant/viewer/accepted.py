@@ -51,6 +51,7 @@ from napari_sam3_assistant.viewer.accepted_objects import (
     know_again,
     objects_on,
     recount,
+    regions_on,
     rows_of,
     update_list,
 )
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.labels import Box, PlaneOfLabels
     from napari_sam3_assistant.core.masks.merge import AcceptedObjects, ObjectMask
     from napari_sam3_assistant.core.prompts import MaskPrompt
+    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.session.snapshots import OtherLabels
     from napari_sam3_assistant.session.values import PlaneTarget, Preview
@@ -196,6 +198,11 @@ class AcceptedLayers:
         """Return the accepted objects of a plane, by their ids; none where nothing was accepted."""
         layer = self.find(place)
         return {} if layer is None else objects_on(layer, place.target)
+
+    def regions(self, place: KeptPlace) -> dict[int, Region]:
+        """Return the accepted objects that may lie on a plane, and where; no pixel is read."""
+        layer = self.find(place)
+        return {} if layer is None else regions_on(layer, place.target)
 
     def highest_number(self, place: KeptPlace) -> int:
         """Return the highest number of an object in the labels that a plane is of; 0 for none."""

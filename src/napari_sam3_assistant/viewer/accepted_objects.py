@@ -12,6 +12,7 @@ import numpy as np
 from napari_sam3_assistant.core.masks.edits import changes_between
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.objects_by_slice import Known, ObjectsBySlice
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.session.messages import CLASS, NOTHING, PARENT, is_measured
 from napari_sam3_assistant.session.values import KeptPlace
 from napari_sam3_assistant.viewer.geometry import array_of, plane_of, result_axes, result_shape
@@ -88,6 +89,30 @@ def objects_on(layer: Labels, target: PlaneTarget) -> dict[int, StitchedObject]:
         return {}  # the viewer shows another cut through the volume
     fixed = plane_of(array_of(layer), target).fixed
     return objects.slices.get(tuple(at for _, at in sorted(fixed.items())), {})
+
+
+def regions_on(layer: Labels, target: PlaneTarget) -> dict[int, Region]:
+    """Return the objects that may lie on a plane, and where; no pixel is read.
+
+    The plane may be another cut than the one that they were accepted on: then their boxes reach it.
+    """
+    if layer not in _OBJECTS:
+        return {}
+    _, objects = _OBJECTS[layer]
+    cut = plane_of(array_of(layer), target)
+    if (cut.rows, cut.columns) == objects.plane:
+        return {id_: part.region for id_, part in objects_on(layer, target).items()}
+    others = [axis for axis in range(len(objects.shape)) if axis not in objects.plane]
+    found: dict[int, Region] = {}
+    for place, there in objects.slices.items():
+        leading = {axis: slice(at, at + 1) for axis, at in zip(others, place, strict=True)}
+        for id_, part in there.items():
+            sides = leading | dict(zip(objects.plane, part.region.slices, strict=True))
+            if all(sides[axis].start <= at < sides[axis].stop for axis, at in cut.fixed.items()):
+                y, x = sides[cut.rows], sides[cut.columns]
+                here = Region(y.start, x.start, y.stop, x.stop)
+                found[id_] = here.union(found.get(id_, here))
+    return found
 
 
 def highest_number(layer: Labels) -> int:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
-
-import numpy as np
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.prompts import Task, Tool, free_id
-from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.session.values import FramePlace, KeptPlace, Message, StackSeed
@@ -23,14 +20,17 @@ from napari_sam3_assistant.viewer.roles import Role, in_slot, key_of, role_of, s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import numpy.typing as npt
     from napari.layers import Labels, Layer, Points
 
     from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
-    from napari_sam3_assistant.session.values import PlaneTarget, ResultRow
+    from napari_sam3_assistant.session.values import ResultRow
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+
+
+_NOTHING_HERE = ("No object lies on this slice.", "Go to a slice with one.")
 
 
 class StackBinding:
@@ -129,7 +129,7 @@ class StackBinding:
             return
         found = self._objects_on_show()
         if not found:
-            raise PromptError("No object lies on this slice.", "Go to a slice with one.")
+            raise PromptError(*_NOTHING_HERE)
         if len(found) == 1:
             (make,) = found.values()
             chosen(make())
@@ -155,13 +155,19 @@ class StackBinding:
             if layer is not None and preview.target == target:
                 for record in preview.segmentation.objects:
                     found[layer, record.id] = partial(StackSeed, target, record, preview)
-        accepted = self._adapter.stacks.accepted_plane(target)
-        if accepted is not None:
-            layer, pixels = accepted
-            for number in np.unique(pixels[pixels > 0]).tolist():
-                # Of many objects the pixels of the one that is chosen are cut out.
-                found[layer, number] = partial(_seed_of, target, pixels, number)
+        place, accepted = KeptPlace(target), self._adapter.accepted
+        kept = accepted.find(place)
+        for number, region in accepted.regions(place).items():
+            # Of many objects the pixels of the one that is chosen are read.
+            found[kept, number] = partial(self._seed_of, place, number, region)
         return found
+
+    def _seed_of(self, place: KeptPlace, number: int, region: Region) -> StackSeed:
+        mask = self._adapter.plane_labels(place)[region.slices] == number
+        if not mask.any():
+            raise PromptError(*_NOTHING_HERE)
+        offset = (region.y0, region.x0)
+        return StackSeed(place.target, ObjectRecord.from_mask(number, mask, offset=offset))
 
     def new_object(self) -> None:
         """Choose a number for the next click that no object has, wherever it is."""
@@ -272,12 +278,6 @@ class StackBinding:
             on_show = None
         here = (row for row in rows if row.preview.target.plane.leading == on_show)
         return next(here, rows[0] if rows else None)
-
-
-def _seed_of(target: PlaneTarget, pixels: npt.NDArray[np.integer[Any]], number: int) -> StackSeed:
-    region = Region.around(pixels == number)
-    mask = pixels[region.slices] == number
-    return StackSeed(target, ObjectRecord(number, mask, region))
 
 
 def _explain_object(object_id: int, under: int, *, known: bool) -> str:

@@ -32,7 +32,6 @@ from napari_sam3_assistant.viewer import prompt_layers
 from napari_sam3_assistant.viewer.accepted import AcceptedResult
 from napari_sam3_assistant.viewer.geometry import (
     World,
-    array_of,
     file_axes,
     layer_transform,
     pixel_size,
@@ -410,22 +409,6 @@ class StacksAdapter:
         """
         layer = self._require_layer(StackTarget(target, target.axes.leading[0]))
         return plane_of(layer.data, target)
-
-    def accepted_plane(
-        self, target: PlaneTarget
-    ) -> tuple[Labels, npt.NDArray[np.integer[Any]]] | None:
-        """Return the accepted labels of an image, and those of one plane, shape (H, W).
-
-        None where there are none.
-        """
-        layer = topmost(self._viewer.layers, Role.ACCEPTED, target.image)
-        if layer is None or array_of(layer).shape != result_shape(target.shape, target.axes):
-            return None
-        axis = target.axes.leading[0]
-        window = FrameWindow(target.axes, target.plane, axis)
-        return layer, window.upright(
-            np.asarray(array_of(layer)[window.key(target.plane.leading[0])])
-        )
 
     def objects_under(
         self, stack: StackTarget, points: Points, chosen: Sequence[int]
