@@ -4,6 +4,8 @@ import gc
 import queue
 import threading
 import weakref
+from dataclasses import replace
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -12,12 +14,14 @@ from napari.utils.colormaps import AVAILABLE_COLORMAPS
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import MaskError, PromptError
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.session.values import Level
+from napari_sam3_assistant.session.values import FileBackedKind, FileBackedLabels, Level
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.images import ALL_IMAGES
+from napari_sam3_assistant.viewer.roles import Role, with_role
 
 
 def names(viewer):
@@ -94,6 +98,65 @@ def test_what_made_a_mask_stands_on_its_layer(viewer, binding, run, disc):
     assert labels.metadata["source_image_layer"] == "cells"
     assert "Built-in (no SAM 3 weights)" in binding.model.message.text
     assert "from 1 point" in binding.model.message.text
+
+
+LOOK = {
+    "name": "mine", "opacity": 0.4, "blending": "additive", "contour": 2,
+    "rendering": "translucent",
+    "projection_mode": "none", "selected_label": 3, "show_selected_label": True, "brush_size": 21,
+    "contiguous": False, "preserve_labels": True, "visible": False,
+}  # fmt: skip
+"""What a user sets of labels."""
+OURS = {"data", "features", "properties", "thumbnail", "metadata", "keymap", "help", "plane"}
+"""What is another one with other labels, or can't be compared."""
+
+
+def settings_of(layer):
+    names = (name for name in dir(type(layer)) if getattr(getattr(type(layer), name), "fset", None))
+    public = (name for name in names if name[0] != "_" and name not in OURS)
+    values = {name: getattr(layer, name) for name in public if name != "colormap"}
+    return {name: np.asarray(value).tolist() for name, value in values.items()}
+
+
+@pytest.mark.parametrize("kind", ["preview", "file"])
+def test_labels_that_take_the_place_of_others_look_as_the_user_had_them(
+    viewer, binding, run, kind, disc
+):
+    viewer.add_image(disc)
+    click(binding, 20, 30)
+    preview, shown = run(), binding.model.previews
+    if kind == "file":
+        stored = FileBackedLabels(
+            FileBackedKind.SCAN, preview.target, Path("scan.zarr"), (preview.segmentation.labels,)
+        )
+        binding.adapter.show_file_backed(stored)
+    role = {"preview": Role.PREVIEW_LABELS, "file": Role.SCAN}[kind]
+    before = next(with_role(viewer.layers, role))
+    viewer.layers.move(viewer.layers.index(before), 0)
+    for name, value in LOOK.items():
+        setattr(before, name, value)
+    before.metadata["mine"] = 7
+    told = settings_of(before)
+
+    if kind == "file":
+        binding.adapter.hide_file_backed(stored, {2})
+    else:
+        found = replace(
+            preview.segmentation,
+            labels=preview.segmentation.labels[:44, :60].copy(),
+            region=Region(0, 0, 44, 60),
+        )
+        binding.model.previews = tuple(replace(one, segmentation=found) for one in shown)
+
+    after = next(with_role(viewer.layers, role))
+    assert after is not before
+    assert viewer.layers.index(after) == 0
+    assert after.metadata["mine"] == 7
+    # What is found anew is on show, filled or not as all results are; what hides objects is
+    # no layer to paint on.
+    is_found = kind == "preview"
+    told |= {"visible": is_found, "editable": is_found, "contour": 0 if is_found else 2}
+    assert settings_of(after) == told
 
 
 def test_the_prompts_stay_on_top_and_active(viewer, binding, run, disc):

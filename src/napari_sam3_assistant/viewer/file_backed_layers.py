@@ -20,8 +20,8 @@ from napari_sam3_assistant.viewer.roles import (
     Role,
     add_below_prompts,
     name_of,
-    preserve_choices,
     role_metadata,
+    take_place,
     with_role,
 )
 
@@ -82,15 +82,9 @@ class FileBackedLayers:
             self._replace(before, layer)
 
     def _replace(self, before: Labels, layer: Labels) -> str:
-        viewer = self._viewer
         # Another layer and not other data: napari would go back to the coarsest size.
-        layer.visible, layer.opacity = before.visible, before.opacity
-        layer.name = before.name
-        index = viewer.layers.index(before)
-        with preserve_choices(viewer) as chosen:
-            viewer.layers.remove(before)
-            viewer.layers.insert(index, layer)
-            chosen.replace(before, layer)
+        layer.colormap = before.colormap
+        take_place(self._viewer, before, layer)
         return str(layer.name)
 
     def refresh(self, stored: FileBackedLabels, changed: Region | None) -> None:

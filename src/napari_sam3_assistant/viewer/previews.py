@@ -48,6 +48,7 @@ from napari_sam3_assistant.viewer.roles import (
     role_metadata,
     role_of,
     slot_of,
+    take_place,
     with_role,
 )
 
@@ -73,11 +74,8 @@ def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
 
     Returns the preview labels.
     """
-    with preserve_choices(viewer) as chosen:
-        before = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
+    with preserve_choices(viewer):
         labels = _show_labels(viewer, image, preview)
-        if before is not None:
-            chosen.replace(before, labels)
         reserve_soft(viewer, image, preview, labels)
         show_boxes(viewer, image, preview)
     return labels
@@ -97,14 +95,12 @@ def remove_previews(viewer: ViewerModel, kept: Collection[tuple[str, str]] = ())
 
 def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     segmentation, axes = preview.segmentation, preview.target.axes
-    layer = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
+    layer = before = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
     data = to_layer_axes(segmentation.labels, axes)
     placed = result_transform(
         image, axes, World.of(viewer), preview.target.plane, segmentation.region
     )
     if layer is None or layer.data.shape != data.shape:
-        if layer is not None:
-            viewer.layers.remove(layer)
         layer = Labels(
             _copy_labels(data),
             name=name_of(Role.PREVIEW_LABELS, preview.label),
@@ -114,7 +110,10 @@ def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
             visible=False,
             **placed,
         )
-        add_below_prompts(viewer, layer)
+        if before is None:
+            add_below_prompts(viewer, layer)
+        else:
+            take_place(viewer, before, layer)
     else:
         colours = _choose_colours(preview)
         by_class = isinstance(layer.colormap, DirectLabelColormap)

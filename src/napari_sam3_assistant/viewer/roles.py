@@ -292,6 +292,28 @@ def add_below_prompts(viewer: ViewerModel, layer: Layer) -> None:
         viewer.layers.insert(index, layer)
 
 
+_LOOK = (
+    "name", "visible", "opacity", "blending", "contour", "rendering", "iso_gradient_mode",
+    "depiction", "projection_mode", "experimental_clipping_planes", "selected_label",
+    "show_selected_label", "brush_size", "n_edit_dimensions", "contiguous", "preserve_labels",
+)  # fmt: skip
+"""What a user sets of labels, but for their colours. In napari 0.5.6 to 0.9.2 alike."""
+
+
+def take_place(viewer: ViewerModel, before: Labels, layer: Labels) -> None:
+    """Put labels in the place of others, which the user may have made look in another way."""
+    for name in _LOOK:
+        setattr(layer, name, getattr(before, name))
+    layer.metadata = {**before.metadata, **layer.metadata}
+    if layer.editable:
+        layer.mode = before.mode
+    index = viewer.layers.index(before)
+    with preserve_choices(viewer) as chosen:
+        viewer.layers.remove(before)
+        viewer.layers.insert(index, layer)
+        chosen.replace(before, layer)
+
+
 class Choices:
     """What the user has chosen in a viewer: the selected layers, and the point of the sliders.
 
