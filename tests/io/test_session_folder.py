@@ -70,6 +70,8 @@ def test_a_journal_is_applied_and_its_torn_end_is_dropped(folder):
     assert (found.entries, found.pixels) == ({"one": 4, "three": 3}, [])
     assert found.open("x")[1:, 2:].tolist() == [[99, 99], [99, 99]]
     assert not log.exists()
+    apply_journal(folder)  # again: whoever was to go on with it may not have come to that
+    assert read_session(folder).entries == found.entries
 
 
 def test_many_strokes_are_written_piece_by_piece_and_the_last_one_counts(tmp_path, monkeypatch):

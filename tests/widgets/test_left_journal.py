@@ -4,7 +4,12 @@ import numpy as np
 from qtpy.QtWidgets import QFrame, QLabel, QMessageBox
 
 from napari_sam3_assistant.core.prompts import Task
-from napari_sam3_assistant.session import journaling
+from napari_sam3_assistant.errors import SessionError
+from napari_sam3_assistant.session import journaling, opening
+
+
+def _fail(folder):
+    raise SessionError("The disk is gone.", f"Look for {folder}.")
 
 
 def test_what_was_done_before_a_crash_is_offered_and_comes_back(journals, user, discs, monkeypatch):
@@ -29,6 +34,14 @@ def test_what_was_done_before_a_crash_is_offered_and_comes_back(journals, user, 
     user.click("journal_go_on")  # No
     user.settle()
     assert user.has("begun meanwhile")
+    with monkeypatch.context() as broken:
+        broken.setattr(opening, "read_session", _fail)
+        answers = [QMessageBox.StandardButton.Yes]
+        user.click("journal_go_on")
+        user.wait(lambda: "The disk is gone" in user.status)
+    offer = user.widget.findChild(QFrame, "left_journal")
+    user.wait(lambda: not offer.isHidden())
+    answers = [QMessageBox.StandardButton.Yes]
     user.click("journal_go_on")
     user.wait(lambda: "goes on where it stopped" in user.status)
     np.testing.assert_array_equal(user.preview, found)

@@ -504,8 +504,8 @@ def apply_journal(folder: Path) -> str:
 
 def forget_journal(folder: Path) -> None:
     """Forget the journal of a session: what it says is in the session now, or is not wanted."""
-    with suppress(FileNotFoundError), explain_os_errors(folder):
-        (folder / _JOURNAL).unlink()
+    with explain_os_errors(folder):
+        (folder / _JOURNAL).unlink(missing_ok=True)
 
 
 def remove_session(folder: Path) -> None:

@@ -118,9 +118,12 @@ class Opening:
         Asks the user where a file is now, given where it was; returns None for nowhere.
     opened : Signal
         Tells the folder of a session.
+    not_opened : Signal
+        Tells that of one that could not be opened, or was not to be any more.
     """
 
     opened = Signal(object)
+    not_opened = Signal(object)
 
     def __init__(
         self,
@@ -165,6 +168,8 @@ class Opening:
             if state is JobState.DONE:
                 self._ask(found[0])
                 self._load(found[0], bind=not is_workspace(place))
+            else:
+                self._give_up(place)
 
         job = Job("Opening the session", look)
         job.yielded.connect(found.append)
@@ -222,9 +227,19 @@ class Opening:
             # Once nothing runs, since what follows from it waits for that.
             self._services.jobs.when_idle(partial(self._go_on, read))
 
+        def end(state: JobState) -> None:
+            if state is not JobState.DONE:
+                self._give_up(session.folder)
+
         job = Job("Opening the session", work)
         job.yielded.connect(show)
+        job.finished.connect(end)
         self._services.jobs.start(job)
+
+    def _give_up(self, folder: Path) -> None:
+        if folder != self._storing.folder:
+            release_folder(folder, self._storing.owner)
+        self.not_opened.emit(folder)
 
     def _go_on(self, read: Loaded) -> None:
         """Show a session that was read, and go on in its folder."""

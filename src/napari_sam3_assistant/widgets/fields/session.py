@@ -236,6 +236,7 @@ class JournalField(QFrame):
         layout.addWidget(discard, 1, 1)
         self._left: list[Path] = []
         self._look()
+        binding.session.opening.not_opened.connect(self._on_not_opened)
         self._clock = QTimer(self)
         self._clock.setInterval(_TICK_MS)
         self._clock.timeout.connect(self._journaling.tick)
@@ -253,6 +254,10 @@ class JournalField(QFrame):
         if _may_replace(self, self._binding, "the earlier session"):
             self._journaling.go_on(self._left[0])
             self.hide()
+
+    def _on_not_opened(self, folder: Path) -> None:
+        if folder in (left.absolute() for left in self._left):
+            self._look()
 
     def _discard(self) -> None:
         asked = f"{self._text.text()}\nDiscard what was kept of it? It can't be brought back."
