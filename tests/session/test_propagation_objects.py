@@ -80,6 +80,9 @@ def test_a_negative_click_starts_nothing(found):
     found.binding.new_object()
     click(found, 6, *CENTRES["left"], positive=False)
     assert ids(found) == [1, 2, 1]
+    # The next positive one does, as New Object has it.
+    click(found, 6, 16, 16)
+    assert ids(found) == [1, 2, 1, 3]
 
 
 def test_undo_takes_the_click_back_in_one_step(found):

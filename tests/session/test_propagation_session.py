@@ -131,8 +131,11 @@ def test_several_objects_are_removed_at_once(bench):
     for id_, pixel in enumerate([(20, 20), (40, 50)], 1):
         bench.click(6, *pixel, on=id_)
     bench.start()
+    bench.propagation.hide(frozenset({2}))
     bench.finish(bench.propagation.remove(1, 2))
-    assert not bench.labels.data.any()
+    assert not np.any(bench.labels.data)
+    assert not bench.propagation.tracks.hidden
+    assert bench.labels.editable
     assert bench.model.results == ()
     assert bench.model.message.text == "2 objects are removed from all frames."
 

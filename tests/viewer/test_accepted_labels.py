@@ -199,6 +199,18 @@ def step(binding, *verbs):
         binding.settle()
 
 
+def test_what_is_refused_while_a_run_goes_on_changes_nothing(viewer, binding):
+    binding.adapter.accepted.in_memory = SMALL
+    viewer.add_image(np.zeros((3, 50, 60), np.uint8))
+    show(binding, [Region(10, 10, 20, 20)], plane=(1,))
+    binding.model.running = True
+    before = list(viewer.layers)
+    with pytest.raises(PromptError, match="A run is going on"):
+        binding.session.accept()
+    assert list(viewer.layers) == before
+    binding.model.running = False
+
+
 def test_undo_redo_and_the_next_number_on_disk(viewer, binding):
     binding.adapter.accepted.in_memory = SMALL
     viewer.add_image(np.zeros((3, 50, 60), np.uint8))

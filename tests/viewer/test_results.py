@@ -15,8 +15,9 @@ from napari.utils.colormaps import AVAILABLE_COLORMAPS
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.errors import MaskError, PromptError
+from napari_sam3_assistant.errors import EngineError, MaskError, PromptError
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
+from napari_sam3_assistant.session import runs
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.session.values import FileBackedKind, FileBackedLabels, Level
 from napari_sam3_assistant.viewer.binding import binding_for
@@ -272,6 +273,27 @@ def test_a_channel_axis_by_its_label(viewer, binding, run, disc):
     run()
 
     assert viewer.layers["SAM3 preview labels"].data.shape == disc.shape
+
+
+def test_a_click_whose_run_failed_is_told_of_when_the_rest_is_accepted(
+    viewer, binding, run, disc, monkeypatch
+):
+    viewer.add_image(disc)
+    click(binding, 20, 30)
+    run()
+    click(binding, 40, 5)
+
+    def fail(*_):
+        raise EngineError("It broke.", "Try again.")
+        yield
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "segment", fail)
+        job = binding.session.run()
+        assert job.wait(240)
+    assert binding.model.message.text.startswith("It broke.")
+    binding.session.accept()
+    assert "is not in it" in binding.model.message.text
 
 
 def test_all_visible_images_are_seen_as_one(viewer, binding, run, disc):

@@ -15,7 +15,7 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.outputs import folder_beside, safe_name
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.messages import CLASS, NOTHING, format_accepted
-from napari_sam3_assistant.session.values import Level, Message
+from napari_sam3_assistant.session.values import KeptPlace, Level, Message
 from napari_sam3_assistant.workflows.edit_masks import accept, write_accepted
 
 if TYPE_CHECKING:
@@ -79,17 +79,18 @@ class Accepting:
         """
         self.check_idle()
         previews = [preview for preview in self._model.previews if preview.segmentation.objects]
+        kept = self._adapter.accepted
+        at_once = all(kept.are_in_memory(KeptPlace(preview.target)) for preview in previews)
+        if not at_once and self._model.running and self._model.task is not Task.LIVE_POINTS:
+            raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
         begun = [
             self._adapter.begin_accept(preview, self._place(preview.target)) for preview in previews
         ]
-        requests = [acceptance.request for acceptance in begun]
-        if any(acceptance.accepted.folder is not None for acceptance in begun):
-            if self._model.running and self._model.task is not Task.LIVE_POINTS:
-                raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
+        if not at_once:
             self._step(begun)
             self._run(begun, note)
             return
-        (found,) = accept(requests, NullReporter())
+        (found,) = accept([acceptance.request for acceptance in begun], NullReporter())
         self._step(begun)
         self._finish(begun, found, note)
 

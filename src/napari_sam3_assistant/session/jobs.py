@@ -48,12 +48,16 @@ class Running:
         Tells that the latest job has ended and no other has begun.
     begun : Signal
         Tells that a job has begun.
+    unanswered : Signal
+        Tells that drawn prompts get no answer: the job that was to give it failed, was cancelled or
+        gave way to another one.
     chime : Signal
         Tells, before ``idle``, that a long job is done and that the user wants to hear of it.
     """
 
     idle = Signal()
     begun = Signal()
+    unanswered = Signal()
     chime = Signal()
 
     def __init__(
@@ -88,6 +92,7 @@ class Running:
                 reporting.progressed.connect(self._on_progress, unique=True)
         job.finished.connect(partial(self._on_finished, job, views))
         self.current, before = job, self.current
+        is_lost = self.has_asked and not is_drawn
         self._drawn, self.has_asked = (job, True) if is_drawn else (None, False)
         if is_drawn:
             job.yielded.connect(self._on_answered, max_args=0)
@@ -98,6 +103,8 @@ class Running:
         self._model.message = Message("Starting …")
         self._began = self._clock()
         self.begun.emit()
+        if is_lost:
+            self.unanswered.emit()
         self.runner.start(job, behind)
         return job
 
@@ -110,6 +117,7 @@ class Running:
 
     def cancel_drawn(self) -> None:
         """Stop the job if it answers drawn prompts: these are cleared, and nobody waits for it."""
+        self.has_asked = False
         if self.current is not None and self.current is self._drawn:
             self.current.cancel()
 
@@ -136,8 +144,10 @@ class Running:
         if job is not self.current:
             return
         self.current = self._drawn = None  # what it has worked on may be freed
-        self.has_asked = False
         done = state is JobState.DONE
+        if self.has_asked and not done:
+            self.unanswered.emit()
+        self.has_asked = False
         # Whoever sees that nothing runs finds there why; of one that writes he who started it says.
         if not done and not job.writes:
             failed = job.error is not None

@@ -39,6 +39,11 @@ _TEMPORARY: set[Path] = set()
 _HIGHEST: dict[Path, dict[tuple[int, ...], tuple[object, int]]] = {}
 
 
+def fits_memory(shape: Sequence[int], in_memory: int = IN_MEMORY) -> bool:
+    """Return whether labels of a shape, dtype uint32, are in memory, given up to how many bytes."""
+    return bool(4 * np.prod(shape, dtype=float) <= in_memory)
+
+
 def empty_labels(shape: Sequence[int], in_memory: int = IN_MEMORY) -> AnyArray:
     """Return labels of zeros, dtype uint32, that take room only where they are written.
 
@@ -48,7 +53,7 @@ def empty_labels(shape: Sequence[int], in_memory: int = IN_MEMORY) -> AnyArray:
     Beyond that zarr in a temporary folder, see :func:`delete_with`.
     Raises ExportError if there is no room for a temporary folder.
     """
-    if 4 * np.prod(shape, dtype=float) <= in_memory:
+    if fits_memory(shape, in_memory):
         return np.zeros(tuple(shape), np.uint32)
     return _create_levels([tuple(shape)], (len(shape) - 2, len(shape) - 1))[0]
 
@@ -70,7 +75,7 @@ def empty_levels(
     before.
     Raises ExportError if there is no room for a folder.
     """
-    if 4 * np.prod(shape, dtype=float) <= in_memory:
+    if fits_memory(shape, in_memory):
         return [np.zeros(tuple(shape), np.uint32)]
     large = max(shape[axis] for axis in plane) > LARGE_PLANE
     if lasting is not None and tuple(plane) == (len(shape) - 2, len(shape) - 1):

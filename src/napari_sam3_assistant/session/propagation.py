@@ -279,7 +279,10 @@ class Propagation:
             self._model.propagated_ids = tuple(sorted(self.tracks.ids))
             opened.followed -= followed
             self._list_tracked()
-            self.changed.emit()
+            if self.tracks.hidden.isdisjoint(ids):
+                self.changed.emit()
+            else:  # another one may get the number
+                self.hide(self.tracks.hidden.difference(ids))
             gone = (
                 f"Object {ids[0]} is" if len(ids) == 1 else f"{pluralize(len(ids), 'object')} are"
             )

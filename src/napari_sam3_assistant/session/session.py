@@ -207,6 +207,7 @@ class Session:
         model = self.model
         self._running.idle.connect(self._on_idle)
         self._running.begun.connect(self._on_begun)
+        self._running.unanswered.connect(self._on_edited)
         self.prompts_edited.connect(self.prefetch.start)
         self.prompts_edited.connect(self._on_edited)
         for event in (model.events.task, model.events.tool, model.events.image, model.events.live):

@@ -29,6 +29,7 @@ from napari_sam3_assistant.session.label_storage import (
     delete_with,
     empty_levels,
     find_highest,
+    fits_memory,
     is_temporary,
     label_folder,
 )
@@ -193,6 +194,13 @@ class AcceptedLayers:
         target = place.target
         shape = result_shape(target.shape, target.axes)
         return _find(self._viewer, target.image, shape, Role.ACCEPTED)
+
+    def are_in_memory(self, place: KeptPlace) -> bool:
+        """Return whether accepted labels are in memory, or will be when there are some."""
+        layer, target = self.find(place), place.target
+        if layer is not None:
+            return label_folder(array_of(layer)) is None
+        return fits_memory(result_shape(target.shape, target.axes), self.in_memory)
 
     def objects(self, place: KeptPlace) -> dict[int, StitchedObject]:
         """Return the accepted objects of a plane, by their ids; none where nothing was accepted."""

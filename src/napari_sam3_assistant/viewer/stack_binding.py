@@ -164,10 +164,10 @@ class StackBinding:
 
     def _seed_of(self, place: KeptPlace, number: int, region: Region) -> StackSeed:
         mask = self._adapter.plane_labels(place)[region.slices] == number
-        if not mask.any():
+        record = ObjectRecord.from_mask(number, mask, offset=(region.y0, region.x0))
+        if record is None:
             raise PromptError(*_NOTHING_HERE)
-        offset = (region.y0, region.x0)
-        return StackSeed(place.target, ObjectRecord.from_mask(number, mask, offset=offset))
+        return StackSeed(place.target, record)
 
     def new_object(self) -> None:
         """Choose a number for the next click that no object has, wherever it is."""
@@ -188,7 +188,7 @@ class StackBinding:
 
         On the background a click is on the chosen object, or, where each positive click is on an
         object of its own, on a new one. After New Object the next positive click is on a new one,
-        also where there is another: so one is split.
+        also where there is another, so one is split; negative ones before it change nothing.
 
         ``layer``: our points layer.
         ``indices``: which points are new; negative ones count from the end.
@@ -203,6 +203,7 @@ class StackBinding:
             under = self._adapter.stacks.objects_under(stack, layer, chosen)
         words, ids = prompt_layers.read_polarity(layer), prompt_layers.read_ids(layer)
         others = [id_ for point, id_ in enumerate(ids) if id_ and point not in chosen]
+        before = model.object_id
         objects: dict[int, int] = {}
         for point, here in zip(chosen, under, strict=True):
             if here is None:
@@ -222,12 +223,17 @@ class StackBinding:
         if objects:
             with self._adapter.mark_changes():
                 prompt_layers.set_ids(layer, objects)
-            model.object_id = objects[max(objects)]
+            begun = any(prompt_layers.is_positive(words[point]) for point in objects)
+            waits = wants_new and not begun
+            model.object_id = before if waits else objects[max(objects)]
+            self._wants_new = waits
 
     def on_next_object(self, layer: Points) -> None:
         """Record the object of the next click."""
         next_id = prompt_layers.next_id(layer)
-        if next_id is not None and self._model.task is Task.VIDEO:
+        if self._wants_new:  # napari takes the object of a negative click for that of the next one
+            self.arm_points()
+        elif next_id is not None and self._model.task is Task.VIDEO:
             self._model.object_id = next_id
 
     def on_removed(self, layer: Layer) -> None:
