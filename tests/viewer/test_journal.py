@@ -1,9 +1,11 @@
 """What is written as one works: small, complete up to a kill, and bounded."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -328,6 +330,42 @@ def test_what_was_killed_before_it_was_a_journal_takes_no_room(tmp_path):
     assert not rest.exists()
 
 
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_journal_whose_removal_is_killed_is_whole_or_goes_at_the_next_start(
+    tmp_path, monkeypatch, is_taken
+):
+    folder = tmp_path / "2026-11-26-120003-a.sam3session"
+    for before_kill in range(99):
+        session_folder.make_folder(folder)
+        session_lock.take_folder(folder, "a")
+        named = {"a": session_arrays.write_array(folder, np.ones((9, 9), np.uint32))}
+        session_folder.write_index(folder, {}, named)
+        if not is_taken:
+            session_lock.release_folder(folder, "a")
+        done = []
+        with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+            for name in ("unlink", "rmdir"):
+                remove = getattr(os, name)
+
+                def remove_or_die(*args, remove=remove, done=done, limit=before_kill, **kwargs):
+                    if len(done) == limit:
+                        raise KeyboardInterrupt
+                    done.append(args)
+                    return remove(*args, **kwargs)
+
+                patched.setattr(os, name, remove_or_die)
+            session_folder.remove_session(folder)
+            break
+        if (folder / "open.lock").exists():
+            left_by_a_kill(folder)
+        for left in journaling.find_left(tmp_path):
+            assert (read_session(left).open("a")[...] == 1).all()
+            shutil.rmtree(left)
+        assert not folder.exists() or not list(folder.iterdir())  # takes no room
+    assert before_kill > 5
+    assert not folder.exists()
+
+
 def test_of_two_viewers_that_are_offered_a_journal_one_goes_on_with_it(binding, tmp_path):
     scripted.begin(binding)
     scripted.act(binding, 0)
@@ -374,6 +412,7 @@ def test_a_journal_that_can_not_be_opened_whole_stays(binding, tmp_path):
     scripted.act(again, 0)
     assert write_down(again) != folder
     assert is_session(folder)
+    assert again.session.journaling.left() == [folder]  # and may be opened once more
     again.close()
 
 

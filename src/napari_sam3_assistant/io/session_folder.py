@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.errors import NameTaken, SessionError
+from napari_sam3_assistant.errors import ExportError, NameTaken, SessionError
 from napari_sam3_assistant.io.atomic import (
     atomic_write,
     explain_os_errors,
@@ -42,7 +42,7 @@ from napari_sam3_assistant.io.session_arrays import (
     open_array,
     write_boxes,
 )
-from napari_sam3_assistant.io.session_lock import LOCK, is_taken
+from napari_sam3_assistant.io.session_lock import LOCK, is_taken, take_folder
 from napari_sam3_assistant.io.typed_json import WRONG, check_kind, check_shape
 from napari_sam3_assistant.io.untrusted import (
     as_dict,
@@ -509,8 +509,19 @@ def forget_journal(folder: Path) -> None:
 
 
 def remove_session(folder: Path) -> None:
-    """Remove a session with all that it holds, if it is one or was about to be."""
-    if is_session(folder) or (folder / LOCK).is_file():
+    """Remove a session with all that it holds, if it is one or was about to be.
+
+    Who is killed meanwhile leaves a session, or what :func:`remove_rest` knows by its lock.
+    """
+    with suppress(OSError, ExportError):
+        if not (folder / LOCK).is_file() and not (is_session(folder) and take_folder(folder, "")):
+            return
+        (folder / _INDEX).unlink(missing_ok=True)
+        for place in folder.iterdir():
+            if place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+            elif place.name != LOCK:
+                place.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -276,6 +276,8 @@ class Journaling:
             if self.folder is not None and self.folder != folder:
                 remove_session(self.folder)
             self.folder = folder
+        elif folder not in (self.folder, self.storing.folder) and not self._is_in_use(folder):
+            release_folder(folder, self.storing.owner)
         self.mark()
         self.tick()
         self._clean = self.storing.folder == folder
