@@ -68,6 +68,22 @@ def click(binding, y, x):
     assert binding.session.run().wait(240)
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_next_image_is_seen_where_the_user_had_the_canvas(binding, annotation, moved):
+    camera = getattr(binding.viewer, "scene", binding.viewer).camera
+    camera.center, camera.zoom = (0, 30.0, 44.0), 3.0
+    click(binding, *CENTRES[0])
+    binding.next_object()
+    binding.next_object()
+    assert camera.center[1:] == CENTRES[0]
+    if moved:
+        camera.center = (0, 25.0, 31.0)
+    annotation.go(1)
+    settle(binding)
+    assert camera.center[1:] == ((25, 31) if moved else (30, 44))
+    assert camera.zoom == 3
+
+
 def shown(binding):
     return [layer.name for layer in binding.viewer.layers]
 

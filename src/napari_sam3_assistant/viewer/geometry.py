@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.utils.transforms import Affine
@@ -193,7 +194,23 @@ def show_at(viewer: ViewerModel, layer: Layer, position: npt.ArrayLike) -> None:
     matrix, shown = world.matrix(layer), world.shown_axes(layer, viewer.dims.ndisplay)
     middle = matrix[np.ix_(shown, shown)] @ target[shown] + matrix[shown, -1]
     camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
+    before, ours = _CENTRES.get(viewer, (camera.center, None))
+    if camera.center != ours:
+        before = camera.center
     camera.center = (*camera.center[: 3 - len(shown)], *middle.tolist())
+    _CENTRES[viewer] = (before, camera.center)
+
+
+# Where the user had the camera, and where it was brought to.
+_CENTRES: WeakKeyDictionary[ViewerModel, tuple[Any, Any]] = WeakKeyDictionary()
+
+
+def leave_shown(viewer: ViewerModel) -> None:
+    """Bring the canvas back from where :func:`show_at` has left it; not if the user moved it."""
+    camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
+    before, ours = _CENTRES.pop(viewer, (None, None))
+    if ours is not None and camera.center == ours:
+        camera.center = before
 
 
 def show_slice(viewer: ViewerModel, layer: Layer, position: npt.ArrayLike) -> None:

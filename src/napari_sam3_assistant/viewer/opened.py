@@ -17,7 +17,7 @@ from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.layer_files import placed
 from napari_sam3_assistant.session.saved import BROKEN, read_value, write_value
 from napari_sam3_assistant.session.snapshots import AcceptedState
-from napari_sam3_assistant.viewer.geometry import array_of, transform_of
+from napari_sam3_assistant.viewer.geometry import array_of, leave_shown, transform_of
 from napari_sam3_assistant.viewer.images import find_image
 from napari_sam3_assistant.viewer.label_places import locate_labels
 from napari_sam3_assistant.viewer.previews import empty_shapes
@@ -145,6 +145,7 @@ class OpenedImages:
         layers.insert(min(stay, default=len(layers)), layer)
         layers.selection.active = layer
         self._show_rows_and_columns(image, layer)
+        leave_shown(self._viewer)
         earlier = self._prompts.find(before)
         if earlier is None or tuple(earlier.extent.world[1]) != tuple(layer.extent.world[1]):
             self._viewer.reset_view()
