@@ -108,8 +108,11 @@ LOOK = {
     "contiguous": False, "preserve_labels": True, "visible": False,
 }  # fmt: skip
 """What a user sets of labels."""
-OURS = {"data", "features", "properties", "thumbnail", "metadata", "keymap", "help", "plane"}
-"""What is another one with other labels, or can't be compared."""
+OURS = {
+    "data", "features", "properties", "thumbnail", "metadata", "keymap", "help", "plane",
+    "interactive",
+}  # fmt: skip
+"""What is another one with other labels, can't be compared, or is not to be asked for any more."""
 
 
 def settings_of(layer):
