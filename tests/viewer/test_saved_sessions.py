@@ -702,7 +702,10 @@ def test_labels_on_the_disk_are_not_read_and_stay_writable(binding, tmp_path, mo
     assert isinstance(held.data, zarr.Array)
     held.data[:4] = 7
     saved.save(again, None)  # it is in its place already
+    assert "strokes go there" not in again.model.message.text
     saved.save(again, tmp_path / "other")  # no session needs another one
+    still = f"still what lies in {tmp_path / 'work.sam3session'} (2 layers), and strokes go there"
+    assert still in again.model.message.text
     again.close()
     shutil.rmtree(tmp_path / "work.sam3session")
     third = saved.open_in_new(tmp_path / "other.sam3session")

@@ -416,14 +416,31 @@ class Storing:
 
     def _note_saved(self, saving: _Saving, count: int) -> None:
         place = saving.folder
+        message, level = "", Level.SUCCESS
         if saving.portable:
             release_folder(place, self.owner)
         else:
+            message = self._explain_shared(place)
+            level = Level.WARNING if message else level
             self.go_on_in(place)
             self._held = saving.held
-        message = f"Session saved in {place} ({pluralize(count, 'image and labels layer')})."
-        self._say(message, Level.SUCCESS)
+        saved = f"Session saved in {place} ({pluralize(count, 'image and labels layer')})."
+        self._say(f"{saved} {message}".strip(), level)
         self.saved.emit(place)
+
+    def _explain_shared(self, place: Path) -> str:
+        """Return which layers on show lie in the session of before, which a new one has copied."""
+        before = self.folder
+        if before is None or before == place:
+            return ""
+        pixels = self._adapter.saved.pixels().values()
+        there = sum(before in sessions_of(one.levels) for one in pixels)
+        if not there:
+            return ""
+        return (
+            f"On show is still what lies in {before} ({pluralize(there, 'layer')}), and strokes go "
+            "there: open the new session before you paint on, or remove the other one."
+        )
 
     def _on_end(self, job: Job, place: Path, state: JobState) -> None:
         if state is not JobState.DONE and place != self.folder:
