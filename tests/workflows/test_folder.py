@@ -16,6 +16,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.errors import ExportError, ImageError, JobCancelled, PromptError
+from napari_sam3_assistant.io.image_folder import list_images
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
@@ -195,6 +196,35 @@ def test_a_second_start_skips_what_is_finished(engine, bright, request_of, sourc
     assert rows["new.tif"].status == "done"
     assert len(bright.encoded) - encoded == 2
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_chunks_of_an_image_are_looked_at_when_its_turn_comes(
+    engine, request_of, source, tmp_path, monkeypatch
+):
+    """A plate has millions of them; and what is changed after its turn is run again."""
+    for number in range(12):
+        save_ome_zarr(squares(2), source / f"z{number:02}.ome.zarr", make_axes((40, 60)))
+    looked_at, walk = [], os.walk
+
+    def noted(top, *args, **kwargs):
+        if os.fspath(top).endswith(".zarr"):
+            looked_at.append(top)
+        return walk(top, *args, **kwargs)
+
+    monkeypatch.setattr(os, "walk", noted)
+    request = request_of(pattern="z*.zarr")
+
+    assert len(list_images(source, tmp_path / "out", "z*.zarr")) == 12
+    assert not looked_at
+    rows = segment_folder(engine, request, NullReporter())
+    next(rows)
+    assert len(looked_at) < 12
+    zarr.open_array(source / "z00.ome.zarr" / "0", mode="r+")[:, 14:] = 0
+    assert len(list(rows)) == 11
+    assert len(looked_at) == 12
+
+    again = run(engine, request)
+    assert [row.status for row in again] == ["done"] + 11 * ["skipped"]
 
 
 def test_the_same_batch_twice_at_once(engine, request_of, tmp_path):

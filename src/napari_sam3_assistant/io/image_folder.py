@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FolderImage:
     """An image of a folder.
 
@@ -38,15 +39,23 @@ class FolderImage:
     stem : str
         Its name without ending; with the ending where another image has the same. Of a field that
         of its plate, well and field: ``plate_A_1_0``.
-    state : tuple of int
-        Size in bytes and time of the last change in nanoseconds.
+    files : tuple of Path
+        The path; of an OME-TIFF of several files all of them.
     """
 
     path: Path
     relative: str
     folder: str
     stem: str
-    state: tuple[int, int]
+    files: tuple[Path, ...]
+
+    @cached_property
+    def state(self) -> tuple[int, int]:
+        """Size in bytes and time of the last change in nanoseconds, when it is first asked for.
+
+        All chunks of a zarr image are looked at for it, which may be millions.
+        """
+        return _file_state(self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +278,7 @@ def _name_images(
         path, home, stem = files[0], homes[files[0]], named.name
         folder = "" if home == source else home.parent.relative_to(source).as_posix()
         relative = path.relative_to(source).as_posix()
-        yield FolderImage(path, relative, folder, stem, _file_state(files))
+        yield FolderImage(path, relative, folder, stem, tuple(files))
 
 
 def _stem(path: Path, homes: dict[Path, Path]) -> str:
@@ -278,7 +287,7 @@ def _stem(path: Path, homes: dict[Path, Path]) -> str:
     return "_".join([image_name(home), *path.relative_to(home).parts])
 
 
-def _file_state(paths: list[Path]) -> tuple[int, int]:
+def _file_state(paths: Iterable[Path]) -> tuple[int, int]:
     """Return size and time of change; 0 of a link to nowhere, which fails when it is read."""
     size, changed = 0, 0
     for path in chain.from_iterable(map(_iter_files, paths)):

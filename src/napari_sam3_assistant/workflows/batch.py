@@ -382,6 +382,7 @@ class _ImagePlan:
 
     def pieces(self, work: PhraseWork) -> Iterator[FolderPiece]:
         """Yield its planes; of an image that can't be opened one piece, which says why."""
+        _ = self.image.state  # noted as it was before it is read
         try:
             view = work.open(self.image)[1]
             check_labels_fit(view)
@@ -456,11 +457,13 @@ class _FolderRun:
     def skip(self, finished: Mapping[str, list[FinishedLabels]]) -> FolderRow | None:
         """Return the row of labels that are finished, or None."""
         prompts = prompts_to_json(self.prompts)
-        alike = (
+        alike = [
             labels
             for labels in finished.get(self.image.relative, ())
             if prompts_to_json(labels.note.prompts) == prompts
-        )
+        ]
+        if not alike:
+            return None
         found = find_finished(alike, self.engine, _through_json(self.identity), self.request)
         if found is None:
             return None
