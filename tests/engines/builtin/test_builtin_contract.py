@@ -7,6 +7,7 @@ import skimage
 from contracts import engine as engine_contract
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.builtin import outline_net
 
 
 class TestBuiltinContract(engine_contract.ImageEngineContract):
@@ -22,7 +23,8 @@ def test_card():
     assert entry.spec.accepts == set(PromptKind)
     assert not entry.spec.needs_weights
     engine = registry.create("builtin", None, "cuda")
-    assert (engine.version, engine.device, engine.weights) == (skimage.__version__, "cpu", "")
+    assert engine.version == f"{skimage.__version__} outlines {outline_net.VERSION}"
+    assert (engine.device, engine.weights) == ("cpu", "")
 
 
 def test_the_card_is_read_without_loading_image_packages():

@@ -1,4 +1,4 @@
-"""The built-in engine: classical image analysis, no weights, nothing downloaded.
+"""The built-in engine: image analysis and a small network that ships along; nothing downloaded.
 
 Importing this package loads neither scikit-image nor scipy; they come with ``create``.
 """

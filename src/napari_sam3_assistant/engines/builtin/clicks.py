@@ -8,11 +8,12 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin import contours
 from napari_sam3_assistant.engines.builtin.object_mask import (
     Patch,
@@ -22,7 +23,8 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     rated,
     signed_depth,
 )
-from napari_sam3_assistant.engines.builtin.prompted import SHAPE, SOFT
+from napari_sam3_assistant.engines.builtin.outline_net import OutlineNet, Window
+from napari_sam3_assistant.engines.builtin.prompted import SHAPE, SOFT, polarity_of
 from napari_sam3_assistant.engines.builtin.proposals import (
     at_point,
     covered_by,
@@ -33,8 +35,9 @@ from napari_sam3_assistant.engines.builtin.proposals import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy.typing as npt
+
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 
     Pixel = tuple[int, int]
@@ -54,6 +57,15 @@ SHALLOW = 0.34
 CLICKED = 8.0  # log-odds under a click, which fall off with its distance from the outline
 REACH = 1.3  # radii of an object's disc round which its outline is drawn anew
 FAINTEST = 0.1  # of the best one's worth that a candidate needs
+# The windows that are drawn in: the smallest, in pixels, and how many times as large the next is.
+FIRST_WINDOW, NEXT_WINDOW = 16.0, 1.6
+WINDOWS = 8
+VOTERS = 16  # proposals that have a vote
+LIKELY = 2.0  # power of a proposal's worth by which it has a vote
+SURE = 4.0  # ... of the overlap that the network expects of what it draws
+DRAWN = 0.5  # share of the votes that what is drawn has together
+BORDER = 8.0  # cost of the share of a window's border that is held by what is drawn in it
+RAYS, RINGS = 64, 1.06  # of the pixels that votes are compared at: directions, and steps in radius
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +97,12 @@ def object_at(features: PlaneFeatures, clicks: Sequence[Click], reporter: Report
         Stops the work.
     """
     first = next(click for click in clicks if click.positive)
-    best = _aimed_at(first.pixel, find_proposals(features, first.pixel, reporter))
-    if best is None:
-        patch = disc(first.pixel, NOTHING, features.region)
+    meant = find_meanings(features, first.pixel, reporter)
+    if meant:
+        patch = upsample_proposal(features, meant[0].item)
+        patch = replace(patch, polarity=polarity_of(features, patch))
     else:
-        patch = upsample_proposal(features, best)
+        patch = disc(first.pixel, NOTHING, features.region)
     return correct_by_clicks(features, patch, clicks, reporter, anchored=False)
 
 
@@ -110,11 +123,10 @@ def candidates_at(features: PlaneFeatures, pixel: Pixel, reporter: Reporter) -> 
     list of Patch
         ``CANDIDATES`` at most; the first choice of :func:`object_at` is among them.
     """
-    worths = [(_aim(pixel, item), item) for item in find_proposals(features, pixel, reporter)]
-    worths.sort(key=lambda pair: -pair[0])
+    meant = find_meanings(features, pixel, reporter)
     kept: list[Proposal] = []
-    for worth, item in worths:
-        if len(kept) == CANDIDATES or worth < FAINTEST * worths[0][0]:
+    for worth, item in meant:
+        if len(kept) == CANDIDATES or worth < FAINTEST * meant[0].worth:
             break
         if all(abs(math.log(item.area / other.area)) > math.log(ANOTHER) for other in kept):
             kept.append(item)
@@ -300,16 +312,91 @@ def find_proposals(
     return features.proposals[point]
 
 
-def _aimed_at(click: Pixel, proposals: Sequence[Proposal]) -> Proposal | None:
-    """Return the proposal that a click most likely means: well rated, the click in its middle."""
-    best, most = None, 0.0
-    for item in sorted(proposals, key=_worth, reverse=True):
-        if _worth(item) <= most:
-            break  # a click in the middle takes nothing away
-        worth = _aim(click, item)
-        if worth > most:
-            best, most = item, worth
-    return best
+class Meaning(NamedTuple):
+    """What a click may mean, and the overlap with the object that is expected of it."""
+
+    worth: float
+    item: Proposal
+
+
+def find_meanings(features: PlaneFeatures, point: Pixel, reporter: Reporter) -> list[Meaning]:
+    """Return what a click may mean, likeliest first; the plane keeps the last answers.
+
+    Proposals and what the network draws in windows of several sizes vote: what overlaps most with
+    what others say is taken.
+    """
+    if point not in features.meanings:
+        while len(features.meanings) >= REMEMBERED:
+            features.meanings.pop(next(iter(features.meanings)))
+        features.meanings[point] = _meanings(features, point, reporter)
+    return features.meanings[point]
+
+
+def _meanings(features: PlaneFeatures, point: Pixel, reporter: Reporter) -> list[Meaning]:
+    proposals = find_proposals(features, point, reporter)
+    aims = np.array([_aim(point, item) for item in proposals])
+    chosen = np.argsort(-aims, kind="stable")[:VOTERS]
+    voters = [proposals[index] for index in chosen]
+    votes = (aims[chosen] / aims.max(initial=1e-9)) ** LIKELY
+    drawn, sure = _drawn_at(features, point)
+    reporter.check()
+    parts = [(votes, 1 - DRAWN), (sure, DRAWN)]
+    shares = np.concatenate([share * some / max(some.sum(), 1e-9) for some, share in parts])
+    voters += drawn
+    if not voters:
+        return []
+    worths = _overlaps(voters, point, features.shape) @ shares
+    order = np.argsort(-worths, kind="stable")
+    return [Meaning(float(worths[index]), voters[index]) for index in order]
+
+
+def _drawn_at(
+    features: PlaneFeatures, point: Pixel
+) -> tuple[list[Proposal], npt.NDArray[np.float64]]:
+    """Return what the network draws round a click, and what each counts."""
+    y, x = point[0] + 0.5, point[1] + 0.5
+    sides = [FIRST_WINDOW * NEXT_WINDOW**step for step in range(WINDOWS)]
+    sides = [side for side in sides if side < 2.5 * max(features.shape)] or sides[:1]
+    windows = [Window(y, x, side) for side in sides]
+    items, counts = [], []
+    for drawing in OutlineNet.shipped().draw(features, windows):
+        octave = drawing.octave
+        region = drawing.region(features)
+        labels, _ = ndi.label(drawing.within(region, octave) > 0)
+        name = labels[(point[0] >> octave) - region.y0, (point[1] >> octave) - region.x0]
+        if not name:
+            continue
+        mask = ndi.binary_fill_holes(labels == name)
+        border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
+        kept = Region.around(mask)
+        items.append(Proposal(mask[kept.slices], kept.globalise(region), octave, 1, 0.0))
+        counts.append(drawing.overlap**SURE * math.exp(-BORDER * border))
+    return items, np.array(counts)
+
+
+def _overlaps(
+    items: Sequence[Proposal], point: Pixel, shape: tuple[int, int]
+) -> npt.NDArray[np.float64]:
+    """Return the intersections over the unions of what holds a pixel, with each other.
+
+    They are compared at places round the pixel that lie the denser, the nearer to it.
+    """
+    angles = (np.arange(RAYS) + 0.5) * (2 * math.pi / RAYS)
+    rings = max(1, math.ceil(math.log(2 * max(shape)) / math.log(RINGS)))
+    radii = 0.5 * RINGS ** np.arange(rings)
+    y = np.floor(point[0] + 0.5 + np.outer(radii, np.sin(angles))).astype(np.intp).ravel()
+    x = np.floor(point[1] + 0.5 + np.outer(radii, np.cos(angles))).astype(np.intp).ravel()
+    areas = np.repeat(radii**2, RAYS)
+    held = np.zeros((len(items), y.size))
+    for row, item in enumerate(items):
+        down, across = (y >> item.octave) - item.region.y0, (x >> item.octave) - item.region.x0
+        height, width = item.mask.shape
+        inside = (down >= 0) & (down < height) & (across >= 0) & (across < width)
+        held[row, inside] = item.mask[down[inside], across[inside]]
+    both = (held * areas) @ held.T
+    sizes = both.diagonal()
+    overlaps: npt.NDArray[np.float64] = both / np.maximum(sizes[:, None] + sizes - both, 1e-9)
+    return overlaps
 
 
 def _aim(click: Pixel, proposal: Proposal) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.prompts import PromptKind, clean_phrase
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.base import Prediction, package_version
+from napari_sam3_assistant.engines.builtin import outline_net
 from napari_sam3_assistant.engines.builtin.clicks import (
     Click,
     candidates_at,
@@ -57,7 +58,7 @@ _NAMES = {
 
 
 class BuiltinEngine:
-    """Segments single planes by classical image analysis; see the modules beside this one.
+    """Segments single planes by image analysis and a small network; see the modules beside it.
 
     Parameters
     ----------
@@ -73,8 +74,8 @@ class BuiltinEngine:
 
     @property
     def version(self) -> str:
-        """Version of scikit-image."""
-        return package_version("scikit-image")
+        """Version of scikit-image, and of the network that draws outlines."""
+        return f"{package_version('scikit-image')} outlines {outline_net.VERSION}"
 
     def load(self, reporter: Reporter) -> None:
         """Do nothing: there is nothing to load."""

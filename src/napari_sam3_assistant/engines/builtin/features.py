@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Progress, Reporter
+    from napari_sam3_assistant.engines.builtin.clicks import Meaning
     from napari_sam3_assistant.engines.builtin.object_mask import Detection, Proposal
 
     Floats = npt.NDArray[np.float32]
@@ -352,12 +353,16 @@ class PlaneFeatures:
     proposals : dict
         What may be the object under a pixel, by row and column; filled by
         :func:`napari_sam3_assistant.engines.builtin.clicks.find_proposals`.
+    meanings : dict
+        What a click on a pixel may mean, by row and column; filled by
+        :func:`napari_sam3_assistant.engines.builtin.clicks.find_meanings`.
     """
 
     def __init__(self, luminance: npt.NDArray[np.float32]) -> None:
         self._levels = [luminance]
         self.detections: dict[int, tuple[Detection, ...]] = {}
         self.proposals: dict[tuple[int, int], tuple[Proposal, ...]] = {}
+        self.meanings: dict[tuple[int, int], list[Meaning]] = {}
 
     @classmethod
     def from_rgb(
@@ -394,6 +399,8 @@ class PlaneFeatures:
         """Memory that the luminance and what was found in it take, in bytes."""
         masks = [one.patch.mask for found in self.detections.values() for one in found]
         masks += [one.mask for found in self.proposals.values() for one in found]
+        masks += [one.item.mask for found in self.meanings.values() for one in found]
+        masks = list({id(mask): mask for mask in masks}.values())  # proposals have meanings, too
         kept = sum(map(_memory_of, masks)) + _AROUND_MASK * len(masks)
         return sum(level.nbytes for level in self._levels) + kept
 

@@ -27,6 +27,7 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     signed_depth,
     solidity,
 )
+from napari_sam3_assistant.engines.builtin.outline_net import OutlineNet, Window
 from napari_sam3_assistant.engines.builtin.proposals import (
     agreement,
     covered_by,
@@ -37,13 +38,14 @@ from napari_sam3_assistant.engines.builtin.proposals import (
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import ExemplarPrompt
     from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
+    from napari_sam3_assistant.engines.builtin.outline_net import Drawing
 
     Pixel = tuple[int, int]
     Floats = npt.NDArray[np.float64]
@@ -66,7 +68,8 @@ WEAKEST = 25  # percentile of the gradient along an outline: loose boxes hold cl
 SHAPED = 1.5  # power of the solidity and of the fit to the box
 FILLED = 1.3  # how much clearer something smaller in a box must be than what fills it
 CERTAIN = 4.0  # power of its worth by which something is likely to be the object
-CUTS = (0.3, 0.4, 0.5, 0.6, 0.7)  # probabilities from which on pixels may belong to an object
+CUTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # probabilities from which on pixels may belong to an object
+SURELY = 3.0  # power of the overlap that the network expects by which what it draws counts
 SHAPE = 4.0  # log-odds of a pixel in the middle of a box to belong to the object
 SOFT = 0.4  # share of the half axes over which these odds fall
 FITTING = 6.0  # power of the fit by which proposals vote
@@ -178,34 +181,56 @@ def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch
     worths *= np.repeat((FILLED, 1.0), (len(filling), len(others)))
     reach = box.grow(SLACK).intersect(features.region)
     window = covered_by(reach, octave)
-    mask = _most_overlapping(filling + others, worths, window)
+    voted = _votes(filling + others, worths, window)
+    likely = voted.copy()
+    for drawing in _drawn_in(features, box, window, octave):
+        likely += drawing.overlap**SURELY / 2 * (drawing.likely(window, octave) - voted)
+    mask = _most_overlapping(likely)
     patch = upsample_proposal(features, Proposal(mask, window, octave, 1, 0.0)).clip(reach)
     if not patch.area:
         return Patch(_radii(box, box) <= 1, box)
     return replace(patch, polarity=polarity_of(features, patch))
 
 
-def _most_overlapping(items: Sequence[Proposal], worths: Floats, window: Region) -> Bools:
-    """Return the mask of a window whose expected overlap with the object is the greatest.
-
-    Each proposal is the object with odds by its worth. Of a pixel it is known how likely it belongs
-    to the object, and the best mask holds the likelier ones.
-    """
+def _votes(items: Sequence[Proposal], worths: Floats, window: Region) -> Floats:
+    """Return how likely pixels of a window belong to the object, by proposals of their worths."""
     shares = (worths / max(worths.max(), 1e-9)) ** CERTAIN
     shares /= max(shares.sum(), 1e-9)
     masks = np.stack([Patch(item.mask, item.region).within(window) for item in items])
-    flat = masks.reshape(len(items), -1).astype(np.float32)
-    areas = flat.sum(1)
-    likely = shares @ flat
+    likely: Floats = np.tensordot(shares, masks.astype(np.float64), 1)
+    return likely
+
+
+def _drawn_in(
+    features: PlaneFeatures, box: Region, window: Region, octave: int
+) -> Iterator[Drawing]:
+    """Yield what the network draws in a box, and in the box of that: a loose one is seen from afar.
+
+    Each counts by the overlap that it expects.
+    """
+    net = OutlineNet.shipped()
+    (first,) = net.draw(features, [Window.of_box(box)])
+    yield first
+    drawn = first.within(window, octave) > 0
+    nearer = box
+    if drawn.any():
+        found = Region.around(largest_part(drawn)).globalise(window)
+        nearer = Region(*(value * 2**octave for value in found.box)).intersect(features.region)
+    yield from net.draw(features, [Window.of_box(nearer)])
+
+
+def _most_overlapping(likely: Floats) -> Bools:
+    """Return the mask whose expected overlap with the object is the greatest.
+
+    Of a pixel it is known how likely it belongs to the object; the best mask holds the likelier.
+    """
     best, most = likely > 0, -1.0
     for least in CUTS:
         held = likely > least
-        both = flat @ held
-        overlap = float(shares @ (both / np.maximum(areas + held.sum() - both, 1)))
+        overlap = likely[held].sum() / max(np.count_nonzero(held) + likely[~held].sum(), 1e-9)
         if overlap > most:
-            best, most = held, overlap
-    mask = best.reshape(window.shape)
-    return largest_part(mask) if mask.any() else mask
+            best, most = held, float(overlap)
+    return largest_part(best) if best.any() else best
 
 
 def _boxed_worths(image: Greys, items: Sequence[Proposal], box: Region) -> Floats:
