@@ -1,10 +1,10 @@
 """Train ``engines/builtin/outline_net.npz``, the network that draws outlines.
 
 Run ``python benchmarks/train_outlines.py --crops FOLDER/crops.npz --out WEIGHTS.npz`` on what
-``benchmarks/outline_crops.py`` made; it needs torch, and some 40 minutes on one core. The weights
-that ship were trained by the same steps in three runs, each going on from the one before (3900,
-1400 and 3500 steps), with nuclei inside drawn cells and denser rods in the last run only: this
-makes a network like it, not the same one bit for bit.
+``benchmarks/outline_crops.py`` made; it needs torch, and about an hour on one core. The weights
+that ship were trained in this way, but in four runs, each going on from the one before (3908, 1000,
+3870 and 2117 steps, convolutions in bfloat16), with nuclei inside drawn cells and denser rods in
+the last two only: this makes a network like it, not the same one bit for bit.
 
 Each sample is a crop turned, flipped, stretched, inverted and disturbed at random. Three of five
 show a box, tight with a trembling hand or up to 2.1 times as large, the rest a click, in a window
@@ -292,7 +292,7 @@ def main():
     )
     parser.add_argument("--crops", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="WEIGHTS.npz")
-    parser.add_argument("--steps", type=int, default=8800)
+    parser.add_argument("--steps", type=int, default=10900)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
