@@ -181,3 +181,26 @@ def test_a_shape_with_a_very_large_box_has_no_solidity():
     told = measure_shape(mask, (1.0, 1.0, 1.0), ("Volume solidity", "Volume extent"))
     assert math.isnan(told["Volume solidity"])
     assert told["Volume extent"] == pytest.approx(16 / mask.size)
+
+
+def test_measurements_without_a_number_are_alike():
+    """On any Python: what is listed anew is no other value where nothing has changed."""
+
+    def measured(**changes):
+        nothing = float("nan")
+        known = {"area": nothing, "diameter": nothing, "centroid": (1.0, 2.0)}
+        known |= {"means": (3.0, nothing), "more": {"Solidity": nothing}, "unit": "pixel"}
+        return Measurement(**known | changes)
+
+    assert measured() == measured()
+    for other in (
+        {"area": 4.0},
+        {"centroid": (1.0, 3.0)},
+        {"means": (3.0,)},
+        {"means": (float("nan"), 3.0)},
+        {"more": {"Solidity": 1.0}},
+        {"more": {}},
+        {"unit": "mm"},
+        {"known": (0.5, 1.0)},
+    ):
+        assert measured() != measured(**other)

@@ -1,5 +1,6 @@
 """Deleting, merging, splitting, painting and refining, against arrays of NumPy, with undo."""
 
+import queue
 import threading
 
 import numpy as np
@@ -30,10 +31,10 @@ PLANE = (24, 30)
 class Desk:
     """A viewer with an image, its session, and beside it the labels as plain arrays."""
 
-    def __init__(self, shape, small):
+    def __init__(self, shape, small, deliver=deliver_inline):
         self.viewer = ViewerModel()
         self.viewer.add_image(np.zeros(shape, np.uint8), name="image")
-        self.binding = binding_for(self.viewer, deliver_inline, MemorySettings())
+        self.binding = binding_for(self.viewer, deliver, MemorySettings())
         if small:
             self.binding.adapter.accepted.in_memory = 10
         self.session, self.model = self.binding.session, self.binding.model
@@ -306,6 +307,37 @@ def test_measuring_some_objects_leaves_what_is_known_of_the_others():
         assert layer.features["measured_area"].tolist() == wanted
         measured = [row.measured for row in desk.model.results]
         assert [one.area for one in measured] == wanted
+    finally:
+        desk.binding.close()
+
+
+def test_measuring_begins_anew_where_objects_through_slices_come_meanwhile():
+    waiting = queue.SimpleQueue()  # as Qt's events
+    desk = Desk((5, *PLANE), small=False, deliver=waiting.put)
+    image = desk.viewer.layers["image"]
+    image.scale, image.axis_labels, image.units = (3, 1, 1), ("z", "y", "x"), ("um",) * 3
+    measuring = desk.session.measuring
+    try:
+        mask = np.zeros(PLANE, bool)
+        mask[4:10, 5:15] = True
+        for place in ((1,), (3,)):
+            desk.show(place, [mask], ["cell"])
+            desk.session.accept()
+        layer = desk.viewer.layers[ACCEPTED]
+        layer.data[layer.data > 0] = 1
+        layer.data = layer.data.copy()
+        measuring.measure()
+        while desk.model.running:
+            waiting.get(timeout=240)()
+        assert layer.features["volume"].tolist() == [2 * mask.sum() * 3]
+        # As the dock does: what is listed anew is measured at once instead of what was begun.
+        desk.model.events.results.connect(measuring.measure_at_once)
+        for place in ((0,), (4,)):
+            desk.show(place, [mask], ["cell"])
+            desk.session.accept()
+        while not all(row.measured for row in desk.model.results):
+            waiting.get(timeout=240)()
+        assert layer.features["measured_area"].tolist()[1:] == [mask.sum()] * 2
     finally:
         desk.binding.close()
 

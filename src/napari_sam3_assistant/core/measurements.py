@@ -72,6 +72,15 @@ class Measurement:
     more: Mapping[str, float] = field(default_factory=dict)
     known: tuple[float, ...] = ()
 
+    # NaN is not equal to itself, and since Python 3.13 dataclasses say so, too.
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Measurement):
+            return NotImplemented
+        mine, theirs = (
+            (one.values(), one.unit, one.known, len(one.means), *one.more) for one in (self, other)
+        )
+        return mine == theirs
+
     def values(self) -> dict[str, float]:
         """Return all numbers by their titles."""
         area, diameter, y, x, mean = BASIC

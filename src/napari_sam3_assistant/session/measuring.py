@@ -159,7 +159,14 @@ class Measuring:
 
         job = Job("Measuring", work)
         job.yielded.connect(show)
-        job.finished.connect(lambda _: self._add_volumes(volumes))
+
+        def end(state: JobState) -> None:
+            # The next one adds them where this one is cancelled for it: what is added is listed
+            # anew, which may start one more.
+            if state is JobState.DONE:
+                self._add_volumes(volumes)
+
+        job.finished.connect(end)
         return job
 
     def _find_slices(self) -> list[Slices]:
