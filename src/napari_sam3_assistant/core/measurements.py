@@ -38,6 +38,10 @@ class Measurable(Protocol):
         """A box that holds it."""
 
 
+def _is_alike(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What was measured of one object.
@@ -77,9 +81,15 @@ class Measurement:
         if not isinstance(other, Measurement):
             return NotImplemented
         mine, theirs = (
-            (one.values(), one.unit, one.known, len(one.means), *one.more) for one in (self, other)
+            (one.area, one.diameter, *one.centroid, *one.means, *one.more.values())
+            for one in (self, other)
         )
-        return mine == theirs
+        return (
+            (self.unit, self.known, len(self.means), *self.more)
+            == (other.unit, other.known, len(other.means), *other.more)
+            and len(mine) == len(theirs)
+            and all(map(_is_alike, mine, theirs))
+        )
 
     def values(self) -> dict[str, float]:
         """Return all numbers by their titles."""
