@@ -412,7 +412,8 @@ def test_the_class_is_the_same_in_every_file(desk, tmp_path):
         ended.clear()
         other.session.collection.export()
         assert ended.wait(240), other.model.message
-        assert "Exported" in other.model.message.text, other.model.message
+        saved.wait_until(lambda: "Exported" in other.model.message.text)  # said right after
+        assert name in other.model.message.text
     assert of_coco(tmp_path / "m.json") == many
     lines = (tmp_path / "m.txt").read_text().splitlines()
     assert Counter(categories[int(line.split()[0]) + 1] for line in lines) == many

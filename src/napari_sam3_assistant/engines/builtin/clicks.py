@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -16,6 +16,7 @@ from scipy import ndimage as ndi
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin import contours
 from napari_sam3_assistant.engines.builtin.object_mask import (
+    Meaning,
     Patch,
     Proposal,
     disc,
@@ -310,13 +311,6 @@ def find_proposals(
             features.proposals.pop(next(iter(features.proposals)))
         features.proposals[point] = tuple(at_point(features, point, reporter))
     return features.proposals[point]
-
-
-class Meaning(NamedTuple):
-    """What a click may mean, and the overlap with the object that is expected of it."""
-
-    worth: float
-    item: Proposal
 
 
 def find_meanings(features: PlaneFeatures, point: Pixel, reporter: Reporter) -> list[Meaning]:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Progress, Reporter
-    from napari_sam3_assistant.engines.builtin.clicks import Meaning
-    from napari_sam3_assistant.engines.builtin.object_mask import Detection, Proposal
+    from napari_sam3_assistant.engines.builtin.object_mask import Detection, Meaning, Proposal
 
     Floats = npt.NDArray[np.float32]
 

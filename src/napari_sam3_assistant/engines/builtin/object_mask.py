@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -522,6 +522,13 @@ class Proposal:
         y, x = (value // 2**self.octave for value in point)
         depth = ndi.distance_transform_edt(np.pad(self.mask, 1))[1:-1, 1:-1]
         return float(depth[y - self.region.y0, x - self.region.x0] / depth.max())
+
+
+class Meaning(NamedTuple):
+    """What a click may mean, and the overlap with the object that is expected of it."""
+
+    worth: float
+    item: Proposal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
