@@ -28,11 +28,12 @@ folder=$(mktemp -d)
 servers=
 trap 'rm -rf "$folder"; [ -z "$servers" ] || kill $servers 2>/dev/null' EXIT
 trap 'echo "The tests were stopped by a signal." >&2; exit 1' HUP INT TERM
-mkfifo "$folder/number"
-for _ in $(seq "$workers"); do
-    Xvfb -displayfd 3 -screen 0 1280x1024x24 -nolisten tcp 3>"$folder/number" 2>>"$folder/log" &
+for server in $(seq "$workers"); do
+    # A pipe for each: in one of all, the server before closes its end for the next one, too.
+    mkfifo "$folder/$server"
+    Xvfb -displayfd 3 -screen 0 1280x1024x24 -nolisten tcp 3>"$folder/$server" 2>>"$folder/log" &
     servers="$servers $!"
-    read -r number <"$folder/number" || { echo "Xvfb did not start." >&2; cat "$folder/log" >&2; exit 1; }
+    read -r number <"$folder/$server" || { echo "Xvfb did not start." >&2; cat "$folder/log" >&2; exit 1; }
     set -- "$@" --tx "popen//env:DISPLAY=:$number"
 done
 unset WAYLAND_DISPLAY QT_QPA_PLATFORM
