@@ -14,7 +14,7 @@ class StandInHub:
     ``files`` are its files by name. ``refusal`` is the status and the headers with which each
     file is refused; ``repository_refusal`` those for the repository. ``cuts`` are the numbers of
     bytes after which the next answers with a file break off. ``ranges`` is whether it can begin
-    within a file. No file is sent while
+    within a file. ``page`` is what it answers in place of its list of files. No file is sent while
     ``gate`` is not set. ``asked`` is what it has been asked for, ``tokens`` with which token.
     """
 
@@ -26,6 +26,7 @@ class StandInHub:
         self.repository_refusal = None
         self.cuts = []
         self.ranges = True
+        self.page = b""
         self.asked = []
         self.tokens = set()
         self.served = 0
@@ -38,6 +39,11 @@ class StandInHub:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         return self
+
+    def encrypt(self, context):
+        """Speak HTTPS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.address = self.address.replace("http:", "https:")
 
     def __exit__(self, *_):
         self.gate.set()
@@ -85,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
             if hub.repository_refusal:
                 self.refuse(*hub.repository_refusal)
             else:
-                content = json.dumps(hub.listing()).encode()
+                content = hub.page or json.dumps(hub.listing()).encode()
                 self.begin(200, len(content))
                 self.wfile.write(content)
         elif path.startswith(f"/{hub.repository}/resolve/{COMMIT}/"):

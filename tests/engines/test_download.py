@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import ssl
 import sys
 
 import numpy as np
@@ -214,6 +215,53 @@ def test_the_token_of_the_environment_is_used(filled, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
     fetch(tmp_path)
     assert filled.tokens == {"hf_mine"}
+
+
+def test_a_token_that_was_copied_with_the_space_around_it(filled, tmp_path):
+    fetch(tmp_path, token=" hf_mine\n")
+    assert filled.tokens == {"hf_mine"}
+
+
+@pytest.mark.parametrize("token", ["hf_my\x7fsecret", "hf_my secret", "\u201chf_mysecret\u201d"])
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_a_token_that_can_not_be_sent_is_told_to_nobody(filled, tmp_path, token, is_saved):
+    given = {} if is_saved else {"token": token}
+    if is_saved:
+        (tmp_path / "no token").write_text(token, "utf-8")
+
+    with pytest.raises(DownloadError) as caught:
+        fetch(tmp_path / "sam3", **given)
+
+    assert "holds a character that no token has" in caught.value.message
+    assert "secret" not in str(caught.value)
+    assert filled.tokens == set()
+
+
+@pytest.mark.parametrize("page", ["<html>Log in to the Wi-Fi</html>", "[]", "null", '{"a": 1}'])
+def test_a_page_in_place_of_the_hub(filled, tmp_path, page):
+    filled.page = page.encode()
+    with pytest.raises(DownloadError, match=r"does not answer as a hub does.*Log in to the network"):
+        fetch(tmp_path)
+
+
+@pytest.mark.parametrize("address", ["hub.example", "ftp://hub.example", "http://[::1", "https://"])
+def test_a_mirror_that_is_no_address(filled, tmp_path, monkeypatch, address):
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(DownloadError, match=r"HF_ENDPOINT is .* not the address of a hub"):
+        fetch(tmp_path)
+
+
+def test_a_network_that_puts_its_own_certificate_before_the_hub(filled, tmp_path, monkeypatch):
+    pytest.importorskip("cryptography")
+    own = pytest.importorskip("distributed").Security.temporary()
+    (tmp_path / "own.pem").write_text(own.tls_client_cert + own.tls_client_key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "own.pem")
+    filled.encrypt(context)
+    monkeypatch.setenv("HF_ENDPOINT", filled.address)
+
+    with pytest.raises(DownloadError, match=r"There is no connection to https:.*SSL_CERT_FILE"):
+        fetch(tmp_path / "sam3")
 
 
 @pytest.mark.parametrize(

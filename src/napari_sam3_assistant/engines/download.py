@@ -11,12 +11,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.progress import Progress
@@ -152,8 +154,9 @@ def download_model(
             f"Run: {pip_install('sam3')}",
         )
     repository = {model.name: model.repository for model in HUB_MODELS}.get(repository, repository)
+    token = (token or "").strip()
     reporter.report(Progress(0, 0, f"Asking the hub for {repository}"))
-    with map_hub_errors(repository, endpoint(), has_token=token is not None):
+    with map_hub_errors(repository, endpoint(), has_token=bool(token)):
         commit, files = _list_files(repository, token, meta=meta)
         folder.mkdir(parents=True, exist_ok=True)
         missing = [file for file in files if not _is_there(folder / file.name, file, reporter)]
@@ -174,16 +177,54 @@ def _refuse_offline() -> None:
 
 def endpoint() -> str:
     """Return the address of the hub; HF_ENDPOINT names a mirror."""
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+    address = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise DownloadError(
+            f"HF_ENDPOINT is '{address}', which is not the address of a hub.",
+            "Write it like https://huggingface.co, or unset it.",
+        )
+    return address
 
 
-def _list_files(repository: str, token: str | None, *, meta: bool) -> tuple[str, list[RemoteFile]]:
+def _token_to_send(given: str) -> str | None:
+    """Return the given token, or the one that is set or saved on this machine, if there is one.
+
+    What can't be sent is refused here: the HTTP client would tell it to everybody in its error.
+    """
+    from huggingface_hub import get_token
+
+    token = given or get_token()
+    if token and not re.fullmatch(r"[!-~]+", token):
+        raise DownloadError(
+            "The token holds a character that no token has, such as a space or an accent.",
+            f"Copy it anew from {_TOKENS}.",
+        )
+    return token
+
+
+def _list_files(repository: str, token: str, *, meta: bool) -> tuple[str, list[RemoteFile]]:
     """Return the commit and the files to fetch, the small ones first."""
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
 
-    info = HfApi(endpoint=endpoint(), token=token).model_info(
-        repository, files_metadata=True, timeout=_TIMEOUT
-    )
+    try:
+        info = HfApi(endpoint=endpoint(), token=_token_to_send(token)).model_info(
+            repository, files_metadata=True, timeout=_TIMEOUT
+        )
+    except HFValidationError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError) as exc:
+        # What its library makes of a page that was put in the place of the answer.
+        raise DownloadError(
+            f"{endpoint()} does not answer as a hub does ({type(exc).__name__}).",
+            "Log in to the network if it asks for that in a browser, and see that HF_ENDPOINT "
+            "and the proxy are right.",
+        ) from exc
     there = {sibling.rfilename: sibling for sibling in info.siblings or []}
     file_names = _META_WEIGHTS if meta else ("model.safetensors",)
     weights = [name for name in file_names if name in there]
@@ -248,8 +289,8 @@ class _Transfer:
         Where to.
     route : str
         Path of the files on the hub.
-    token : str or None
-        The user's token.
+    token : str
+        The user's token; empty for the one of this machine.
     reporter : Reporter
         Receives the progress; may cancel the work.
     files : sequence of RemoteFile
@@ -260,7 +301,7 @@ class _Transfer:
         self,
         folder: Path,
         route: str,
-        token: str | None,
+        token: str,
         reporter: Reporter,
         files: Sequence[RemoteFile],
     ) -> None:
@@ -288,12 +329,13 @@ class _Transfer:
         part.replace(self._folder / file.name)
 
     def _append(self, file: RemoteFile, part: Path) -> None:
-        from huggingface_hub import get_session, get_token, hf_raise_for_status
+        from huggingface_hub import get_session, hf_raise_for_status
 
         begin = _count_downloaded(part)
         # Uncompressed, since a range counts the bytes of the file.
         headers = {"Accept-Encoding": "identity"}
-        token = self._token or get_token()
+        # Asked for anew: one that is saved may have been renewed meanwhile.
+        token = _token_to_send(self._token)
         if token:
             headers["Authorization"] = f"Bearer {token}"
         if begin:
@@ -345,6 +387,10 @@ def _checksum(path: Path, reporter: Reporter) -> str:
 
 _GO_ON = "Start the download again: it goes on where it stopped."
 _TOKENS = "https://huggingface.co/settings/tokens"
+_OWN_CERTIFICATE = (
+    "Some networks put a certificate of their own before every page. Ask who runs it for that "
+    "certificate, and set SSL_CERT_FILE to its file; or fetch the files with a browser."
+)
 
 
 def http_error() -> type[Exception]:
@@ -385,7 +431,9 @@ def map_hub_errors(repository: str, endpoint: str, *, has_token: bool) -> Iterat
             raise _explain_refusal(repository, endpoint, exc, has_token=has_token) from exc
         raise DownloadError(
             f"There is no connection to {endpoint} ({exc or type(exc).__name__}).",
-            f"Check the network. {_GO_ON}",
+            _OWN_CERTIFICATE
+            if "CERTIFICATE_VERIFY_FAILED" in str(exc)
+            else f"Check the network. {_GO_ON}",
         ) from exc
     except OSError as exc:
         if exc.errno == errno.ENOSPC:
