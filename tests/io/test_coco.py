@@ -17,6 +17,7 @@ from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.core.masks.labels import ImagePlace
 from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
+from napari_sam3_assistant.io.annotations import paint_annotations
 from napari_sam3_assistant.io.exports import save_coco
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -183,6 +184,60 @@ def test_annotations_of_images_that_are_not_listed_are_left_out(tmp_path):
 
     assert found.object_classes == {1: 1}
     assert found.notes == ("1 annotation of images that the file does not list left out.",)
+
+
+def with_points(value):
+    """Return JSON whose whole numbers have a decimal point, as MATLAB and pandas write them."""
+    if isinstance(value, dict):
+        return {key: with_points(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [with_points(one) for one in value]
+    return float(value) if type(value) is int else value
+
+
+@given(
+    LABELS,
+    st.booleans(),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"]),
+    st.sets(st.sampled_from([with_points, "by number", "decomposed"])),
+)
+def test_the_same_written_by_any_program_is_the_same(
+    tmp_path_factory, labels, as_polygons, encoding, ways
+):
+    """Other Unicode, 10 as 10.0, annotations by number as LIVECell has them, names of macOS."""
+    path = tmp_path_factory.mktemp("coco") / "a.json"
+    place = ImagePlace("é.tif", labels.shape)
+    classes = Classes({1: "é"}, dict.fromkeys(range(1, 5), 1))
+    save_coco(labels, path, classes, place, as_polygons=as_polygons)
+    before = paint_annotations(path, labels.shape, ["é.tif"])
+    told = json.loads(path.read_text("utf8"))
+    told["images"].append({**told["images"][0], "id": 7, "file_name": "other.tif"})
+    if "by number" in ways:
+        told["annotations"] = {str(one["id"]): one for one in told["annotations"]}
+    if with_points in ways:
+        told = with_points(told)
+    text = json.dumps(told, ensure_ascii=False)
+    if "decomposed" in ways:
+        text = unicodedata.normalize("NFD", text)
+    path.write_bytes(text.encode(encoding))
+
+    found = paint_annotations(path, labels.shape, ["é.tif"])
+
+    np.testing.assert_array_equal(found.labels, before.labels)
+    assert found.object_classes == before.object_classes
+
+
+def test_an_image_that_is_listed_twice_is_told_of(tmp_path):
+    """LIVECell lists images twice that two people have annotated."""
+    path = write(tmp_path / "a.json", [])
+    told = json.loads(path.read_text())
+    told["images"].append({**told["images"][0], "id": 2})
+    path.write_text(json.dumps(told))
+    with pytest.raises(MaskError, match=r"several images “a\.png”") as caught:
+        api.read_coco(path).find("a.png")
+    assert "napari-sam3 import" in caught.value.hint
+    assert main(["import", str(path), "-o", str(tmp_path / "out")]) == 0
+    assert len(list(tmp_path.glob("out/*_labels.tif"))) == 2
 
 
 def test_corners_far_outside_take_no_memory(tmp_path):

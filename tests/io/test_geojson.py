@@ -122,6 +122,24 @@ def test_other_ways_to_write_it(tmp_path, told):
     assert found.names[1] == "Tumor"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-be"])
+@pytest.mark.parametrize("ending", [".json", ".geojson"])
+def test_its_kind_may_be_told_late_and_in_any_unicode(tmp_path, ending, encoding, capsys):
+    """Keys of JSON have no order, and what PowerShell writes is UTF-16."""
+    area = feature(polygon(square(5, 5, 20)), "Tumor")
+    told = collection({**dict(reversed(area.items())), "name": "x" * 9000})
+    path = tmp_path / f"a{ending}"
+    text = json.dumps({"about": "x" * 9000, **dict(reversed(told.items()))})
+    path.write_bytes(text.encode(encoding))
+    found = paint_annotations(path, SHAPE)
+    assert found.names == {1: "Tumor"}
+    assert found.labels[6, 6] == 1
+    image = tmp_path / "image.npy"
+    np.save(image, np.zeros(SHAPE, np.uint8))
+    assert main(["import", str(path), "--image", str(image), "-o", str(tmp_path / "out")]) == 0
+    assert "1 object" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("within", ["feature", "properties"])
 def test_objects_within_others_are_objects_too(tmp_path, within):
     """A region holds a cell, which holds a spot; and a second region holds nothing."""

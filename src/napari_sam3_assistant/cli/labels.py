@@ -28,10 +28,9 @@ from napari_sam3_assistant.core.measurements import MORE, VOLUME_MORE
 from napari_sam3_assistant.core.plurals import plural_of, pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.io.annotations import is_geojson
+from napari_sam3_assistant.io.annotations import read_annotations
 from napari_sam3_assistant.io.class_list import write_classes
 from napari_sam3_assistant.io.exports import write_table
-from napari_sam3_assistant.io.imagej_rois import is_rois
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.outputs import distinct_paths, make_folder, safe_name
 from napari_sam3_assistant.workflows.measure import columns_of
@@ -245,7 +244,9 @@ def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def import_annotations(chosen: argparse.Namespace) -> int:
     """Make labels of the annotations that were named."""
-    found, classes = (_of_outlines if _has_outlines(chosen.file) else _of_coco)(chosen)
+    file = read_annotations(chosen.file)
+    found = _of_coco(file, chosen) if isinstance(file, api.CocoFile) else _of_outlines(file, chosen)
+    classes = file.classes
     folder: Path = chosen.output
     listed = folder / "classes.csv"
     paths = [
@@ -270,32 +271,28 @@ def import_annotations(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _of_coco(chosen: argparse.Namespace) -> tuple[list[_Annotated], api.ClassList]:
+def _of_coco(file: api.CocoFile, chosen: argparse.Namespace) -> list[_Annotated]:
     """Return the images of a COCO file: file name, name, and what paints their labels."""
-    file = api.read_coco(chosen.file)
     images = (file.find(chosen.image),) if chosen.image else file.images
     proposed = [Path(safe_name(Path(image.file_name).stem)) for image in images]
     named = distinct_paths(proposed, [str(image.id) for image in images])
     return [
         (path.name, image.file_name, partial(file.paint, image))
         for path, image in zip(named, images, strict=True)
-    ], file.classes
+    ]
 
 
-def _has_outlines(path: Path) -> bool:
-    return is_rois(path) or is_geojson(path)
-
-
-def _of_outlines(chosen: argparse.Namespace) -> tuple[list[_Annotated], api.ClassList]:
+def _of_outlines(
+    file: api.GeoJsonFile | api.RoiFile, chosen: argparse.Namespace
+) -> list[_Annotated]:
     """Return the image of a file of GeoJSON, or of regions of ImageJ, in the same way."""
-    read = api.read_rois if is_rois(chosen.file) else api.read_geojson
-    file, shape = read(chosen.file), None
+    shape = None
     if chosen.image:
         image = api.imread(parse_path(chosen.image))
         layout = guess_axes(image.data.shape, rgb=image.rgb, axis_labels=image.axis_labels)
         shape = ImageSource(image.levels, layout).plane_shape
     name = Path(chosen.image).name or file.image or chosen.file.name
-    return [(safe_name(Path(name).stem), name, partial(file.paint, shape))], file.classes
+    return [(safe_name(Path(name).stem), name, partial(file.paint, shape))]
 
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:

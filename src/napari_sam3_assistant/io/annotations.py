@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
+import unicodedata
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -102,25 +102,51 @@ def paint_annotations(
     ImageError
         If the annotations are for an image of another size.
     """
-    if is_rois(path):
-        return RoiFile(path).paint(shape, plane)
-    if is_geojson(path):
-        return GeoJsonFile(path).paint(shape, plane)
-    file = CocoFile(path)
+    file = read_annotations(path)
+    if not isinstance(file, CocoFile):
+        return file.paint(shape, plane)
     image = file.find_any(names or ("",))
     check_fits(image, shape)
     return file.paint(image)
 
 
-def _read_json(path: Path) -> bytes:
+def read_annotations(path: Path) -> CocoFile | GeoJsonFile | RoiFile:
+    """Return a file of annotations as what it is, by its content where its ending says JSON alone.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read, or is none of these.
+    """
+    if is_rois(path):
+        return RoiFile(path)
+    content = _read_json(path)
+    if path.suffix.lower() == ".geojson" or _is_geojson(content):
+        return GeoJsonFile(path, content)
+    return CocoFile(path, content)
+
+
+def _is_geojson(content: object) -> bool:
+    """Return whether JSON is GeoJSON: one feature, a collection, or a list as of QuPath 0.2."""
+    first = content[0] if isinstance(content, list) and content else content
+    return isinstance(first, dict) and first.get("type") in ("Feature", "FeatureCollection")
+
+
+def _read_json(path: Path) -> object:
+    """Return what a file holds, in whichever Unicode; raises MaskError if it can't be read."""
     try:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > _LARGEST:
                 raise MaskError(f"{path} is too large.", "Split it into several files.")
-            return file.read()
+            return json.loads(file.read())
     except OSError as exc:
         raise MaskError(
             f"{path} can't be read: {exc.strerror or exc}.", "Choose another file."
+        ) from exc
+    except (ValueError, RecursionError) as exc:
+        raise MaskError(
+            f"{path} is not a file of JSON: {exc}.",
+            "Export it again from the program that wrote it.",
         ) from exc
 
 
@@ -131,6 +157,8 @@ class CocoFile:
     ----------
     path : Path
         The file.
+    content : object
+        What it holds, where that was read before.
 
     Attributes
     ----------
@@ -145,18 +173,20 @@ class CocoFile:
         If it can't be read, or is no COCO file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: object = None) -> None:
         self.path = path
-        content = _read_json(path)
+        content = _read_json(path) if content is None else content
         try:
-            parsed = as_dict(json.loads(content))
+            parsed = as_dict(content)
             self.classes = classes_in({"categories": as_list(parsed["categories"])})
             self.images = tuple(map(_read_image, as_list(parsed["images"])))
             self._annotations: dict[int, list[dict[str, Any]]] = {
                 image.id: [] for image in self.images
             }
             self._of_others = 0
-            for entry in as_list(parsed["annotations"]):
+            entries = parsed["annotations"]
+            # Some have them by number, as those of LIVECell's single cell types.
+            for entry in entries.values() if isinstance(entries, dict) else as_list(entries):
                 of_image = self._annotations.get(as_whole(as_dict(entry)["image_id"]))
                 if of_image is None:
                     self._of_others += 1
@@ -183,7 +213,13 @@ class CocoFile:
         MaskError
             If there is none, or several.
         """
-        same = [image for image in self.images if image.file_name == name]
+        wanted = _composed(name)
+        same = [image for image in self.images if _composed(image.file_name) == wanted]
+        if len(same) > 1:
+            raise MaskError(
+                f"{self.path.name} has several images “{name}”.",
+                "Import all of its images by napari-sam3 import: each gets labels of its own.",
+            )
         same = same or [
             image for image in self.images if _stem(image.file_name) == _stem(name) and name
         ]
@@ -267,8 +303,13 @@ def _read_image(value: object) -> CocoImage:
     return CocoImage(as_whole(found["id"]), name, shape)
 
 
+def _composed(name: str) -> str:
+    """Return a name that is the same whether macOS has taken its letters apart or not."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _stem(name: str) -> str:
-    return name.rpartition(".")[0] or name
+    return _composed(name.rpartition(".")[0] or name)
 
 
 def _pixels(
@@ -336,28 +377,10 @@ def _unpack_counts(text: str) -> Iterator[int]:
         yield value
 
 
-_GEOJSON = re.compile(rb'"type"\s*:\s*"Feature')
 _AREAS = ("Polygon", "MultiPolygon")
 _FOR_PROGRAM = ("root", "tma_core")
 """Kinds of QuPath's objects that are no annotations: the whole image, a core of a tissue array."""
 _MOST_MEASUREMENTS = 200
-
-
-def is_geojson(path: Path) -> bool:
-    """Return whether a file of annotations is GeoJSON: by its ending, or by how it begins.
-
-    Raises
-    ------
-    MaskError
-        If it can't be read.
-    """
-    try:
-        with open_regular(path) as file:
-            return path.suffix.lower() == ".geojson" or bool(_GEOJSON.search(file.read(4096)))
-    except OSError as exc:
-        raise MaskError(
-            f"{path} can't be read: {exc.strerror or exc}.", "Choose another file."
-        ) from exc
 
 
 class GeoJsonFile:
@@ -371,6 +394,8 @@ class GeoJsonFile:
     ----------
     path : Path
         The file.
+    content : object
+        What it holds, where that was read before.
 
     Attributes
     ----------
@@ -387,17 +412,16 @@ class GeoJsonFile:
         If it can't be read, or is no GeoJSON file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: object = None) -> None:
         self.path = path
-        content = _read_json(path)
+        content = _read_json(path) if content is None else content
         self._areas: list[Area] = []
         self._left_out: Counter[str] = Counter()
         self._colours: dict[str, Colour | None] = {}
         place = 0
         try:
-            parsed = json.loads(content)
-            self.image, self.shape = _image_of(parsed)
-            for feature in _features_of(parsed):
+            self.image, self.shape = _image_of(content)
+            for feature in _features_of(content):
                 place += 1
                 self._read(feature)
         except _WRONG as exc:

@@ -1,7 +1,8 @@
 """Files, JSON values and paths of strangers: checked before they are used.
 
 ``as_text`` and its like return their argument, and raise TypeError or ValueError if it is of
-another type. JSON of Python holds NaN and infinite numbers, and whole numbers of any size.
+another type. JSON of Python holds NaN and infinite numbers, and whole numbers of any size; other
+programs write 10 as 10.0.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def as_number(value: object) -> float:
 
 def as_whole(value: object) -> int:
     """Return a whole number that any program can count with."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{_shorten(value)} is not a whole number")
     if abs(value) > _MOST:
