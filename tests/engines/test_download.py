@@ -240,7 +240,7 @@ def test_a_token_that_can_not_be_sent_is_told_to_nobody(filled, tmp_path, token,
 @pytest.mark.parametrize("page", ["<html>Log in to the Wi-Fi</html>", "[]", "null", '{"a": 1}'])
 def test_a_page_in_place_of_the_hub(filled, tmp_path, page):
     filled.page = page.encode()
-    with pytest.raises(DownloadError, match=r"does not answer as a hub does.*Log in to the network"):
+    with pytest.raises(DownloadError, match=r"does not answer as a hub.*Log in to the network"):
         fetch(tmp_path)
 
 
