@@ -49,15 +49,20 @@ def patches(shape, seed, density):
 
 
 @st.composite
+def boxes(draw, shape):
+    return tuple(
+        slice(low := draw(st.integers(0, size - 1)), draw(st.integers(low + 1, size)))
+        for size in shape
+    )
+
+
+@st.composite
 def requests(draw, operation):
     shape = draw(st.sampled_from([(26, 31), (1, 22, 21), (5, 12, 11), (5, 1, 19)]))
     labels = patches(shape, draw(st.integers(0, 10**6)), draw(st.sampled_from([0.3, 0.6, 0.95])))
     box = None
     if draw(st.integers(0, 2)) == 2 and operation is not Operation.RENUMBER:
-        box = tuple(
-            slice(low := draw(st.integers(0, size - 1)), draw(st.integers(low + 1, size)))
-            for size in shape
-        )
+        box = draw(boxes(shape))
     chosen = {
         Operation.REMOVE_SMALL: st.builds(RemoveSmall, st.integers(1, 12)),
         Operation.FILL_HOLES: st.builds(FillHoles, st.integers(0, 12)),
@@ -243,11 +248,32 @@ def test_components_that_are_not_chosen_stay(seed, shape, connectivity, data):
         (assign_components(found, sorted(which), 9, labels.dtype), 9),
     ):
         np.testing.assert_array_equal(written(edit, labels), np.where(named, value, labels))
+
+
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([(13, 17), (4, 9, 8)]),
+    st.sampled_from(list(Connectivity)),
+    st.data(),
+)
+def test_a_click_deletes_what_lies_under_it_and_nothing_outside_the_part(
+    seed, shape, connectivity, data
+):
+    labels = patches(shape, seed, 0.6)
     at = tuple(data.draw(st.integers(0, size - 1)) for size in shape)
+    part = data.draw(st.sampled_from([whole_box(shape), data.draw(boxes(shape))]))
+    inside = np.zeros(shape, bool)
+    inside[part] = True
+    numbers = np.zeros(shape, int)
+    numbers[part] = components(labels[part], connectivity)
     for component in (False, True):
+        if not inside[at]:
+            with pytest.raises(MaskError, match="does not lie in the part"):
+                delete_at(labels, at, connectivity, part, component=component)
+            continue
         same = (numbers == numbers[at]) if component else (labels == labels[at])
-        gone = same & (labels[at] != 0)
-        edit = delete_at(labels, at, connectivity, component=component)
+        gone = same & inside & (labels[at] != 0)
+        edit = delete_at(labels, at, connectivity, part, component=component)
         np.testing.assert_array_equal(written(edit, labels), np.where(gone, 0, labels))
 
 

@@ -20,6 +20,7 @@ from napari_sam3_assistant.core.masks.components import find_components, find_ru
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between, changes_of_runs
 from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, read, whole_box
 from napari_sam3_assistant.core.progress import NullReporter, Progress
+from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,9 +187,20 @@ def delete_at(
     """Return the edit that removes the label at a pixel, or only its component there.
 
     Parameters as for :func:`remove_small`; on background it changes nothing.
+
+    Raises
+    ------
+    MaskError
+        If the pixel does not lie in the part to work on.
     """
     value = int(labels[tuple(pixel)])
     shape = tuple(labels.shape)
+    sides = zip(pixel, box or whole_box(shape), strict=True)
+    if not all(side.start <= at < side.stop for at, side in sides):
+        raise MaskError(
+            "This pixel does not lie in the part that is worked on.",
+            "Click inside that part, or choose “Whole layer”.",
+        )
     # A pixel of the background belongs to no label: an empty box has no runs.
     part = (box or whole_box(shape)) if value else tuple(slice(0, 0) for _ in shape)
     runs = find_runs(labels, part, only=value, reporter=reporter)
