@@ -119,12 +119,25 @@ def test_what_is_missing_is_said(bench):
 def test_a_target_of_another_shape_is_refused(bench, preview):
     save(bench, "a", 1)
     bench.model.save_mode = SaveMode.APPEND
-    other = bench.viewer.add_labels(np.ones((3, 3), np.uint8))
+    other = bench.add(np.ones((3, 3), np.uint8), scale=(2, 3), translate=(5, 6))
     bench.model.source = bench.key(other)
 
     bench.collection.save_accepted()
 
     assert "Shape mismatch: source (3, 3), target (2, 4)." in bench.settle()
+
+
+@pytest.mark.parametrize("mode", [SaveMode.APPEND, SaveMode.REPLACE])
+def test_an_object_that_lies_elsewhere_is_not_saved_into_an_accepted_layer(bench, preview, mode):
+    save(bench, "a", 1)
+    other = bench.add(PREVIEW + 5, name="preview of a region", scale=(2, 3), translate=(50, 60))
+    bench.model.source, bench.model.save_mode = bench.key(other), mode
+
+    with pytest.raises(MaskError, match="don't lie on top of each other"):
+        bench.collection.save_accepted()
+    bench.settle()
+
+    np.testing.assert_array_equal(bench.named("a_one"), PREVIEW)
 
 
 @pytest.fixture
@@ -215,6 +228,44 @@ def test_merge_and_export_writes_what_was_merged(bench, accepted, tmp_path):
     assert [one["category_id"] for one in content["annotations"]] == [3, 5]
     assert {one["name"] for one in content["categories"]} == {"axon", "myelin"}
     assert content["images"][0]["file_name"] == "picture"
+
+
+@pytest.mark.parametrize("other", ["a file", "of another shape", "elsewhere", "of another image"])
+def test_what_is_exported_is_what_was_merged_whatever_has_the_name(bench, preview, tmp_path, other):
+    bench.viewer.add_image(np.zeros((2, 4)), name="second", scale=(2, 3), translate=(5, 6))
+    options = {"scale": preview.scale, "translate": preview.translate}
+    theirs = np.full((2, 4), 9, np.uint32)
+    if other == "a file":
+        first = bench.viewer.add_labels(theirs, name="final_training_mask", **options)
+    else:
+        if other == "of another shape":
+            theirs = np.full((5, 5), 9, np.uint32)
+        elif other == "elsewhere":
+            options["translate"] = (50, 60)
+        metadata = {"source_image_layer": "second"}
+        source = bench.viewer.add_labels(theirs, metadata=metadata, **options)
+        bench.model.final_chosen = (bench.key(source),)
+        bench.collection.merge_final()
+        bench.settle()
+        first = bench.viewer.layers["final_training_mask"]
+    bench.model.final_chosen = (bench.key(preview),)
+    bench.model.path = str(tmp_path / "mask.json")
+    bench.model.export_format = ExportFormat.COCO_RLE
+
+    bench.collection.merge_and_export()
+
+    assert "“final_training_mask [1]”" in bench.settle()
+    content = json.loads((tmp_path / "mask.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["picture"]
+    assert [one["area"] for one in content["annotations"]] == [2, 2]
+    np.testing.assert_array_equal(first.data, theirs)
+    merged = bench.viewer.layers["final_training_mask [1]"]
+    assert tuple(merged.data_to_world((1, 1))) == tuple(preview.data_to_world((1, 1)))
+    preview.data[0, 0] = 0
+    bench.collection.merge_final()  # fills the one that it has made
+    bench.settle()
+    assert merged.data.tolist() == preview.data.tolist()
+    assert sum("final_training_mask" in layer.name for layer in bench.viewer.layers) == 2
 
 
 def test_export_of_any_layer_by_its_name(bench, preview, tmp_path):

@@ -127,6 +127,7 @@ class MaskCollection:
         target = model.choice(model.accepted_target)
         if target is None or not target.accepted:
             raise MaskError("Select an accepted target layer for append or replace.")
+        self._adapter.check_aligned([target.key, model.source])
         source = self._adapter.take_snapshot(model.source)
         snapshot = self._adapter.take_snapshot(target.key, editable=True)
         work = partial(
@@ -288,13 +289,15 @@ class MaskCollection:
                 "source_accepted_layers": [source.name for source in sources],
                 **self._image_of(keys[0]),
             }
-            name = self.model.merge_output.strip() or DEFAULT_WORKING
+            name = self._working()
             shared = pluralize(merged.overlap, "pixel")
 
-            def tell(name: str) -> None:
+            def tell(made: str) -> None:
+                if made != name == self._working():
+                    self.model.merge_output = made  # merged again, it is this layer that is filled
                 done = (
                     f"Merged {pluralize(len(keys), 'accepted object layer')} into class mask: "
-                    f"{name} ({shared} shared; the layer further up won)."
+                    f"{made} ({shared} shared; the layer further up won)."
                 )
                 self._say_merged(done, sources, _without_class(sources))
 
@@ -306,8 +309,8 @@ class MaskCollection:
 
     # -- final merge ----------------------------------------------------------------------
 
-    def merge_final(self, *, on_done: Callable[[], None] | None = None) -> None:
-        """Merge the ticked layers into the final mask.
+    def merge_final(self, *, on_done: Callable[[str], None] | None = None) -> None:
+        """Merge the ticked layers into the final mask; then pass its name on.
 
         Raises MaskError if none is ticked, or they don't fit each other.
         """
@@ -336,16 +339,18 @@ class MaskCollection:
             many = pluralize(len(merged.class_of), "object")
             of = f", {many}" if mode is MergeMode.INSTANCE else ""
 
-            def tell(name: str) -> None:
+            def tell(made: str) -> None:
+                if made != name == self._output():
+                    model.output = made  # the name was another layer's: this is what is exported
                 done = (
-                    f"Merged {pluralize(len(keys), 'class mask layer')} into final mask: {name} "
+                    f"Merged {pluralize(len(keys), 'class mask layer')} into final mask: {made} "
                     f"({pluralize(merged.overlap, 'pixel')} overlapped{of})."
                 )
                 classed = () if mode is MergeMode.BINARY else sources
                 by_value = sources if mode is MergeMode.SEMANTIC else ()
                 self._say_merged(done, classed, _without_class(by_value))
                 if on_done is not None:
-                    on_done()
+                    on_done(made)
 
             colours = self._colours(merged.classes) if mode is MergeMode.SEMANTIC else {}
             fresh = NewLabels(name, FINAL, merged.labels, keys[0], metadata, colours=colours)
@@ -397,7 +402,10 @@ class MaskCollection:
 
         Raises MaskError if there is no such layer, or no file is chosen.
         """
-        model, name = self.model, self._output()
+        self._export(self._output())
+
+    def _export(self, name: str) -> None:
+        model = self.model
         if not model.path.strip():
             raise MaskError("Choose an export path first.", "Press Browse.")
         layer = next((layer for layer in model.layers if layer.name == name), None)
@@ -487,7 +495,7 @@ class MaskCollection:
         """
         if not self.model.path.strip():
             raise MaskError("Choose an export path first.", "Press Browse.")
-        self.merge_final(on_done=self.export)
+        self.merge_final(on_done=self._export)
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -516,6 +524,9 @@ class MaskCollection:
         """Return what is known of the image that labels were made of."""
         name = self._adapter.take_snapshot(key).image_name
         return {"source_image_layer": name} if name else {}
+
+    def _working(self) -> str:
+        return self.model.merge_output.strip() or DEFAULT_WORKING
 
     def _output(self) -> str:
         return self.model.output.strip() or DEFAULT_FINAL

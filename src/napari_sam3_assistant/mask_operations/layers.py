@@ -307,11 +307,21 @@ class LabelsAdapter:
         return key_of(built), str(built.name)
 
     def find_made(self, fresh: NewLabels) -> str:
-        """Return the key of the layer of that name, role and shape; empty if there is none."""
+        """Return the key of the layer that was made as that one would be; empty if there is none.
+
+        It has the name, the role and the shape, lies in the same place, and is of the same image.
+        """
+        like, world = self.layer(fresh.like), World.of(self.viewer)
         for layer in mask_layers(self.viewer):
             same = layer.name == fresh.name and layer.metadata.get(ROLE) == fresh.role
             writable = isinstance(layer.data, np.ndarray) and layer.data.flags.writeable
-            if same and writable and layer.data.shape == fresh.labels.shape:
+            if (
+                same
+                and writable
+                and layer.data.shape == fresh.labels.shape
+                and is_aligned(layer, like, world)
+                and image_of(self.viewer, layer) is image_of(self.viewer, like)
+            ):
                 return key_of(layer)
         return ""
 
