@@ -382,3 +382,27 @@ def test_a_track_leaves_the_engine_to_others_between_frames(in_thread):
 
     assert encoded[0] is not None
     assert [found.frame for found in outcome[0]] == [0, 1, 2]
+
+
+def test_a_track_without_memory_lets_the_encodings_go_and_goes_on(make_engine, monkeypatch):
+    store = EmbeddingStore()
+    engine = make_engine(store)
+    stack = np.stack([picture(seed)[..., 0] for seed in range(3)])
+    seed = TrackSeed(0, 1, mask=MaskPrompt(np.ones((20, 20), bool), Region(10, 10, 30, 30)))
+    found = []
+    for failures in (0, 1):
+        run(engine, view_of_array(picture(7)), POINT)
+        track = engine.track(FrameSource(view_of_array(stack, plane=0), 0), PredictOptions(), int)
+        track.add(seed)
+        frames = [next(track.propagate(range(3), QUIET))]
+        run_out(engine, monkeypatch, times=failures)
+        if failures:
+            with pytest.raises(OutOfDeviceMemory):
+                next(track.propagate(range(1, 3), QUIET))
+            assert len(store) == 0
+        frames += track.propagate(range(1, 3), QUIET)
+        track.close()
+        found.append([[one.mask.tolist() for one in frame.objects] for frame in frames])
+
+    assert any(found[0])
+    assert found[0] == found[1]

@@ -30,7 +30,11 @@ class AcceleratorError(RuntimeError):
         (2, OutOfDeviceMemory, "not enough free memory"),
         (35, DeviceUnavailable, "driver is too old"),
         (209, DeviceUnavailable, "no code for this GPU"),
+        (46, DeviceUnavailable, "Another program holds the GPU"),
         (700, EngineError, "illegal memory access"),
+        # Unknown: of a laptop's GPU after its sleep, of failed assertions, and of what comes.
+        (999, EngineError, "The GPU stopped with an error"),
+        (710, EngineError, "The GPU stopped with an error"),
     ],
 )
 def test_by_code(code, kind, words):
@@ -75,6 +79,22 @@ def test_real_torch_error_of_a_broken_archive(tmp_path):
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
             OutOfDeviceMemory,
         ),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+            OutOfDeviceMemory,
+        ),
+        (RuntimeError("Invalid buffer size: 19.53 GB"), OutOfDeviceMemory),
+        # As PyTorch before 2.8 says it, without a number.
+        (RuntimeError("CUDA error: unspecified launch failure"), EngineError),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), EngineError),
+        (
+            TypeError(
+                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't "
+                "support float64. Please use float32 instead."
+            ),
+            EngineError,
+        ),
+        (TypeError("BFloat16 is not supported on MPS"), EngineError),
         (
             RuntimeError("CUDA error: no kernel image is available for execution on the device"),
             DeviceUnavailable,

@@ -39,3 +39,17 @@ def test_freed_blocks_go_back():
 
     assert before - psutil.Process().memory_info().rss > 150 * MIB
     assert last[0] == 1
+
+
+@pytest.mark.parametrize("gpu", ["cuda", "mps"])
+def test_a_gpu_that_has_stopped_does_not_keep_its_engine_from_being_closed(monkeypatch, gpu):
+    torch = pytest.importorskip("torch")
+
+    def stopped():
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu == "cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: gpu == "mps")
+    monkeypatch.setattr(getattr(torch, gpu), "empty_cache", stopped)
+
+    give_back_memory()

@@ -102,14 +102,22 @@ def test_an_error_leaves_the_networks_as_they_were(networks):
     torch.testing.assert_close(step(), expected)
 
 
-def test_where_they_do_not_fit_together_they_go_one_by_one(networks):
+@pytest.mark.parametrize(
+    "full",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_where_they_do_not_fit_together_they_go_one_by_one(networks, full):
     attention = networks[0].module
     forward = Attention.forward
 
     class Small(Attention):
         def forward(self, queries, memory, *, tokens):
             if memory.shape[1] > 1:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                raise full
             return forward(self, queries, memory, tokens=tokens)
 
     steps = [make_step(networks, number, 2, decodes=True) for number in range(3)]

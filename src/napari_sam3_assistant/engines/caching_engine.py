@@ -272,7 +272,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         if isinstance(track, ReusesEncodings):
             whole = Region.whole(frames.shape)
             track.reuse(lambda frame: self._find_kept(frames.view_at(frame), whole))
-        return LockedTrack(track, self._lock)
+        return LockedTrack(track, self._lock, lambda: self._store.free(self._engine.device))
 
     def provenance(self, prediction: Prediction) -> Provenance:
         """Return what made a prediction."""
@@ -380,11 +380,24 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
 
 
 class LockedTrack:
-    """A track of which every call, and every frame, is a turn with its engine."""
+    """A track of which every call, and every frame, is a turn with its engine.
 
-    def __init__(self, track: VideoTrack, lock: EngineLock) -> None:
+    Parameters
+    ----------
+    track : VideoTrack
+        The track.
+    lock : EngineLock
+        The engine's turns.
+    make_room : callable
+        Frees what memory of the device is held beside the track.
+    """
+
+    def __init__(
+        self, track: VideoTrack, lock: EngineLock, make_room: Callable[[], object]
+    ) -> None:
         self._track = track
         self._lock = lock
+        self._make_room = make_room
 
     def add(self, seed: TrackSeed) -> None:
         """See :meth:`VideoTrack.add`."""
@@ -410,8 +423,14 @@ class LockedTrack:
         """See :meth:`VideoTrack.propagate`."""
         frames = self._track.propagate(order, StoppableReporter(reporter, self._lock))
         while True:
-            with self._lock.hold(reporter), map_engine_errors():
-                found = next(frames, None)
+            with self._lock.hold(reporter):
+                try:
+                    with map_engine_errors():
+                        found = next(frames, None)
+                except OutOfDeviceMemory:
+                    # Not tried again here, half-way in a frame: who goes on finds the room.
+                    self._make_room()
+                    raise
             if found is None:
                 return
             yield found

@@ -35,12 +35,14 @@ _OTHER_BUILD = (
 )
 _DRIVER = "Update the NVIDIA driver and check it with nvidia-smi, or choose the device 'cpu'."
 _RESTART = "Restart napari; if it happens again, choose the device 'cpu' and report it."
+_OTHERS = "Close other programs that use the GPU, or choose the device 'cpu'."
 _DOWNLOAD = "Download the file again, whole."
 
 # Numbers of cudaError_t, as torch.AcceleratorError.error_code holds them.
 _CUDA_CODES: dict[int, tuple[type[EngineError], str, str]] = {
     2: (OutOfDeviceMemory, "The GPU has not enough free memory.", _SMALLER),
     35: (DeviceUnavailable, "The NVIDIA driver is too old for this PyTorch.", _DRIVER),
+    46: (DeviceUnavailable, "Another program holds the GPU for itself.", _OTHERS),
     100: (DeviceUnavailable, "PyTorch finds no CUDA GPU.", _DRIVER),
     101: (DeviceUnavailable, "There is no GPU of that number.", "Choose the device 'auto'."),
     209: (DeviceUnavailable, "This PyTorch has no code for this GPU.", _OTHER_BUILD),
@@ -53,7 +55,14 @@ _CUDA_CODES: dict[int, tuple[type[EngineError], str, str]] = {
 # (words in the lower-case text, error, message, hint); the first that matches counts.
 _TEXTS: tuple[tuple[tuple[str, ...], type[EngineError], str, str], ...] = (
     (
-        ("out of memory", "can't allocate memory", "not enough memory: you tried to allocate"),
+        (
+            "out of memory",
+            "can't allocate memory",
+            "not enough memory: you tried to allocate",
+            # Of libraries beside PyTorch, and of an Apple GPU for one large tensor.
+            "_status_alloc_failed",
+            "invalid buffer size",
+        ),
         OutOfDeviceMemory,
         "The device has not enough free memory.",
         _SMALLER,
@@ -89,7 +98,11 @@ _TEXTS: tuple[tuple[tuple[str, ...], type[EngineError], str, str], ...] = (
         "Set SAM3_FORCE_SDPA_FALLBACK=1 and start again, or choose the device 'cpu'.",
     ),
     (
-        ("not currently implemented for the mps device",),
+        (
+            "not currently implemented for the mps device",
+            "not supported on mps",
+            "mps framework doesn't support",
+        ),
         EngineError,
         "The Apple GPU lacks a step of the model in this PyTorch.",
         "Set PYTORCH_ENABLE_MPS_FALLBACK=1 and start again, or choose the device 'cpu'.",
@@ -105,6 +118,13 @@ _TEXTS: tuple[tuple[tuple[str, ...], type[EngineError], str, str], ...] = (
         EngineError,
         "The model met two number formats (such as bfloat16 and float32) in one step.",
         "Choose the device 'cpu', and report the text below with your PyTorch version.",
+    ),
+    # Whatever else a GPU says: one that a laptop switched off in its sleep, or was unplugged.
+    (
+        ("cuda error", "hip error", "cublas_status_", "cudnn_status_", "cudnn error"),
+        EngineError,
+        "The GPU stopped with an error.",
+        _RESTART,
     ),
 )
 
@@ -141,7 +161,8 @@ def _by_type(exc: BaseException) -> EngineError | None:
 
 
 def _by_text(exc: BaseException) -> EngineError | None:
-    if not isinstance(exc, RuntimeError | AssertionError | OSError):
+    # A TypeError is what an Apple GPU says of a number format that it has not.
+    if not isinstance(exc, RuntimeError | AssertionError | OSError | TypeError):
         return None
     text = str(exc).lower()
     for words, kind, message, hint in _TEXTS:

@@ -14,6 +14,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from napari_sam3_assistant.engines.errors import engine_error
+from napari_sam3_assistant.errors import OutOfDeviceMemory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -42,12 +45,10 @@ class Network:
 
     def answer(self, calls: Sequence[_Call]) -> list[Any]:
         """Return what it gives to each of some calls that are alike."""
-        import torch
-
         try:
             return self._answer_at_once(calls)
-        except torch.OutOfMemoryError:
-            if len(calls) == 1:
+        except RuntimeError as error:
+            if len(calls) == 1 or not isinstance(engine_error(error), OutOfDeviceMemory):
                 raise
         return [self._answer_at_once([call])[0] for call in calls]
 
