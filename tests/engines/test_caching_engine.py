@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 
@@ -22,6 +23,7 @@ from napari_sam3_assistant.engines.sam3_transformers import ENTRY
 from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
+safetensors = pytest.importorskip("safetensors.torch")
 QUIET = NullReporter()
 POINT = PromptSet(points=(PointPrompt(20, 30),))
 PHRASES = ("ring", "blood vessel", "cell wall")
@@ -179,6 +181,38 @@ def test_another_number_format_is_another_encoding(make_engine, tmp_path, monkey
     for _ in range(2):
         run(make_engine(folder=EmbeddingFolder(tmp_path)), view_of_array(picture()), POINT)
     assert model_calls["encode"] == 2
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_weights_that_are_replaced_while_they_are_loaded(sam_folder, tmp_path, gone):
+    """As by a training that goes on; or the drive with the model is taken away."""
+    weights = shutil.copytree(sam_folder("sam2"), tmp_path / "model") / "model.safetensors"
+    kept = tmp_path / "encodings"
+
+    def encode():
+        view = view_of_array(picture())
+        return engine.embedding(view, Region.whole(view.shape), QUIET).maps[-1]
+
+    with CachingEngine(
+        registry.create("sam-transformers", tmp_path / "model", "cpu"), folder=EmbeddingFolder(kept)
+    ) as engine:
+        engine.load(QUIET)
+        if gone:
+            weights.unlink()
+        else:
+            trained = safetensors.load_file(weights)
+            name = next(name for name in trained if name.startswith("vision_encoder"))
+            trained[name] += 1
+            safetensors.save_file(trained, weights, {"format": "pt"})
+        before = encode()
+        with pytest.raises(EngineError, match="not those any more that were loaded"):
+            engine.encode_for_folder(picture(), QUIET)
+    assert not kept.exists()
+    if not gone:
+        with engine:
+            engine.load(QUIET)
+            assert not before.equal(encode())
+            assert list(kept.iterdir())
 
 
 def test_a_truncated_file_is_made_anew(make_engine, tmp_path, model_calls):

@@ -429,7 +429,10 @@ class Unpacker(Protocol):
 
     @property
     def portable_id(self) -> str:
-        """The same by the content of the weights, so that it is equal on all machines."""
+        """The same by the content of the weights, so that it is equal on all machines.
+
+        Empty where that can't be told any more.
+        """
 
     def unpack(self, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> Packable:
         """Return the encoding, on the engine's device.

@@ -61,6 +61,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+_OTHER_WEIGHTS = "The weights on the disk are not those any more that were loaded."
+
 
 class CachingEngine(AbstractContextManager["CachingEngine"]):
     """An engine together with the encodings it has made, for one caller at a time.
@@ -235,7 +237,10 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
                 "Give the model folder of SAM 3 or of a SAM.",
             )
         with self._lock.hold(reporter):
-            key = EmbeddingFolder.key(image, engine.portable_id)
+            identity = engine.portable_id
+            if not identity:
+                raise EngineError(_OTHER_WEIGHTS, "Load the model again.")
+            key = EmbeddingFolder.key(image, identity)
             return key, pack_encoding(encoded.shape, encoded.tensors())
 
     def predict(
@@ -327,7 +332,11 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         engine, folder = self._engine, self._folder
         if folder is None or not isinstance(engine, Unpacker):
             return engine.embed(image, reporter)
-        name = folder.key(image, engine.portable_id)
+        identity = engine.portable_id
+        if not identity:
+            reporter.report(Progress(0, 0, f"{_OTHER_WEIGHTS} Encodings are not kept."))
+            return engine.embed(image, reporter)
+        name = folder.key(image, identity)
         packed = folder.load(name)
         if packed is not None:
             try:

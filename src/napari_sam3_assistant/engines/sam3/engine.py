@@ -154,9 +154,17 @@ class SamEngine(ABC, Generic[M, E]):
 
     @property
     def portable_id(self) -> str:
-        """The same by the content of the weights, which are read once for it."""
+        """The same by the content of the weights, which are read once for it.
+
+        Empty where their file is gone, or is not the one any more that was loaded.
+        """
         weights = self._named_folder() / self.model.weights
-        return portable_id(self.spec.name, self.version, weights, self.precision)
+        made_by = (self.spec.name, self.version, weights, self.precision)
+        try:
+            found = portable_id(*made_by)
+            return found if encoding_id(*made_by) == self._encoding_id else ""
+        except OSError:
+            return ""
 
     @property
     def model(self) -> M:
