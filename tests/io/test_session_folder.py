@@ -15,8 +15,8 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam3_assistant.errors import Sam3AssistantError, SessionError
-from napari_sam3_assistant.io import session_lock
+from napari_sam3_assistant.errors import ExportError, Sam3AssistantError, SessionError
+from napari_sam3_assistant.io import session_folder, session_lock
 from napari_sam3_assistant.io.atomic import is_running
 from napari_sam3_assistant.io.session_arrays import PixelBox, write_array
 from napari_sam3_assistant.io.session_folder import (
@@ -95,6 +95,34 @@ def test_many_strokes_are_written_piece_by_piece_and_the_last_one_counts(tmp_pat
     apply_journal(place)
     assert len(written) == 4
     np.testing.assert_array_equal(read_session(place).open("x")[:], expected)
+
+
+@given(st.lists(st.integers(0, 300), max_size=8), st.integers(0, 300), st.integers(20, 200))
+def test_what_is_written_can_be_read_or_is_refused(tmp_path_factory, texts, index, sides):
+    """However small what can be read is: in earnest it is a gigabyte."""
+    place = tmp_path_factory.mktemp("any") / "a.sam3session"
+    make_folder(place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_folder, "_LONGEST_RECORD", 400)
+        patch.setattr(session_folder, "_MOST_BYTES", 500)
+        patch.setattr(session_folder, "LARGEST_CHUNK", 100)
+        try:
+            key = write_index(place, {"index": "x" * index}, {})
+        except ExportError:
+            assert index > 100
+            assert not (place / "session.json").exists()
+            return
+        journal, kept = Journal(place, key), []
+        for number, size in enumerate(texts):
+            box = PixelBox("x", (0,), np.zeros(sides if number % 2 else 1, np.uint8))
+            with suppress(ExportError):
+                journal.append(Changed({"at": number, "text": "x" * size}, pixels=(box,)))
+                kept.append(number)
+        journal.close()
+        found = read_session(place)
+    assert found.damaged == 0
+    assert len(found.pixels) == len(kept)
+    assert found.entries.get("at") == (kept[-1] if kept else None)
 
 
 def test_a_damaged_record_is_left_out_and_told_of(folder):

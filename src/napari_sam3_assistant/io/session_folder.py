@@ -192,7 +192,7 @@ def write_index(folder: Path, entries: Mapping[str, Any], arrays: Mapping[str, S
     Raises
     ------
     ExportError
-        If it can't be written; the session is what it was, then.
+        If it can't be written, or could not be read; the session is what it was, then.
     """
     key = uuid.uuid4().hex
     content = {
@@ -204,10 +204,21 @@ def write_index(folder: Path, entries: Mapping[str, Any], arrays: Mapping[str, S
         "entries": dict(entries),
         "arrays": {name: _array_to_json(stored) for name, stored in arrays.items()},
     }
+    written = json.dumps(content, default=_as_python).encode()
+    _check_size(len(written), _MOST_BYTES, folder)
     with atomic_write(folder / _INDEX) as draft:
-        draft.write_text(json.dumps(content, default=_as_python), encoding="utf8")
+        draft.write_bytes(written)
     _remove_unnamed(folder, {stored.path for stored in arrays.values()})
     return key
+
+
+def _check_size(size: int, most: int, folder: Path) -> None:
+    """Raise ExportError where what is about to be written could not be read any more."""
+    if size > most:
+        raise ExportError(
+            f"{folder} can't be written: {size / 2**30:.1f} GB at once are too much for a session.",
+            "Save or remove some of the results first.",
+        )
 
 
 def _as_python(value: object) -> object:
@@ -374,9 +385,12 @@ class Journal:
         Raises
         ------
         ExportError
-            If it can't be written.
+            If it can't be written, or could not be read.
         """
         body = _pack_record(changed)
+        _check_size(len(body), _LONGEST_RECORD, self._path.parent)
+        for box in changed.pixels:
+            _check_size(box.values.nbytes, LARGEST_CHUNK, self._path.parent)
         record = _HEAD.pack(len(body), zlib.crc32(body)) + body
         with explain_os_errors(self._path):
             # In one call: of a killed process all of it is there, or its end is missing.
