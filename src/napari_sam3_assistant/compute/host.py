@@ -60,7 +60,7 @@ IDLE_SECONDS = 1800.0
 _ANSWER_SECONDS = 60.0
 _ASK_SECONDS = 0.1  # between two looks whether a question is still to be answered
 _REPORT_SECONDS = 0.1
-_CODEC = numcodecs.Blosc("lz4", clevel=1, shuffle=numcodecs.Blosc.NOSHUFFLE)
+_CODEC = numcodecs.Zstd(level=1)  # Blosc takes no more than 2 GB
 
 
 @dataclass(frozen=True, slots=True)
