@@ -12,6 +12,7 @@ from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder, pack_encoding
 from napari_sam3_assistant.errors import EngineError
+from napari_sam3_assistant.io import image_folder
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -89,6 +90,29 @@ def test_a_second_start_does_what_is_missing(
     )
     assert [row.status for row in rows] == ["done"]
     assert len(list(moved.glob("*.safetensors"))) == 5
+
+
+def test_no_image_is_looked_at_before_its_turn(tiny_checkpoint, tmp_path, monkeypatch):
+    """A server may need a second for each of thousands."""
+    paths = [tmp_path / "in" / f"{number}.tif" for number in range(5)]
+    paths[0].parent.mkdir()
+    for number, path in enumerate(paths):
+        tifffile.imwrite(path, np.full((30, 40), 40 * number, np.uint8))
+    looked_at = []
+    look = image_folder._file_state
+    monkeypatch.setattr(
+        image_folder, "_file_state", lambda files: looked_at.extend(files) or look(files)
+    )
+    until = {}
+    rows = api.precompute(
+        paths[0].parent,
+        tmp_path / "out",
+        model_folder=tiny_checkpoint,
+        on_row=lambda row: until.setdefault(row.image, len(looked_at)),
+    )
+    assert [row.status for row in rows] == ["done"] * 5
+    assert looked_at == paths
+    assert until["0.tif"] < 5
 
 
 def test_what_other_weights_of_the_same_name_have_encoded_is_not_there(

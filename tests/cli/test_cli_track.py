@@ -13,6 +13,7 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.api.track import TrackFrames
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io import image_folder
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.provenance import read_provenance
 
@@ -275,3 +276,33 @@ def test_a_folder_of_stacks(tmp_path, capsys):
     assert main([*command, "--json"]) == 0
     assert '"skipped": 2' in capsys.readouterr().out
     assert main([*command, "--csv", "a.csv"]) == 2
+
+
+def test_no_stack_of_a_folder_is_looked_at_before_its_turn(tmp_path, monkeypatch):
+    """A server may need a second for each of thousands; what is changed later is another one."""
+    (tmp_path / "in").mkdir()
+    paths = [tmp_path / "in" / f"{number}.tif" for number in range(6)]
+    movie = np.where(np.hypot(*np.ogrid[-20:20, -20:20]) < 9, 200, 20).astype(np.uint8)
+    for path in paths:
+        tifffile.imwrite(path, np.stack([movie] * 2), photometric="minisblack")
+    looked_at: list[object] = []
+    look = image_folder._file_state
+    monkeypatch.setattr(
+        image_folder, "_file_state", lambda files: looked_at.extend(files) or look(files)
+    )
+
+    def follow(on_row=None):
+        folder = tmp_path / "out"
+        rows = api.track_folder(
+            tmp_path / "in", folder, points=[(20, 20)], direction="forward", on_row=on_row
+        )
+        return [row.status for row in rows]
+
+    def change_the_first(row):
+        if row.image == "0.tif":
+            assert len(looked_at) < len(paths)
+            tifffile.imwrite(paths[0], np.stack([movie[:, 1:]] * 2), photometric="minisblack")
+
+    assert follow(change_the_first) == ["done"] * 6
+    assert looked_at == paths
+    assert follow() == ["done"] + ["skipped"] * 5

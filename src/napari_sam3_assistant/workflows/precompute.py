@@ -143,7 +143,7 @@ def precompute(
     index = _Index(request, engine, reporter)
     mark = f"writer-{uuid.uuid4().hex}"
     work = EncodeWork(request.output.absolute(), mark, request.look, request.series)
-    plans = [_Plan(image, index.known(image)) for image in content.images]
+    plans = [_Plan(image) for image in content.images]
     if engine.many is not None:
         work.take_sample(plan.image for plan in plans)
     quiet = CancelOnlyReporter(reporter)
@@ -151,7 +151,7 @@ def precompute(
 
     def pieces() -> Iterator[FolderPiece]:
         for plan in plans:
-            for piece in plan.pieces(work, folder):
+            for piece in plan.pieces(work, folder, index):
                 sent.append((plan, piece))
                 yield piece
 
@@ -237,18 +237,20 @@ class _Index:
 
 @dataclass(slots=True, eq=False)
 class _Plan:
-    """One image, the keys of its planes that are known, and what became of the others."""
+    """One image, which of its planes have to be encoded, and what became of these."""
 
     image: FolderImage
-    known: dict[tuple[int, ...], str]
     planes: int = 0
     to_do: tuple[tuple[int, ...], ...] | None = None
     done: int = 0
     error: Sam3AssistantError | MemoryError | None = None
 
-    def pieces(self, work: EncodeWork, folder: EmbeddingFolder) -> Iterator[FolderPiece]:
+    def pieces(
+        self, work: EncodeWork, folder: EmbeddingFolder, index: _Index
+    ) -> Iterator[FolderPiece]:
         """Yield its planes; of an image that can't be opened none."""
         self.to_do = ()
+        known = index.known(self.image)  # which notes its state as it was before it is read
         try:
             every = list(np.ndindex(*leading_shape(work.open(self.image)[1])))
         except (Sam3AssistantError, MemoryError) as error:
@@ -256,7 +258,7 @@ class _Plan:
             return
         self.planes = len(every)
         self.to_do = tuple(
-            plane for plane in every if plane not in self.known or not folder.has(self.known[plane])
+            plane for plane in every if plane not in known or not folder.has(known[plane])
         )
         for leading in self.to_do:
             yield FolderPiece(self.image, leading)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.io.loaded import LoadedImage
 
 _MOST_SENT = 2**32  # bytes of a stack's pictures; larger ones are for workers that read the file
-_CODEC = numcodecs.Blosc("lz4", clevel=1, shuffle=numcodecs.Blosc.SHUFFLE)
+_CODEC = numcodecs.Zstd(level=1)  # Blosc takes no more than 2 GB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,12 +227,18 @@ def track_folder(
     to_do = [stack.image for stack in stacks if skipped[stack.image] is None]
     if engine.many is not None:
         work.take_sample(to_do)
+
+    def in_turn() -> Iterator[FolderImage]:
+        for image in to_do:
+            _ = image.state  # noted as it was before it is read
+            yield image
+
     remaining = RemainingTime(len(to_do))
     left: float | None = None
     frames = PartReporter(reporter)
     rows: list[FolderRow] = []
     try:
-        with closing(work_through(engine, work, to_do, frames)) as outcomes:
+        with closing(work_through(engine, work, in_turn(), frames)) as outcomes:
             for number, stack in enumerate(stacks):
                 soon = "" if left is None else f", {format_duration(left)} left"
                 message = f"{stack.image.relative} ({part_of(number + 1, len(stacks))}{soon})"
@@ -282,7 +288,8 @@ class _Stack:
     def skip(self, finished: Mapping[str, list[FinishedLabels]]) -> FolderRow | None:
         """Return the row of labels that are finished, or None."""
         alike = finished.get(self.image.relative, ())
-        found = find_finished(alike, self.engine, self._identity, self.request)
+        # Its state, which may take long to find out, is in its identity.
+        found = find_finished(alike, self.engine, self._identity, self.request) if alike else None
         if found is None:
             return None
         name = found.path.relative_to(self.request.output).as_posix()
