@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder, pack_encoding
 from napari_sam3_assistant.errors import EngineError
-from napari_sam3_assistant.io import image_folder
+from napari_sam3_assistant.io.image_folder import FolderImage
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -98,11 +99,10 @@ def test_no_image_is_looked_at_before_its_turn(tiny_checkpoint, tmp_path, monkey
     paths[0].parent.mkdir()
     for number, path in enumerate(paths):
         tifffile.imwrite(path, np.full((30, 40), 40 * number, np.uint8))
-    looked_at = []
-    look = image_folder._file_state
-    monkeypatch.setattr(
-        image_folder, "_file_state", lambda files: looked_at.extend(files) or look(files)
-    )
+    looked_at, look = [], FolderImage.state.func
+    noted = cached_property(lambda image: looked_at.append(image.path) or look(image))
+    noted.__set_name__(FolderImage, "state")
+    monkeypatch.setattr(FolderImage, "state", noted)
     until = {}
     rows = api.precompute(
         paths[0].parent,

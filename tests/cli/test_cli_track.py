@@ -2,6 +2,7 @@
 
 import csv
 import re
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.api.track import TrackFrames
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io import image_folder
+from napari_sam3_assistant.io.image_folder import FolderImage
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.provenance import read_provenance
 
@@ -285,11 +286,10 @@ def test_no_stack_of_a_folder_is_looked_at_before_its_turn(tmp_path, monkeypatch
     movie = np.where(np.hypot(*np.ogrid[-20:20, -20:20]) < 9, 200, 20).astype(np.uint8)
     for path in paths:
         tifffile.imwrite(path, np.stack([movie] * 2), photometric="minisblack")
-    looked_at: list[object] = []
-    look = image_folder._file_state
-    monkeypatch.setattr(
-        image_folder, "_file_state", lambda files: looked_at.extend(files) or look(files)
-    )
+    looked_at, look = [], FolderImage.state.func
+    noted = cached_property(lambda image: looked_at.append(image.path) or look(image))
+    noted.__set_name__(FolderImage, "state")
+    monkeypatch.setattr(FolderImage, "state", noted)
 
     def follow(on_row=None):
         folder = tmp_path / "out"
