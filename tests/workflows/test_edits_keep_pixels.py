@@ -4,6 +4,7 @@ What an operation names is told here by scipy, pixel by pixel, never by the oper
 """
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -84,8 +85,14 @@ def requests(draw, operation):
     return draw(chosen), part
 
 
-def components(labels, connectivity):
+def components(labels, connectivity, *, per_slice=False):
     """Number each component of equal labels, from 1."""
+    if per_slice and labels.ndim > 2:
+        apart = np.zeros(labels.shape, int)
+        for plane, numbers in zip(labels, apart, strict=True):
+            own = components(plane, connectivity, per_slice=True)
+            numbers[own > 0] = own[own > 0] + apart.max()
+        return apart
     structure = ndi.generate_binary_structure(labels.ndim, connectivity.rank(labels.ndim))
     numbers = np.zeros(labels.shape, int)
     for value in np.unique(labels[labels > 0]):
@@ -159,7 +166,8 @@ def splits(labels, after, chosen, part):
 
 def renumbers(labels, after, chosen, part):
     """Objects stay apart, and stay objects."""
-    before = components(labels, part.connectivity) if chosen.by_component else labels
+    objects = components(labels, part.connectivity, per_slice=part.per_slice)
+    before = objects if chosen.by_component else labels
     pairs = np.unique(np.stack([before[labels > 0], after[labels > 0]]), axis=1)
     assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
     return labels != 0, after != 0
@@ -207,6 +215,8 @@ def test_what_an_operation_does_not_name_stays(operation):
         outside = np.ones(labels.shape, bool)
         outside[part.box or whole_box(labels.shape)] = False
         np.testing.assert_array_equal(after[outside], labels[outside])
+        if part.per_slice and operation in APART:
+            return  # what it does is told by the test below
         if part.box is not None:
             # What is a component, a hole or an edge is another thing in a part.
             if operation is Operation.SPLIT:
@@ -218,6 +228,42 @@ def test_what_an_operation_does_not_name_stays(operation):
         assert allowed[changed].all()
         if operation in (Operation.REMOVE_SMALL, Operation.MERGE_VALUES):
             assert allowed[named].all()
+
+    check()
+
+
+APART = (
+    Operation.REMOVE_SMALL,
+    Operation.FILL_HOLES,
+    Operation.SMOOTH,
+    Operation.KEEP_LARGEST,
+    Operation.EXPAND,
+    Operation.SHRINK,
+)
+
+
+@pytest.mark.parametrize("operation", APART)
+def test_slice_by_slice_is_each_plane_by_itself(operation):
+    @given(requests(operation))
+    def check(request):
+        chosen, part = request
+        part = replace(part, per_slice=True)
+        *leading, rows, columns = part.box or whole_box(part.labels.shape)
+        right = part.labels.copy()
+        try:
+            for plane in product(*(range(side.start, side.stop) for side in leading)):
+                alone = replace(
+                    part,
+                    labels=part.labels[plane],
+                    spacing=part.spacing[-2:],
+                    box=None if part.box is None else (rows, columns),
+                    per_slice=False,
+                )
+                chosen.edit(alone, NullReporter()).write(right[plane])
+            edit = chosen.edit(part, NullReporter())
+        except MaskError:
+            return  # a radius that reaches no pixel in a plane
+        np.testing.assert_array_equal(written(edit, part.labels), right)
 
     check()
 
@@ -235,8 +281,9 @@ def test_every_operation_is_looked_at():
 )
 def test_components_that_are_not_chosen_stay(seed, shape, connectivity, data):
     labels = patches(shape, seed, 0.6)
-    numbers = components(labels, connectivity)
-    found = find_components(labels, connectivity)
+    per_slice = data.draw(st.booleans())
+    numbers = components(labels, connectivity, per_slice=per_slice)
+    found = find_components(labels, connectivity, per_slice=per_slice)
     assert len(found) == numbers.max()
     if not len(found):
         return
@@ -262,18 +309,19 @@ def test_a_click_deletes_what_lies_under_it_and_nothing_outside_the_part(
     labels = patches(shape, seed, 0.6)
     at = tuple(data.draw(st.integers(0, size - 1)) for size in shape)
     part = data.draw(st.sampled_from([whole_box(shape), data.draw(boxes(shape))]))
+    per_slice = data.draw(st.booleans())
     inside = np.zeros(shape, bool)
     inside[part] = True
     numbers = np.zeros(shape, int)
-    numbers[part] = components(labels[part], connectivity)
+    numbers[part] = components(labels[part], connectivity, per_slice=per_slice)
     for component in (False, True):
         if not inside[at]:
             with pytest.raises(MaskError, match="does not lie in the part"):
-                delete_at(labels, at, connectivity, part, component=component)
+                delete_at(labels, at, connectivity, part, component=component, per_slice=per_slice)
             continue
         same = (numbers == numbers[at]) if component else (labels == labels[at])
         gone = same & inside & (labels[at] != 0)
-        edit = delete_at(labels, at, connectivity, part, component=component)
+        edit = delete_at(labels, at, connectivity, part, component=component, per_slice=per_slice)
         np.testing.assert_array_equal(written(edit, labels), np.where(gone, 0, labels))
 
 

@@ -58,7 +58,7 @@ class MaskCleanup:
         Raises MaskError if there is no target, or no such part of it.
         """
         snapshot, box = self._target(editable=False)
-        key, connectivity = self.model.target, self.model.connectivity
+        key = self.model.target
 
         def show(components: Components) -> None:
             if self.model.target == key:
@@ -66,8 +66,7 @@ class MaskCleanup:
                 many = pluralize(len(components), "connected component")
                 self._jobs.say(f"Analyzed {many} in “{snapshot.name}”.", Level.SUCCESS)
 
-        work = partial(analyse, snapshot.array, connectivity, box)
-        self._jobs.start("The analysis", work, show, dropped=_do_nothing)
+        self._jobs.start("The analysis", self._analysis(snapshot, box), show, dropped=_do_nothing)
 
     def delete_selected(self) -> None:
         """Delete the components of the chosen rows; raises MaskError if no row is chosen."""
@@ -179,11 +178,17 @@ class MaskCleanup:
             self._jobs.say("Right-clicked background; no label removed.")
             return
         component = mode is RightClick.COMPONENT
-        connectivity = self.model.connectivity
+        connectivity, per_slice = self.model.connectivity, self.model.per_slice
 
         def find(reporter: Reporter) -> Iterator[LabelEdit]:
             yield cleanup.delete_at(
-                snapshot.array, pixel, connectivity, box, reporter, component=component
+                snapshot.array,
+                pixel,
+                connectivity,
+                box,
+                reporter,
+                component=component,
+                per_slice=per_slice,
             )
 
         def write(edit: LabelEdit) -> None:
@@ -260,6 +265,12 @@ class MaskCleanup:
         part = LabelsPart(snapshot.array, spacing, box, model.connectivity, model.per_slice)
         return partial(workflow, model.chosen(operation), part)
 
+    def _analysis(
+        self, snapshot: LabelsSnapshot, box: Box | None
+    ) -> Callable[[Reporter], Iterator[Components]]:
+        model = self.model
+        return partial(analyse, snapshot.array, model.connectivity, box, per_slice=model.per_slice)
+
     def _preview_work(self, operation: Operation) -> Callable[[Reporter], Iterator[Any]]:
         if operation in OF_ROWS:
             return partial(make_preview, self._edit_of_rows(operation)[0])
@@ -314,7 +325,7 @@ class MaskCleanup:
                 self._show_table(components)
                 self.model.message = message
 
-        work = partial(analyse, snapshot.array, self.model.connectivity, box)
+        work = self._analysis(snapshot, box)
         self._jobs.start("The analysis", work, show, dropped=partial(self._mark_outdated, key))
 
     def _show_table(self, components: Components) -> None:

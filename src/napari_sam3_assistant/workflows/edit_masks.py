@@ -73,9 +73,11 @@ def analyse(
     connectivity: Connectivity,
     box: Box | None,
     reporter: Reporter,
+    *,
+    per_slice: bool = False,
 ) -> Iterator[Components]:
-    """Yield the components of labels."""
-    yield find_components(labels, connectivity, box, reporter)
+    """Yield the components of labels, or those of each plane."""
+    yield find_components(labels, connectivity, box, reporter, per_slice=per_slice)
 
 
 def overlay(

@@ -72,6 +72,8 @@ def remove_small(
     connectivity: Connectivity = FACES,
     box: Box | None = None,
     reporter: Reporter | None = None,
+    *,
+    per_slice: bool = False,
 ) -> LabelEdit:
     """Return the edit that removes components of fewer pixels.
 
@@ -87,9 +89,11 @@ def remove_small(
         The part to work on.
     reporter : Reporter, optional
         Receives the progress.
+    per_slice : bool
+        Whether each plane of a stack counts for itself.
     """
-    found = find_components(labels, connectivity, box, reporter)
-    small = (found.areas < minimum) & ~touches_box_edge(found, box)
+    found = find_components(labels, connectivity, box, reporter, per_slice=per_slice)
+    small = (found.areas < minimum) & ~touches_box_edge(found, box, per_slice=per_slice)
     return _make_edit("remove small objects", found.runs_of(small), 0, labels.dtype)
 
 
@@ -100,21 +104,21 @@ def keep_largest(
     reporter: Reporter | None = None,
     *,
     per_label: bool = False,
+    per_slice: bool = False,
 ) -> LabelEdit:
     """Return the edit that keeps the largest component, overall or of each label.
 
     Of components of the same area the first one stays. Parameters as for :func:`remove_small`.
     """
-    found = find_components(labels, connectivity, box, reporter)
-    gone = ~touches_box_edge(found, box)
-    # The largest last; of equal ones the first one last.
-    order = np.lexsort((-np.arange(len(found)), found.areas))
-    if per_label:
-        order = order[np.argsort(found.values[order], kind="stable")]
-        last = np.append(found.values[order][1:] != found.values[order][:-1], [True])
-        gone[order[last[: order.size]]] = False
-    else:
-        gone[order[-1:]] = False
+    found = find_components(labels, connectivity, box, reporter, per_slice=per_slice)
+    gone = ~touches_box_edge(found, box, per_slice=per_slice)
+    groups = [found.values] if per_label else []
+    groups += list(found.lows[:, :-2].T) if per_slice else []
+    # Group by group the largest last; of equal ones the first one last.
+    order = np.lexsort((-np.arange(len(found)), found.areas, *groups))
+    last = np.ones(len(found), bool)
+    last[:-1] = np.any([group[order][1:] != group[order][:-1] for group in groups], axis=0)
+    gone[order[last]] = False
     return _make_edit("keep largest object", found.runs_of(gone), 0, labels.dtype)
 
 
@@ -124,8 +128,11 @@ def renumber(
     reporter: Reporter | None = None,
     *,
     by_component: bool = False,
+    per_slice: bool = False,
 ) -> LabelEdit:
     """Return the edit that numbers labels 1, 2, ... without gaps, or each component anew.
+
+    Parameters as for :func:`remove_small`.
 
     Raises
     ------
@@ -133,7 +140,7 @@ def renumber(
         If there are more than the labels' type can hold.
     """
     if by_component:
-        found = find_components(labels, connectivity, None, reporter)
+        found = find_components(labels, connectivity, None, reporter, per_slice=per_slice)
         runs, numbers = found.runs, found.of_run + 1
     else:
         runs = find_runs(labels, reporter=reporter)
@@ -183,6 +190,7 @@ def delete_at(
     reporter: Reporter | None = None,
     *,
     component: bool = False,
+    per_slice: bool = False,
 ) -> LabelEdit:
     """Return the edit that removes the label at a pixel, or only its component there.
 
@@ -203,6 +211,8 @@ def delete_at(
         )
     # A pixel of the background belongs to no label: an empty box has no runs.
     part = (box or whole_box(shape)) if value else tuple(slice(0, 0) for _ in shape)
+    if component and per_slice and value:
+        part = (*(slice(at, at + 1) for at in pixel[:-2]), *part[-2:])
     runs = find_runs(labels, part, only=value, reporter=reporter)
     if component and runs.starts.size:
         at = int(np.searchsorted(runs.starts, np.ravel_multi_index(tuple(pixel), shape), "right"))
@@ -211,10 +221,16 @@ def delete_at(
     return _make_edit("right-click delete", runs, 0, labels.dtype)
 
 
-def touches_box_edge(components: Components, box: Box | None) -> npt.NDArray[np.bool_]:
-    """Return which components reach an edge of the box that is no edge of the labels."""
+def touches_box_edge(
+    components: Components, box: Box | None, *, per_slice: bool = False
+) -> npt.NDArray[np.bool_]:
+    """Return which components reach an edge of the box that is no edge of the labels.
+
+    With ``per_slice`` they end with their plane.
+    """
     out = np.zeros(len(components), bool)
-    for axis, side in enumerate(box or ()):
+    sides = list(enumerate(box or ()))
+    for axis, side in sides[-2:] if per_slice else sides:
         if side.start > 0:
             out |= components.lows[:, axis] == side.start
         if side.stop < components.runs.shape[axis]:

@@ -106,6 +106,8 @@ def find_components(
     connectivity: Connectivity = Connectivity.FACES,
     box: Box | None = None,
     reporter: Reporter | None = None,
+    *,
+    per_slice: bool = False,
 ) -> Components:
     """Return the connected components of equal labels.
 
@@ -119,6 +121,8 @@ def find_components(
         The part to look at.
     reporter : Reporter, optional
         Receives the progress.
+    per_slice : bool
+        Whether a component ends with its plane of rows and columns.
 
     Raises
     ------
@@ -128,7 +132,9 @@ def find_components(
     reporter = reporter or NullReporter()
     runs = find_runs(labels, box, reporter=reporter, message="Finding components")
     reporter.report(Progress(0, 0, f"Joining {runs.starts.size} runs"))
-    return group_runs(runs, connectivity.rank(len(runs.shape)))
+    ndim = len(runs.shape)
+    axes = [ndim - 2] if per_slice else None
+    return group_runs(runs, connectivity.rank(ndim), axes)
 
 
 def group_runs(runs: Runs, rank: int, axes: Sequence[int] | None = None) -> Components:

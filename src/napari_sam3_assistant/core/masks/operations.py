@@ -94,7 +94,14 @@ class RemoveSmall(MaskOperation):
 
     def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
         """Return the edit that removes them."""
-        return remove_small(part.labels, self.minimum, part.connectivity, part.box, reporter)
+        return remove_small(
+            part.labels,
+            self.minimum,
+            part.connectivity,
+            part.box,
+            reporter,
+            per_slice=part.per_slice,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,12 @@ class KeepLargest(MaskOperation):
     def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
         """Return the edit that removes the others."""
         return keep_largest(
-            part.labels, part.connectivity, part.box, reporter, per_label=self.per_label
+            part.labels,
+            part.connectivity,
+            part.box,
+            reporter,
+            per_label=self.per_label,
+            per_slice=part.per_slice,
         )
 
 
@@ -186,7 +198,13 @@ class Renumber(MaskOperation):
 
     def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
         """Return the edit that numbers the labels anew."""
-        return renumber(part.labels, part.connectivity, reporter, by_component=self.by_component)
+        return renumber(
+            part.labels,
+            part.connectivity,
+            reporter,
+            by_component=self.by_component,
+            per_slice=part.per_slice,
+        )
 
 
 @dataclass(frozen=True, slots=True)
