@@ -268,6 +268,27 @@ def test_slice_by_slice_is_each_plane_by_itself(operation):
     check()
 
 
+@pytest.mark.parametrize("operation", [one for one in NAMED if one is not Operation.MERGE_VALUES])
+def test_the_highest_labels_of_a_type_are_labels_as_others(operation):
+    @given(
+        requests(operation), st.sampled_from([np.uint8, np.int16, np.uint32, np.int64, np.uint64])
+    )
+    def check(request, dtype):
+        chosen, part = request
+        lift = np.iinfo(dtype).max - dtype(100)
+        low = part.labels.astype(dtype)
+        high = np.where(low > 0, low + lift, dtype(0))
+        try:
+            right = written(chosen.edit(part, NullReporter()), low)
+        except MaskError:
+            return  # a radius that reaches no pixel in a plane
+        after = written(chosen.edit(replace(part, labels=high), NullReporter()), high)
+        added = dtype(0) if operation is Operation.RENUMBER else lift
+        np.testing.assert_array_equal(after, np.where(right > 0, right + added, dtype(0)))
+
+    check()
+
+
 def test_every_operation_is_looked_at():
     of_components = {Operation.DELETE_SELECTED, Operation.CHANGE_SELECTED}
     assert set(NAMED) | of_components == set(Operation)

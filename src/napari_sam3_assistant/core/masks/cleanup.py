@@ -307,22 +307,22 @@ def split_touching(
         count = int(pieces.max())
         if count < 2:
             continue
-        numbers = _number_pieces(pieces, int(found.values[index]), highest)
+        check_fits(highest + count - 1, labels.dtype)
+        numbers = _number_pieces(pieces, int(found.values[index]), highest, labels.dtype)
         highest += count - 1
-        check_fits(highest, labels.dtype)
         before = np.zeros(mask.shape, labels.dtype)
         before[mask] = found.values[index]  # exactly: NumPy 1's ``where`` makes floats of uint64
-        parts.append((here, before, numbers[pieces].astype(labels.dtype)))
+        parts.append((here, before, numbers[pieces]))
     shape = tuple(int(size) for size in labels.shape)
     return LabelEdit.pack("split objects", shape, changes_between(parts, shape), labels.dtype)
 
 
 def _number_pieces(
-    pieces: npt.NDArray[np.int32], label: int, highest: int
-) -> npt.NDArray[np.int64]:
+    pieces: npt.NDArray[np.int32], label: int, highest: int, dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
     """Return the labels of pieces 0, 1, ...: the largest keeps its label, others get new ones."""
     sizes = np.bincount(pieces.reshape(-1))[1:]
-    numbers = np.zeros(sizes.size + 1, np.int64)
+    numbers = np.zeros(sizes.size + 1, dtype)
     order = np.argsort(-sizes, kind="stable")
     numbers[order + 1] = [label, *range(highest + 1, highest + sizes.size)]
     return numbers
@@ -384,7 +384,7 @@ def split_along(
     # The line itself, and what it has not cut, go with the part that is next to them.
     nearest = ndi.distance_transform_edt(seeds == 0, return_distances=False, return_indices=True)
     parts = np.where(mask, seeds[tuple(nearest)], 0)
-    labels: npt.NDArray[np.int64] = _number_pieces(parts, label, highest)[parts]
+    labels: npt.NDArray[np.int64] = _number_pieces(parts, label, highest, np.int64)[parts]
     return labels
 
 
