@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.errors import ExportError, ImageError, MaskError
@@ -343,6 +344,30 @@ def test_names_of_classes_go_on_through_both_merges(bench, preview, tmp_path):
         4: "myelin",
         7: "axon",
     }
+
+
+def test_a_layer_that_is_filled_anew_has_the_colours_of_the_list_as_one_that_is_made(bench):
+    layer = bench.add(np.arange(4, dtype=np.uint8).reshape(2, 2))
+    bench.model.final_chosen = (bench.key(layer),)
+
+    def merge_final(mode, *classes):
+        bench.model.class_list, bench.model.merge_mode = ClassList(classes), mode
+        bench.collection.merge_final()
+        bench.settle()
+        final = bench.viewer.layers["final_training_mask"]
+        return np.array([final.get_color(value)[:3] for value in (1, 2, 3)])
+
+    red, blue, green = (255, 0, 0), (0, 0, 255), (0, 255, 0)
+    listed = [ObjectClass(at, f"c{at}", one) for at, one in enumerate((red, blue, green), 1)]
+    plain = merge_final(MergeMode.SEMANTIC)
+    fixed = merge_final(MergeMode.SEMANTIC, *listed)
+    np.testing.assert_array_equal(fixed, np.array([red, blue, green]) / 255)
+    # Of objects a list fixes no colours.
+    np.testing.assert_array_equal(merge_final(MergeMode.INSTANCE), plain)
+    bench.collection.undo()
+    bench.settle()
+    final = bench.viewer.layers["final_training_mask"]
+    np.testing.assert_array_equal(final.get_color(2)[:3], np.array(blue) / 255)
 
 
 def test_two_classes_of_one_value_are_told(bench, preview):

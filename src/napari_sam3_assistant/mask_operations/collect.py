@@ -34,7 +34,7 @@ from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
 from napari_sam3_assistant.io.annotations import paint_annotations
 from napari_sam3_assistant.io.outputs import free_name, propose_path, stamp_of
-from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
+from napari_sam3_assistant.mask_operations.model import CLASS_COLOURS, NewLabels, SaveMode
 from napari_sam3_assistant.session.class_list import ClassFile
 from napari_sam3_assistant.session.values import Level
 from napari_sam3_assistant.workflows.edit_masks import overlay, pick_label
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.classes import Colour
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.io.areas import ImportedLabels
@@ -288,6 +287,7 @@ class MaskCollection:
                 "class_names": merged.classes,
                 "source_accepted_layers": [source.name for source in sources],
                 **self._image_of(keys[0]),
+                **self._colours(merged.classes),
             }
             name = self._working()
             shared = pluralize(merged.overlap, "pixel")
@@ -301,8 +301,7 @@ class MaskCollection:
                 )
                 self._say_merged(done, sources, _without_class(sources))
 
-            colours = self._colours(merged.classes)
-            fresh = NewLabels(name, WORKING, merged.labels, keys[0], metadata, colours=colours)
+            fresh = NewLabels(name, WORKING, merged.labels, keys[0], metadata)
             self._outputs.add_or_fill(fresh, "class merge", tell)
 
         self._jobs.start("The merge", work, put)
@@ -335,6 +334,7 @@ class MaskCollection:
                 "class_names": merged.classes,
                 "object_classes": merged.class_of,
                 **self._image_of(keys[0]),
+                **(self._colours(merged.classes) if mode is MergeMode.SEMANTIC else {}),
             }
             many = pluralize(len(merged.class_of), "object")
             of = f", {many}" if mode is MergeMode.INSTANCE else ""
@@ -352,8 +352,7 @@ class MaskCollection:
                 if on_done is not None:
                     on_done(made)
 
-            colours = self._colours(merged.classes) if mode is MergeMode.SEMANTIC else {}
-            fresh = NewLabels(name, FINAL, merged.labels, keys[0], metadata, colours=colours)
+            fresh = NewLabels(name, FINAL, merged.labels, keys[0], metadata)
             self._outputs.add_or_fill(fresh, "final merge", tell)
 
         self._jobs.start("The merge", work, put)
@@ -561,10 +560,10 @@ class MaskCollection:
             for source in sources
         ]
 
-    def _colours(self, values: Iterable[int]) -> dict[int, Colour]:
-        """Return the colours of classes where a list fixes them."""
+    def _colours(self, values: Iterable[int]) -> dict[str, Any]:
+        """Return what is known of the colours of classes: something where a list fixes them."""
         listed = self.model.class_list
-        return {value: listed.colour(value) for value in values} if listed else {}
+        return {CLASS_COLOURS: {value: listed.colour(value) for value in values}} if listed else {}
 
 
 def _without_class(sources: Sequence[MergeSource]) -> list[str]:

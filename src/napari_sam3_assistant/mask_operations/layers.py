@@ -22,6 +22,7 @@ from napari_sam3_assistant.core.masks.labels import (
 from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.model import (
+    CLASS_COLOURS,
     LabelsChoice,
     LabelsSnapshot,
     NewLabels,
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.classes import Colour
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.edits import EditHistory, LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
@@ -266,7 +266,7 @@ class LabelsAdapter:
             fresh.labels,
             name=fresh.name,
             metadata={ROLE: fresh.role, **made_of, **fresh.metadata},
-            colormap=_colours_of(fresh.colours),
+            colormap=_colours_of(fresh.metadata),
             **(shift_transform(placed, fresh.first) if fresh.first else placed),
         )
 
@@ -326,10 +326,12 @@ class LabelsAdapter:
         return ""
 
     def describe(self, key: str, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Set what is known of a layer; returns what was."""
+        """Set what is known of a layer, its colours too; returns what was."""
         layer = self.layer(key)
         before, role = dict(layer.metadata), layer.metadata.get(ROLE)
         layer.metadata = {ROLE: role, **_image_key(layer), **metadata}
+        if metadata.get(CLASS_COLOURS) != before.get(CLASS_COLOURS):
+            layer.colormap = _colours_of(metadata)
         return before
 
     def replace(
@@ -425,8 +427,9 @@ def _label_of(value: object) -> int:
     return as_label(value)
 
 
-def _colours_of(colours: dict[int, Colour]) -> Any:  # noqa: ANN401 - one of napari's colormaps
+def _colours_of(metadata: dict[str, Any]) -> Any:  # noqa: ANN401 - one of napari's colormaps
     """Return napari's colours, or those of a list; values that it has not are white."""
+    colours = metadata.get(CLASS_COLOURS)
     if not colours:
         return default_colours()
     by_value: dict[int | None, object] = {None: "white", 0: "transparent"}

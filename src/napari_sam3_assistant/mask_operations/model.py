@@ -33,11 +33,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.classes import Colour
     from napari_sam3_assistant.core.masks.components import Components
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.objects import Classes
     from napari_sam3_assistant.jobs import JobProgress
+
+
+CLASS_COLOURS = "class_colours"
+"""In the metadata of labels: red, green and blue of values, 0 to 255, where a list fixes them."""
 
 
 class Scope(StrEnum):
@@ -125,8 +128,6 @@ class NewLabels:
         What else is known of it.
     first : tuple of int
         The pixel of ``like`` that its first pixel lies on; empty for the first one.
-    colours : dict of int to tuple of int
-        Red, green and blue of its values, 0 to 255; empty for those of napari.
     """
 
     name: str
@@ -135,7 +136,6 @@ class NewLabels:
     like: str
     metadata: dict[str, Any] = field(default_factory=dict)
     first: tuple[int, ...] = ()
-    colours: dict[int, Colour] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
