@@ -113,8 +113,8 @@ def main():
             way(user)
             counts[way.__name__] = user.actions
             # Back to the start: nothing on show, and points as the tool.
-            user.widget.binding.call("discard")
-            user.widget.binding.call("choose_points")
+            user.widget.binding.actions.call("discard")
+            user.widget.binding.actions.call("choose_points")
             QApplication.processEvents()
         saved = tifffile.imread(Path(folder) / "coins_labels.tif")
         user.viewer.close()

@@ -164,7 +164,7 @@ def to_the_layer(folder, repeats):
     binding = binding_for(viewer, deliveries.put, MemorySettings())
     model, session = binding.model, binding.session
     model.engine, model.model_folder, model.tool = ENTRY.spec.name, str(folder), Tool.POINTS
-    binding.arm()
+    binding.prompts.arm()
     points = binding.adapter.points_layer(model.image)
     loan = acquire(ENTRY.spec.name, folder, "auto")
 

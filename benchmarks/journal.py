@@ -41,7 +41,7 @@ def main():
     viewer, rng = binding.viewer, np.random.default_rng(0)
     image, spots = make_image(rng)
     viewer.add_image(image, name="cells")
-    binding.arm()
+    binding.prompts.arm()
     points = next(one for one in viewer.layers if one.name == "SAM3 points")
     told = {"click": [], "run": [], "keep": [], "stroke": []}
 

@@ -79,7 +79,7 @@ def _measured(engine, size, image, model_folder, spot):
     model.tool = Tool.POINTS
     # Code that is loaded by the first run is not memory of a region.
     warm = desk.viewer.add_image(np.zeros((64, 64), np.uint8), name="warm")
-    desk.binding.arm()
+    desk.binding.prompts.arm()
     desk.viewer.layers["SAM3 points"].add((32, 32))
     desk.run()
     desk.session.clear_preview()
@@ -89,7 +89,7 @@ def _measured(engine, size, image, model_folder, spot):
     levels = pyramid(image)
     rgb = levels[0].ndim == 3
     desk.viewer.add_image(levels, name="huge", rgb=rgb, contrast_limits=(0, 255), multiscale=True)
-    desk.binding.arm()
+    desk.binding.prompts.arm()
     model.large_image, model.roi_size = True, size
     desk.viewer.layers["SAM3 points"].add(spot)
     results = []

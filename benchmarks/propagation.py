@@ -172,7 +172,7 @@ def in_the_viewer(objects: int, side: int, frames: int) -> tuple[float, float]:
     binding = binding_for(viewer, deliver_inline, MemorySettings())
     binding.model.task, binding.model.tool = Task.VIDEO, Tool.POINTS
     viewer.dims.set_point(0, 0)
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((0, 60, 60))
     ticks: list[tuple[float, float]] = []
     write = binding.adapter.stacks.show

@@ -79,7 +79,7 @@ def use_once(desk):
     """Run on a small image: code that is loaded by the first run is no memory of a row."""
     image = desk.viewer.add_image(np.zeros((64, 64), np.uint8))
     desk.model.tool = Tool.POINTS
-    desk.binding.arm()
+    desk.binding.prompts.arm()
     desk.viewer.layers["SAM3 points"].add((32, 32))
     desk.run()
     desk.viewer.layers.remove(image)
@@ -97,7 +97,7 @@ def measure(engine, row, folder, weights):
     before = resident()
     forget_peak()
     desk.model.large_image = row.large
-    desk.binding.arm()
+    desk.binding.prompts.arm()
     desk.viewer.layers["SAM3 points"].add(spot)
     running = desk.run()
     labels = np.array(desk.viewer.layers[PREVIEW].data)

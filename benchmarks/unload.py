@@ -49,7 +49,7 @@ def use(engine, folder):
     desk = Desk(engine, folder)
     desk.viewer.add_image(np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8))
     desk.model.tool = Tool.POINTS
-    desk.binding.arm()
+    desk.binding.prompts.arm()
     desk.viewer.layers["SAM3 points"].add((250, 250))
     desk.run()
     return desk

@@ -31,7 +31,7 @@ def begin(binding):
 
 
 def _click(binding, rng):
-    binding.arm()
+    binding.prompts.arm()
     points = next(one for one in binding.viewer.layers if one.name == "SAM3 points")
     points.add(rng.integers(4, 120, 2).astype(float))
 
@@ -58,7 +58,7 @@ def _paint(binding, rng):
 
 def _undo(binding, rng):
     del rng
-    binding.undo()
+    binding.actions.undo()
 
 
 def _everything(binding, rng):

@@ -272,7 +272,7 @@ class User:
     def choose(self, task: Task) -> Any:  # noqa: ANN401 (a layer of napari, which has no types)
         """Choose a task and return the layer to draw its prompts in."""
         self.model.task = task
-        self._binding.arm()
+        self._binding.prompts.arm()
         return self.viewer.layers.selection.active
 
     def settle(self) -> None:

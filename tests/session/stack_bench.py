@@ -59,7 +59,7 @@ class Bench:
 
     def arm(self, tool=Tool.POINTS):
         self.model.tool = tool
-        self.binding.arm()
+        self.binding.prompts.arm()
         return self.viewer.layers.selection.active
 
     def click(self, *pixel, on=1):

@@ -51,7 +51,7 @@ class Annotator:
         self.wait(lambda: self.annotation.model.name == name)
 
     def click(self, y, x):
-        self.binding.arm()
+        self.binding.prompts.arm()
         self.viewer.layers["SAM3 points"].add((y, x))
 
     def run(self):
@@ -143,7 +143,7 @@ def test_images_that_are_read_piece_by_piece_are_encoded_ahead(
     for step in (1, 0):
         image = next(one for one in user.viewer.layers if isinstance(one, Image))
         assert not isinstance(image.data, np.ndarray)
-        user.binding.arm()
+        user.binding.prompts.arm()
         user.viewer.layers["SAM3 points"].add((1, 20, 30))
         user.run()
         user.desk.until(lambda: model_calls["encode"] == 2)
@@ -177,10 +177,10 @@ def test_prompts_that_were_not_run_come_back(annotator, source):
     user.model.next_positive = False
     user.click(41, 52)
     user.model.tool = Tool.BOX
-    user.binding.arm()
+    user.binding.prompts.arm()
     user.viewer.layers["SAM3 boxes"].add([np.array(BOX)], shape_type="rectangle")
     user.model.tool = Tool.MASK
-    user.binding.arm()
+    user.binding.prompts.arm()
     user.viewer.layers["SAM3 mask prompt"].data[5:9, 7:12] = 1
     user.viewer.layers["SAM3 mask prompt"].refresh()
     user.go(1)

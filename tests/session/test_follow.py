@@ -21,7 +21,7 @@ def find(bench, *pixel):
 
 
 def follow(bench):
-    bench.binding.call("follow")
+    bench.binding.actions.call("follow")
     bench.desk.until(lambda: not bench.model.running)
 
 
@@ -63,7 +63,7 @@ def test_of_several_the_picked_one_or_the_next_that_is_clicked(open_bench):
 
     bench.session.undo()
     bench.model.picked = None
-    bench.binding.call("follow")
+    bench.binding.actions.call("follow")
     assert bench.message == "Click on the object to follow through the stack."
     assert not bench.model.running
 
@@ -88,7 +88,7 @@ def test_of_accepted_objects_no_more_is_read_than_the_box_of_the_one(open_bench,
     bench.viewer.dims.set_point((0, 1, 2), (6, 20, 20))
     kept.data = kept.data.view(Watched)
     kept.data.asked = asked = []
-    bench.binding.call("follow")
+    bench.binding.actions.call("follow")
     assert 0 < sum(asked) <= area, bench.message
 
     bench.desk.until(lambda: not bench.model.running)
@@ -103,7 +103,7 @@ def test_it_is_cancelled_as_any_propagation(open_bench):
     find(bench, 6, 20, 20)
     jobs = []
     bench.model.events.propagated.connect(lambda stack: stack and jobs.append(stack))
-    bench.binding.call("follow")
+    bench.binding.actions.call("follow")
     bench.desk.until(lambda: jobs)
     bench.session.cancel()
     bench.desk.until(lambda: not bench.model.running)
@@ -114,15 +114,15 @@ def test_it_is_cancelled_as_any_propagation(open_bench):
 
 def test_where_there_is_no_stack_or_no_object_a_sentence_says_so(open_bench):
     bench = open_bench()
-    bench.binding.call("follow")
+    bench.binding.actions.call("follow")
     assert bench.message == "Find or accept an object on a slice first."
     find(bench, 6, 20, 20)
     bench.session.accept()
     bench.viewer.dims.set_current_step(0, 0)
-    bench.binding.call("follow")
+    bench.binding.actions.call("follow")
     assert bench.message.startswith("No object lies on this slice.")
     flat = open_bench(np.zeros((40, 50), np.uint8))
-    flat.binding.call("follow")
+    flat.binding.actions.call("follow")
     assert flat.message.startswith("This image has no z or time axis.")
 
 
@@ -133,7 +133,7 @@ def test_all_that_was_followed_is_accepted_and_saved_by_one_press_each(open_benc
     bench.start()
     whole = np.array(bench.labels.data)
 
-    bench.binding.call("accept")
+    bench.binding.actions.call("accept")
     bench.desk.until(lambda: not bench.model.running)
 
     kept = bench.viewer.layers["SAM3 live accepted labels"]
@@ -144,7 +144,7 @@ def test_all_that_was_followed_is_accepted_and_saved_by_one_press_each(open_benc
     # What was accepted and what is on show, each object once.
     bench.finish(bench.session.saving.export(tmp_path / "all.npy"))
     assert np.array_equal(np.load(tmp_path / "all.npy"), whole)
-    bench.binding.call("accept")
+    bench.binding.actions.call("accept")
     bench.desk.until(lambda: not bench.model.running)
     assert "accepted already" in bench.message
     assert bench.model.kept == 2
@@ -154,14 +154,14 @@ def test_all_that_was_followed_is_accepted_and_saved_by_one_press_each(open_benc
     bench.session.undo()
     bench.desk.until(lambda: not bench.model.running)
     assert not kept.data.any()
-    bench.binding.call("accept")
+    bench.binding.actions.call("accept")
     bench.desk.until(lambda: not bench.model.running)
     assert np.array_equal(kept.data, np.where(whole == 2, 1, 0)), "what is hidden is not accepted"
     bench.propagation.hide(frozenset())
     bench.finish(bench.session.saving.export(tmp_path / "both.npy"))
     both = np.where(whole == 2, 1, np.where(whole == 1, 2, 0))
     assert np.array_equal(np.load(tmp_path / "both.npy"), both)
-    bench.binding.call("accept")
+    bench.binding.actions.call("accept")
     bench.desk.until(lambda: not bench.model.running)
     assert np.array_equal(kept.data, both)
 

@@ -102,7 +102,7 @@ def test_the_rows_say_frame_and_object_and_lead_to_the_slice(bench):
     bench.start()
     row = next(r for r in bench.model.results if r.preview.target.plane.leading == (3,))
 
-    bench.binding.reveal(row)
+    bench.binding.actions.reveal(row)
 
     assert row.record.area == int((bench.labels.data[3] == 1).sum())
     assert bench.viewer.dims.current_step[0] == 3

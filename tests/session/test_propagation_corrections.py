@@ -82,10 +82,10 @@ def test_delete_merge_and_split_on_one_slice(found):
     assert found.model.propagated_ids == (1, 2, 3)
 
     for state in (merged, deleted, before):
-        found.binding.undo()
+        found.binding.actions.undo()
         np.testing.assert_array_equal(check(found), state)
     for state in (deleted, merged, split):
-        found.binding.redo()
+        found.binding.actions.redo()
         np.testing.assert_array_equal(check(found), state)
 
 
@@ -144,7 +144,7 @@ def test_accepted_objects_are_measured_on_their_slices_and_as_volumes(open_bench
         user.viewer.dims.set_current_step(range(len(lead) + 1), (*lead, 6))
         user.click(*lead, 6, *spot, on=on)
     user.start()
-    user.binding.accept()
+    user.binding.actions.accept()
     user.desk.until(lambda: user.model.kept == 2 and not user.model.running)
     user.propagation.clear()
 

@@ -18,7 +18,7 @@ def found(open_bench):
     bench = open_bench()
     bench.viewer.dims.set_point(0, 6)
     bench.click(6, *CENTRES["left"])
-    bench.binding.new_object()
+    bench.binding.actions.new_object()
     bench.click(6, *CENTRES["right"], on=2)
     bench.start()
     assert bench.values(bench.labels.data)[6] == [1, 2]
@@ -59,7 +59,7 @@ def test_on_the_background_it_is_on_the_chosen_one_or_a_new_one(found):
     click(found, 6, 3, 3)
     assert ids(found) == [1, 2, 1]
     assert found.message.startswith("No object is under this click: it is on object 1, as chosen")
-    found.binding.new_object()
+    found.binding.actions.new_object()
     click(found, 6, 55, 5)
     assert ids(found) == [1, 2, 1, 3]
     assert found.message.startswith("This click starts object 3.")
@@ -68,7 +68,7 @@ def test_on_the_background_it_is_on_the_chosen_one_or_a_new_one(found):
 
 
 def test_new_object_splits_a_part_off(found):
-    found.binding.new_object()
+    found.binding.actions.new_object()
     click(found, 6, 16, 16)
     assert ids(found) == [1, 2, 3]
     assert found.message.startswith("This click starts object 3 in the pixels of object 1.")
@@ -77,7 +77,7 @@ def test_new_object_splits_a_part_off(found):
 
 
 def test_a_negative_click_starts_nothing(found):
-    found.binding.new_object()
+    found.binding.actions.new_object()
     click(found, 6, *CENTRES["left"], positive=False)
     assert ids(found) == [1, 2, 1]
     # The next positive one does, as New Object has it.

@@ -91,7 +91,7 @@ def test_undo_keeps_which_object_a_click_is_on(bench):
 
 def test_new_object_takes_a_number_that_none_has(bench):
     bench.click(6, 20, 20, on=3)
-    bench.binding.new_object()
+    bench.binding.actions.new_object()
     assert bench.model.object_id == 4
 
 

@@ -35,7 +35,7 @@ def test_range_and_direction(bench):
 def test_a_new_session_leaves_no_frame_of_the_old_one(bench):
     bench.click(6, 20, 20)
     bench.start()
-    bench.binding.arm()
+    bench.binding.prompts.arm()
     bench.viewer.layers["SAM3 points"].data = [[6, 40, 50]]
     bench.model.first_frame = 5
 

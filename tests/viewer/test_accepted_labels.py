@@ -344,7 +344,7 @@ def find(binding, disc):
     """Click on the disc of the image that is open, and run."""
     viewer = binding.viewer
     viewer.layers["cells"].data = disc
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((20, 30))
     binding.session.run()
     binding.settle()
@@ -399,7 +399,7 @@ def test_what_comes_meanwhile_waits_or_says_so(viewer, binding, opened, calls, d
         masks.adapter.take_snapshot(key_of(layer), editable=True)
     masks.close()
     # The next click and its run: they come after it.
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((20, 30))
     binding.session.run()
     calls.let_go()

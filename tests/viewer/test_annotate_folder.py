@@ -62,7 +62,7 @@ def settle(binding):
 
 def click(binding, y, x):
     binding.model.task = Task.LIVE_POINTS
-    binding.arm()
+    binding.prompts.arm()
     layer = binding.adapter.points_layer(binding.model.image)
     layer.add([*[0] * (layer.ndim - 2), y, x])
     assert binding.session.run().wait(240)
@@ -73,8 +73,8 @@ def test_the_next_image_is_seen_where_the_user_had_the_canvas(binding, annotatio
     camera = getattr(binding.viewer, "scene", binding.viewer).camera
     camera.center, camera.zoom = (0, 30.0, 44.0), 3.0
     click(binding, *CENTRES[0])
-    binding.next_object()
-    binding.next_object()
+    binding.actions.next_object()
+    binding.actions.next_object()
     assert camera.center[1:] == CENTRES[0]
     if moved:
         camera.center = (0, 25.0, 31.0)
@@ -288,7 +288,7 @@ def test_what_is_done_while_it_is_written_is_not_lost(binding, annotation, monke
 
 def test_prompts_that_were_not_run_are_told(binding, annotation):
     binding.model.task = Task.SEGMENT
-    binding.arm()
+    binding.prompts.arm()
     binding.adapter.points_layer(binding.model.image).add(CENTRES[0])
     go(binding, 1)
     assert "not run" in binding.model.message.text
@@ -354,14 +354,14 @@ def test_no_slider_stays_that_no_image_has(binding, source, tmp_path, tool, by_h
     dims.set_point(0, 0)
     click(binding, *CENTRES[0])
     binding.model.task, binding.model.tool = Task.SEGMENT, tool
-    binding.arm()
+    binding.prompts.arm()
     assert dims.ndim == 3
 
     go(binding, 1)
     assert dims.ndim == 2, shown(binding)
     go(binding, -1)
     assert dims.ndim == 3
-    binding.arm()
+    binding.prompts.arm()
     if by_hand:  # what was emptied for the stack goes with it
         binding.viewer.add_image(draw(1), name="mine")
         binding.adapter.clear_prompts(binding.model.image)
@@ -393,7 +393,7 @@ def test_rows_and_columns_that_are_not_the_last_axes_are_on_show(binding, tmp_pa
     rows, columns = (0, 2) if axes == "YZX" else (0, 1)
     assert dims.order[-2:] == (rows, columns)
     binding.model.task = Task.LIVE_POINTS
-    binding.arm()
+    binding.prompts.arm()
     at = np.zeros(3)
     at[[rows, columns]] = CENTRES[0]
     points = binding.adapter.points_layer(binding.model.image)
@@ -421,7 +421,7 @@ def test_rows_and_columns_that_are_not_the_last_axes_are_on_show(binding, tmp_pa
 def boxes(binding, *corners):
     """Draw example boxes as the user does."""
     binding.model.task = Task.EXEMPLAR
-    binding.arm()
+    binding.prompts.arm()
     layer = binding.adapter.prompt_layer(binding.model.image, Role.BOXES)
     for (y0, x0), (y1, x1) in corners:
         layer.add([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], shape_type="rectangle")
@@ -536,10 +536,10 @@ def test_prompts_that_were_not_run_wait_in_the_folder_for_any_later_start(
     binding, annotation, source, tmp_path
 ):
     binding.model.task = Task.SEGMENT
-    binding.arm()
+    binding.prompts.arm()
     binding.adapter.points_layer(binding.model.image).add(CENTRES[0])
     binding.model.tool = Tool.MASK
-    binding.arm()
+    binding.prompts.arm()
     mask = next(one for one in binding.viewer.layers if one.name == "SAM3 mask prompt")
     mask.data_setitem((np.arange(30, 40), np.full(10, 25)), 1)
     before = binding.adapter.opened.prompts_as_json(binding.model.image)

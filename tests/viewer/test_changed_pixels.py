@@ -31,7 +31,7 @@ def shown(request, viewer, binding, disc, tmp_path):
     data = arrays(np.stack([disc] * 3), request.param, tmp_path)
     layer = viewer.add_image(data, name="image", contrast_limits=(0, 255))
     viewer.dims.set_current_step(0, 0)
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((0, *CLICK))
     return layer
 
@@ -72,7 +72,7 @@ def test_a_plane_that_no_slider_moves_and_another_part_of_it_in_view(
 ):
     image = viewer.add_image(arrays(disc, "zarr", tmp_path), contrast_limits=(0, 255))
     viewer.add_labels(np.zeros((5, 48, 64), int))
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add(CLICK)
     run()
     viewer.dims.set_current_step(0, 3)

@@ -95,7 +95,7 @@ class Desk:
 
     def click(self, tool=Tool.POINTS):
         self.model.tool = tool
-        self.binding.arm()
+        self.binding.prompts.arm()
         layer = self.viewer.layers.selection.active
         place = list(self.viewer.dims.point)
         place[-2:] = place_of(self.viewer, self.image, [*self.here, *CENTRES[0]])

@@ -119,7 +119,7 @@ def test_a_stack_is_saved_with_its_frames(viewer, binding, show, disc, tmp_path,
         assert not binding.model.frame_axes
         return
     binding.model.task, binding.model.tool = Task.VIDEO, Tool.POINTS
-    binding.arm()
+    binding.prompts.arm()
     layer = viewer.layers.selection.active
     at = dict(zip(row, viewer.dims.point, strict=False))
     at |= {one: PLACES[one][1] + PLACES[one][0] * pixel for one, pixel in (("y", 20), ("x", 30))}

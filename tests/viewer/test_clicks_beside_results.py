@@ -66,7 +66,7 @@ class Desk:
 
     def take(self, tool, task=Task.SEGMENT):
         self.model.task, self.model.tool = task, tool
-        self.binding.arm()
+        self.binding.prompts.arm()
 
     @property
     def layer(self):

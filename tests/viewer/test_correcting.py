@@ -236,14 +236,14 @@ def refine(desk, rng):
 def undo(desk, rng):
     del rng
     if desk.at:
-        desk.binding.undo()
+        desk.binding.actions.undo()
         desk.at -= 1
 
 
 def redo(desk, rng):
     del rng
     if desk.at + 1 < len(desk.states):
-        desk.binding.redo()
+        desk.binding.actions.redo()
         desk.at += 1
 
 
@@ -388,18 +388,18 @@ def test_an_accepted_object_of_a_stack_is_one_row_with_its_slices():
         # Shown on the slice that the user is on, or on the largest one.
         for shown, wanted in ((2, 2), (4, 1)):
             desk.viewer.dims.set_point(0, shown)
-            desk.binding.reveal(row)
+            desk.binding.actions.reveal(row)
             assert desk.viewer.dims.current_step[0] == wanted
             assert desk.model.picked is row
         desk.viewer.dims.set_point(0, 3)
-        desk.binding.refine_row(row)
+        desk.binding.actions.refine_row(row)
         assert desk.model.previews[0].target.plane.leading == (3,)
         desk.session.undo()
 
         layer.selected_label = 5
         layer.selected_label = 1
         assert desk.model.picked is desk.model.results[0]
-        desk.binding.delete_object()
+        desk.binding.actions.delete_object()
         assert not layer.data.any()
         assert "3 slices" in desk.model.message.text
         desk.session.undo()

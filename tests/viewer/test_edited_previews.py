@@ -171,7 +171,7 @@ def test_measurements_of_what_has_changed_are_gone_and_others_stay(found, masks)
 
 
 def test_the_chosen_row_stays_chosen(found, masks):
-    found.reveal(found.model.results[3])
+    found.actions.reveal(found.model.results[3])
     masks.delete(1)
     assert found.model.picked is found.model.results[2]
     masks.delete(4)
@@ -240,7 +240,7 @@ def test_undo_of_accept_brings_the_painted_preview_back(found, event):
 def test_a_click_after_painting_leaves_the_paint_as_it_is(viewer, binding, run, discs):
     viewer.add_image(discs, name="cells")
     binding.model.tool = Tool.POINTS
-    binding.arm()
+    binding.prompts.arm()
     points = viewer.layers.selection.active
     points.add(CENTRES[0])
     run()
@@ -267,7 +267,7 @@ def test_refining_starts_from_what_was_painted(found, run):
     paint(layer, (30, 2), 9)
     with layer.block_history():
         layer.fill(CENTRES[3], 0)
-    found.arm()
+    found.prompts.arm()
     found.viewer.layers.selection.active.add(CENTRES[0])
     run()
     assert layer.data[30, 2] == 9

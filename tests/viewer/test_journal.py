@@ -94,7 +94,7 @@ def test_what_is_computed_when_looked_at_is_not_copied(binding, tmp_path):
     binding.viewer.add_image(stack, name="computed", contrast_limits=(0, 255), cache=False)
     binding.viewer.add_labels(stack.astype(np.int32), name="labels", cache=False)
     accepted = binding.viewer.add_labels(np.ones((128, 128), np.uint8), name="mine")
-    binding.arm()
+    binding.prompts.arm()
     points = next(one for one in binding.viewer.layers if one.name == "SAM3 points")
     points.add((4.0, 20.0, 20.0))
     read.clear()
@@ -130,7 +130,7 @@ def test_what_is_done_on_a_slide_that_is_read_piece_by_piece_is_written(binding,
     labels = zarr.create_array(store, shape=(80, 90), chunks=(20, 20), dtype="uint16")
     labels[10:20, 30:40] = 7
     binding.viewer.add_labels(labels, name="mine")
-    binding.arm()
+    binding.prompts.arm()
     next(one for one in binding.viewer.layers if one.name == "SAM3 points").add((20.0, 30.0))
 
     folder = write_down(binding)

@@ -18,7 +18,7 @@ LASSO = np.array([[8, 20], [8, 40], [32, 42], [34, 20], [20, 14]])
 
 def draw_boxes(binding, outlines, kinds):
     binding.model.task, binding.model.tool = Task.SEGMENT, Tool.BOX
-    binding.arm()
+    binding.prompts.arm()
     layer = binding.viewer.layers.selection.active
     layer.add(outlines, shape_type=kinds)
     return layer
@@ -63,7 +63,7 @@ def test_a_lasso_of_label_0_takes_away_from_the_painted_mask(viewer, binding, di
     viewer.add_image(disc, name="image")
     model = binding.model
     model.task, model.tool, model.as_painted = Task.SEGMENT, Tool.MASK, True
-    binding.arm()
+    binding.prompts.arm()
     layer = viewer.layers.selection.active
 
     def draw(outline, label):  # what napari's polygon tool does at the double click

@@ -17,7 +17,7 @@ def test_a_removed_image_is_freed_with_what_was_found_on_it(
 ):
     image = viewer.add_image(disc.copy(), name="cells")
     pixels = weakref.ref(image.data)
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((20, 30))
     run()
 
@@ -44,7 +44,7 @@ def test_a_removed_stack_is_freed_with_what_was_propagated(viewer, binding, disc
 def propagate(viewer, binding):
     binding.model.tool = Tool.POINTS
     binding.model.task = Task.VIDEO
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((0, 20, 30))
     assert binding.session.run().wait(240)
 
@@ -53,7 +53,7 @@ def test_undo_goes_back_to_other_images_still(viewer, binding, run, disc):
     first, second = (viewer.add_image(disc, name=name) for name in ("first", "second"))
     for image in (first, second):
         viewer.layers.selection.active = image
-        binding.arm()
+        binding.prompts.arm()
         viewer.layers.selection.active.add((20, 30))
         run()
     binding.session.clear_preview()
@@ -68,7 +68,7 @@ def test_undo_goes_back_to_other_images_still(viewer, binding, run, disc):
 def test_keys_of_a_painted_layer_are_napari_s_again_when_the_session_ends(viewer, binding, disc):
     viewer.add_image(disc)
     binding.model.task, binding.model.tool = Task.SEGMENT, Tool.MASK
-    binding.arm()
+    binding.prompts.arm()
     painted = viewer.layers["SAM3 mask prompt"]
     painted.paint((20, 30), 1)
     assert painted.keymap
@@ -110,7 +110,7 @@ class TestEncodings:
         when_collected(lambda: not len(store))
 
     def encoded(self, viewer, binding, run):
-        binding.arm()
+        binding.prompts.arm()
         viewer.layers["SAM3 points"].add((20, 30))
         run()
         store = binding.session.engine.loaded._store  # noqa: SLF001 - nobody else tells what is kept
@@ -136,7 +136,7 @@ def test_what_napari_has_made_another_kind_of_layer_of_is_the_users(
     binding.model.task = Task.SEGMENT
     for tool in (Tool.MASK, Tool.BOX):
         binding.model.tool = tool
-        binding.arm()
+        binding.prompts.arm()
     viewer.layers["SAM3 boxes"].add([[8, 18], [32, 42]])
     run()
     binding.session.accept()
@@ -153,7 +153,7 @@ def test_what_napari_has_made_another_kind_of_layer_of_is_the_users(
     shown = np.array(mine.data)
     viewer.layers.selection.active = image
     binding.model.tool = Tool.POINTS
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((20, 30))
     run()
     with suppress(NothingNew):  # where the accepted labels are still there

@@ -81,7 +81,7 @@ class Scene:
 
     def arm(self, tool):
         self.binding.model.tool = tool
-        self.binding.arm()
+        self.binding.prompts.arm()
         return self.viewer.layers.selection.active
 
     def prompts(self, kind):

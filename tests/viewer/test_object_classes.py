@@ -216,7 +216,7 @@ def press(desk, layer, key):
 
 def click(desk, *pixel):
     desk.model.task, desk.model.tool = Task.LIVE_POINTS, Tool.POINTS
-    desk.binding.arm()
+    desk.binding.prompts.arm()
     points = desk.viewer.layers.selection.active
     points.add(pixel)
     return points
@@ -278,7 +278,7 @@ def test_followed_objects_have_the_class_of_the_one_they_come_of(desk):
     stack.run()
     stack.session.classes.set_class(stack.rows(Preview), "tumour")
     model.object_class = "nucleus"
-    stack.binding.follow()
+    stack.binding.actions.follow()
     stack.settle()
     assert {row.record.class_name for row in stack.rows(FramePlace)} == {"tumour"}
     assert len(stack.rows(FramePlace)) == 3

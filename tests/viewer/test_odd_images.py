@@ -158,7 +158,7 @@ class Desk:
     def click(self, at):
         """Click with the mouse, and run as the window does."""
         self.model.task, self.model.tool = Task.LIVE_POINTS, Tool.POINTS
-        self.binding.arm()
+        self.binding.prompts.arm()
         assert self.viewer.layers.selection.active.name.startswith(POINTS)
         drag(self.viewer, place_of(self.viewer, self.image, at))
         self.settle()

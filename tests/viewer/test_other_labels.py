@@ -131,7 +131,7 @@ def test_each_object_is_refined_with_its_number_as_by_the_api(desk):
     assert {one.id: one.class_name for one in objects} == {3: "a", 7: "b", 70000: ""}
     # What is painted next joins them, and takes none of them away.
     desk.model.task, desk.model.tool = Task.SEGMENT, Tool.MASK
-    desk.binding.arm()
+    desk.binding.prompts.arm()
     brush = desk.viewer.layers.selection.active
     painted = brush.data.copy()
     painted[60:72, 70:82] = 1

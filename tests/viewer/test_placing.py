@@ -16,7 +16,7 @@ def test_a_preview_follows_to_the_next_slice_of_an_image_far_from_the_origin(
 ):
     viewer.add_image(np.stack([disc] * 3), name="cells", **STAGE)
     binding.model.tool = Tool.POINTS
-    binding.arm()
+    binding.prompts.arm()
     for slice_ in (0, 1):
         viewer.dims.set_current_step(0, slice_)
         viewer.layers["SAM3 points"].add((slice_, 20, 30))

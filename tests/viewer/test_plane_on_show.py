@@ -52,7 +52,7 @@ def test_nothing_runs_beyond_the_stack_and_the_frame_axis_stays_chosen(viewer, b
     viewer.add_image(np.stack([[disc] * 3] * 3), name="cells", axis_labels=("t", "z", "y", "x"))
     viewer.dims.set_current_step(0, 2)
     viewer.dims.set_current_step(1, 2)
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((2, 2, 20, 30))
     binding.model.frame_axis = 0
     assert not binding.model.why_not.run

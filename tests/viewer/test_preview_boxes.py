@@ -76,7 +76,7 @@ def test_the_layer_of_cleared_ones_is_used_again(viewer, binding, show):
 def test_they_leave_no_sliders_behind(viewer, binding, run, disc):
     stack = np.broadcast_to(disc, (3, 4, *disc.shape)).copy()
     image = viewer.add_image(stack, units=("s", "um", "um", "um"))
-    binding.arm()
+    binding.prompts.arm()
     points = viewer.layers.selection.active
     points.add((*viewer.dims.point[:2], 20, 30))
     run()
@@ -101,11 +101,11 @@ def test_an_image_that_gets_other_axes_is_segmented_again(viewer, binding, run, 
     for shape in (first, then):
         image.data = pixels(shape)
         viewer.dims.set_point(range(len(shape)), [0.0] * len(shape))
-        binding.arm()
+        binding.prompts.arm()
         points = viewer.layers.selection.active
         if points.ndim != len(shape):
             viewer.layers.remove(points)
-            binding.arm()
+            binding.prompts.arm()
             points = viewer.layers.selection.active
         points.data = np.array([[0.0] * (len(shape) - 2) + [14, 18]])
         preview = run()
@@ -129,7 +129,7 @@ def test_boxes_in_3d_display(viewer, binding, run, disc):
     session.undo()
     assert viewer.layers["SAM3 preview boxes"].nshapes == 1
     model.task, model.tool = Task.SEGMENT, Tool.BOX
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 boxes"].add([[8, 18], [8, 42], [32, 42], [32, 18]])
     session.undo()
     session.redo()

@@ -16,7 +16,7 @@ def test_prompt_layers_take_the_images_transform(viewer, binding, transform):
     image = viewer.add_image(np.zeros((40, 50)), **transform)
     for tool in (Tool.POINTS, Tool.BOX, Tool.MASK):
         binding.model.tool = tool
-        binding.arm()
+        binding.prompts.arm()
         layer = viewer.layers.selection.active
         np.testing.assert_allclose(layer.data_to_world((3, 4)), image.data_to_world((3, 4)))
 
@@ -24,13 +24,13 @@ def test_prompt_layers_take_the_images_transform(viewer, binding, transform):
 def test_prompts_are_image_pixels(viewer, binding, transform):
     viewer.add_image(np.zeros((40, 50)), **transform)
     binding.model.tool = Tool.POINTS
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((7.0, 9.0))
     binding.model.tool = Tool.BOX
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 boxes"].add(np.array([[10, 20], [10, 29], [19, 29], [19, 20]]))
     binding.model.tool = Tool.MASK
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 mask prompt"].data[2:5, 3:7] = 1
 
     key = binding.model.image
@@ -46,7 +46,7 @@ def test_prompts_are_image_pixels(viewer, binding, transform):
 def test_a_painted_mask_with_another_transform_is_resampled(viewer, binding):
     viewer.add_image(np.zeros((40, 50)), scale=(2, 2))
     binding.model.tool = Tool.MASK
-    binding.arm()
+    binding.prompts.arm()
     own = viewer.layers["SAM3 mask prompt"]
     metadata = dict(own.metadata)
     viewer.layers.remove(own)
@@ -62,7 +62,7 @@ def test_a_painted_mask_with_another_transform_is_resampled(viewer, binding):
 def test_prompts_count_for_the_slice_they_lie_on(viewer, binding):
     viewer.add_image(np.zeros((6, 5, 40, 50)), scale=(2, 3, 1, 1))
     viewer.dims.set_point((0, 1), (4, 9))
-    binding.arm()
+    binding.prompts.arm()
     layer = viewer.layers["SAM3 points"]
     layer.add((2, 3, 7.0, 9.0))
     layer.add((2, 4, 8.0, 9.0))
@@ -82,7 +82,7 @@ def test_a_painted_slice_counts_on_its_slice(viewer, binding):
     viewer.add_image(np.zeros((6, 40, 50)))
     viewer.dims.set_point(0, 2)
     binding.model.tool = Tool.MASK
-    binding.arm()
+    binding.prompts.arm()
     layer = viewer.layers["SAM3 mask prompt"]
     layer.data[0, 3:5, 3:5] = 1
     layer.events.paint(value=[])
@@ -144,10 +144,10 @@ def test_any_shape_gives_its_bounding_box_and_a_lasso_a_mask(viewer, binding):
 
 def test_only_the_chosen_kind_is_taken(viewer, binding):
     viewer.add_image(np.zeros((40, 50)))
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((3.0, 3.0))
     binding.model.tool = Tool.BOX
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 boxes"].add(np.array([[5, 5], [5, 9], [9, 9], [9, 5]]))
 
     snapshot = binding.adapter.take_snapshot(binding.model.image, PromptKind.BOXES)
@@ -159,7 +159,7 @@ def test_only_the_chosen_kind_is_taken(viewer, binding):
 
 def test_roles_survive_renaming_and_layers_may_go_at_any_moment(viewer, binding):
     viewer.add_image(np.zeros((40, 50)))
-    binding.arm()
+    binding.prompts.arm()
     layer = viewer.layers["SAM3 points"]
     layer.name = "mine"
     layer.add((3.0, 3.0))
@@ -168,25 +168,25 @@ def test_roles_survive_renaming_and_layers_may_go_at_any_moment(viewer, binding)
     viewer.layers.remove(layer)
     assert binding.model.prompts.positive == 0
     binding.session.undo()
-    binding.arm()
+    binding.prompts.arm()
     assert topmost(viewer.layers, Role.POINTS, binding.model.image) is not None
 
 
 def test_flip_and_next_polarity(viewer, binding):
     viewer.add_image(np.zeros((40, 50)))
-    binding.arm()
+    binding.prompts.arm()
     layer = viewer.layers["SAM3 points"]
     layer.add((3.0, 3.0))
-    binding.toggle_next()
+    binding.actions.toggle_next()
     layer.add((5.0, 5.0))
     assert list(layer.features["polarity"]) == ["positive", "negative"]
     np.testing.assert_allclose(layer.face_color[1, 0], 0xE0 / 255)
 
     layer.selected_data = set()
-    assert binding.flip() == 1
+    assert binding.actions.flip() == 1
     assert list(layer.features["polarity"]) == ["positive", "positive"]
     layer.selected_data = {0, 1}
-    assert binding.flip() == 2
+    assert binding.actions.flip() == 2
     assert list(layer.features["polarity"]) == ["negative", "negative"]
 
 
@@ -195,9 +195,9 @@ def test_flipping_where_there_is_no_point_leaves_the_next_click_as_it_is(viewer,
     """It took the polarity of the next point away, and no further click was possible."""
     viewer.add_image(np.zeros((20, 30)))
     binding.model.task, binding.model.tool = Task.LIVE_POINTS, Tool.POINTS
-    binding.arm()
+    binding.prompts.arm()
     layer = viewer.layers["SAM3 points"]
-    binding.toggle_next()
+    binding.actions.toggle_next()
     if emptied != "fresh":
         layer.add((5, 5))
     if emptied == "undone":
@@ -209,7 +209,7 @@ def test_flipping_where_there_is_no_point_leaves_the_next_click_as_it_is(viewer,
         layer.data = np.empty((0, 2))
     assert not len(layer.data)
 
-    assert binding.flip() == 0
+    assert binding.actions.flip() == 0
 
     layer.add((7, 7))
     # The first click on the next object lies on it.
@@ -217,16 +217,16 @@ def test_flipping_where_there_is_no_point_leaves_the_next_click_as_it_is(viewer,
     layer.selected_data = {0}
     layer.data = np.empty((0, 2))  # and napari leaves it selected
     with pytest.raises(PromptError, match="Select one or more"):
-        binding.mark_selected()
+        binding.actions.mark_selected()
 
 
 def test_a_mask_layer_of_another_slice_is_left_alone(viewer, binding):
     viewer.add_image(np.zeros((6, 40, 50)))
     binding.model.tool = Tool.MASK
     viewer.dims.set_point(0, 0)
-    binding.arm()
+    binding.prompts.arm()
     viewer.dims.set_point(0, 3)
-    binding.arm()
+    binding.prompts.arm()
 
     masks = [layer for layer in viewer.layers if isinstance(layer, Labels)]
     assert [layer.translate[0] for layer in masks] == [0, 3]
@@ -274,7 +274,7 @@ def test_labels_that_are_not_in_memory_are_read_by_a_run_and_not_before(viewer, 
 def test_prompts_that_enclose_nothing_are_told(viewer, binding, disc, run):
     viewer.add_image(disc)
     binding.model.tool = Tool.BOX
-    binding.arm()
+    binding.prompts.arm()
     boxes = viewer.layers["SAM3 boxes"]
     boxes.add(np.array([[5, 5], [5, 9], [5, 9], [5, 5]]) + 0.2)
     boxes.add(np.array([[-20, 5], [-20, 9], [-11, 9], [-11, 5]]))
@@ -290,7 +290,7 @@ def test_prompts_that_enclose_nothing_are_told(viewer, binding, disc, run):
 
 def test_clicks_beside_the_image_are_told(viewer, binding, disc):
     viewer.add_image(disc)
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((-7.0, 9.0))
 
     assert (binding.model.prompts.positive, binding.model.prompts.outside) == (0, 1)
@@ -314,11 +314,11 @@ def prompted(viewer, binding):
     """A stack with points, boxes and a painted mask on two of its slices, and beside them."""
     viewer.add_image(np.zeros((6, 40, 50)))
     binding.model.tool = Tool.POINTS
-    binding.arm()
+    binding.prompts.arm()
     points = [(1, 7, 9), (1, 8, 30), (4, 7, 9), (4, -7, 9), (9, 7, 9)]
     viewer.layers["SAM3 points"].add(np.array(points, float))
     binding.model.tool = Tool.BOX
-    binding.arm()
+    binding.prompts.arm()
     corners = np.array([[10, 20], [10, 29], [19, 29], [19, 20]], float)
     for frame, shift in [(1, 0), (4, 5), (4, 90)]:
         outline = np.insert(corners + shift, 0, frame, axis=1)
@@ -326,7 +326,7 @@ def prompted(viewer, binding):
     binding.model.tool = Tool.MASK
     for frame in (1, 4):
         viewer.dims.set_current_step(0, frame)
-        binding.arm()
+        binding.prompts.arm()
         layer = viewer.layers.selection.active
         layer.data[0, 2 : 5 + frame, 3:7] = 1
         layer.events.paint(value=[])
@@ -371,7 +371,7 @@ def test_the_painted_slices_of_a_stack_are_those_of_its_planes(viewer, prompted)
 
 def test_prompts_are_read_once_for_their_count_and_once_for_a_run(viewer, binding, monkeypatch):
     viewer.add_image(np.zeros((40, 50)))
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((20.0, 30.0))
     adapter, key = binding.adapter, binding.model.image
     looks, way, displayed = [], DataMap.between, adapter.displayed
@@ -399,7 +399,7 @@ def test_examples_keep_their_polarity_through_undo_flips_leaving_and_coming_back
     viewer.add_image(np.zeros((40, 50)))
     model, adapter = binding.model, binding.adapter
     model.task = Task.EXEMPLAR
-    binding.arm()
+    binding.prompts.arm()
     layer = viewer.layers["SAM3 boxes"]
 
     def draw(y, x):
@@ -415,11 +415,11 @@ def test_examples_keep_their_polarity_through_undo_flips_leaving_and_coming_back
         )
         return signs
 
-    binding.toggle_next()
+    binding.actions.toggle_next()
     draw(3, 3)
     assert read() == [False]
     assert model.why_not.run.startswith("All examples are negative.")
-    binding.toggle_next()
+    binding.actions.toggle_next()
     draw(20, 20)
     assert read() == [False, True]
     assert not model.why_not.run
@@ -427,18 +427,18 @@ def test_examples_keep_their_polarity_through_undo_flips_leaving_and_coming_back
     assert red[0] > red[1]
     assert green[0] < green[1]
 
-    binding.flip()  # the latest one, which nobody has selected
+    binding.actions.flip()  # the latest one, which nobody has selected
     assert read() == [False, False]
-    binding.undo()
+    binding.actions.undo()
     assert read() == [False, True]
-    binding.undo()
+    binding.actions.undo()
     assert read() == [False]
-    binding.redo()
+    binding.actions.redo()
     layer.selected_data = {0}
     model.next_positive = True
-    binding.mark_selected()
+    binding.actions.mark_selected()
     assert read() == [True, True]
-    binding.undo()
+    binding.actions.undo()
 
     # An image of a folder is left, and there again.
     kept = adapter.opened.prompts_as_json(model.image)
@@ -453,7 +453,7 @@ def test_examples_keep_their_polarity_through_undo_flips_leaving_and_coming_back
     # In 2D each box is an object, whatever colour is chosen.
     model.next_positive = False
     model.task, model.tool = Task.SEGMENT, Tool.BOX
-    binding.arm()
+    binding.prompts.arm()
     draw(30, 30)
     assert model.prompts.boxes == 3
     assert list(layer.features["polarity"])[-1] == "positive"

@@ -14,11 +14,11 @@ def accept(viewer, binding, run):
     """Return a function that clicks, runs and accepts."""
 
     def go(*pixel):
-        binding.arm()
+        binding.prompts.arm()
         points = viewer.layers["SAM3 points"]
         points.add(points.world_to_data(viewer.layers[0].data_to_world(pixel)))
         run()
-        binding.accept()
+        binding.actions.accept()
 
     return go
 
@@ -78,8 +78,8 @@ def test_labels_that_can_only_be_read(viewer, binding, accept, disc, kind):
 
     with pytest.raises(Sam3AssistantError, match="was given labels that can only be read"):
         accept(20, 94)
-    binding.undo()
-    binding.undo()
-    binding.undo()
+    binding.actions.undo()
+    binding.actions.undo()
+    binding.actions.undo()
 
     assert np.array_equal(np.asarray(layer.data), before)

@@ -32,7 +32,7 @@ def names(viewer):
 def click(binding, *position):
     """Click on the image as the points tool does."""
     binding.model.tool = Tool.POINTS
-    binding.arm()
+    binding.prompts.arm()
     binding.viewer.layers.selection.active.add(position)
 
 
@@ -195,7 +195,7 @@ def test_a_run_on_a_plane_of_a_stack_lies_on_that_plane(viewer, binding, run, di
     image = viewer.add_image(stack, scale=(2, 3, 0.5, 0.5), translate=(1, 2, 3, 4))
     world = image.data_to_world((2, 1, 0, 0))
     viewer.dims.set_point((0, 1), world[:2])
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((2, 1, 20.0, 30.0))
     run()
 
@@ -212,7 +212,7 @@ def test_a_result_leaves_the_viewer_on_its_slice_also_with_units(viewer, binding
     stack[12], stack[15] = disc, disc
     viewer.add_image(stack, scale=(2, 0.5, 0.5), units=("um",) * 3)
     viewer.dims.set_point(0, 24.0)
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((12, 20.0, 30.0))
     run()
     assert viewer.dims.point[0] == 24.0
@@ -238,7 +238,7 @@ def test_only_the_plane_of_a_dask_stack_is_read(viewer, binding, run, disc):
     lazy = da.map_blocks(block, chunks=((1,) * 9, (48,), (64,)), dtype=np.uint8)
     viewer.add_image(lazy, contrast_limits=(0, 255))
     viewer.dims.set_point(0, 4)
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((4, 20.0, 30.0))
     read.clear()
     run()
@@ -564,8 +564,8 @@ def test_one_of_many_objects_is_refined_by_clicks_that_start_from_its_mask(
     binding.session.refine(left)
     assert binding.model.task is Task.LIVE_POINTS
     assert binding.model.refining == left
-    binding.toggle_next()
-    binding.arm()
+    binding.actions.toggle_next()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((13.0, 30.0))
     refined = run()
 
@@ -604,7 +604,7 @@ def test_the_table_of_channel_axes(viewer, binding, run, disc, leading, trailing
     if axes:
         viewer.dims.set_point(axes, [1.0] * len(axes))
     steps = viewer.dims.nsteps
-    binding.arm()
+    binding.prompts.arm()
     layer = viewer.layers.selection.active
     layer.add(layer.world_to_data([*viewer.dims.point[:-2], 20, 30]))
 

@@ -56,7 +56,7 @@ def run(binding):
 
 
 def click(binding, *places):
-    binding.arm()
+    binding.prompts.arm()
     layer = next(one for one in binding.viewer.layers if one.name == "SAM3 points")
     layer.add(np.array(places, float))
 
@@ -111,12 +111,12 @@ def test_everything_with_filters_and_hidden_objects_comes_back(binding, tmp_path
 def test_boxes_examples_and_a_painted_mask_come_back(binding, tmp_path):
     binding.viewer.add_image(discs(), name="cells")
     binding.model.tool = Tool.BOX
-    binding.arm()
+    binding.prompts.arm()
     boxes = next(one for one in binding.viewer.layers if one.name == "SAM3 boxes")
     boxes.add(np.array([[8, 18], [8, 42], [32, 42], [32, 18]], float), shape_type="rectangle")
     run(binding)
     binding.model.tool = Tool.MASK
-    binding.arm()
+    binding.prompts.arm()
     mask = next(one for one in binding.viewer.layers if one.name == "SAM3 mask prompt")
     mask.data_setitem((np.arange(60, 80), np.full(20, 30)), 1)
     check_same(binding, tmp_path)
@@ -177,7 +177,7 @@ def ask_for(binding, name):
         model.tool, model.text = Tool.TEXT, "bright objects"
     elif name == "example":
         model.tool = Tool.EXAMPLE
-        binding.arm()
+        binding.prompts.arm()
         boxes = next(one for one in binding.viewer.layers if one.name == "SAM3 boxes")
         corners = [[3, 10, 18], [3, 10, 42], [3, 36, 42], [3, 36, 18]]
         boxes.add(np.array(corners, float), shape_type="rectangle")
@@ -264,7 +264,7 @@ def test_layers_that_wait_for_an_image_become_nobodys(binding, tmp_path):
         viewer.layers.selection.active = layer
         for tool in (Tool.POINTS, Tool.BOX):
             binding.model.tool = tool
-            binding.arm()
+            binding.prompts.arm()
     stack = viewer.layers["stack"]
     viewer.layers.move(viewer.layers.index(stack), 0)
     binding.adapter.opened.close(key_of(stack))
@@ -278,7 +278,7 @@ def test_layers_that_wait_for_an_image_become_nobodys(binding, tmp_path):
         assert {one.name for one in ours} == in_use
         again.viewer.layers.selection.active = again.viewer.layers["other stack"]
         again.model.tool = Tool.POINTS
-        again.arm()
+        again.prompts.arm()
     finally:
         again.close()
 

@@ -49,7 +49,7 @@ def click(viewer, binding):
     """Return a function that clicks on objects of the slice on show."""
 
     def go(*objects):
-        binding.arm()
+        binding.prompts.arm()
         points = next(one for one in viewer.layers if one.name == "SAM3 points")
         for number in objects:
             binding.model.object_id = number
@@ -98,7 +98,7 @@ def test_they_lie_where_the_labels_lie(viewer, binding, begin, click):
         units=("second", "micrometer", "micrometer"),
         axis_labels=("t", "y", "x"),
     )
-    points = binding.arm() and viewer.layers["SAM3 points"]
+    points = binding.prompts.arm() and viewer.layers["SAM3 points"]
     points.add(points.world_to_data((3, -4 + 20 * 0.2, 7 + 16 * 0.4)))
     binding.model.tracks_layer = True
 
@@ -175,7 +175,7 @@ def test_tracks_along_z_of_one_time(viewer, binding, begin, click):
     begin(np.stack([empty, stack(), empty]))
     viewer.dims.set_point(0, 1)
     binding.model.frame_axis = 1
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((1, 0, *CENTRES[0]))
     binding.model.tracks_layer = True
 
@@ -192,7 +192,7 @@ def test_tracks_along_z_of_one_time(viewer, binding, begin, click):
 def test_more_axes_than_a_tracks_layer_has_are_told(viewer, binding, begin):
     begin(stack()[None, None])
     binding.model.frame_axis = 2
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((0, 0, 0, *CENTRES[0]))
     binding.model.tracks_layer = True
 
@@ -216,7 +216,7 @@ def test_a_tracks_layer_that_was_deleted_comes_back(viewer, binding, begin, clic
 
 def test_all_rows_are_exported_with_lengths(viewer, binding, begin, click, tmp_path):
     begin(scale=(30, 0.5, 0.25), units=("second", "micrometer", "micrometer"))
-    points = binding.arm() and viewer.layers["SAM3 points"]
+    points = binding.prompts.arm() and viewer.layers["SAM3 points"]
     points.add(points.world_to_data((0, 10, 4)))
     run(binding.session.propagation.start())
 

@@ -13,7 +13,7 @@ def test_the_oldest_results_go_where_all_take_too_much_memory(
     viewer, binding, run, disc, monkeypatch
 ):
     viewer.add_image(disc, name="cells")
-    binding.arm()
+    binding.prompts.arm()
     viewer.layers["SAM3 points"].add((20, 30))
     # A mask and the labels of a result, and a little room for the prompts.
     first = undo.count_bytes(run().segmentation)
@@ -32,7 +32,7 @@ def test_the_oldest_results_go_where_all_take_too_much_memory(
 def test_painted_masks_count_and_are_kept_once(viewer, binding, disc, monkeypatch):
     viewer.add_image(disc, name="cells")
     binding.model.task, binding.model.tool = Task.SEGMENT, Tool.MASK
-    binding.arm()
+    binding.prompts.arm()
     painted = viewer.layers["SAM3 mask prompt"]
     session = binding.session
     whole = disc.size * painted.data.itemsize
@@ -49,7 +49,7 @@ def test_painted_masks_count_and_are_kept_once(viewer, binding, disc, monkeypatc
     painted.data_setitem(np.nonzero(disc >= 0), 20)
     session.note_prompts()
     binding.model.tool = Tool.POINTS
-    binding.arm()
+    binding.prompts.arm()
     for row in range(12):
         viewer.layers["SAM3 points"].add((row, 3))
         session.note_prompts()

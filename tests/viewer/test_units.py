@@ -36,7 +36,7 @@ def beside(viewer):
 def clicked(viewer, binding, image, y, x):
     """Click on a pixel of the image, and return what a run would take."""
     binding.model.tool = Tool.POINTS
-    binding.arm()
+    binding.prompts.arm()
     drag(viewer, place_of(viewer, image, (0, y, x)))
     return [
         (round(point.y, 6), round(point.x, 6))
@@ -56,9 +56,9 @@ def test_the_slice_on_show_is_the_one_that_is_worked_on(viewer, binding, stack):
 def test_prompts_are_taken_whenever_the_other_units_come_and_go(viewer, binding, stack, when):
     if when == "before":
         other = beside(viewer)
-        binding.arm()
+        binding.prompts.arm()
     else:
-        binding.arm()
+        binding.prompts.arm()
         other = beside(viewer)
     points = viewer.layers["SAM3 points"]
     assert points.units == viewer.layers.get_extent([other, stack]).units[-3:]
@@ -75,7 +75,7 @@ def test_prompts_are_taken_whenever_the_other_units_come_and_go(viewer, binding,
 
 
 def test_a_layer_that_waits_for_an_image_counts_as_it_does(viewer, binding, stack):
-    binding.arm()
+    binding.prompts.arm()
     points = viewer.layers["SAM3 points"]
     put_away(viewer, points)
     # In a viewer without any stack its emptied layers go with it.

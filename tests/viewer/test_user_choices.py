@@ -82,7 +82,7 @@ class Bench:
         self.session.saving.keep()
 
     def refine(self):
-        self.binding.refine()
+        self.binding.actions.refine()
 
     def scan(self):
         self.model.task, self.model.text = Task.TEXT, "bright"
@@ -188,7 +188,7 @@ def test_our_actions_leave_the_users_choices(steps):
         try:
             for key in (bench.image("upper"), bench.image("lower")):
                 bench.model.image = key
-                bench.binding.arm()
+                bench.binding.prompts.arm()
             bench.click()
             for state, action in steps:
                 choose(bench, state)
@@ -211,7 +211,7 @@ def bench(tmp_path):
 
 def test_the_image_chosen_in_the_list_stays_chosen(bench):
     bench.model.image = bench.image("lower")
-    bench.binding.arm()
+    bench.binding.prompts.arm()
     bench.click()
     bench.viewer.layers.selection.active = bench.viewer.layers["upper"]
     bench.model.image = bench.image("lower")
@@ -226,7 +226,7 @@ def test_the_image_chosen_in_the_list_stays_chosen(bench):
 @pytest.mark.parametrize("action", ["accept", "clear", "undo"])
 def test_when_the_active_preview_goes_the_tool_is_armed(bench, action):
     bench.model.image = bench.image("lower")
-    bench.binding.arm()
+    bench.binding.prompts.arm()
     points = bench.viewer.layers[POINTS]
     bench.click()
     bench.run()
@@ -253,7 +253,7 @@ def test_what_we_write_into_a_layer_of_prompts_is_no_edit(bench):
     """The user takes the painted mask from our own preview; a run writes into it."""
     model, edits = bench.model, []
     model.image = bench.image("lower")
-    bench.binding.arm()
+    bench.binding.prompts.arm()
     bench.click()
     bench.run()
     model.labels_layer = str(bench.viewer.layers[PREVIEW].unique_id)
@@ -268,7 +268,7 @@ def test_it_is_said_when_another_layer_than_that_of_the_prompts_is_selected(benc
     painted = []
     for slice_ in (0, 1):
         viewer.dims.set_current_step(0, slice_)
-        bench.binding.arm()
+        bench.binding.prompts.arm()
         painted.append(viewer.layers.selection.active)
     assert painted[0] is not painted[1]
 

@@ -126,7 +126,7 @@ def test_found_and_accepted_together_also_without_their_rows(open_desk):
     rest = np.asarray(accepted.data).copy()
     desk.check(rest)
     desk.model.task, desk.model.tool = Task.SEGMENT, Tool.POINTS
-    desk.binding.arm()
+    desk.binding.prompts.arm()
     desk.viewer.layers.selection.active.add(CENTRES[3])
     desk.session.run()
     desk.settle()
@@ -137,7 +137,7 @@ def test_a_filtered_propagation_on_the_frame_on_show(open_desk):
     image = draw_discs()
     desk = open_desk(np.stack([image] * 3))
     desk.model.task, desk.model.tool = Task.VIDEO, Tool.POINTS
-    desk.binding.arm()
+    desk.binding.prompts.arm()
     points = desk.viewer.layers.selection.active
     for number, centre in enumerate(CENTRES[1:3], 1):
         desk.model.object_id = number

@@ -76,7 +76,7 @@ def test_in_every_state_of_the_main_widget(user, discs, gate, mode, some):
     user.viewer.layers["stack"].visible = False
     user.viewer.add_image(discs, name="image")
     choose(Task.SEGMENT, Tool.POINTS)
-    binding.arm()
+    binding.prompts.arm()
     user.viewer.layers["SAM3 points"].add((30, 40))
     binding.session.run()
     user.wait(lambda: gate.reached.acquire(blocking=False))

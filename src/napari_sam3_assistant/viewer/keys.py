@@ -14,11 +14,12 @@ from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, RESULT_ROLES, role_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-    from contextlib import AbstractContextManager
 
     from napari.components import ViewerModel
     from napari.layers import Layer
     from napari.utils.key_bindings import KeyBinding
+
+    from napari_sam3_assistant.viewer.actions import Actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Shortcut:
     Parameters
     ----------
     name : str
-        Of the command, and of the method of :class:`.binding.Binding` that does it.
+        Of the command, and of the method of :class:`.actions.Actions` that does it.
     keys : tuple of str
         The keys, as napari writes them; any of them does.
     title : str
@@ -128,22 +129,12 @@ def with_key(text: str, name: str) -> str:
 class Keys:
     """The keys on a viewer and, before napari's own, on some layers.
 
-    ``call``: does what the shortcut of a name stands for.
-    ``choose_class``: chooses the class of a key, from 1; returns whether there is a class list.
-    ``bare_image``: shows the bare image for as long as its context lasts.
+    ``actions``: what they do.
     """
 
-    def __init__(
-        self,
-        viewer: ViewerModel,
-        call: Callable[[str], None],
-        choose_class: Callable[[int], bool],
-        bare_image: Callable[[], AbstractContextManager[None]],
-    ) -> None:
+    def __init__(self, viewer: ViewerModel, actions: Actions) -> None:
         self._viewer = viewer
-        self._call = call
-        self._choose_class = choose_class
-        self._bare_image = bare_image
+        self._actions = actions
         # By layer: the keys that are bound there, as they are typed, and what they do.
         self._bound: WeakKeyDictionary[Layer, dict[str, Callable[..., object]]]
         self._bound = WeakKeyDictionary()
@@ -199,7 +190,7 @@ class Keys:
 
     def _make_class_handler(self, key: str) -> Callable[[object], object]:
         def handle(owner: object) -> Iterator[object]:
-            if not self._choose_class(int(key)):
+            if not self._actions.choose_class(int(key)):
                 yield from self._do_usual(owner, key)
 
         return handle
@@ -208,7 +199,7 @@ class Keys:
         if name == HELD:
 
             def hold(_: object) -> Iterator[None]:
-                with self._bare_image():
+                with self._actions.bare_image():
                     yield
 
             return hold
@@ -217,7 +208,7 @@ class Keys:
             if self._is_for_layer(name, owner):
                 yield from self._do_usual(owner, key)
             else:
-                self._call(name)
+                self._actions.call(name)
 
         return handle
 

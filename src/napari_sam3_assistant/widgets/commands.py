@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Callable[[], None]:
 
     def command() -> None:
         binding = find_binding(chosen_viewer()) or _open_dock().binding
-        binding.call(name)
+        binding.actions.call(name)
 
     return command
 

@@ -89,7 +89,7 @@ class MainWidget(Dock):
         for field in ("results", "running", "columns"):
             watch(session.model, field, self, session.measuring.measure_at_once)
         self.end_with(activity.release, shared.release)
-        binding.get_ready()
+        binding.prompts.get_ready()
 
 
 _KEPT = "workspace_mode"
@@ -178,7 +178,7 @@ class LivePoints:
         self._said = binding.model.message
         binding.opened.connect(self._on_opened)
         binding.session.prompts_edited.connect(self._on_edited)
-        binding.drawn.connect(self._on_edited)
+        binding.prompts.drawn.connect(self._on_edited)
         binding.session.chime.connect(self._play_chime)
 
     def acquire(self) -> None:
@@ -191,7 +191,7 @@ class LivePoints:
         if self._binding.closed:
             session = self._binding.session
             session.prompts_edited.disconnect(self._on_edited, missing_ok=True)
-            self._binding.drawn.disconnect(self._on_edited, missing_ok=True)
+            self._binding.prompts.drawn.disconnect(self._on_edited, missing_ok=True)
             session.chime.disconnect(self._play_chime, missing_ok=True)
             self._binding.opened.disconnect(self._on_opened, missing_ok=True)
             self._pause.deleteLater()
@@ -203,14 +203,14 @@ class LivePoints:
 
     def _get_ready(self) -> None:
         # What has been said meanwhile is news, and stays.
-        self._binding.get_ready(say=self._binding.model.message is self._said)
+        self._binding.prompts.get_ready(say=self._binding.model.message is self._said)
 
     def _on_edited(self) -> None:
         self._pause.throttle()
 
     def _run(self) -> None:
         # What is being drawn is done first; the end of that comes here again.
-        if not self._binding.drawing:
+        if not self._binding.prompts.drawing:
             self._binding.session.run_live()
 
     def _play_chime(self) -> None:

@@ -64,7 +64,7 @@ class SimplePanel(QWidget):
 
         def begin(_: Task) -> None:
             if not model.tool.has_layer or model.image:
-                show_errors(model, binding.arm)()
+                show_errors(model, binding.prompts.arm)()
 
         layout = QVBoxLayout(self)
         layout.setContentsMargins(*_INSIDE)

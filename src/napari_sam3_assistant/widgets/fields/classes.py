@@ -396,7 +396,7 @@ class ClassTreeField(QWidget):
         index = self._view.currentIndex()
         branch, row = self._tree.branch_at(index), self._tree.row_at(index)
         if row is not None:
-            self._binding.reveal(row)
+            self._binding.actions.reveal(row)
         elif branch is not None and branch.name is not None:
             self._classes.choose(branch.name)
 

@@ -428,7 +428,7 @@ class HistogramField(QWidget):
         near = [(distance(frame, value), row) for value, frame, row in values if value is not None]
         away, row = min(near, key=lambda pair: pair[0], default=(math.inf, None))
         if row is not None and away < _NEAR:
-            self._binding.reveal(row)
+            self._binding.actions.reveal(row)
         else:
             self._go_to(spot.x())
 

@@ -159,11 +159,11 @@ class Gallery(QWidget):
         view.setMinimumHeight(_HEIGHT)
         view.setToolTip("A click goes to the object, Enter refines it, Del takes it out")
         view.setAccessibleName("Pictures of the objects")
-        view.clicked.connect(lambda index: self._do(self._binding.reveal, index))
+        view.clicked.connect(lambda index: self._do(self._binding.actions.reveal, index))
         on_keys(
             view,
             (Qt.Key.Key_Return, Qt.Key.Key_Enter),
-            lambda: self._do(self._binding.refine_row, view.currentIndex()),
+            lambda: self._do(self._binding.actions.refine_row, view.currentIndex()),
         )
         drop_by_key(view, self._binding, self._rows)
         return view

@@ -57,7 +57,7 @@ class ImageField(QWidget):
 
     def _choose(self) -> None:
         self._model.image = self._combo.value
-        self._binding.get_ready()
+        self._binding.prompts.get_ready()
 
     def _show(self, read: tuple[tuple[ImageChoice, ...], str, str]) -> None:
         choices, image, none = read

@@ -199,7 +199,7 @@ class CreatePromptLayer(QPushButton):
         bind_enabled(model, "prompt_layer", self)
 
     def _arm(self) -> None:
-        self._model.message = self._binding.arm()
+        self._model.message = self._binding.prompts.arm()
 
 
 _POLARITY = (
@@ -239,7 +239,7 @@ class PolarityField(QWidget):
         apply.setToolTip(
             "Make the points or examples that are selected in their layer positive or negative"
         )
-        apply.clicked.connect(show_errors(model, binding.mark_selected))
+        apply.clicked.connect(show_errors(model, binding.actions.mark_selected))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(polarity_buttons(model))
@@ -287,8 +287,10 @@ class TextField(QLineEdit):
                 self.setFocus()
                 self.selectAll()  # what is typed replaces it, as in a browser's address bar
 
-        binding.phrase_wanted.connect(take_focus)
-        disconnect_with(self, binding, take_focus, lambda known: known.phrase_wanted.disconnect)
+        binding.prompts.phrase_wanted.connect(take_focus)
+        disconnect_with(
+            self, binding, take_focus, lambda known: known.prompts.phrase_wanted.disconnect
+        )
         bind_enabled(model, "text", self)
 
 
@@ -405,8 +407,8 @@ class TaskField(ChoiceCombo):
 def _make_ready(binding: Binding, *, say: bool = True) -> None:
     """Let the next click, or the next key in a text, be a prompt of the tool that was chosen."""
     if binding.model.tool is Tool.TEXT:
-        binding.phrase_wanted.emit()
-    binding.get_ready(say=say)
+        binding.prompts.phrase_wanted.emit()
+    binding.prompts.get_ready(say=say)
 
 
 class PromptTypeField(ChoiceCombo):

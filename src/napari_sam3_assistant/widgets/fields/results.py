@@ -169,7 +169,7 @@ class ResultsTable(QWidget):
 
     def _reveal(self, index: QModelIndex) -> None:
         row = self._rows.shown[index.row()]
-        show_errors(self._model, lambda: self._binding.reveal(row))()
+        show_errors(self._model, lambda: self._binding.actions.reveal(row))()
 
     def _copy_rows(self) -> None:
         text = self._binding.session.results.copy_text(self._rows.shown)

@@ -123,16 +123,18 @@ class RunControls(QWidget):
         self._live = check_box(model, "live", "Live", _LIVE)
         self._each_click = check_box(model, "each_click", "One object a click", _EACH)
         accept = push_button(model, "Accept Object", "accept", session.accept, _ACCEPTS)
-        refine = push_button(model, "Refine Object", "refine", binding.refine, _REFINES)
-        self._follow = push_button(model, "Through the Stack", "follow", binding.follow, _FOLLOWS)
+        refine = push_button(model, "Refine Object", "refine", binding.actions.refine, _REFINES)
+        self._follow = push_button(
+            model, "Through the Stack", "follow", binding.actions.follow, _FOLLOWS
+        )
         self._accept_all = push_button(
             model, "Accept All", "accept_all", session.accept, _ACCEPTS_ALL
         )
         self._followed = FollowedField(session)
         self._of_planes = (accept, refine)
         clear = push_button(model, "Clear Preview", "clear_preview", session.clear_preview, _CLEARS)
-        undo = push_button(model, "Undo", "undo", binding.undo, _UNDOES)
-        redo = push_button(model, "Redo", "redo", binding.redo, _REDOES)
+        undo = push_button(model, "Undo", "undo", binding.actions.undo, _UNDOES)
+        redo = push_button(model, "Redo", "redo", binding.actions.redo, _REDOES)
         save_now = push_button(model, "Save", "save_now", session.saving.save, _AT_ONCE)
         at_accept = check_box(model, "save_at_accept", "Save at Accept", _AT_ACCEPT)
         save = push_button(model, "Save as Layer", "save", session.saving.keep_all, _IN_NAPARI)

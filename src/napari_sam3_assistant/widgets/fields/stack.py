@@ -167,7 +167,7 @@ class ObjectField(QWidget):
             MOST_ID,
         )
         tip = "Let the next click be on a new object, also in the pixels of another"
-        new = push_button(model, "New Object", "new_object", binding.new_object, tip)
+        new = push_button(model, "New Object", "new_object", binding.actions.new_object, tip)
         new.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
