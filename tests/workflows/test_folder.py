@@ -4,6 +4,9 @@ import csv
 import json
 import os
 import random
+import shutil
+from contextlib import closing
+from dataclasses import replace
 
 import imageio.v3 as iio
 import numpy as np
@@ -245,6 +248,21 @@ def test_the_same_batch_twice_at_once(engine, request_of, tmp_path):
     ]
     assert not list((tmp_path / "out").glob("*_02.*"))
     assert not list((tmp_path / "out").glob(".sam3-batch-*"))
+
+
+def test_a_batch_is_the_same_under_the_names_of_another_computer(
+    engine, request_of, source, tmp_path
+):
+    """Here a share is /mnt/lab, there it is Z:, and both work into it."""
+    marks = set()
+    shutil.copytree(source, tmp_path / "share" / "in")
+    for folder in (tmp_path, tmp_path / "share"):
+        request = replace(request_of(), source=folder / "in", output=folder / "out")
+        with closing(segment_folder(engine, request, NullReporter())) as rows:
+            next(rows)
+            (mark,) = (folder / "out").glob(".sam3-batch-*")
+            marks.add(mark.name[:20])
+    assert len(marks) == 1
 
 
 def test_other_prompts_never_overwrite(engine, request_of, tmp_path):

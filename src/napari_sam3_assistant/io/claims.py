@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import uuid
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Self
@@ -13,10 +15,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_RENEWED_S = 60.0
+_SILENT_S = 300.0
+"""Another machine whose mark is older than this has ended without a word."""
+
+
 class Claim(AbstractContextManager["Claim"]):
     """A mark of this process on work in a folder; as a context manager for as long as that lasts.
 
-    What another machine claims is not known to run still, so it does not count.
+    It is renewed each minute, by which other machines know that the work goes on.
 
     Parameters
     ----------
@@ -32,6 +39,7 @@ class Claim(AbstractContextManager["Claim"]):
         self._begin, self._said = f"{work}-", (message, hint)
         self._folder = folder
         self._mark = folder / f"{self._begin}{process_mark()}-{uuid.uuid4().hex[:8]}"
+        self._left = threading.Event()
 
     def __enter__(self) -> Self:
         self.take()
@@ -41,7 +49,7 @@ class Claim(AbstractContextManager["Claim"]):
         self.leave()
 
     def check(self) -> None:
-        """Raise if another one is at the same work now.
+        """Raise if another one is at the same work now; of other machines :meth:`take` knows.
 
         Raises
         ------
@@ -53,6 +61,8 @@ class Claim(AbstractContextManager["Claim"]):
                 running = is_running(mark.name.removeprefix(self._begin).rsplit("-", 1)[0])
             except ValueError:  # a copy of a mark that a service which syncs folders made
                 continue
+            if running is None:
+                running = self._was_renewed(mark) or None
             if running and mark != self._mark:
                 raise ExportError(*self._said)
             if running is False:  # it was killed
@@ -76,9 +86,24 @@ class Claim(AbstractContextManager["Claim"]):
         except ExportError:
             self.leave()
             raise
+        self._left.clear()
+        threading.Thread(target=self._renew, name="sam3-claim", daemon=True).start()
+
+    def _renew(self) -> None:
+        while not self._left.wait(_RENEWED_S):
+            with suppress(OSError):  # the network may come back
+                os.utime(self._mark)
+
+    def _was_renewed(self, mark: Path) -> bool:
+        """Return whether a mark is about as new as this one, by the clock of their disk."""
+        try:
+            return abs(mark.stat().st_mtime - self._mark.stat().st_mtime) < _SILENT_S
+        except OSError:
+            return False
 
     def leave(self) -> bool:
         """End the work; returns False where the mark, and the folder with it, is gone."""
+        self._left.set()
         try:
             self._mark.unlink()
         except OSError:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import time
-import zlib
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -30,7 +28,6 @@ from napari_sam3_assistant.errors import (
     Sam3AssistantError,
 )
 from napari_sam3_assistant.io.atomic import explain_os_errors
-from napari_sam3_assistant.io.claims import Claim
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.image_folder import find_images, finished_outputs, first_files
 from napari_sam3_assistant.io.images import list_series
@@ -43,6 +40,7 @@ from napari_sam3_assistant.workflows.folder_work import (
     FolderPiece,
     PhraseAnswer,
     PhraseWork,
+    claim_folder,
     find_finished,
     weights_of,
 )
@@ -226,27 +224,12 @@ class FolderRequest:
     skip_finished: bool = True
     series: int | None = None
 
-    def claim(self, engine: CachingEngine) -> Claim:
-        """Return the mark of this batch in its folder, by which another start knows of it."""
-        same = {
-            "source": os.path.realpath(self.source),
-            "pattern": self.pattern,
-            "prompts": [
-                prompts_to_json(replace(self.prompts, text=phrase))
-                for phrase in self.phrases or (self.prompts.text,)
-            ],
-            "threshold": self.options.threshold,
-            "ending": self.ending,
-            "look": {**self.look, "series": self.series},
-            "engine": engine.spec.name,
-        }
-        number = zlib.crc32(json.dumps(same, sort_keys=True).encode())
-        return Claim(
-            self.output,
-            f".sam3-batch-{number:08x}",
-            f"The same batch is going on in {self.output} now.",
-            "Wait for its end, or give each start other files by its pattern.",
-        )
+    @property
+    def sought(self) -> dict[str, Any]:
+        """What is looked for, as JSON holds it."""
+        phrases = self.phrases or (self.prompts.text,)
+        runs = [prompts_to_json(replace(self.prompts, text=phrase)) for phrase in phrases]
+        return {"prompts": runs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +301,7 @@ def segment_folder(
     rows: list[FolderRow] = []
     try:
         with (
-            request.claim(engine),
+            claim_folder(engine, request, request.sought),
             closing(work_through(engine, work, pieces, CancelOnlyReporter(reporter))) as outcomes,
         ):
             for plan in plans:

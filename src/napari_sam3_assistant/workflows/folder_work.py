@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 import time
 import zlib
@@ -16,6 +18,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError, Sam3AssistantError
+from napari_sam3_assistant.io.claims import Claim
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.json_values import view_from_json, view_to_json
 from napari_sam3_assistant.io.provenance import weights_checksum
@@ -45,6 +48,26 @@ if TYPE_CHECKING:
 
 class FolderChoices(Protocol):
     """What the requests of folders have in common."""
+
+    @property
+    def source(self) -> Path:
+        """Folder of the images."""
+
+    @property
+    def output(self) -> Path:
+        """Folder of the labels."""
+
+    @property
+    def pattern(self) -> str:
+        """Which images."""
+
+    @property
+    def look(self) -> Mapping[str, Any]:
+        """How the images are looked at."""
+
+    @property
+    def series(self) -> int | None:
+        """Which image of files that hold several."""
 
     @property
     def options(self) -> PredictOptions:
@@ -223,6 +246,34 @@ class PhraseWork(FolderPlanes):
             # Another worker may have better luck.
             raise only
         return tuple(answers)
+
+
+def claim_folder(engine: CachingEngine, request: FolderChoices, same: Mapping[str, Any]) -> Claim:
+    """Return the mark of this work in its folder, by which another start of the same knows of it.
+
+    ``same``: what else is the same then, as JSON holds it.
+    """
+    source, output = map(os.path.realpath, (request.source, request.output))
+    with suppress(ValueError):  # on another drive of Windows
+        # Another computer may know both by other names.
+        source = os.path.relpath(source, output).replace(os.sep, "/")
+    about = {
+        "source": source,
+        "pattern": request.pattern,
+        "threshold": request.options.threshold,
+        "ending": request.ending,
+        "look": {**request.look, "series": request.series},
+        "engine": engine.spec.name,
+        **same,
+    }
+    number = zlib.crc32(json.dumps(about, sort_keys=True).encode())
+    return Claim(
+        request.output,
+        f".sam3-batch-{number:08x}",
+        f"The same batch is going on in {request.output} now, here or on another computer.",
+        "Wait for its end (a computer that went off counts for five minutes), or give each start "
+        "other files by its pattern.",
+    )
 
 
 def weights_of(engine: CachingEngine, request: FolderChoices) -> dict[str, str]:

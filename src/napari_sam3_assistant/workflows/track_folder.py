@@ -31,7 +31,12 @@ from napari_sam3_assistant.io.labels import open_label_stack
 from napari_sam3_assistant.io.outputs import save_under_free_name
 from napari_sam3_assistant.io.provenance import write_provenance
 from napari_sam3_assistant.workflows.batch import FolderRow, write_summary
-from napari_sam3_assistant.workflows.folder_work import FolderImages, find_finished, weights_of
+from napari_sam3_assistant.workflows.folder_work import (
+    FolderImages,
+    claim_folder,
+    find_finished,
+    weights_of,
+)
 from napari_sam3_assistant.workflows.provenance import StackProvenance, make_record, track_entries
 from napari_sam3_assistant.workflows.track import TrackRequest, track
 
@@ -95,6 +100,15 @@ class TrackFolderRequest:
     look: Mapping[str, Any] = field(default_factory=dict)
     series: int | None = None
     skip_finished: bool = True
+
+    @property
+    def sought(self) -> dict[str, Any]:
+        """What is followed, as JSON holds it."""
+        span = self.span
+        return {
+            "prompts": {str(frame): prompts_to_json(own) for frame, own in self.prompts.items()},
+            "span": [str(span.direction), span.first, span.last, span.stop_after_lost],
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,7 +252,10 @@ def track_folder(
     frames = PartReporter(reporter)
     rows: list[FolderRow] = []
     try:
-        with closing(work_through(engine, work, in_turn(), frames)) as outcomes:
+        with (
+            claim_folder(engine, request, {**request.sought, "axis": request.axis}),
+            closing(work_through(engine, work, in_turn(), frames)) as outcomes,
+        ):
             for number, stack in enumerate(stacks):
                 soon = "" if left is None else f", {format_duration(left)} left"
                 message = f"{stack.image.relative} ({part_of(number + 1, len(stacks))}{soon})"
@@ -270,15 +287,13 @@ class _Stack:
     @property
     def _identity(self) -> dict[str, Any]:
         """What must be the same for finished labels to count, as JSON holds it."""
-        request, span = self.request, self.request.span
+        request = self.request
         look = {**request.look, "series": request.series, "axis": request.axis}
-        prompts = {str(frame): prompts_to_json(own) for frame, own in request.prompts.items()}
         extra = {
             "source": self.image.relative,
             "state": self.image.state,
             "look": {key: value for key, value in look.items() if value is not None},
-            "prompts": prompts,
-            "span": [str(span.direction), span.first, span.last, span.stop_after_lost],
+            **request.sought,
             "engine": self.engine.spec.name,
             **self.weights,
         }
