@@ -597,6 +597,42 @@ def test_masks_of_any_shape_and_order_arrive_as_they_were_and_can_be_written(sha
         assert other.dtype == np.uint8
 
 
+class ForeignPath(type(Path())):
+    """A path of another system: made again here as itself it is refused."""
+
+    def __reduce__(self):
+        return _refuse, ()
+
+
+def _refuse():
+    raise NotImplementedError("cannot instantiate 'WindowsPath' on your system")
+
+
+def test_paths_of_another_system_arrive_as_those_of_this_one():
+    found, named = hosting.unpack(hosting.pack((ForeignPath("images/a.tif"), {"in": Path("out")})))
+    assert (found, type(found)) == (Path("images/a.tif"), type(Path()))
+    assert named == {"in": Path("out")}
+
+
+@pytest.mark.parametrize("host", ["::1", "127.0.0.1", "localhost"])
+def test_a_server_starts_under_any_way_to_write_this_machine(monkeypatch, host):
+    serving = importlib.import_module("napari_sam3_assistant.compute.server")
+    addresses = []
+
+    def start(**choices):
+        addresses.append(choices["host"])
+        raise RuntimeError("started")
+
+    monkeypatch.setattr(serving, "LocalCluster", start)
+    choice = hosting.EngineChoice("builtin")
+    with pytest.raises(EngineError, match="started"), serving.serve(choice, host=host):
+        pass
+    (address,) = addresses
+    # As Dask reads it.
+    addressing = importlib.import_module("distributed.comm.addressing")
+    assert addressing.parse_host_port(address.partition("://")[2], 8786) == (host, 8786)
+
+
 @pytest.fixture(scope="module")
 def sam_server(tiny_checkpoint, tmp_path_factory):
     path = tmp_path_factory.mktemp("sam_server") / "connection.json"

@@ -485,6 +485,26 @@ def test_a_piece_fails_twice_elsewhere_before_it_counts(threads, squares, times)
     assert squares.seen.count(5) == min(times + 1, 3)
 
 
+class PathWork(Squares):
+    """Work whose pieces are files, and so are its answers."""
+
+    def read(self, piece):
+        del piece
+        return np.zeros((2, 2, 3), np.uint8)
+
+    def run(self, engine, piece, pixels, reporter):
+        return type(piece) is type(Path()), piece
+
+
+class ForeignPath(type(Path())):
+    """A path of another system, such as of a client on Windows."""
+
+
+def test_workers_get_pieces_of_a_client_of_another_system(threads):
+    (found,) = work_through(threads, PathWork(), [ForeignPath("a.tif")], NullReporter())
+    assert found.value == (True, Path("a.tif"))
+
+
 def test_pixels_that_nobody_can_read_cost_their_piece(threads, squares):
     found = list(work_through(threads, squares(), [1, -1, 2], NullReporter()))
     assert [one.value for one in found] == [1, None, 4]

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numcodecs  # type: ignore[import-untyped]
@@ -39,7 +40,6 @@ from napari_sam3_assistant.errors import (
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
     from distributed import Client, Worker
@@ -307,9 +307,9 @@ class Host:
         return card, found.can_read()
 
     def do_piece(
-        self, session: str, call: str, name: str, piece: object, sent: bytes | None
+        self, session: str, call: str, name: str, packed: bytes, sent: bytes | None
     ) -> tuple[PieceState, Any]:
-        """Do a piece of work, on pixels that are sent or read here.
+        """Do a piece of work, which is packed, on pixels that are sent or read here.
 
         Work on the engine takes turns with other calls step by step, so pixels are read while the
         engine works on other ones.
@@ -317,7 +317,7 @@ class Host:
         found = self._session(session)
         if name not in found.works:
             return PieceState.UNKNOWN, None
-        work, reading = found.works[name]
+        (work, reading), piece = found.works[name], unpack(packed)
         with self._going(found, session, call) as stop:
             if sent is None:
                 try:
@@ -680,10 +680,12 @@ def unpack_pixels(packed: bytes) -> Pixels:
 
 
 class _Packer(pickle.Pickler):
-    """Pickles masks as bits."""
+    """Pickles masks as bits, and paths so that Windows and others understand each other."""
 
     def reducer_override(self, value: object) -> Any:  # noqa: ANN401 - as pickle has it
-        """Return how a mask is made again; the rest is pickled as usual."""
+        """Return how a mask or a path is made again; the rest is pickled as usual."""
+        if isinstance(value, Path):
+            return Path, (str(value),)
         if type(value) is np.ndarray and value.dtype == np.bool_:
             return _unpack_mask, (np.packbits(value).tobytes(), value.shape)
         return NotImplemented

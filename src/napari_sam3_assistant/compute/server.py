@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
+from distributed.comm import unparse_host_port
 
 from napari_sam3_assistant.compute.connection import Connection, connect, is_loopback
 from napari_sam3_assistant.compute.host import EngineChoice, HostPlugin
@@ -76,7 +77,7 @@ def serve(
                 n_workers=count,
                 threads_per_worker=_THREADS,
                 memory_limit=0,
-                host=f"{scheme}://{host}",
+                host=f"{scheme}://{unparse_host_port(host)}",
                 scheduler_port=port,
                 security=keys.security(),
                 # Whoever reaches it reads what is done: this machine only.

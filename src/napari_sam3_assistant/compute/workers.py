@@ -195,7 +195,7 @@ class _Crew:
                 return
         name = uuid.uuid4().hex
         worker.flying[name] = task
-        self._ask(worker, name, "do_piece", self._name, task.piece, sent)
+        self._ask(worker, name, "do_piece", self._name, pack(task.piece), sent)
 
     def _ask(self, worker: _Worker, name: str, method: str, *arguments: object) -> None:
         """Call a method of a worker; what it answers is heard later."""

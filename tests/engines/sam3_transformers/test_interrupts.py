@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
-from napari_sam3_assistant.core.prompts import ExemplarPrompt, PointPrompt, PromptSet
+from napari_sam3_assistant.core.prompts import ExemplarPrompt, MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder
 from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
 
 POINT = PromptSet(points=(PointPrompt(20, 30),))
@@ -108,6 +112,55 @@ def test_out_of_memory_inside_the_model(engine, make_image, monkeypatch, prompts
     assert "smaller region" in caught.value.hint
     monkeypatch.undo()
     assert predict(engine, embedding, prompts).objects
+
+
+@contextmanager
+def no_numbers(module):
+    """Have a part of the model give NaN, as of a GPU that computes wrongly."""
+    from torch.utils._pytree import tree_map
+
+    def spoil(value):
+        return value * float("nan") if getattr(value, "is_floating_point", bool)() else value
+
+    handle = module.register_forward_hook(lambda _part, _given, answer: tree_map(spoil, answer))
+    yield
+    handle.remove()
+
+
+def test_an_encoding_without_numbers_is_told_and_not_kept(engine, make_image, tmp_path):
+    kept = EmbeddingFolder(tmp_path / "kept")
+    caching, view = CachingEngine(engine, folder=kept), view_of_array(make_image(60, 80))
+    layer = engine.model.detector.vision_encoder.backbone.layers[1]
+    with no_numbers(layer), pytest.raises(EngineError, match=r"no numbers.*'float32'"):
+        caching.embedding(view, Region.whole(view.shape), NullReporter())
+    assert not kept.path.exists()
+    caching.embedding(view, Region.whole(view.shape), NullReporter())
+
+
+@pytest.mark.parametrize("prompts", [TEXT, POINT], ids=["text", "point"])
+def test_an_answer_without_numbers_is_no_empty_answer(engine, make_image, prompts):
+    embedding = engine.embed(make_image(60, 80), NullReporter())
+    detector, clicks = engine.model.detector, engine.model.clicks
+    with (
+        no_numbers(detector.detr_decoder),
+        no_numbers(clicks.mask_decoder),
+        pytest.raises(EngineError, match="no numbers"),
+    ):
+        predict(engine, embedding, prompts)
+    assert predict(engine, embedding, prompts).objects
+
+
+def test_a_frame_without_numbers_does_not_lose_its_objects_silently(engine, make_image):
+    stack = np.stack([make_image(60, 80)[..., 0]] * 2)
+    track = CachingEngine(engine).track(
+        FrameSource(view_of_array(stack, plane=0), 0), PredictOptions(), int
+    )
+    track.add(TrackSeed(0, 1, mask=MaskPrompt(np.ones((20, 20), bool), Region(10, 10, 30, 30))))
+    frames = track.propagate(range(2), NullReporter())
+    assert next(frames).objects
+    layer = engine.model.detector.vision_encoder.backbone.layers[1]
+    with no_numbers(layer), pytest.raises(EngineError, match="no numbers"):
+        next(frames)
 
 
 def test_failed_work_lets_its_tensors_go(engine, make_image, monkeypatch):

@@ -18,17 +18,19 @@ from napari_sam3_assistant.engines.sam3.mask_decoder import (
     Decoded,
     objects_at_points,
     renumber,
+    require_numbers,
     segment_prompts,
 )
 from napari_sam3_assistant.errors import CheckpointNotFound, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
+    import torch
 
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.options import PredictOptions
@@ -92,6 +94,9 @@ class Encoding(Protocol):
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the image in pixels."""
+
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """Return what it is made of, by name."""
 
 
 M = TypeVar("M", bound=LoadedWeights)
@@ -195,7 +200,11 @@ class SamEngine(ABC, Generic[M, E]):
             Is told before each layer of the encoder, and stops the work there.
         """
         with self._working("encode") as model:
-            return self._embed(model, image, reporter)
+            encoding = self._embed(model, image, reporter)
+            # Before it is kept, and asked again and again.
+            for tensor in encoding.tensors().values():
+                require_numbers(float(tensor.sum()))
+            return encoding
 
     def predict(
         self,

@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import clean_phrase
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
-from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
+from napari_sam3_assistant.engines.sam3.mask_decoder import require_numbers, to_records
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ class ConceptFinder(ABC, Generic[E, P]):
             reporter.report(Progress(0, 0, "Reading the phrase"))
             text = phrase or NO_PHRASE
             encoded = self._phrases.get_or_make(text, lambda: self._encode(text))
-            return self._detect(encoding, encoded, exemplars, reporter)
+            found = self._detect(encoding, encoded, exemplars, reporter)
+            require_numbers(found.scores)
+            return found
 
         answer = encoding.found.get_or_make((phrase, exemplars), detect)
 

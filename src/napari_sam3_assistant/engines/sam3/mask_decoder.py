@@ -12,6 +12,7 @@ from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, SoftMask
+from napari_sam3_assistant.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -66,6 +67,7 @@ def to_records(
     text : str
         The phrase that found the objects.
     """
+    require_numbers(scores)
     records: list[ObjectRecord] = []
     small = (low > cutoff).cpu().numpy()
     values = low.cpu().numpy()
@@ -93,6 +95,20 @@ def to_records(
         if record is not None:
             records.append(record)
     return records
+
+
+def require_numbers(values: npt.ArrayLike) -> None:
+    """Raise if some of a model's answers are no numbers: no mask would be found in them.
+
+    They come of a number format that is too short for the weights, of a GPU that computes wrongly,
+    and of damaged weights.
+    """
+    if np.isnan(values).any():
+        raise EngineError(
+            "The model answered with values that are no numbers (NaN).",
+            "Choose the precision 'float32' or the device 'cpu'. If it stays, download the weights "
+            "again.",
+        )
 
 
 def mask_extent(small: npt.NDArray[np.bool_], shape: tuple[int, int]) -> Region:

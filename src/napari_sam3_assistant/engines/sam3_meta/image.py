@@ -12,7 +12,7 @@ from napari_sam3_assistant.core.results import ObjectRecord, SoftMask
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, Detections, check_length
-from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, passes, xyxy
+from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, passes, require_numbers, xyxy
 from napari_sam3_assistant.engines.sam3_meta import compat
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def decode_objects(
 ) -> Decoded:
     """Run one call of the mask decoder."""
     masks, scores, logits = _decode(loaded, encoding, target)
+    require_numbers(scores)
     clips, whole = target.clips, Region.whole(encoding.shape)
 
     def record_of(number: int) -> list[ObjectRecord]:
