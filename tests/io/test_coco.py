@@ -111,16 +111,32 @@ def test_what_is_left_out_is_said_and_later_ones_are_on_top(tmp_path):
     found = file.paint(file.find("a.tif"))
 
     assert found.image == "a.png"
-    assert np.bincount(found.labels.ravel()).tolist() == [560, 0, 32, 8]
-    assert found.object_classes == {1: 1, 2: 1, 3: 7}
+    assert np.bincount(found.labels.ravel()).tolist() == [0, 0, 32, 560, 8]
+    assert found.object_classes == {1: 1, 2: 1, 3: 1, 4: 7}
     assert found.classes.colour(7) == (1, 2, 3)
     assert found.notes == (
         "2 annotations without pixels left out.",
-        "1 annotation of crowds left out.",
+        "1 annotation marked as a crowd taken as one object each.",
         "1 annotation wholly below others.",
     )
     with pytest.raises(MaskError, match=r"has no image “b\.png”.*a\.png"):
         file.find("b.png")
+
+
+@given(LABELS)
+def test_masks_that_cvat_marks_as_crowds_are_objects(tmp_path_factory, labels):
+    """Each that was painted by a brush; all of them were lost."""
+    path = tmp_path_factory.mktemp("coco") / "a.json"
+    masks = [labels == value for value in np.unique(labels[labels > 0])]
+    packed = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
+    told = [
+        annotation({**one, "counts": one["counts"].decode()}, id=number, iscrowd=1)
+        for number, one in enumerate(packed, 1)
+    ]
+    found = paint_only(write(path, told, shape=labels.shape))
+    assert len(found.object_classes) == len(masks)
+    for label, mask in enumerate(masks, 1):
+        np.testing.assert_array_equal(found.labels == label, mask)
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,9 @@ class CocoFile:
         return self.find(next((name for name in names if _stem(name) in stems), names[0]))
 
     def paint(self, image: CocoImage) -> ImportedLabels:
-        """Return the annotations of an image as labels.
+        """Return the annotations of an image as labels; those of crowds lie below the others.
+
+        COCO means several objects by a crowd. CVAT marks each mask so that was painted by a brush.
 
         Raises
         ------
@@ -261,9 +263,6 @@ class CocoFile:
                 category = as_whole(entry["category_id"])
                 if category not in values:
                     raise ValueError(f"its category {category} is not in the list")
-                if entry.get("iscrowd") and "segmentation" in entry:
-                    crowds += 1
-                    continue
                 rows, columns = _pixels(entry.get("segmentation"), image.shape)
             except _WRONG as exc:
                 raise MaskError(
@@ -274,13 +273,17 @@ class CocoFile:
             if not len(rows):
                 empty += 1
                 continue
+            if entry.get("iscrowd"):
+                crowds += 1
+                free = labels[rows, columns] == 0
+                rows, columns = rows[free], columns[free]
             label = len(classes) + 1
             labels[rows, columns] = label
             classes[label] = values[category]
         notes = explain_left_out(
             {
                 "without pixels left out": empty,
-                "of crowds left out": crowds,
+                "marked as a crowd taken as one object each": crowds,
                 "of images that the file does not list left out": self._of_others,
                 "wholly below others": count_hidden(labels, len(classes)),
             }
