@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
-from distributed.comm import unparse_host_port
+from distributed.comm.addressing import unparse_host_port
 
 from napari_sam3_assistant.compute.connection import Connection, connect, is_loopback
 from napari_sam3_assistant.compute.host import EngineChoice, HostPlugin

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.engines.base import Prediction, encoding_id, portable_id
+from napari_sam3_assistant.engines.base import Packable, Prediction, encoding_id, portable_id
 from napari_sam3_assistant.engines.device import AUTO, choose_device, choose_precision, free_cache
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, SearchableEncoding
 from napari_sam3_assistant.engines.sam3.mask_decoder import (
@@ -24,13 +24,12 @@ from napari_sam3_assistant.engines.sam3.mask_decoder import (
 from napari_sam3_assistant.errors import CheckpointNotFound, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
-    import torch
 
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.options import PredictOptions
@@ -88,19 +87,8 @@ class LoadedWeights(Protocol):
         """Undo what loading did beside reading the weights."""
 
 
-class Encoding(Protocol):
-    """An encoded image."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the image in pixels."""
-
-    def tensors(self) -> Mapping[str, torch.Tensor]:
-        """Return what it is made of, by name."""
-
-
 M = TypeVar("M", bound=LoadedWeights)
-E = TypeVar("E", bound=Encoding)
+E = TypeVar("E", bound=Packable)
 
 
 class SamEngine(ABC, Generic[M, E]):

@@ -11,7 +11,7 @@ import numpy as np
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import clean_phrase
-from napari_sam3_assistant.engines.base import Prediction
+from napari_sam3_assistant.engines.base import Packable, Prediction
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.sam3.mask_decoder import require_numbers, to_records
 from napari_sam3_assistant.errors import PromptError
@@ -32,12 +32,8 @@ _KEPT_PHRASES = 64
 NO_PHRASE = "visual"
 
 
-class SearchableEncoding(Protocol):
+class SearchableEncoding(Packable, Protocol):
     """An encoded image that remembers what was found in it."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the image in pixels."""
 
     @property
     def found(self) -> LRUCache[Detections]:
