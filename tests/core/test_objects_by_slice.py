@@ -26,6 +26,11 @@ def test_the_objects_after_random_edits_are_those_of_the_labels(seed):
         )
         if rng.random() < 0.3:
             after[after == 1] = 44
+        ids, number = np.unique(labels[labels > 0]), np.arange(901)
+        number[ids] = rng.permutation(ids)  # the same objects, each with the number of another
+        renumbers = rng.random() < 0.3
+        after = number[labels] if renumbers else after
+        before = objects
         box = tuple(slice(0, size) for size in labels.shape)
         changes = changes_between([(box, labels, after)], labels.shape)
         changed = (
@@ -38,3 +43,6 @@ def test_the_objects_after_random_edits_are_those_of_the_labels(seed):
             assert one.area == (labels == id_).sum()
             around = Region.around(labels[0] == id_)
             assert one.region.intersect(around) == around
+            if renumbers:
+                same = before[int(np.flatnonzero(number == id_)[0])]
+                assert (one.score, one.text) == (same.score, same.text)

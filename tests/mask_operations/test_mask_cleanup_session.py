@@ -100,6 +100,28 @@ def test_operations_change_the_layer_say_so_and_are_taken_back(bench, operation,
     np.testing.assert_array_equal(layer.data, LABELS)
 
 
+@pytest.mark.parametrize("at_once", [0, 100_000])
+def test_what_is_known_of_objects_goes_with_their_new_numbers(bench, at_once):
+    bench.binding.session.edits.at_once = at_once
+    labels = np.array([[2, 2, 0, 5], [0, 0, 0, 5], [9, 9, 9, 0]], np.uint8)
+    known = {"index": [2, 5, 9], "class": ["a", "b", "c"], "parent": [0, 2, 5]}
+    layer = bench.add(labels, features=known)
+
+    def of_pixels():
+        rows = layer.features.set_index("index")
+        return [rows["class"][layer.data[at]] for at in ((0, 0), (1, 3), (2, 1))]
+
+    for step in (lambda: bench.cleanup.apply(Operation.RENUMBER), bench.cleanup.undo):
+        step()
+        bench.settle()
+        assert of_pixels() == ["a", "b", "c"]
+    bench.cleanup.redo()
+    bench.settle()
+    assert of_pixels() == ["a", "b", "c"]
+    rows = layer.features.set_index("index")
+    assert rows["parent"][[1, 2, 3]].tolist() == [0, 1, 2]
+
+
 def test_an_operation_that_changes_nothing_says_so_and_leaves_no_undo_step(bench):
     bench.add(LABELS)
     bench.model.remove_small = RemoveSmall(1)

@@ -19,6 +19,7 @@ from amounts import FEW
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.objects import ExportFormat
+from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import ExportError, MaskError, PromptError
@@ -30,7 +31,7 @@ from napari_sam3_assistant.session.results import format_row
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.session.values import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.viewer.binding import binding_for
-from napari_sam3_assistant.viewer.roles import Role, with_role
+from napari_sam3_assistant.viewer.roles import Role, key_of, with_role
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 saved = import_module("saved_sessions")
@@ -152,6 +153,33 @@ def test_any_changes_of_class_undone_and_done_again_are_as_a_list_of_states_has_
         every = [*found.values(), *accepted.values()]
         assert session.classes.count() == {name: every.count(name) for name in every}
     desk.close()
+
+
+def test_renumbered_objects_keep_their_classes(desk):
+    desk.find_all()
+    desk.session.classes.set_class(desk.rows(Preview)[1:3], "nucleus")
+    desk.session.accept()
+    desk.settle()
+    layer = desk.viewer.layers[ACCEPTED]
+    told = desk.told(KeptPlace)
+    other = mask_binding_for(desk.viewer, deliver_inline)
+    other.model.target = key_of(layer)
+    layer.data_setitem(np.nonzero(layer.data == 1), 0)
+    numbers = np.array(layer.data)
+
+    def look():
+        for number in (2, 3, 4):
+            now = int(layer.data[numbers == number][0])
+            assert desk.features(ACCEPTED)[now] == desk.told(KeptPlace)[now] == told[number]
+
+    other.session.cleanup.apply(Operation.RENUMBER)
+    saved.wait_until(lambda: "Renumber labels: changed" in other.model.message.text)
+    assert np.unique(layer.data).tolist() == [0, 1, 2, 3]
+    look()
+    other.session.cleanup.undo()
+    np.testing.assert_array_equal(layer.data, numbers)
+    look()
+    other.close()
 
 
 def test_objects_that_filters_hide_are_counted_apart(desk):

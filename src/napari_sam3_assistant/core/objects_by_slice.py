@@ -37,8 +37,8 @@ def update_objects(
 ) -> dict[int, StitchedObject | None]:
     """Return the objects that an edit of the labels has changed; None for those that are gone.
 
-    A box stays as large as it was where an object has only lost pixels. An object that is new has
-    score, phrase and class of the one that gave it most of its pixels.
+    A box stays as large as it was where an object has only lost pixels. An object whose pixels all
+    came from others has score, phrase and class of the one that gave it most of them.
 
     Parameters
     ----------
@@ -75,8 +75,9 @@ def update_objects(
         for id_, (y0, x0), (y1, x1) in zip(ids, low, high, strict=True)
     }
     changed: dict[int, StitchedObject | None] = {}
+    moved = find_moved(changes, {id_: known.area for id_, known in objects.items()})
     for id_ in {*map(int, lost_ids), *map(int, ids)} - {0}:
-        old, new = objects.get(id_), grown.get(id_)
+        old, new = None if id_ in moved else objects.get(id_), grown.get(id_)
         regions = [region for region in (old.region if old else None, new) if region is not None]
         source = old or objects.get(giver.get(id_, 0))
         if area[id_] <= 0 or not regions:
@@ -92,6 +93,23 @@ def update_objects(
                 stability=source.stability if source else None,
             )
     return changed
+
+
+def find_moved(changes: Changes, areas: Mapping[int, int]) -> set[int]:
+    """Return the objects that keep no pixel of those that they had: what was known is of others.
+
+    Parameters
+    ----------
+    changes : Changes
+        What was written.
+    areas : mapping of int to int
+        How many pixels each object had before, by its id.
+    """
+    ids, of_id = np.unique(changes.before, return_inverse=True)
+    lost = np.bincount(of_id.reshape(-1), weights=changes.lengths)
+    return {
+        id_ for id_, count in zip(ids.tolist(), lost, strict=True) if 0 < areas.get(id_, 0) <= count
+    }
 
 
 class ObjectsBySlice:

@@ -13,6 +13,7 @@ from napari.layers import Labels, Shapes
 from napari.utils import DirectLabelColormap
 
 from napari_sam3_assistant.core.axes import axis_kind
+from napari_sam3_assistant.core.masks.cleanup import RENUMBER
 from napari_sam3_assistant.core.masks.labels import (
     ImagePlace,
     check_labels,
@@ -30,7 +31,11 @@ from napari_sam3_assistant.mask_operations.model import (
     RemovedLayer,
     Scope,
 )
-from napari_sam3_assistant.viewer.accepted_objects import as_label, read_parents
+from napari_sam3_assistant.viewer.accepted_objects import (
+    as_label,
+    read_parents,
+    renumber_features,
+)
 from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
 
 CHANGES_NAME = "SAM3 mask changes"
 _HIDDEN = (Role.MASK, Role.MASK_CHANGES)
+_FOLLOWED = (Role.PREVIEW_LABELS, Role.ACCEPTED)  # their features come of their objects
 # What goes, what comes, what gets another label.
 _COLOURS = {None: "transparent", 0: "transparent", 1: "#ff5555", 2: "#55dd55", 3: "#ffcc33"}
 
@@ -214,8 +220,11 @@ class LabelsAdapter:
 
     def note_edit(self, key: str, edit: LabelEdit, *, forward: bool) -> None:
         """Tell others that an edit was written to labels in a file, or taken back."""
+        layer = self.layer(key)
         changes = edit.changes() if forward else edit.changes().reverse()
-        edits_of(self.viewer).changed.emit(self.layer(key), changes, edit.shape)
+        if edit.action == RENUMBER and role_of(layer) not in _FOLLOWED:
+            renumber_features(layer, changes)
+        edits_of(self.viewer).changed.emit(layer, changes, edit.shape)
 
     def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
         """Show what an edit would do to its box (see ``core.masks.edits.classify_pixels``)."""

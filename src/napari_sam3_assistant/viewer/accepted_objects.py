@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.masks.edits import changes_between
 from napari_sam3_assistant.core.masks.labels import whole_box
-from napari_sam3_assistant.core.objects_by_slice import Known, ObjectsBySlice
+from napari_sam3_assistant.core.objects_by_slice import Known, ObjectsBySlice, find_moved
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.session.messages import CLASS, NOTHING, PARENT, is_measured
 from napari_sam3_assistant.session.values import KeptPlace
@@ -189,8 +189,12 @@ def update_list(
 def describe_changed(layer: Labels, changes: Changes) -> dict[str, list[Any]]:
     """Return what is known of objects after their pixels have changed, by column."""
     givers = find_givers(changes)
+    moved = find_moved(changes, _OBJECTS[layer][1].areas() if layer in _OBJECTS else {})
     rows = {row["index"]: row for row in layer.features.to_dict("records")}
-    known = [rows.get(id_) or rows.get(giver) or {} for id_, giver in givers.items()]
+    known = [
+        (None if id_ in moved else rows.get(id_)) or rows.get(giver) or {}
+        for id_, giver in givers.items()
+    ]
     columns = [name for name in layer.features.columns if not is_measured(name)]
     features = {name: [row.get(name, _missing_value(name)) for row in known] for name in columns}
     return features | {"index": list(givers)}
@@ -208,6 +212,26 @@ def find_givers(changes: Changes) -> dict[int, int]:
         if after and before:
             found[after] = before
     return found
+
+
+def renumber_features(layer: Labels, changes: Changes) -> None:
+    """Let what the features of labels say of each object go with its new number.
+
+    What was said of a number that no object has any more stays: to find that out takes all pixels.
+    """
+    features = layer.features
+    if "index" not in features:
+        return
+    rows = {as_label(row["index"]): row for row in features.to_dict("records")}
+    givers = {id_: giver for id_, giver in find_givers(changes).items() if giver}
+    stay = [row for id_, row in rows.items() if id_ not in givers]
+    come = [{**rows[giver], "index": id_} for id_, giver in givers.items() if giver in rows]
+    kept = sorted([*stay, *come], key=lambda row: as_label(row["index"]))
+    columns = {name: [row[name] for row in kept] for name in features.columns}
+    if PARENT in columns:
+        number = {giver: id_ for id_, giver in givers.items()}
+        columns[PARENT] = [number.get(as_label(one), one) for one in columns[PARENT]]
+    layer.features = columns
 
 
 def rows_of(layer: Labels, ids: Iterable[int]) -> dict[str, list[Any]]:

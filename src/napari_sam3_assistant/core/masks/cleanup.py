@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
 
 FACES = Connectivity.FACES
+RENUMBER = "renumber"
+"""The action of edits after which each object is the same as before, with another number."""
 
 
 def delete_components(
@@ -146,7 +148,7 @@ def renumber(
         runs = find_runs(labels, reporter=reporter)
         numbers = np.unique(runs.values, return_inverse=True)[1] + 1
     check_fits(int(numbers.max(initial=0)), labels.dtype)
-    return LabelEdit.pack("renumber", runs.shape, changes_of_runs(runs, numbers), labels.dtype)
+    return LabelEdit.pack(RENUMBER, runs.shape, changes_of_runs(runs, numbers), labels.dtype)
 
 
 def merge_values(
