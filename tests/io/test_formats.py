@@ -359,6 +359,26 @@ def test_another_array_of_the_file(folder):
         assert read_image(folder / name).notes
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_colours_of_a_czi_are_the_colours_of_its_planes(tmp_path, kind):
+    """Blue is stored first there; the first one was read three times: slides became grey."""
+    writer = pytest.importorskip("pylibCZIrw.czi", reason="no wheels for this Python")
+    pytest.importorskip("bioio_czi")
+    planes = np.stack([RGB, RGB[::-1], RGB[:, ::-1]]).astype(kind)
+    with writer.create_czi(str(tmp_path / "a.czi")) as file:
+        for z, plane in enumerate(planes):
+            for x in (0, 16):  # in two tiles
+                tile = np.ascontiguousarray(plane[:, x : x + 16, ::-1])
+                file.write(tile, plane={"C": 0, "Z": z, "T": 0}, location=(x, 0))
+
+    loaded = read_image(tmp_path / "a.czi")
+
+    assert loaded.rgb
+    assert [axis.name for axis in loaded.axes] == ["z", "y", "x", "s"]
+    np.testing.assert_array_equal(np.asarray(loaded.data[...]), planes)
+    np.testing.assert_array_equal(np.asarray(loaded.data[1, 3:7, 9:20]), planes[1, 3:7, 9:20])
+
+
 def test_scenes_that_can_t_be_read_are_told(tmp_path):
     writer = pytest.importorskip("pylibCZIrw.czi", reason="no wheels for this Python")
     pytest.importorskip("bioio_czi")

@@ -462,8 +462,12 @@ def read_bio(
     """
     import bioio
 
-    scenes = _count_czi_scenes(path) if reader == "bioio_czi" else 0
-    image = bioio.BioImage(path, reader=importlib.import_module(reader).Reader)
+    is_czi = reader == "bioio_czi"
+    scenes = _count_czi_scenes(path) if is_czi else 0
+    # Colours are A in a CZI. By their usual name bioio-czi does not know them there, and reads the
+    # first one three times.
+    how = {"chunk_dims": list("ZYXSA")} if is_czi else {}
+    image = bioio.BioImage(path, reader=importlib.import_module(reader).Reader, **how)
     choices = []
     for number, name in enumerate(image.scenes):
         image.set_scene(number)
@@ -488,6 +492,8 @@ def read_bio(
         data = image.dask_data
         levels.append(data[tuple(slice(None) if at in kept else 0 for at in range(data.ndim))])
     names = [image.dims.order[at].lower() for at in kept]
+    if is_czi and names[-1] == "s":  # blue comes first there
+        levels = [level[..., [2, 1, 0, *range(3, level.shape[-1])]] for level in levels]
     return LoadedImage(
         levels[0],
         make_axes(
