@@ -1,7 +1,15 @@
+from types import SimpleNamespace
+
 import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from napari.utils._proxies import ReadOnlyWrapper
+from napari.utils.interactions import (
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
 
 from napari_sam3_assistant.core.masks.operations import (
     Expand,
@@ -169,6 +177,30 @@ def test_right_click_deletes_a_label_or_a_component(bench):
     assert bench.settle() == "Removed label value 3 from “cells” (2 pixels)."
     bench.cleanup.delete_at((3, 3))
     assert bench.settle() == "Right-clicked background; no label removed."
+
+
+def test_a_right_click_deletes_and_a_drag_or_one_on_a_hidden_layer_does_not(bench):
+    layer = bench.add(LABELS, name="cells")
+    bench.model.right_click = RightClick.LABEL
+
+    def press_and_let_go(moved):
+        pressed = SimpleNamespace(button=2, position=(1, 5), is_dragging=True, modifiers=())
+        for kind, by, call in (
+            ("mouse_press", 0, mouse_press_callbacks),
+            ("mouse_move", moved, mouse_move_callbacks),
+            ("mouse_release", moved, mouse_release_callbacks),
+        ):
+            event = SimpleNamespace(**{**vars(pressed), "type": kind, "pos": (40, 60 + by)})
+            call(bench.viewer, ReadOnlyWrapper(event))
+        bench.settle()
+
+    press_and_let_go(30)
+    layer.visible = False
+    press_and_let_go(0)
+    np.testing.assert_array_equal(layer.data, LABELS)
+    layer.visible = True
+    press_and_let_go(2)
+    np.testing.assert_array_equal(layer.data, np.where(LABELS == 2, 0, LABELS))
 
 
 def test_painting_by_hand_is_taken_back_in_order(bench):

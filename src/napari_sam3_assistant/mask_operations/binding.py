@@ -14,6 +14,7 @@ from napari_sam3_assistant.viewer.classes import share_classes
 from napari_sam3_assistant.viewer.geometry import World, array_of
 from napari_sam3_assistant.viewer.label_pixels import edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
+from napari_sam3_assistant.viewer.prompt_binding import CLICK
 from napari_sam3_assistant.viewer.roles import key_of
 
 if TYPE_CHECKING:
@@ -177,13 +178,16 @@ class MaskBinding(RefCounted):
 
     # -- the mouse ------------------------------------------------------------------------
 
-    def _on_mouse(self, viewer: ViewerModel, event: Untyped) -> None:
+    def _on_mouse(self, viewer: ViewerModel, event: Untyped) -> Iterator[None]:
+        """Choose, or delete, what a click points at; a drag is meant for the view."""
         if viewer.dims.ndisplay != 2:
             return
         right = event.button == _RIGHT and self.model.right_click is not RightClick.OFF
         if self.model.choice(self.model.target) is None or not (right or event.button == _LEFT):
             return
         layer = self.adapter.layer(self.model.target)
+        if not layer.visible:
+            return  # who clicks there means another layer
         if not right and (
             viewer.layers.selection.active is not layer or str(layer.mode) not in _POINTING
         ):
@@ -192,6 +196,12 @@ class MaskBinding(RefCounted):
         pixel = [round(float(at)) for at in World.of(viewer).drawn_at(layer, event.position)]
         if not all(0 <= at < size for at, size in zip(pixel, shape, strict=True)):
             return
+        start = np.asarray(event.pos)
+        yield
+        while event.type == "mouse_move":
+            if np.linalg.norm(start - event.pos) >= CLICK:
+                return
+            yield
         cleanup = self.session.cleanup
         self.session.jobs.guard(lambda: (cleanup.delete_at if right else cleanup.select_at)(pixel))
 

@@ -43,7 +43,7 @@ _HINTS = {
     PromptKind.EXEMPLARS: "Drag a box around an example",
 }
 _BEFORE = {"ADDING", "CHANGING", "REMOVING"}
-_CLICK = 5
+CLICK = 5
 """A mouse that moves by fewer pixels has clicked, for napari as well."""
 _DRAGGED = {"add_rectangle", "add_ellipse", "add_line"}
 """Modes of shapes that are drawn by one drag: napari makes a speck of a click."""
@@ -220,7 +220,7 @@ class PromptBinding:
         try:
             yield
             while event.type == "mouse_move":
-                self._clicked = bool(np.linalg.norm(start - event.pos) < _CLICK)
+                self._clicked = bool(np.linalg.norm(start - event.pos) < CLICK)
                 yield
         finally:
             # Later: napari may tell of what was drawn only when it is let go of.
