@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from napari_sam3_assistant.core.prompts import (
     MOST_ID,
     BoxPrompt,
+    Everything,
     ExemplarPrompt,
     MaskPrompt,
     PointPrompt,
@@ -220,3 +221,14 @@ def test_an_object_gets_a_number_that_can_be_used_and_that_no_other_has(taken):
         assert 1 <= new <= MOST_ID
         assert new not in taken
         taken = [*taken, new]
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 64))
+def test_the_points_of_everything_lie_on_the_image(height, width, count):
+    points = Everything(points_per_side=count).points_on((height, width))
+    assert len(points) == count**2
+    PromptSet(everything=Everything(points=points)).check((height, width))
+    if min(height, width) > count:
+        # As SAM's authors place them.
+        shares = (np.arange(count) + 0.5) / count
+        assert points == tuple((y, x) for y in shares * height for x in shares * width)

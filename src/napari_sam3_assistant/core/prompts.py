@@ -388,7 +388,12 @@ class Everything:
             return self.points
         count = max(1, self.points_per_side // self.crop_n_points_downscale_factor**layer)
         shares = (np.arange(count) + 0.5) / count
-        return tuple((float(y), float(x)) for y in shares * shape[0] for x in shares * shape[1])
+        rows, columns = (
+            # Of a side with no more pixels than points the last would lie beyond them.
+            np.where(shares * length < length - 0.5, shares * length, length - 1)
+            for length in shape
+        )
+        return tuple((float(y), float(x)) for y in rows for x in columns)
 
     def crops(self, shape: tuple[int, int]) -> tuple[tuple[Region, int], ...]:
         """Return the crops of an image and their layers, the whole image with layer 0 first."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from contracts import engine as engine_contract
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.sam_transformers import ENTRY
+from napari_sam3_assistant.errors import EngineError
 
 
 class TestSam2Contract(engine_contract.ImageEngineContract):
@@ -28,3 +31,7 @@ class TestSam1Contract(TestSam2Contract):
     """A model that pads images; the others differ from the first in their encoder."""
 
     model = "sam"
+
+    def test_an_image_of_which_padding_leaves_nothing_is_told(self, loaded):
+        with pytest.raises(EngineError, match=r"too narrow for SAM 1.*1 x 3000.*ROI mode"):
+            loaded.embed(np.zeros((1, 3000, 3), np.uint8), NullReporter())

@@ -10,6 +10,7 @@ import numpy as np
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, passes, to_records, xyxy
 from napari_sam3_assistant.engines.sam_transformers.loading import find_backbone, pads
+from napari_sam3_assistant.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,6 +102,13 @@ def encode(
     reporter : Reporter
         Is told before each layer of the encoder, and stops the work there.
     """
+    shape = (image.shape[0], image.shape[1])
+    if pads(model.click_processor) and 0 in _scaled_shape(model, shape):
+        raise EngineError(
+            f"The image is too narrow for SAM 1, which makes it small: {shape[0]} x {shape[1]} "
+            "pixels (height x width).",
+            "Work on a part of it (ROI mode), or choose SAM 2.1 or SAM 3.",
+        )
     pixels = to_pixels(model, model.click_processor, image)
     network = model.clicks
     with watch_layers(encoder_layers(network), message, reporter):
@@ -108,7 +116,7 @@ def encode(
             maps = (network.get_image_embeddings(pixels),)
         else:
             maps = tuple(network.get_image_features(pixels, return_dict=True).fpn_hidden_states)
-    return SamEmbedding((image.shape[0], image.shape[1]), maps)
+    return SamEmbedding(shape, maps)
 
 
 def encoder_layers(network: Untyped) -> Sequence[Any]:
