@@ -55,6 +55,7 @@ _CONNECTIVITIES = (
     (Connectivity.ALL, "Faces, edges and corners (8, 26)"),
 )
 _HIGHEST = 2**31 - 1
+_LENGTH_DECIMALS = 6  # pixels may be counted in millimetres
 _NUMBER_WIDTH = 92  # Qt would make room for the highest number
 _PARTS = 1000  # of a bar: counts of pixels would not fit into its 31 bits
 
@@ -190,6 +191,11 @@ class DecimalBox(QDoubleSpinBox):
         """Write what is typed as a point and Western digits."""
         return super().validate((text or "").translate(_AS_TYPED), pos)
 
+    def textFromValue(self, v: float) -> str:
+        """Write two decimals, and more where there are any."""
+        whole, _, decimals = f"{v:.{self.decimals()}f}".partition(".")
+        return f"{whole}.{decimals.rstrip('0'):0<2}"
+
 
 _AS_TYPED = str.maketrans(",\u066b٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹", ".." + 2 * "0123456789")
 
@@ -211,11 +217,15 @@ def length_box(model: MaskModel, field: str, tooltip: str) -> DecimalBox:
     """Return a spin box that is bound to a length of the model."""
     box = DecimalBox()
     box.setObjectName(field.rpartition(".")[2])
-    box.setRange(0.01, 1e6)
+    box.setDecimals(_LENGTH_DECIMALS)
+    box.setRange(10**-_LENGTH_DECIMALS, 1e6)
     box.setMinimumWidth(_NUMBER_WIDTH)
-    box.setDecimals(2)
     box.setToolTip(tooltip)
-    bind_value(model, field, box, box.valueChanged, lambda: round(box.value(), 2), box.setValue)
+
+    def read() -> float:
+        return round(box.value(), _LENGTH_DECIMALS)
+
+    bind_value(model, field, box, box.valueChanged, read, box.setValue)
     watch(model, "physical", box, lambda: box.setSuffix(" units" if model.physical else " px"))
     return box
 
