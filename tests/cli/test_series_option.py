@@ -129,7 +129,7 @@ def test_the_files_of_a_set_are_one_image_of_a_batch(tmp_path):
         ("s0.ome.tif", "done", 4),
         *((name, "left out", None) for name in names[1:]),
     ]
-    assert "part of s0.ome.tif, an OME-TIFF of 4 files" in rows[-1].message
+    assert "part of s0.ome.tif, an image of 4 files" in rows[-1].message
     (tmp_path / "in" / names[2]).unlink()
     rows = api.segment_folder(tmp_path / "in", tmp_path / "out", texts=["bright"])
     assert [(row.image, row.status) for row in rows[:2]] == [

@@ -359,6 +359,38 @@ def test_another_array_of_the_file(folder):
         assert read_image(folder / name).notes
 
 
+def write_ndtiff(folder, frames):
+    """A dataset of Micro-Manager, a file for each frame, as ndstorage lays it out."""
+    index = b""
+    for number, frame in enumerate(frames):
+        name = f"NDTiffStack{f'_{number}' if number else ''}.tif"
+        about = b'{"Camera": 1}'
+        begin = struct.pack("<IIIII", 483729, 3, 0, 2355492, len(about)) + about
+        at, (height, width) = 8 + len(begin), frame.shape
+        tags = [(256, width), (257, height), (258, 16), (259, 1), (262, 1), (273, at)]
+        tags += [(277, 1), (278, height), (279, frame.nbytes)]
+        ifd = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+        content = begin + frame.astype("<u2").tobytes()
+        ifd += struct.pack("<HHII", 51123, 2, len(about), 28)  # what Micro-Manager knows of it
+        content += struct.pack("<H", len(tags) + 1) + ifd + bytes(4)
+        (folder / name).write_bytes(struct.pack("<2sHI", b"II", 42, at + frame.nbytes) + content)
+        for text in (f'{{"time": {number}}}'.encode(), name.encode()):
+            index += struct.pack("<I", len(text)) + text
+        index += struct.pack("<IiiiiIii", at, width, height, 1, 0, 28, len(about), 0)
+    (folder / "NDTiff.index").write_bytes(index)
+
+
+def test_a_dataset_of_micro_manager_in_several_files_is_one_image(tmp_path):
+    """A batch did all of it once for each file."""
+    write_ndtiff(tmp_path, DEEP)
+
+    content = find_images(tmp_path, tmp_path / "out", "*.tif")
+
+    (image,) = content.images
+    np.testing.assert_array_equal(np.asarray(read_image(image.path).data[...]), DEEP)
+    assert [name for name, _ in content.left_out] == ["NDTiffStack_1.tif", "NDTiffStack_2.tif"]
+
+
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_colours_of_a_czi_are_the_colours_of_its_planes(tmp_path, kind):
     """Blue is stored first there; the first one was read three times: slides became grey."""

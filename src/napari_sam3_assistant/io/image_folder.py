@@ -40,7 +40,7 @@ class FolderImage:
         Its name without ending; with the ending where another image has the same. Of a field that
         of its plate, well and field: ``plate_A_1_0``.
     files : tuple of Path
-        The path; of an OME-TIFF of several files all of them.
+        The path; of an image of several files (OME-TIFF, NDTiff) all of them.
     """
 
     path: Path
@@ -65,7 +65,7 @@ class FolderContent:
     Parameters
     ----------
     images : tuple of FolderImage
-        By name, 2 before 10. An OME-TIFF that is spread over several files is one image.
+        By name, 2 before 10. An OME-TIFF or NDTiff that is spread over several files is one image.
     left_out : tuple of (str, str)
         What else fits the pattern, as seen from the folder, and why it is no image of its own.
     """
@@ -100,7 +100,7 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
     reasons = {path: why for path, home in listed.items() if (why := _why_not(path, home))}
     sets = list(_group_files(path for path in listed if path not in reasons))
     for first, *others in sets:
-        why = f"It is a part of {first.name}, an OME-TIFF of {len(others) + 1} files."
+        why = f"It is a part of {first.name}, an image of {len(others) + 1} files."
         reasons |= dict.fromkeys(others, why)
     if not sets:
         raise _nothing_found(source, pattern)
@@ -113,7 +113,7 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
 def list_images(source: Path, output: Path, pattern: str) -> tuple[FolderImage, ...]:
     """Return the images of :func:`find_images` by their names alone, and make no folder.
 
-    No file is opened whose name tells its format, so each file of an OME-TIFF of several is there:
+    No file is opened whose name tells its format, so each file of an image of several is there:
     who opens one asks :func:`napari_sam3_assistant.io.tiff.list_set_files`.
 
     Parameters
@@ -253,7 +253,7 @@ def _is_zarr(path: Path) -> bool:
 
 
 def _group_files(paths: Iterable[Path]) -> Iterator[list[Path]]:
-    """Yield the files of each image: the first, and at the end all; all but OME-TIFF have one."""
+    """Yield the files of each image: the first, and at the end all; most have one."""
     known: dict[Path, list[Path]] = {}
     for path in paths:
         if path in known:

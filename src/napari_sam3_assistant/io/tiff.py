@@ -201,14 +201,18 @@ def _convert_colours(block: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.
 
 
 def list_set_files(path: Path) -> frozenset[str]:
-    """Return the names of all files that the image in an OME-TIFF is spread over.
+    """Return the names of all files that the image in a file is spread over.
 
-    Empty for other files, and for those that can't be read.
+    So are OME-TIFF, by its metadata, and NDTiff of Micro-Manager, by the index beside it. Empty for
+    other files, and for those that can't be read.
     """
     if not path.is_file():
         return frozenset()
     try:
         with map_read_errors(f"{path} can't be read", ""), tifffile.TiffFile(path) as file:
+            if file.is_ndtiff:
+                index = tifffile.read_ndtiff_index(path.with_name("NDTiff.index"))
+                return frozenset(name for _, name, *_ in index)
             return _list_image_files(file, path.name)
     except ImageError:
         return frozenset()
