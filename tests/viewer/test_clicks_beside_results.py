@@ -87,6 +87,16 @@ class Desk:
         self.session.run_live()
         self.settle()
 
+    def wait_as(self, act):
+        """Let the window go on as far as ``act`` says: a slow engine answers later."""
+        if act == "some is done":
+            with suppress(queue.Empty):
+                self._calls.get(timeout=0.01)()
+        elif act == "all is done":
+            self.live()
+        elif act == "the pause is over":
+            self.session.run_live()
+
     def click(self, at, *, positive=True):
         self.model.next_positive = positive
         self.points.add((*self.at, *at))
@@ -206,18 +216,14 @@ def test_a_negative_click_beside_all_objects_says_what_is_missing(desk):
     np.testing.assert_array_equal(desk.labels, desk.found)
 
 
-@pytest.mark.parametrize("verb", ["accept", "refine"])
-def test_a_run_never_comes_back_after_its_clicks_were_cleared(desk, verb):
+def test_a_run_never_comes_back_after_its_clicks_were_cleared(desk):
     desk.take(Tool.POINTS, Task.LIVE_POINTS)
     desk.click(DARK)
     shown = desk.labels.copy()
     desk.points.add((*desk.at, DARK[0] + 2, DARK[1] + 2))
     desk.session.run_live()
     assert desk.model.running
-    if verb == "accept":
-        desk.session.accept()
-    else:
-        desk.session.refine(desk.ids[-1])
+    desk.session.refine(desk.ids[-1])
     said, previews = desk.model.message.text, desk.model.previews
     refined = desk.model.refining
     desk.settle()
@@ -225,14 +231,123 @@ def test_a_run_never_comes_back_after_its_clicks_were_cleared(desk, verb):
     assert desk.model.previews == previews
     assert desk.model.refining == refined
     assert len(desk.points.data) == 0
-    if verb == "accept":
-        assert said.endswith("of the prompts since its run is not in it; Undo brings it back.")
     desk.session.undo()
     assert len(desk.points.data) == 2
     np.testing.assert_array_equal(desk.labels, shown)
 
 
+@pytest.fixture
+def bare():
+    made = Desk(draw_discs())
+    made.take(Tool.POINTS, Task.LIVE_POINTS)
+    yield made
+    made.binding.close()
+
+
+ACTS = st.sampled_from(["nothing", "the pause is over", "some is done", "all is done"])
+
+
+@FEW
+@given(
+    groups=st.lists(st.integers(1, 2), min_size=1, max_size=3),
+    each=st.booleans(),
+    data=st.data(),
+)
+def test_whoever_accepts_before_the_answer_loses_no_click(groups, each, data):
+    """However far the engine is, what was clicked before each Accept is accepted, apart."""
+    desk = Desk(draw_discs())
+    try:
+        desk.take(Tool.POINTS, Task.LIVE_POINTS)
+        desk.model.each_click = each
+        left, clicked = [*BRIGHT, DARK, OTHER], []
+        for clicks in groups:
+            for click in range(clicks):
+                if each or click == 0:
+                    clicked.append(left.pop(0))
+                y, x = clicked[-1]
+                desk.points.add((y + (0 if each else 3 * click), x))
+                desk.wait_as(data.draw(ACTS))
+            desk.binding.actions.call("accept")
+            assert not len(desk.points.data)
+            desk.wait_as(data.draw(ACTS))
+        desk.live()
+        accepted = np.asarray(desk.viewer.layers[ACCEPTED].data).copy()
+        for id_, (y, x) in enumerate(clicked, 1):
+            assert accepted[y, x] == id_, desk.model.message
+            assert 150 < (accepted == id_).sum() < 260
+        assert accepted.max() == len(clicked)
+        assert not desk.model.previews
+
+        steps = 0
+        while desk.model.can_undo:
+            desk.session.undo()
+            desk.settle()
+            steps += 1
+        assert not np.any(desk.viewer.layers[ACCEPTED].data)
+        assert not len(desk.points.data)
+        for _ in range(steps):
+            desk.session.redo()
+            desk.settle()
+        np.testing.assert_array_equal(desk.viewer.layers[ACCEPTED].data, accepted)
+    finally:
+        desk.binding.close()
+
+
+def test_undo_after_an_early_accept_brings_its_clicks_back_to_be_accepted_again(bare):
+    bare.points.add(DARK)
+    bare.binding.actions.call("accept")
+    assert bare.model.message.text.startswith("Accepted as soon as it is found.")
+    bare.session.undo()
+    assert "not accepted" in bare.model.message.text
+    assert len(bare.points.data) == 1
+    bare.binding.actions.call("accept")
+    bare.settle()
+    assert np.asarray(bare.viewer.layers[ACCEPTED].data)[DARK] == 1
+
+
+@pytest.mark.parametrize("verb", ["cancel", "undo", "discard"])
+def test_what_stops_an_early_accept_keeps_the_clicks_for_undo(bare, verb):
+    bare.points.add(DARK)
+    bare.binding.actions.call("accept")
+    bare.points.add(OTHER)
+    getattr(bare.session, verb)()
+    bare.settle()
+    assert ACCEPTED not in bare.viewer.layers
+    at_first = []
+    while bare.model.can_undo:
+        at_first.append([tuple(point) for point in bare.points.data])
+        bare.session.undo()
+    assert [DARK] in at_first
+    assert not bare.session.step or not len(bare.points.data)
+
+
+def test_an_early_accept_of_nothing_says_so_and_the_next_one_goes_on(bare, monkeypatch):
+    from napari_sam3_assistant.engines.builtin import engine
+
+    predict = engine.BuiltinEngine.predict
+    asked = []
+
+    def fails_once(self, *arguments):
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise PromptError("Nothing is there.")
+        return predict(self, *arguments)
+
+    monkeypatch.setattr(engine.BuiltinEngine, "predict", fails_once)
+    bare.points.add(DARK)
+    bare.binding.actions.call("accept")
+    bare.points.add(OTHER)
+    bare.binding.actions.call("accept")
+    said = []
+    bare.model.events.message.connect(lambda message: said.append(message.text))
+    bare.settle()
+    assert "Nothing is there. Undo brings its prompts back." in said
+    accepted = np.asarray(bare.viewer.layers[ACCEPTED].data)
+    assert (accepted[DARK], accepted[OTHER]) == (0, 1)
+
+
 def test_accept_says_of_clicks_that_no_run_has_answered(desk):
+    desk.model.live = False  # else Accept waits for the run that comes by itself
     desk.take(Tool.POINTS)
     desk.click(DARK)
     desk.points.add((*desk.at, *OTHER))
@@ -243,6 +358,7 @@ def test_accept_says_of_clicks_that_no_run_has_answered(desk):
     desk.session.undo()  # the click
     desk.points.selected_data = {0}
     desk.points.remove_selected()
+    desk.model.live = True
     desk.live()
     np.testing.assert_array_equal(desk.labels, desk.found)
     desk.session.accept()

@@ -85,6 +85,29 @@ def test_a_click_during_a_run_is_not_lost(open_window, discs, gate):
     wait_for_labels(user, api.segment(discs, points=[(30, 40), (30, 110)]).labels)
 
 
+def test_whoever_is_faster_than_the_engine_clicks_and_accepts_all_the_same(
+    open_window, discs, gate
+):
+    user, image = begin(open_window, discs)
+    spots = [(30, 40), (85, 110), (30, 110)]
+    for spot in spots:
+        user.click_at(image, spot)
+        assert len(user.viewer.layers[POINTS].data) == 1
+        user.press(Qt.Key.Key_K)
+        assert not len(user.viewer.layers[POINTS].data)
+    user.wait(lambda: gate.reached.acquire(blocking=False))
+    assert not user.has(ACCEPTED)
+    gate.opened.set()
+    user.wait(lambda: user.status == "✓ Accepted: object 3. Ready for the next object.")
+    assert gate.runs == len(spots)
+    accepted = user.viewer.layers[ACCEPTED].data
+    for number, spot in enumerate(spots, 1):
+        alone = api.segment(discs, points=[spot]).labels
+        np.testing.assert_array_equal(accepted == number, (alone != 0) & (accepted == number))
+        assert accepted[spot] == number
+    assert not user.has(PREVIEW)
+
+
 def test_quick_clicks_make_one_run(user, discs, gate):
     gate.opened.set()
     user.viewer.add_image(discs, name="image")

@@ -49,6 +49,8 @@ class Accepting:
     ----------
     is_writing : bool
         Whether a job is at it.
+    is_awaited : bool
+        Whether something is accepted that is still to be found.
     classed : Signal
         Tells the classes that propagated objects had, and have, by their numbers.
     """
@@ -56,7 +58,7 @@ class Accepting:
     classed = Signal(object, object)
 
     def __init__(self, services: Services, save_at_accept: SaveAtAccept) -> None:
-        self.is_writing = False
+        self.is_writing = self.is_awaited = False
         self._model, self._adapter = services.model, services.adapter
         self._undo, self._jobs = services.undo, services.jobs
         self._save_at_accept = save_at_accept
@@ -66,18 +68,28 @@ class Accepting:
         self._save_at_accept.close()
 
     def check_idle(self) -> None:
-        """Raise PromptError while accepted labels are being written."""
+        """Raise PromptError while accepted labels are being written, or are about to be."""
+        self.check_found()
+        self._check_written()
+
+    def check_found(self) -> None:
+        """Raise PromptError while something that is accepted is still to be found."""
+        if self.is_awaited:
+            raise PromptError("The object accepted last is still being looked for.", _WAIT)
+
+    def _check_written(self) -> None:
         if self.is_writing:
             raise PromptError("The accepted labels are still being written.", _WAIT)
 
-    def accept(self, note: str = "") -> None:
+    def accept(self, note: str = "", *, at: int | None = None) -> None:
         """Add the previewed objects to the accepted labels and clear the prompts.
 
         ``note``: what to say besides.
+        ``at``: the step that has cleared the prompts already, and waited for the objects.
         Raises Sam3AssistantError if that can't be done; nothing has changed then. Of labels on the
         disk that may turn out later: then it is said, and the preview comes back.
         """
-        self.check_idle()
+        self.check_idle() if at is None else self._check_written()
         previews = [preview for preview in self._model.previews if preview.segmentation.objects]
         kept = self._adapter.accepted
         at_once = all(kept.are_in_memory(KeptPlace(preview.target)) for preview in previews)
@@ -87,11 +99,11 @@ class Accepting:
             self._adapter.begin_accept(preview, self._place(preview.target)) for preview in previews
         ]
         if not at_once:
-            self._step(begun)
+            self._step(begun, at)
             self._run(begun, note)
             return
         (found,) = accept([acceptance.request for acceptance in begun], NullReporter())
-        self._step(begun)
+        self._step(begun, at)
         self._finish(begun, found, note)
 
     def accept_stack(self, stack: StackTarget, table: TrackTable) -> None:
@@ -178,8 +190,12 @@ class Accepting:
             return None
         return folder / f"{safe_name(target.name)}_accepted.ome.zarr"
 
-    def _step(self, begun: Sequence[Acceptance]) -> None:
+    def _step(self, begun: Sequence[Acceptance], at: int | None) -> None:
         """Make room for what comes next: a step without the previews and their prompts."""
+        if at is not None:
+            self._undo.accept_at(at, [acceptance.accepted for acceptance in begun])
+            self._model.previews = ()
+            return
         before = self._undo.current
         for image in dict.fromkeys(shown.target.image for shown in self._model.previews):
             self._adapter.clear_prompts(image)

@@ -121,6 +121,10 @@ class Running:
         if self.current is not None and self.current is self._drawn:
             self.current.cancel()
 
+    def part_from_prompts(self) -> None:
+        """Let the job go on though the prompts that it answers are put away: it is of no others."""
+        self._drawn, self.has_asked = None, False
+
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call a function once when the latest job has ended, before ``idle`` is emitted."""
         self._waiting[call] = None

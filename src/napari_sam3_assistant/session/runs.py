@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions
@@ -67,6 +67,15 @@ QUICK_S = 1.5
 """An engine that answers a click within so many seconds answers it by itself."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Frozen:
+    """What a run answers: a plane with prompts of one kind, and how many could not be used."""
+
+    snapshot: ImageSnapshot
+    kind: PromptKind
+    outside: int
+
+
 class SegmentRun:
     """Starts runs on the plane on show. All methods are called on the GUI thread."""
 
@@ -77,21 +86,31 @@ class SegmentRun:
         self._prefetch = prefetch
         self._run_times = RunTimes()
 
-    def run(self, *, live: bool) -> Job:
-        """Segment the plane on show with the prompts of the chosen task and tool.
+    def freeze(self) -> Frozen:
+        """Return the plane on show with the prompts of the chosen task and tool, for a later run.
 
-        ``live``: whether the result is a part of the step that the last click made.
-        Raises Sam3AssistantError if it can't start; nothing has changed then.
+        Raises ImageError if the viewer shows no plane of the image.
         """
         model = self._model
         kind = prompt_kind(model.task, model.tool)
         snapshot = self._adapter.take_snapshot(model.image, kind)
         snapshot = replace(snapshot, prompts=model.add_typed(kind, snapshot.prompts))
+        return Frozen(snapshot, kind, model.prompts.outside)
+
+    def run(self, frozen: Frozen | None = None, *, live: bool) -> Job:
+        """Segment a plane with its prompts: by default, what is on show.
+
+        ``live``: whether the result is a part of the step that the last click made.
+        Raises Sam3AssistantError if it can't start; nothing has changed then.
+        """
+        model = self._model
+        awaits = frozen is None  # else its prompts are not on show any more
+        frozen = frozen or self.freeze()
+        snapshot, kind, outside = frozen.snapshot, frozen.kind, frozen.outside
         seed = self._find_seed(snapshot) or self._find_clicked(snapshot)
         points = number_points(snapshot.prompts.points, each=model.each_click and seed is None)
         prompts = replace(snapshot.prompts, points=points)
         snapshot = replace(snapshot, prompts=prompts)
-        outside = model.prompts.outside
         if seed is not None:
             snapshot = replace(snapshot, prompts=seed.add_to(snapshot.prompts))
         snapshot.prompts.check(snapshot.view.shape)
@@ -107,7 +126,9 @@ class SegmentRun:
             return self._classify(result, snapshot.target, kind)
 
         used = (prompts, outside)
-        return self._start(snapshot, kind, region, used, classify, seed=seed, live=live)
+        return self._start(
+            snapshot, kind, region, used, classify, seed=seed, live=live, awaits=awaits
+        )
 
     def refine_labels(
         self, other_labels: OtherLabels, asked: Sequence[MaskPrompt], kept: Sequence[MaskPrompt]
@@ -145,8 +166,12 @@ class SegmentRun:
         *,
         seed: RefineSeed | None = None,
         live: bool = False,
+        awaits: bool = True,
     ) -> Job:
-        """Start a run, given its prompts for the user, and how many could not be used."""
+        """Start a run, given its prompts for the user, and how many could not be used.
+
+        ``awaits``: whether the prompts on show are those that it answers.
+        """
         model, (prompts, outside) = self._model, used
         engine, folder = self._engine.take(), self._engine.model_folder
         request = SegmentRequest(
@@ -175,7 +200,8 @@ class SegmentRun:
         )
         job.progressed.connect(timed.note)
         behind = self._prefetch.find_job(engine, snapshot.view)
-        return self._jobs.start(job, behind, views=(snapshot.view,), is_drawn=kind not in NOT_DRAWN)
+        is_drawn = awaits and kind not in NOT_DRAWN
+        return self._jobs.start(job, behind, views=(snapshot.view,), is_drawn=is_drawn)
 
     def why_not_live(self) -> str:
         """Return why changed prompts don't run by themselves; empty where they do.

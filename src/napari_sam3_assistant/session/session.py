@@ -15,6 +15,7 @@ from napari_sam3_assistant.jobs import JobState
 from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.annotating import FolderAnnotation
 from napari_sam3_assistant.session.availability import no_preview, resolve
+from napari_sam3_assistant.session.awaiting import Awaiting
 from napari_sam3_assistant.session.classes import ObjectClasses
 from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
@@ -134,13 +135,13 @@ class Session:
     """
 
     prompts_edited = Signal()
+    _live_again = _edited = False
     _clicked: object = None  # the prompts whose candidates are on show, in 3D/video
 
     def __init__(
         self, model: SessionModel, adapter: ViewerAdapter, deliver: Deliver, settings: SettingsStore
     ) -> None:
         self.model, self._adapter = model, adapter
-        self._live_again = self._edited = False
         self._undo = Undo(model, adapter)
         self.scan_model = ScanModel()
         self._restore(settings)
@@ -171,6 +172,7 @@ class Session:
         self.measuring = Measuring(services, self.results, deliver)
         self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self.engine)
         run = self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
+        self._awaiting = Awaiting(services, self._accepting, run)
         self.use_labels = UseLabels(
             services, self._accepting, run, self.propagation, self.classes.file
         )
@@ -261,10 +263,13 @@ class Session:
         """Stop the run; what has come out of it stays. What is being accepted is taken back."""
         self._stop(writing=True)
 
-    def _stop(self, *, writing: bool = False) -> None:
+    def _stop(self, *, writing: bool = False) -> bool:
+        """Stop the run; returns whether that took the latest step back, an object waited for."""
         self._live_again = False
+        given_up = self._awaiting.give_up()
         if self._running.cancel(writing=writing):
             self.prefetch.cancel()
+        return self._awaiting.reopen(given_up)
 
     def clear_preview(self) -> None:
         """Remove the preview; prompts and saved labels stay."""
@@ -280,8 +285,7 @@ class Session:
 
         A propagation is cancelled at once: what it followed is not brought back by undo.
         """
-        model, before = self.model, self._undo.current
-        counts = model.prompts
+        model, counts = self.model, self.model.prompts
         drawn = counts.positive or counts.negative or counts.boxes or counts.painted
         nothing = model.task is Task.VIDEO or not (drawn or model.previews)
         self._stop(writing=nothing)
@@ -294,7 +298,7 @@ class Session:
             self._adapter.clear_prompts(image)
         model.previews = ()
         prompts = self._adapter.prompt_state()
-        self._undo.push(replace(before, prompts=prompts, previews=(), seed=None))
+        self._undo.push(replace(self._undo.current, prompts=prompts, previews=(), seed=None))
         self._say("Discarded; Undo brings it back. Ready for the next object.")
 
     def _continue_cleaned(self, message: str) -> None:
@@ -308,8 +312,9 @@ class Session:
         """Refine one object of a preview by clicks that start from its mask.
 
         ``preview``: the preview; by default the latest.
-        Raises PromptError if the preview has no such object.
+        Raises PromptError if the preview has no such object, or something is being accepted.
         """
+        self._accepting.check_found()
         self.note_edits()
         preview = preview or self.shown_preview()
         # As it is now, should the user have changed it.
@@ -352,6 +357,7 @@ class Session:
         ``step``: 1 for the next larger one, -1 for the next smaller one.
         Raises PromptError if there is no preview, or its prompts have one meaning only.
         """
+        self._accepting.check_found()
         self.note_edits()
         if self.model.task is Task.VIDEO and self._find_chosen() is None:
             self._find_candidates()
@@ -446,6 +452,8 @@ class Session:
     def accept(self) -> None:
         """Add the previewed, or propagated, objects to the accepted labels; clear the prompts.
 
+        What is to be found by itself, or by the run that is going, is accepted when it is found.
+
         Raises Sam3AssistantError if there is no preview, or it can't be written.
         """
         self.note_edits()
@@ -456,6 +464,12 @@ class Session:
                 raise PromptError("The run is not done yet.", "Wait for its end, or cancel it.")
             self._accepting.accept_stack(stack, self.propagation.tracks)
             return
+        if self._is_awaited():
+            job = None if self._edited else self._running.current
+            self._live_again = self._edited = False
+            self._awaiting.add(job)
+            return
+        self._accepting.check_idle()
         self.shown_preview()
         if not any(preview.segmentation.objects for preview in self.model.previews):
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
@@ -538,6 +552,8 @@ class Session:
 
         Raises PromptError while accepted labels are being written.
         """
+        if self._accepting.is_awaited and self._stop():
+            return
         self._accepting.check_idle()
         self._stop()
         self.note_edits()
@@ -595,8 +611,22 @@ class Session:
         self._edited = True
 
     def _on_idle(self) -> None:
-        if self._live_again:
+        # What was clicked since is of the next object, and still to be answered.
+        waiting = self._edited, self._live_again
+        self._awaiting.go_on()
+        self._edited, self._live_again = self._edited or waiting[0], waiting[1]
+        if self._live_again and not self.model.running:
             self.run_live()
+
+    def _is_awaited(self) -> bool:
+        """Return whether what was drawn is about to be answered.
+
+        Raises ImageError if the viewer shows no plane of the image.
+        """
+        model = self.model
+        if not self._edited or model.task is Task.VIDEO:
+            return self._running.has_asked
+        return not (model.why_not.run or model.is_batch or self._segment_run.why_not_live())
 
     def shown_preview(self) -> Preview:
         """Return the preview.

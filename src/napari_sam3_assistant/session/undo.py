@@ -140,6 +140,39 @@ class Undo:
         self.push(replace(self.current, prompts=prompts))
         return True
 
+    def accept_at(self, number: int, accepted: Sequence[Accepted]) -> None:
+        """Let an earlier step accept what has been found since, and those after it begin anew.
+
+        The step before it shows what was found.
+
+        ``number``: the number of the step, which made room for the next object.
+        """
+        found, states = self.current, self._history.states
+        later = [known for known in states if known >= number]
+        before = [known for known in states if known < number][-1:]
+        # Together with what was accepted before it: each step goes on with what the last one had.
+        at = len(states[later[0]].accepted)
+        changed = {
+            known: replace(
+                states[known],
+                previews=(),
+                seed=None,
+                accepted=(*states[known].accepted[:at], *accepted, *states[known].accepted[at:]),
+            )
+            for known in later
+        }
+        for known in before:
+            changed[known] = replace(states[known], previews=found.previews, seed=found.seed)
+        self._history.put(changed)
+        self._update_model()
+
+    def reopen(self, number: int) -> bool:
+        """Drop a step and go back to the one before; returns whether it was the latest."""
+        if self.step != number:
+            return False
+        self._go_to(self._history.drop())
+        return True
+
     def forget(self, image: str, layers: Iterable[str] = ()) -> None:
         """Drop what was found on an image that is gone, and its pixels with it.
 
@@ -529,6 +562,12 @@ class History(Generic[T]):
     def change(self, change: Callable[[T], T]) -> None:
         """Put another state in place of each."""
         self._states = [change(state) for state in self._states]
+
+    def put(self, states: Mapping[int, T]) -> None:
+        """Put others in place of the states with these numbers."""
+        pairs = zip(self._numbers, self._states, strict=True)
+        self._states = [states.get(number, state) for number, state in pairs]
+        self._shrink()
 
     def undo(self) -> T:
         """Go back one state and return it; at the first one, stay."""
