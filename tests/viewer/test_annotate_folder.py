@@ -107,6 +107,26 @@ def test_the_first_image_is_opened(binding, annotation, tmp_path):
     assert "1 of 3: cell1.tif" in binding.model.message.text
 
 
+def test_the_state_and_the_count_of_the_image_on_show_are_those_of_now(binding, annotation):
+    def told():
+        return [(str(one.state), one.objects) for one in annotation.model.images[:2]]
+
+    click(binding, *CENTRES[0])
+    assert told() == [("untouched", 0), ("untouched", 0)]
+    binding.session.accept()
+    assert told() == [("begun", 1), ("untouched", 0)]
+    binding.session.undo()
+    assert told() == [("untouched", 0), ("untouched", 0)]
+    binding.session.redo()
+    go(binding, 1)
+    assert told() == [("done", 1), ("untouched", 0)]
+    click(binding, *CENTRES[1])
+    binding.session.accept()
+    assert told() == [("done", 1), ("begun", 1)]
+    go(binding, -1)
+    assert told() == [("done", 1), ("begun", 1)]
+
+
 def test_next_saves_what_is_on_show_and_marks_it_done(binding, annotation, tmp_path):
     click(binding, *CENTRES[0])
     assert binding.model.previews

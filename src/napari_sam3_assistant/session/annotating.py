@@ -142,6 +142,7 @@ class FolderAnnotation:
         self._reader: ThreadPoolExecutor | None = None
         self._ahead: tuple[str, Future[ReadImage]] | None = None
         self._deliver = deliver
+        self._model.events.kept.connect(self._list_images, max_args=0)
         prefetch.find_upcoming = self._view_ahead
 
     # -- what the user asks for -------------------------------------------------------------
@@ -333,7 +334,7 @@ class FolderAnnotation:
 
     def _save(self, name: str, *, done: bool, on_done: Callable[[], None] | None) -> None:
         folder, annotation = self._require_folder(), self._annotation
-        left, shown = annotation.name, annotation.shown
+        left, shown = annotation.name, folder.get(annotation.name)
         is_open = bool(self._key)  # else it can't be read: it stays in the state that it has
         kept = self._adapter.opened.accepted(self._key) if is_open else None
         to_save = None if kept is None else self._to_save(kept)
@@ -408,9 +409,10 @@ class FolderAnnotation:
 
     def _show(self, read: ReadImage, message: str) -> None:
         annotation, folder = self._annotation, self._require_folder()
+        before, self._key, self._stamp = self._key, "", None  # until it is there
         annotation.images, annotation.name = folder.images, read.name
         place = f"{part_of(annotation.place + 1, len(annotation.images))}: {read.name}."
-        opened, before = read.opened, self._key
+        opened = read.opened
         if opened is None:
             self._close_image(before)
             self._say(f"{message} {place} {read.problem} Press Next to go on.", Level.ERROR)
@@ -425,6 +427,7 @@ class FolderAnnotation:
                 self._adapter.opened.put_accepted(self._key, read.edit, read.features)
             except Sam3AssistantError as error:
                 self._stamp, problem = None, str(error)
+        self._list_images()
         problem = self._put_prompts(folder.prompts_of(read.name)) or problem
         level = Level.WARNING if problem else Level.SUCCESS
         self._say(" ".join(filter(None, (message, place, *opened.image.notes, problem))), level)
@@ -450,8 +453,6 @@ class FolderAnnotation:
                 preview for preview in model.previews if preview.target.image != key
             )
             self._undo.forget(key, self._adapter.opened.close(key))
-        if self._key == key:
-            self._key, self._stamp = "", None
 
     def _read_ahead(self) -> None:
         """Read the image that comes next on a thread that waits for nobody."""
@@ -515,7 +516,15 @@ class FolderAnnotation:
     # -- inside -----------------------------------------------------------------------------
 
     def _list_images(self) -> None:
-        self._annotation.images = self._require_folder().images
+        """List the images; the one on show as it is now, and not as it was saved last."""
+        if self._folder is None:
+            return
+        images, at = list(self._folder.images), self._annotation.place
+        if self._key and at >= 0 and self._adapter.opened.accepted(self._key) is not None:
+            objects = self._adapter.accepted.count(self._key)
+            state = _next_state(images[at], done=False, has_objects=objects > 0)
+            images[at] = replace(images[at], state=state, objects=objects)
+        self._annotation.images = tuple(images)
 
     def _require_folder(self) -> AnnotatedFolder:
         if self._folder is None:
@@ -535,8 +544,8 @@ class FolderAnnotation:
         self._model.message = Message(text, level)
 
 
-def _next_state(shown: AnnotatedImage | None, *, done: bool, has_objects: bool) -> ImageState:
-    before = ImageState.UNTOUCHED if shown is None else shown.state
+def _next_state(shown: AnnotatedImage, *, done: bool, has_objects: bool) -> ImageState:
+    before = shown.state
     if before is ImageState.FLAGGED or before is ImageState.DONE:
         return before
     if done:
