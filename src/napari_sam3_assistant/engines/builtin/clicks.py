@@ -63,8 +63,8 @@ FIRST_WINDOW, NEXT_WINDOW = 16.0, 1.6
 WINDOWS = 8
 VOTERS = 16  # proposals that have a vote
 LIKELY = 2.0  # power of a proposal's worth by which it has a vote
-SURE = 4.0  # ... of the overlap that the network expects of what it draws
-DRAWN = 0.5  # share of the votes that what is drawn has together
+SURE = 2.0  # ... of the overlap that the network expects of what it draws
+DRAWN = 0.6  # share of the votes that what is drawn has together
 BORDER = 8.0  # cost of the share of a window's border that is held by what is drawn in it
 RAYS, RINGS = 64, 1.06  # of the pixels that votes are compared at: directions, and steps in radius
 

@@ -36,7 +36,7 @@ BRIGHTEST = 4.0  # standard deviations of the window from its mean
 NEVER = -10.0  # log-odds of what the network does not see
 TURNS = 4  # in which it sees a window: answers turn with the image
 
-VERSION = 1  # of the weights; labels note it
+VERSION = 2  # of the weights; labels note it
 WEIGHTS = Path(__file__).with_name("outline_net.npz")
 
 

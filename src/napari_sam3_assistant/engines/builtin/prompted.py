@@ -69,7 +69,9 @@ SHAPED = 1.5  # power of the solidity and of the fit to the box
 FILLED = 1.3  # how much clearer something smaller in a box must be than what fills it
 CERTAIN = 4.0  # power of its worth by which something is likely to be the object
 CUTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # probabilities from which on pixels may belong to an object
-SURELY = 3.0  # power of the overlap that the network expects by which what it draws counts
+# Share of the votes that each of two drawings of the network has, if it expects this overlap or a
+# better one; it counts less by the sixth power of a lower one, for nothing may be there to draw.
+HEARD, SURELY = 0.3, 0.65
 SHAPE = 4.0  # log-odds of a pixel in the middle of a box to belong to the object
 SOFT = 0.4  # share of the half axes over which these odds fall
 FITTING = 6.0  # power of the fit by which proposals vote
@@ -184,7 +186,8 @@ def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch
     voted = _votes(filling + others, worths, window)
     likely = voted.copy()
     for drawing in _drawn_in(features, box, window, octave):
-        likely += drawing.overlap**SURELY / 2 * (drawing.likely(window, octave) - voted)
+        share = HEARD * min(1.0, drawing.overlap / SURELY) ** 6
+        likely += share * (drawing.likely(window, octave) - voted)
     mask = _most_overlapping(likely)
     patch = upsample_proposal(features, Proposal(mask, window, octave, 1, 0.0)).clip(reach)
     if not patch.area:
