@@ -4,6 +4,8 @@ import os
 import shutil
 import ssl
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -124,6 +126,24 @@ def test_a_stopped_download_goes_on_where_it_was(filled, tmp_path):
     assert filled.asked[-1] == ("model.safetensors", f"bytes={arrived}-")
     assert (tmp_path / "model.safetensors").read_bytes() == WEIGHTS
     assert list(tmp_path.glob("*.part")) == []
+
+
+def test_a_second_download_into_a_folder_leaves_the_first_alone(filled, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_TIMEOUT", 240.0)  # for the first, which is kept waiting
+    filled.gate.clear()
+    first = threading.Thread(target=fetch, args=(tmp_path,))
+    first.start()
+    until = time.monotonic() + 240
+    while not filled.asked_for:
+        assert time.monotonic() < until
+
+    with pytest.raises(DownloadError, match=r"Another download into .* is going on"):
+        fetch(tmp_path)
+
+    filled.gate.set()
+    first.join(240)
+    assert names(tmp_path) == sorted([*SMALL, "model.safetensors"])
+    fetch(tmp_path)
 
 
 def test_a_part_of_another_version_is_not_continued(filled, tmp_path):

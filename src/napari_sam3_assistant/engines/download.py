@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,12 +159,36 @@ def download_model(
     with map_hub_errors(repository, endpoint(), has_token=bool(token)):
         commit, files = _list_files(repository, token, meta=meta)
         folder.mkdir(parents=True, exist_ok=True)
-        missing = [file for file in files if not _is_there(folder / file.name, file, reporter)]
-        _refuse_to_replace(folder, missing, repository)
-        _check_space(folder, missing)
-        transfer = _Transfer(folder, f"{repository}/resolve/{commit}", token, reporter, missing)
-        for file in missing:
-            transfer.fetch(file)
+        with _alone(folder):
+            missing = [file for file in files if not _is_there(folder / file.name, file, reporter)]
+            _refuse_to_replace(folder, missing, repository)
+            _check_space(folder, missing)
+            transfer = _Transfer(folder, f"{repository}/resolve/{commit}", token, reporter, missing)
+            for file in missing:
+                transfer.fetch(file)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other downloads out of a folder: two would write into one file."""
+    from filelock import FileLock, Timeout
+
+    file = folder / ".download.lock"
+    lock = FileLock(file, timeout=0)
+    try:
+        # Where the disk knows no locks, such as some of a network, there is none.
+        with suppress(NotImplementedError):
+            lock.acquire()
+    except Timeout as exc:
+        raise DownloadError(
+            f"Another download into {folder} is going on.", "Wait until it has ended."
+        ) from exc
+    try:
+        yield
+    finally:
+        lock.release()
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def _refuse_offline() -> None:
