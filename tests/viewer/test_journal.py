@@ -191,6 +191,17 @@ def test_drawing_again_what_nobody_has_written_writes_nothing(binding, monkeypat
     assert len(boxes) == 1
 
 
+def test_what_a_script_writes_after_labels_were_hidden_is_written_down(binding):
+    layer = binding.viewer.add_labels(np.ones((5, 40, 50), np.uint8))
+    write_down(binding)
+    layer.visible = False
+    layer.visible = True
+    assert binding.adapter.saved.take_written() == {}
+    layer.data[2, 3, 4] = 5
+    layer.refresh()
+    assert list(binding.adapter.saved.take_written().values()) == [None]
+
+
 def test_a_journal_goes_on_where_it_stopped_and_is_small(binding, tmp_path):
     scripted.begin(binding)
     for number in range(6):

@@ -156,7 +156,9 @@ def _on_drawn(event: Event) -> None:
 
 
 def _on_visible(event: Event) -> None:
-    _expect_drawing(event.source)  # it was not drawn while it was hidden
+    # It is not drawn while it is hidden; shown again, it was drawn before napari tells of that.
+    if not event.source.visible:
+        _expect_drawing(event.source)
 
 
 def _expect_drawing(layer: Labels) -> None:
