@@ -186,9 +186,10 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        # While it is held: who waits for a file that is gone takes a new one. Windows refuses.
         with suppress(OSError):
             file.unlink(missing_ok=True)
+        lock.release()
 
 
 def _refuse_offline() -> None:
