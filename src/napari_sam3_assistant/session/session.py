@@ -136,6 +136,7 @@ class Session:
 
     prompts_edited = Signal()
     _live_again = _edited = False
+    _given_up = False  # whether what was drawn was tried since, in vain
     _clicked: object = None  # the prompts whose candidates are on show, in 3D/video
 
     def __init__(
@@ -209,7 +210,7 @@ class Session:
         model = self.model
         self._running.idle.connect(self._on_idle)
         self._running.begun.connect(self._on_begun)
-        self._running.unanswered.connect(self._on_edited)
+        self._running.unanswered.connect(self._on_unanswered)
         self.prompts_edited.connect(self.prefetch.start)
         self.prompts_edited.connect(self._on_edited)
         for event in (model.events.task, model.events.tool, model.events.image, model.events.live):
@@ -608,7 +609,11 @@ class Session:
         self.model.why_not_live = ""
 
     def _on_edited(self) -> None:
-        self._edited = True
+        self._edited, self._given_up = True, False
+
+    def _on_unanswered(self) -> None:
+        # Another job may only have come before it.
+        self._edited, self._given_up = True, self._running.current is None
 
     def _on_idle(self) -> None:
         # What was clicked since is of the next object, and still to be answered.
@@ -626,6 +631,8 @@ class Session:
         model = self.model
         if not self._edited or model.task is Task.VIDEO:
             return self._running.has_asked
+        if self._given_up and model.previews:
+            return False  # what there is can be accepted without it
         return not (model.why_not.run or model.is_batch or self._segment_run.why_not_live())
 
     def shown_preview(self) -> Preview:
