@@ -1,15 +1,25 @@
 """What of the prompt layers counts for the plane on show."""
 
+import math
+
 import dask.array as da
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from napari.components import ViewerModel
 from napari.layers import Labels, Points, Shapes
 
+from amounts import FEW
 from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, Task, Tool
+from napari_sam3_assistant.core.regions import bounds_of
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.viewer import prompt_layers
+from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.geometry import DataMap
 from napari_sam3_assistant.viewer.prompt_layers import is_positive
-from napari_sam3_assistant.viewer.roles import Role, topmost
+from napari_sam3_assistant.viewer.roles import Role, key_of, topmost
 
 
 def test_prompt_layers_take_the_images_transform(viewer, binding, transform):
@@ -19,6 +29,67 @@ def test_prompt_layers_take_the_images_transform(viewer, binding, transform):
         binding.prompts.arm()
         layer = viewer.layers.selection.active
         np.testing.assert_allclose(layer.data_to_world((3, 4)), image.data_to_world((3, 4)))
+
+
+@FEW
+@given(data=st.data())
+def test_of_a_painted_layer_no_more_is_looked_at_than_what_was_painted(data):
+    viewer = ViewerModel()
+    binding = binding_for(viewer, lambda call: call(), MemorySettings())
+    looked_at = []
+
+    def look(pixels):
+        looked_at.append(pixels.size)
+        return bounds_of(pixels)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(prompt_layers, "bounds_of", look)
+    try:
+        viewer.add_image(np.zeros((300, 400), np.uint8))
+        binding.model.tool = Tool.MASK
+        binding.prompts.arm()
+        layer = viewer.layers["SAM3 mask prompt"]
+        kept, reached = [], np.zeros(layer.data.shape, bool)
+        for _ in range(data.draw(st.integers(1, 6))):
+            before = layer.data.copy()
+            at = data.draw(st.tuples(st.integers(0, 299), st.integers(0, 399)))
+            act = data.draw(st.sampled_from(["stroke", "pixels", "array", "new", "undo", "clear"]))
+            local = act in ("stroke", "pixels", "undo", "clear")
+            if act == "stroke":
+                layer.paint(at, data.draw(st.integers(0, 2)))
+            elif act == "pixels":
+                layer.data_setitem(tuple(np.array([one]) for one in at), 1)
+            elif act == "array":
+                layer.data[at] = 3
+                layer.refresh()
+            elif act == "new":
+                layer.data = np.where(np.arange(400) == at[1], 1, before)
+            elif act == "undo":
+                binding.actions.undo()
+            else:
+                binding.adapter.clear_prompts(binding.model.image)
+                assert not layer.data.any()
+            looked_at.clear()
+            state = binding.adapter.prompt_state()
+            (held,) = (part for key, part in state.items() if key == key_of(layer))
+            box = bounds_of(layer.data)
+            expected = (box, str(layer.data.dtype), layer.data[box].tobytes())
+            assert held == (expected if layer.data.any() else ())
+            kept.append((state, layer.data.copy()))
+            reached[max(0, at[0] - 10) : at[0] + 11, max(0, at[1] - 10) : at[1] + 11] = True
+            reached |= (before > 0) | (layer.data > 0)
+            if local:
+                reach = bounds_of(reached)
+                most = math.prod(side.stop - side.start for side in reach)
+                assert max(looked_at) <= most, "the whole layer"
+        state, pixels = data.draw(st.sampled_from(kept))
+        if layer.data.dtype == pixels.dtype:
+            binding.adapter.set_prompt_state(state)
+            np.testing.assert_array_equal(layer.data, pixels)
+            assert binding.adapter.prompt_state() == state
+    finally:
+        patch.undo()
+        binding.close()
 
 
 def test_prompts_are_image_pixels(viewer, binding, transform):

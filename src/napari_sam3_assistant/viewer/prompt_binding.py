@@ -106,13 +106,14 @@ class PromptBinding:
             for emitter in _emitters(layer, "data", "features", "paint"):
                 emitter.connect(self._on_other_prompts)
             return
-        layer.events.data.connect(self._on_prompts)
+        layer.events.data.connect(self._on_prompts, position="last")
         layer.mouse_drag_callbacks.append(self._on_drag)
         if role_of(layer) in (Role.POINTS, Role.BOXES):
             layer.events.features.connect(self._on_prompts)
             layer.events.current_properties.connect(self._on_next_polarity)
         if role_of(layer) is Role.MASK:
-            layer.events.paint.connect(self._on_prompts)
+            prompt_layers.painted_box(layer)  # from now on where is painted is noted, before
+            layer.events.paint.connect(self._on_prompts, position="last")
 
     def forget(self, layer: Layer) -> None:
         """Listen to a layer no more."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Labels, Layer, Points, Shapes
 
+from napari_sam3_assistant.core.masks.labels import box_shape, union_box
 from napari_sam3_assistant.core.regions import Region, bounds_of
 from napari_sam3_assistant.session.saved import read_value, write_value
 from napari_sam3_assistant.viewer.geometry import (
@@ -18,7 +20,7 @@ from napari_sam3_assistant.viewer.geometry import (
     to_layer_axes,
 )
 from napari_sam3_assistant.viewer.images import DisplayedPlane, plane_position
-from napari_sam3_assistant.viewer.label_pixels import note_written
+from napari_sam3_assistant.viewer.label_pixels import redraw, take_written, watch_written
 from napari_sam3_assistant.viewer.roles import (
     NAMES,
     Role,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
     from napari_sam3_assistant.core.images import Untyped
+    from napari_sam3_assistant.core.masks.labels import Box
 
 
 POLARITY = "polarity"
@@ -240,7 +243,8 @@ def _take_spare(viewer: ViewerModel, displayed: DisplayedPlane, role: Role) -> L
 
 def get_ready(layer: Layer, role: Role) -> None:
     """Let the next click on a layer be a prompt."""
-    layer.visible = True
+    if not layer.visible:  # else napari draws it anew, which looks as if somebody had written to it
+        layer.visible = True
     layer.mode = _MODES[role]
 
 
@@ -276,7 +280,9 @@ def _make(displayed: DisplayedPlane, role: Role) -> Layer:
     whole = result_transform(
         displayed.layer, displayed.axes, displayed.world, displayed.plane, region
     )
-    return Labels(empty, **common, **whole)
+    painted = Labels(empty, **common, **whole)
+    _PAINTED[painted] = tuple(slice(0, 0) for _ in empty.shape)
+    return painted
 
 
 def make_points(ndim: int, common: Mapping[str, Any]) -> Points:
@@ -453,23 +459,54 @@ def add_boxes(
     layer.add(outlines, shape_type=list(kinds))
 
 
+_PAINTED: WeakKeyDictionary[Labels, Box] = WeakKeyDictionary()
+"""Of layers of masks a box outside of which nothing is painted: they may be as large as a slide."""
+_ASKER = "prompts"
+
+
+def painted_box(layer: Labels) -> Box:
+    """Return a box outside of which nothing is painted on a layer of masks, empty for none.
+
+    Only what was written since the last time is added to it. That may still be to come: of what a
+    script paints napari tells before.
+    """
+    if not isinstance(layer.data, np.ndarray):
+        return bounds_of(np.asarray(layer.data))  # what others write into files is not told
+    known = _PAINTED.get(layer)
+    watch_written(layer, _ASKER)
+    written = take_written(layer, _ASKER)
+    if known is None or written is None:
+        box = bounds_of(layer.data)
+    else:
+        box = union_box(part for part in (known, *written) if all(box_shape(part))) or known
+    _PAINTED[layer] = box
+    return box
+
+
 def _mask_state(layer: Labels) -> State:
-    data = np.asarray(layer.data)
-    bounds = bounds_of(data)
-    crop = data[bounds]
+    box = painted_box(layer)
+    part = np.asarray(layer.data[box])
+    inner = bounds_of(part)
+    crop = part[inner]
+    bounds = tuple(
+        slice(side.start + within.start, side.start + within.stop)
+        for side, within in zip(box, inner, strict=True)
+    )
     return (bounds, str(crop.dtype), crop.tobytes()) if crop.size else ()
 
 
 def _put_mask(layer: Labels, state: State) -> None:
-    layer.data[...] = 0
+    box = painted_box(layer)
+    changed = [box] if all(box_shape(box)) else []
+    for part in changed:
+        layer.data[part] = 0
     if state:
         bounds, dtype, pixels = state
-        painted = np.frombuffer(pixels, dtype).reshape(
-            [bound.stop - bound.start for bound in bounds]
-        )
+        painted = np.frombuffer(pixels, dtype).reshape(box_shape(bounds))
         crop = layer.data[bounds]
         # The user may have given the layer other pixels, of another type and shape.
         if crop.shape == painted.shape:
             crop[...] = painted
-    note_written(layer)
-    layer.refresh()
+            changed.append(bounds)
+    if changed:
+        redraw(layer, union_box(changed))

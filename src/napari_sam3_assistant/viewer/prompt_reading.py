@@ -33,9 +33,11 @@ from napari_sam3_assistant.viewer.images import (
 from napari_sam3_assistant.viewer.prompt_layers import (
     State,
     is_positive,
+    painted_box,
     read_ids,
     read_polarity,
 )
+from napari_sam3_assistant.viewer.roles import Role, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -104,7 +106,7 @@ def count_prompts(
     if kind is PromptKind.MASK:
         # Counted at each brush stroke: large layers are not looked through for that.
         painted = any(_is_painted(layer, displayed, axis) for layer in layers)
-        there = not painted and any(is_at_hand(layer) and layer.data.any() for layer in layers)
+        there = not painted and any(is_at_hand(layer) and _holds_any(layer) for layer in layers)
         return PromptCounts(painted=painted, elsewhere=int(there))
     read = read_prompts(layers, displayed, kind, axis)
     sets = read.frames.values()
@@ -367,6 +369,12 @@ def find_pixels(
         else None
         for frame, (y, x) in zip(frames.tolist(), places, strict=True)
     ]
+
+
+def _holds_any(layer: Labels) -> bool:
+    """Return whether anything is painted on a layer; of our own ones little is looked at."""
+    pixels = layer.data[painted_box(layer)] if role_of(layer) is Role.MASK else layer.data
+    return bool(np.any(pixels))
 
 
 def _is_painted(layer: Labels, displayed: DisplayedPlane, axis: int | None) -> bool:
