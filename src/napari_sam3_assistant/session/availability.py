@@ -48,14 +48,18 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
     found = any(preview.segmentation.objects for preview in model.previews)
     stack = model.propagated is not None
     go_on = _why_not_go_on(model)
-    signed = prompt_kind(model.task, model.tool) in SIGNED
+    kind, prompts = prompt_kind(model.task, model.tool), model.prompts
+    signed = kind in SIGNED
+    drawn = prompts.positive or prompts.negative or prompts.boxes or prompts.painted
+    # What the run is about to find can be accepted before.
+    awaited = model.running and drawn and kind not in NOT_DRAWN and model.task is not Task.VIDEO
     return WhyNot(
         run=run,
         cancel="" if model.running else "Nothing is running",
         clear="" if model.previews or stack else "There is no preview to clear yet",
         undo="" if model.can_undo else "There is nothing to take back",
         redo="" if model.can_redo else "Nothing was taken back",
-        accept="" if found else "There is no preview to accept yet",
+        accept="" if found or awaited else "There is no preview to accept yet",
         accept_all=wait or ("" if stack else "There is nothing propagated yet"),
         refine="" if found else "There is no preview to refine yet",
         follow=_why_not_follow(model, spec, has_objects=found),
