@@ -18,7 +18,8 @@ from amounts import thorough
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.qt.controls import KeyedButton
-from napari_sam3_assistant.viewer.binding import Binding, find_binding
+from napari_sam3_assistant.viewer.actions import Actions
+from napari_sam3_assistant.viewer.binding import find_binding
 from napari_sam3_assistant.viewer.keys import SHORTCUTS
 from napari_sam3_assistant.widgets import commands
 
@@ -210,7 +211,7 @@ def test_keys_and_commands_are_what_the_manifest_the_guide_and_help_say_while_it
     text_colour = user.button("help").palette().windowText().color().name()
     assert f'<a style="color: {text_colour}" href=' in shown.text()
     for shortcut in SHORTCUTS:
-        assert hasattr(Binding, shortcut.name) or shortcut.name == "hold_bare_image"
+        assert hasattr(Actions, shortcut.name) or shortcut.name == "hold_bare_image"
         keys = " or ".join(f"`{key}`" for key in shortcut.shown.split(" or "))
         assert re.search(rf"^\| {re.escape(keys)} \| {re.escape(shortcut.title)} \|", guide, re.M)
         assert f"<b>{shortcut.shown}</b>" in shown.text()
