@@ -42,7 +42,15 @@ def by_boxes(user, discs):
     assert len(user.viewer.layers["SAM3 boxes"].data) == 2
     user.run()
 
-    expected = api.segment(discs, boxes=[(10, 20, 51, 61), (66, 92, 105, 129)]).labels
+    # A mouse draws between pixels, and pixel 0 begins half a pixel before its centre.
+    boxes = [
+        tuple(np.round([*drawn.min(axis=0) + 0.5, *drawn.max(axis=0) + 0.5], 6).tolist())
+        for drawn in user.viewer.layers["SAM3 boxes"].data
+    ]
+    np.testing.assert_allclose(
+        boxes, [(10.5, 20.5, 50.5, 60.5), (66.5, 92.5, 104.5, 128.5)], atol=1
+    )
+    expected = api.segment(discs, boxes=boxes).labels
     np.testing.assert_array_equal(user.preview, expected)
     assert [user.preview[30, 40], user.preview[85, 110], user.preview[85, 40]] == [1, 2, 0]
     assert user.status.endswith("from 2 boxes.")
