@@ -1,5 +1,6 @@
 """Fetching weights, from a stand-in for the hub that speaks real HTTP on this machine."""
 
+import errno
 import os
 import shutil
 import ssl
@@ -126,6 +127,18 @@ def test_a_stopped_download_goes_on_where_it_was(filled, tmp_path):
     assert filled.asked[-1] == ("model.safetensors", f"bytes={arrived}-")
     assert (tmp_path / "model.safetensors").read_bytes() == WEIGHTS
     assert list(tmp_path.glob("*.part")) == []
+
+
+@pytest.mark.parametrize("said", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_that_knows_no_locks_takes_a_model_all_the_same(filled, tmp_path, monkeypatch, said):
+    fcntl = pytest.importorskip("fcntl", reason="Windows locks otherwise")
+
+    def refuse(*_):
+        raise OSError(said, os.strerror(said))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    fetch(tmp_path)
+    assert names(tmp_path) == sorted([*SMALL, "model.safetensors"])
 
 
 def test_a_second_download_into_a_folder_leaves_the_first_alone(filled, tmp_path, monkeypatch):

@@ -176,13 +176,15 @@ def _alone(folder: Path) -> Iterator[None]:
     file = folder / ".download.lock"
     lock = FileLock(file, timeout=0)
     try:
-        # Where the disk knows no locks, such as some of a network, there is none.
-        with suppress(NotImplementedError):
-            lock.acquire()
+        lock.acquire()
     except Timeout as exc:
         raise DownloadError(
             f"Another download into {folder} is going on.", "Wait until it has ended."
         ) from exc
+    except (NotImplementedError, OSError):
+        # None can be had on some disks of a network, and in a folder that is only read: there is
+        # nothing to fetch there, or what can't be written says so.
+        pass
     try:
         yield
     finally:
