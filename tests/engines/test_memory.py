@@ -44,8 +44,10 @@ def test_freed_blocks_go_back():
 @pytest.mark.parametrize("gpu", ["cuda", "mps"])
 def test_a_gpu_that_has_stopped_does_not_keep_its_engine_from_being_closed(monkeypatch, gpu):
     torch = pytest.importorskip("torch")
+    asked = []
 
     def stopped():
+        asked.append(gpu)
         raise RuntimeError("CUDA error: unspecified launch failure")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu == "cuda")
@@ -53,3 +55,4 @@ def test_a_gpu_that_has_stopped_does_not_keep_its_engine_from_being_closed(monke
     monkeypatch.setattr(getattr(torch, gpu), "empty_cache", stopped)
 
     give_back_memory()
+    assert asked == [gpu]
