@@ -293,6 +293,23 @@ def test_whoever_accepts_before_the_answer_loses_no_click(groups, each, data):
         desk.binding.close()
 
 
+@pytest.mark.parametrize("is_run", [False, True])
+def test_an_object_is_of_the_class_that_was_chosen_when_it_was_accepted(bare, is_run):
+    spots = {DARK: "tumour", OTHER: "stroma"}
+    for spot, name in spots.items():
+        bare.model.object_class = name
+        bare.points.add(spot)
+        if is_run and spot == DARK:
+            bare.session.run_live()
+            assert bare.model.running
+        bare.binding.actions.call("accept")
+    bare.model.object_class = ""
+    bare.live()
+    accepted = bare.viewer.layers[ACCEPTED]
+    known = accepted.features.set_index("index")["class"]
+    assert {spot: known[np.asarray(accepted.data)[spot]] for spot in spots} == spots
+
+
 def test_undo_after_an_early_accept_brings_its_clicks_back_to_be_accepted_again(bare):
     bare.points.add(DARK)
     bare.binding.actions.call("accept")

@@ -51,6 +51,8 @@ class Awaiting:
         ``job``: the one that is going, if it answers them; by default there will be one.
         """
         model, frozen = self._model, self._run.freeze()
+        if job is not None:
+            self._run.settle_class()
         images = (model.image, *(shown.target.image for shown in model.previews))
         for image in dict.fromkeys(images):
             self._adapter.clear_prompts(image)

@@ -69,11 +69,15 @@ QUICK_S = 1.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frozen:
-    """What a run answers: a plane with prompts of one kind, and how many could not be used."""
+    """What a run answers: a plane with prompts of one kind, and how many could not be used.
+
+    ``object_class`` is the one that was chosen for what it finds.
+    """
 
     snapshot: ImageSnapshot
     kind: PromptKind
     outside: int
+    object_class: str
 
 
 class SegmentRun:
@@ -85,6 +89,8 @@ class SegmentRun:
         self._roi = roi
         self._prefetch = prefetch
         self._run_times = RunTimes()
+        # Of what was accepted before it is found; else the one that is chosen then.
+        self._object_class: str | None = None
 
     def freeze(self) -> Frozen:
         """Return the plane on show with the prompts of the chosen task and tool, for a later run.
@@ -95,7 +101,11 @@ class SegmentRun:
         kind = prompt_kind(model.task, model.tool)
         snapshot = self._adapter.take_snapshot(model.image, kind)
         snapshot = replace(snapshot, prompts=model.add_typed(kind, snapshot.prompts))
-        return Frozen(snapshot, kind, model.prompts.outside)
+        return Frozen(snapshot, kind, model.prompts.outside, model.object_class)
+
+    def settle_class(self) -> None:
+        """Let what is looked for now be of the class that is chosen now."""
+        self._object_class = self._model.object_class
 
     def run(self, frozen: Frozen | None = None, *, live: bool) -> Job:
         """Segment a plane with its prompts: by default, what is on show.
@@ -126,6 +136,7 @@ class SegmentRun:
             return self._classify(result, snapshot.target, kind)
 
         used = (prompts, outside)
+        self._object_class = None if awaits else frozen.object_class
         return self._start(
             snapshot, kind, region, used, classify, seed=seed, live=live, awaits=awaits
         )
@@ -282,7 +293,8 @@ class SegmentRun:
         )
         for record, class_name in zip(result.objects, before, strict=False):
             result = set_class(result, class_name, [record.id]) if class_name else result
-        return set_class(result, self._model.object_class)
+        settled = self._object_class
+        return set_class(result, self._model.object_class if settled is None else settled)
 
     def take_back(self, kind: PromptKind) -> None:
         """Take out what prompts of a kind made that are gone now; what else is on show stays."""
