@@ -1,6 +1,6 @@
 """Files of each format, made by other writers, are read by what is in them, whatever their name.
 
-ND2 and LIF are not here: nothing that can be installed writes them.
+ND2 is not here: nothing that can be installed writes it. LIF is written here by its description.
 """
 
 import gc
@@ -193,6 +193,54 @@ def write_czi(path):
         file.write_metadata("a", scale_x=0.25e-6, scale_y=0.5e-6, scale_z=1e-6)
 
 
+def write_lif(path, dimensions=(), tags=(0, 0), pixels=None):
+    """Write a LIF, or the LOF of one image: XML, then pixels, each with a short head.
+
+    Dimensions are Leica's number, length, size in m or s, and bytes from one to the next.
+    """
+    pixels = DEEP_COLOURS if pixels is None else pixels
+    step = pixels.nbytes // 3 // 2 if tags == (0, 0) else 1
+    told = "".join(
+        f'<DimensionDescription DimID="{kind}" NumberOfElements="{count}" Origin="0" Unit="{unit}" '
+        f'Length="{size * (count - 1)}" BitInc="0" BytesInc="{stride}"/>'
+        for kind, count, size, unit, stride in dimensions
+    )
+    channels = "".join(
+        f'<ChannelDescription DataType="0" ChannelTag="{tag}" BitInc="0" BytesInc="{step * at}" '
+        f'Resolution="{8 * pixels.itemsize}" NameOfMeasuredQuantity="" Min="0" Max="1" Unit="" '
+        'LUTName="Gray" IsLUTInverted="0"/>'
+        for at, tag in enumerate(tags)
+    )
+    image = (
+        f"<Data><Image><ImageDescription><Channels>{channels}</Channels><Dimensions>{told}"
+        "</Dimensions></ImageDescription></Image></Data>"
+        f'<Memory Size="{pixels.nbytes}" MemoryBlockID="MemBlock_1"/>'
+    )
+    if path.suffix == ".lif":
+        image = f'<Children><Element Name="Series001">{image}</Element></Children>'
+    xml = f'<LMSDataContainerHeader Version="2"><Element Name="a">{image}</Element>'
+    xml = lif_text(f"{xml}</LMSDataContainerHeader>")
+    block = pixels.tobytes()
+    if path.suffix == ".lof":
+        kind = lif_text("LMS_Object_File") + struct.pack("<BIBI", 0x2A, 2, 0x2A, 0)
+        path.write_bytes(kind + struct.pack("<BQ", 0x2A, len(block)) + block + xml)
+        return
+    name = "MemBlock_1".encode("utf-16-le")
+    head = struct.pack("<IIBQBI", 0x70, len(name) + 14, 0x2A, len(block), 0x2A, len(name) // 2)
+    path.write_bytes(xml + head + name + block)
+
+
+def lif_text(text):
+    content = text.encode("utf-16-le")
+    return struct.pack("<IIBI", 0x70, len(content) + 5, 0x2A, len(text)) + content
+
+
+DEEP_COLOURS = np.stack([DEEP, DEEP[:, ::-1]], 1)  # a channel after the other in each slice
+LIF_STACK = ((1, 32, 2.5e-7, "m", 2), (2, 24, 5e-7, "m", 64), (3, 3, -2e-6, "m", 3072))
+LIF_SWEEP = ((1, 32, 2.5e-7, "m", 2), (3, 24, 5e-7, "m", 64), (5, 3, 1e-8, "m", 1536))
+LIF_COLOURS = ((1, 32, 1e-6, "m", 3), (2, 24, 1e-6, "m", 96), (4, 2, 0.5, "s", 2304))
+
+
 FILES = {
     "grey.gif": (lambda path: iio.imwrite(path, FRAMES, duration=100), FRAMES, plain("tyxs")),
     "moving.webp": (
@@ -273,6 +321,19 @@ FILES = {
     "cine.dcm": (
         lambda path: write_dicom(path, FRAMES, FrameTime=40), FRAMES,
         (("t", 40.0, "millisecond"), *plain("yxs")),
+    ),
+    "a.lif": (
+        lambda path: write_lif(path, LIF_STACK), DEEP_COLOURS,
+        (("z", 2.0, MICRO), ("c", 1.0, ""), ("y", 0.5, MICRO), ("x", 0.25, MICRO)),
+    ),
+    "sweep.lif": (  # slices across the focus, at several wavelengths
+        lambda path: write_lif(path, LIF_SWEEP, (0,), DEEP), DEEP,
+        (("λ", 1.0, ""), ("z", 0.5, MICRO), ("x", 0.25, MICRO)),
+    ),
+    "colours.lof": (  # blue comes first there
+        lambda path: write_lif(path, LIF_COLOURS, (3, 2, 1), np.stack([RGB, RGB + 1])[..., ::-1]),
+        np.stack([RGB, RGB + 1]),
+        (("t", 0.5, "second"), ("y", 1.0, MICRO), ("x", 1.0, MICRO), ("s", 1.0, "")),
     ),
     "a.czi": (write_czi, DEEP, (("c", 1.0, ""), ("y", 0.5, MICRO), ("x", 0.25, MICRO))),
 }  # fmt: skip

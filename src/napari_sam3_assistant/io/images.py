@@ -17,6 +17,7 @@ from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.core.paths import hide_secrets, is_address
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.leica import read_lif
 from napari_sam3_assistant.io.loaded import LAZY_BYTES
 from napari_sam3_assistant.io.movies import read_movie
 from napari_sam3_assistant.io.readers import (
@@ -145,7 +146,11 @@ FORMATS = (
     Format("DICOM", (".dcm",), _begins(b"DICM", at=128), "pydicom", "formats", read_dicom),
     _bio("CZI", _begins(b"ZISRAWFILE")),
     _bio("ND2", _begins(b"\xda\xce\xbe\x0a")),
-    _bio("LIF", lambda head: head.startswith(b"\x70\0\0\0") and head[8:9] == b"\x2a"),
+    Format(
+        "LIF", (".lif", ".lof"),
+        lambda head: head.startswith(b"\x70\0\0\0") and head[8:9] == b"\x2a",
+        "liffile", "bio", read_lif,
+    ),
 )  # fmt: skip
 """All formats of files, each once; folders and servers hold OME-Zarr."""
 NAMES = ", ".join(form.name for form in FORMATS if "," not in form.name)

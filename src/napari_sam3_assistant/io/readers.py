@@ -442,7 +442,7 @@ def _frame_axis(head: Untyped) -> tuple[str, float, str]:
 def read_bio(
     path: Path, reader: str, series: int | None = None, lazy_bytes: int = LAZY_BYTES
 ) -> LoadedImage:
-    """Open a scene of a file; reads no pixels.
+    """Open a scene of a CZI or ND2 file; reads no pixels.
 
     Parameters
     ----------
