@@ -108,6 +108,54 @@ def write_h5_with_text_first(path):
         file.write(b"MATLAB 7.3 MAT-file")
 
 
+def write_imaris(path):
+    """Write two times of two channels at two sizes, padded to the pieces that are kept together."""
+    h5py = pytest.importorskip("h5py")
+
+    def letters(text):
+        return np.frombuffer(text.encode(), "S1")
+
+    with h5py.File(path, "w") as file:
+        for at, (level, time, channel) in enumerate(np.ndindex(2, 2, 2)):
+            pixels = TIMES[time, channel][:, :: level + 1, :: level + 1]
+            group = file.create_group(
+                f"DataSet/ResolutionLevel {level}/TimePoint {time}/Channel {channel}"
+            )
+            padded = np.pad(pixels, [(0, 1), (0, 8), (0, 0)], constant_values=at)
+            group.create_dataset("Data", data=padded, chunks=(4, 4, 8), compression="gzip")
+            for axis, length in zip("ZYX", pixels.shape, strict=True):
+                group.attrs[f"ImageSize{axis}"] = letters(str(length))
+            group.create_dataset("Histogram", data=np.zeros(256, "u8"))
+        about = file.create_group("DataSetInfo/Image").attrs
+        about["Unit"] = letters("um")
+        for number, end in enumerate((8.0, 12.0, 6.0)):
+            about[f"ExtMin{number}"] = letters("-1.000")
+            about[f"ExtMax{number}"] = letters(f"{end - 1:.3f}")
+        times = file.create_group("DataSetInfo/TimeInfo").attrs
+        for number in (1, 2):
+            times[f"TimePoint{number}"] = letters(f"2026-11-27 10:0{number}:00.500")
+        file.create_dataset("Thumbnail/Data", data=np.zeros((256, 1024), "u1"))
+
+
+def write_bigdataviewer(path):
+    """Write two setups, of which the first lacks a time, beside the XML that names their sizes."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        for time, setup, level in np.ndindex(2, 2, 2):
+            if (time, setup) != (0, 1):
+                pixels = SETUPS[setup, time, :, :: level + 1, :: level + 1]
+                name = f"t{time + 7:05d}/s{setup:02d}/{level}/cells"
+                file.create_dataset(name, data=pixels.view("i2"), chunks=(2, 8, 8))
+        for setup in range(2):
+            file[f"s{setup:02d}/resolutions"] = np.array([[1.0, 1, 1], [2, 2, 1]])
+    sizes = "".join(
+        f"<ViewSetup><id>{setup}</id><voxelSize><unit>um</unit><size>{size}</size></voxelSize>"
+        "</ViewSetup>"
+        for setup, size in enumerate(("0.25 0.5 2.0", "none"))
+    )
+    path.with_suffix(".xml").write_text(f"<SpimData>{sizes}</SpimData>")
+
+
 def nifti(path, data, scale, **options):
     nibabel = pytest.importorskip("nibabel")
     image = options.pop("kind", nibabel.Nifti1Image)(data, np.diag([*scale[:3], 1.0]))
@@ -241,6 +289,9 @@ LIF_SWEEP = ((1, 32, 2.5e-7, "m", 2), (3, 24, 5e-7, "m", 64), (5, 3, 1e-8, "m", 
 LIF_COLOURS = ((1, 32, 1e-6, "m", 3), (2, 24, 1e-6, "m", 96), (4, 2, 0.5, "s", 2304))
 
 
+TIMES = np.stack([[DEEP, DEEP + 1], [DEEP + 2, DEEP + 3]])
+SETUPS = np.stack([[DEEP + 40000, DEEP], [DEEP * 0, DEEP + 1]]).astype("u2")
+
 FILES = {
     "grey.gif": (lambda path: iio.imwrite(path, FRAMES, duration=100), FRAMES, plain("tyxs")),
     "moving.webp": (
@@ -270,6 +321,17 @@ FILES = {
         DEEP, (PLAIN,) * 3,
     ),
     "a.h5": (write_h5, DEEP, (("z", 2.0, MICRO), ("y", 0.5, MICRO), ("x", 0.25, MICRO))),
+    "a.ims": (
+        write_imaris, TIMES,
+        (
+            ("t", 60.0, "second"), ("c", 1.0, ""), ("z", 2.0, MICRO), ("y", 0.5, MICRO),
+            ("x", 0.25, MICRO),
+        ),
+    ),
+    "setups.h5": (
+        write_bigdataviewer, SETUPS[0],
+        (("t", 1.0, ""), ("z", 2.0, MICRO), ("y", 0.5, MICRO), ("x", 0.25, MICRO)),
+    ),
     "a.mat": (write_h5_with_text_first, DEEP, plain("tyx")),
     "a.nii": (
         lambda path: nifti(path, DEEP.T, (0.5, 0.25, 2.0)), DEEP,
@@ -710,6 +772,16 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     ]:
         with pytest.raises(ImageError, match=said):
             read_image(tmp_path / name)
+
+
+def test_a_setup_of_bigdataviewer_keeps_its_times(folder):
+    """What it lacks is black and told, where another setup has that time."""
+    loaded = read_image(made(folder, "setups.h5"), 1)
+
+    np.testing.assert_array_equal(np.asarray(loaded.data[...]), SETUPS[1])
+    assert loaded.notes == ("1 of 2 stacks are not in the file; they are black.",)
+    assert [level.shape for level in loaded.levels] == [(2, 3, 24, 32), (2, 3, 12, 16)]
+    np.testing.assert_array_equal(np.asarray(loaded.levels[1][1]), DEEP[:, ::2, ::2] + 1)
 
 
 def test_pixels_of_other_files_are_not_read_from_hdf5(tmp_path):

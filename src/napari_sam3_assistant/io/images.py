@@ -17,6 +17,7 @@ from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.core.paths import hide_secrets, is_address
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.hdf5 import read_hdf5
 from napari_sam3_assistant.io.leica import read_lif
 from napari_sam3_assistant.io.loaded import LAZY_BYTES
 from napari_sam3_assistant.io.movies import read_movie
@@ -27,7 +28,6 @@ from napari_sam3_assistant.io.readers import (
     list_picture,
     read_bio,
     read_dicom,
-    read_hdf5,
     read_mrc,
     read_nifti,
     read_npy,

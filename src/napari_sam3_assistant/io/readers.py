@@ -1,10 +1,9 @@
-"""Read arrays that programs have stored: NumPy's .npy and .npz, and HDF5."""
+"""Read pictures and arrays: NumPy, what Pillow knows, NIfTI, MRC, DICOM, CZI and ND2."""
 
 from __future__ import annotations
 
 import gzip
 import importlib
-import json
 import math
 import warnings
 import weakref
@@ -18,7 +17,7 @@ import numpy as np
 from imagecodecs import jpeg2k_decode, png_decode
 from PIL import Image
 
-from napari_sam3_assistant.core.axes import axis_kind, make_axes
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import (
     LAZY_BYTES,
@@ -30,16 +29,13 @@ from napari_sam3_assistant.io.loaded import (
     frames_of,
     only_image,
 )
-from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_number, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    import h5py
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import Untyped
 
 _REAL = "buif"
@@ -111,67 +107,6 @@ def _members(file: zipfile.ZipFile) -> Iterator[tuple[str, tuple[int, ...], np.d
         fits = math.prod(shape) * dtype.itemsize <= info.file_size
         if len(shape) >= 2 and dtype.kind in _REAL and fits:
             yield info.filename, shape, dtype
-
-
-def read_hdf5(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
-    """Open one of the datasets of an HDF5 file; reads no pixels.
-
-    Parameters
-    ----------
-    path : Path
-        The file, which stays open until the image is let go.
-    series : int, optional
-        Which of its datasets of numbers with rows and columns; by default the largest.
-    lazy_bytes : int
-        Not used: pixels are read where they are indexed.
-
-    Raises
-    ------
-    ImageError
-        If there is none, or no such one.
-    """
-    import h5py
-
-    file = h5py.File(path, "r")
-    found: list[h5py.Dataset] = []
-
-    def look_at(name: str, node: h5py.Dataset | h5py.Group) -> None:
-        # Pixels in another file would be read from wherever this one says.
-        if not isinstance(node, h5py.Dataset) or node.external or node.is_virtual:
-            return
-        if node.ndim >= 2 and node.dtype.kind in _REAL:
-            found.append(node)
-
-    file.visititems(look_at)
-    choices = tuple(Series(node.name.strip("/"), node.shape) for node in found)
-    number, notes = choose_series(choices, series)
-    data = found[number]
-    return LoadedImage(data, _hdf5_axes(data), notes=notes, series=number, choices=choices)
-
-
-def _hdf5_axes(data: h5py.Dataset) -> Axes:
-    """Return axes by the labels of HDF5, by ilastik's tags, and by Fiji's sizes of pixels."""
-    names = [dimension.label for dimension in data.dims]
-    scale = [1.0] * data.ndim
-    units = [""] * data.ndim
-    try:
-        if "axistags" in data.attrs:
-            tags = as_list(as_dict(json.loads(data.attrs["axistags"]))["axes"], data.ndim)
-            names = [as_text(as_dict(tag)["key"]) for tag in tags]
-        if "element_size_um" in data.attrs:
-            sizes = [as_number(float(size)) for size in data.attrs["element_size_um"]]
-            kinds = [axis_kind(name) for name in names]
-            if not any(names) and len(sizes) == data.ndim <= len("zyx"):
-                kinds = names = list("zyx"[-data.ndim :])
-            # More than three are those of all axes, of time and channels, too.
-            told = list("zyx"[-len(sizes) :]) if len(sizes) <= len("zyx") else kinds
-            fits = len(told) == len(sizes)
-            for kind, size in zip(told, sizes, strict=True) if fits else ():
-                if kind in ("z", "y", "x") and kind in kinds and size > 0:
-                    scale[kinds.index(kind)], units[kinds.index(kind)] = size, "micrometer"
-    except (ValueError, TypeError, KeyError):
-        pass  # what a stranger wrote there says nothing of axes
-    return make_axes(data.shape, names=names, scale=scale, units=units)
 
 
 JPEG_2000 = (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
