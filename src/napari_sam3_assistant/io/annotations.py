@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.classes import Colour
 
 _LARGEST = 1 << 30  # bytes of a file
+_REMEDY = (
+    "Export it again, as COCO: so do most programs for annotations, such as CVAT, Labelme, VIA and "
+    "Label Studio. GeoJSON of QuPath and regions of ImageJ are read, too."
+)
 _WRONG = (TypeError, ValueError, KeyError, RecursionError)
 
 
@@ -146,7 +150,7 @@ def _read_json(path: Path) -> object:
     except (ValueError, RecursionError) as exc:
         raise MaskError(
             f"{path} is not a file of JSON: {exc}.",
-            "Export it again from the program that wrote it.",
+            _REMEDY,
         ) from exc
 
 
@@ -197,7 +201,7 @@ class CocoFile:
         except _WRONG as exc:
             raise MaskError(
                 f"{path} is not a COCO file: {_explain(exc)}.",
-                "Choose one with images and annotations.",
+                _REMEDY,
             ) from exc
 
     def find(self, name: str) -> CocoImage:
