@@ -108,6 +108,15 @@ def write_h5_with_text_first(path):
         file.write(b"MATLAB 7.3 MAT-file")
 
 
+def write_matlab(path, pixels):
+    """Write what MATLAB 7.3 does of rows, columns and slices: its axes the other way round."""
+    h5py = pytest.importorskip("h5py")
+    in_matlab = np.moveaxis(pixels, 0, -1) if len(pixels) == 9 else pixels
+    with h5py.File(path, "w", userblock_size=512) as file:
+        data = file.create_dataset("cells", data=in_matlab.T)
+        data.attrs["MATLAB_class"] = np.bytes_(pixels.dtype.name)
+
+
 def write_imaris(path):
     """Write two times of two channels at two sizes, padded to the pieces that are kept together."""
     h5py = pytest.importorskip("h5py")
@@ -289,6 +298,7 @@ LIF_SWEEP = ((1, 32, 2.5e-7, "m", 2), (3, 24, 5e-7, "m", 64), (5, 3, 1e-8, "m", 
 LIF_COLOURS = ((1, 32, 1e-6, "m", 3), (2, 24, 1e-6, "m", 96), (4, 2, 0.5, "s", 2304))
 
 
+NINE = np.concatenate([DEEP, DEEP + 1, DEEP + 2])
 TIMES = np.stack([[DEEP, DEEP + 1], [DEEP + 2, DEEP + 3]])
 SETUPS = np.stack([[DEEP + 40000, DEEP], [DEEP * 0, DEEP + 1]]).astype("u2")
 
@@ -321,6 +331,9 @@ FILES = {
         DEEP, (PLAIN,) * 3,
     ),
     "a.h5": (write_h5, DEEP, (("z", 2.0, MICRO), ("y", 0.5, MICRO), ("x", 0.25, MICRO))),
+    "stack.mat": (lambda path: write_matlab(path, NINE), NINE, (PLAIN,) * 3),
+    "colours.mat": (lambda path: write_matlab(path, RGB[..., ::-1]), RGB[..., ::-1], (PLAIN,) * 3),
+    "labels.mat": (lambda path: write_matlab(path, DEEP[0]), DEEP[0], (PLAIN,) * 2),
     "a.ims": (
         write_imaris, TIMES,
         (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.axes import axis_kind, make_axes
+from napari_sam3_assistant.core.axes import axis_kind, ends_in_channels, make_axes
+from napari_sam3_assistant.core.images import as_lazy
 from napari_sam3_assistant.io.hdf5_stacks import find_stacks
 from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage, Series, choose_series
 from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_number, as_text
@@ -57,10 +58,31 @@ def read_hdf5(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
         choices = tuple(Series(image.name, image.shape) for image in stacked)
         number, notes = choose_series(choices, series)
         return stacked[number].open(number, choices, notes)
-    choices = tuple(Series(name, node.shape) for name, node in found.items())
+    orders = {name: _order_of(node) for name, node in found.items()}
+    choices = tuple(
+        Series(name, tuple(node.shape[axis] for axis in orders[name]))
+        for name, node in found.items()
+    )
     number, notes = choose_series(choices, series)
-    data = list(found.values())[number]
-    return LoadedImage(data, _axes_of(data), notes=notes, series=number, choices=choices)
+    node, order = found[choices[number].name], orders[choices[number].name]
+    data = node if order == sorted(order) else as_lazy(node).transpose(order)
+    axes = _axes_of(node)
+    axes = tuple(axes[axis] for axis in order)
+    return LoadedImage(data, axes, notes=notes, series=number, choices=choices)
+
+
+def _order_of(node: h5py.Dataset) -> list[int]:
+    """Return the order of axes in which a dataset is an image.
+
+    MATLAB writes its axes the other way round: what has rows, columns and slices in it has slices,
+    columns and rows in the file. Slices stay first; channels and colours come last, as in MATLAB.
+    """
+    order = list(range(node.ndim))
+    if "MATLAB_class" not in node.attrs:
+        return order
+    if ends_in_channels(node.shape[::-1]):
+        return order[::-1]
+    return [*order[:-2], order[-1], order[-2]]
 
 
 def _axes_of(data: h5py.Dataset) -> Axes:
