@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.results import ObjectRecord, paint_labels
+from napari_sam3_assistant.core.results import (
+    ObjectRecord,
+    Provenance,
+    Segmentation,
+    paint_labels,
+)
+from napari_sam3_assistant.core.tracks import FrameResult
 
 
 def record(id_, box):
@@ -76,3 +82,23 @@ def test_only_the_pixels_of_the_mask_are_painted():
     labels = paint_labels([record(1, (0, 0, 3, 4)), ring], Region(1, 0, 3, 4))
 
     np.testing.assert_array_equal(labels, [[2, 1, 2, 1], [2, 2, 2, 1]])
+
+
+def test_a_result_is_told_in_one_line():
+    """A notebook shows what a cell ends with: of a thousand objects pages of False."""
+    objects = tuple(record(id_, (id_, 0, id_ + 99, 99)) for id_ in range(1, 1001))
+    engine = Provenance("builtin", "Built-in", "1", "cpu", 0.5)
+    labels = np.zeros((50, 60), np.uint32)
+
+    shown = [
+        repr(Segmentation(labels, objects, Region(0, 0, 50, 60), engine)),
+        repr(FrameResult(7, labels, objects, frozenset(), engine)),
+        repr(objects[0]),
+    ]
+
+    assert shown[:2] == [
+        "<Segmentation: 1 000 objects in (0, 0, 50, 60), by Built-in>",
+        "<FrameResult 7: 1 000 objects, by Built-in>",
+    ]
+    assert shown[2].startswith("ObjectRecord(id=1, region=Region(")
+    assert max(map(len, shown)) < 150

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.regions import Region, bounds_of
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ class ObjectRecord:
     """
 
     id: int
-    mask: npt.NDArray[np.bool_]
+    mask: npt.NDArray[np.bool_] = field(repr=False)
     region: Region
     score: float | None = None
     text: str = ""
-    soft: SoftMask | None = None
+    soft: SoftMask | None = field(default=None, repr=False)
     stability: float | None = None
     class_name: str = ""
 
@@ -190,6 +191,11 @@ class Segmentation:
     engine: Provenance
     notes: tuple[str, ...] = ()
     candidates: tuple[ObjectRecord, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line: a notebook shows what a cell ends with."""
+        found = pluralize(len(self.objects), "object")
+        return f"<Segmentation: {found} in {self.region.box}, by {self.engine.title}>"
 
 
 def list_candidates(segmentation: Segmentation, id_: int) -> tuple[list[ObjectRecord], int]:

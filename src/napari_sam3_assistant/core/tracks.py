@@ -13,6 +13,7 @@ from skimage.util import map_array
 from napari_sam3_assistant.core.axes import pixel_lengths
 from napari_sam3_assistant.core.lineage import valid_links
 from napari_sam3_assistant.core.masks.labels import number_objects, split_blocks
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import PromptError
 
@@ -182,6 +183,11 @@ class FrameResult:
     engine: Provenance
     notes: tuple[str, ...] = ()
     parents: Mapping[int, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return one line: a notebook shows what a cell ends with."""
+        found = pluralize(len(self.objects), "object")
+        return f"<FrameResult {self.frame}: {found}, by {self.engine.title}>"
 
     def renamed(self, lineage: Lineage) -> FrameResult:
         """Return the result with the numbers of its objects as they are on show."""
