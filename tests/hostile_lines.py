@@ -40,7 +40,7 @@ _DEVICES = ("cpu", "auto", "cuda", "cuda:99", "cuda:-1", "cuda:x", "mps", "", "g
 _ENGINES = ("builtin", "sam3", "sam3_meta", "", "nobody", "\0", "../x", "builtin ", "sam3-meta")
 _STEPS = ("remove-small", "fill-holes", "smooth", "split", "expand", "shrink", "keep-largest")
 _STEPS += ("renumber", "smooth=2", "remove-small=5", "", "x")
-_FLAGS = ("--per-slice", "--corners", "--physical")
+_FLAGS = ("--apart=slices", "--apart=nothing", "--apart=", "--corners", "--physical")
 _MORE = ("Perimeter", "Solidity,Extent", "Perimeter,", "Weight", "Highest intensity")
 _LISTS = {
     "classes.csv": b"id,name,color\n1,axon,#f00\n2,myelin\n",

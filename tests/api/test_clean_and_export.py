@@ -114,10 +114,10 @@ def test_between_times_there_are_no_distances(tmp_path):
     labels[1, 4, 4] = 1
     save_labels(labels, movie, (*axes, Axis("x", 9, 0.5, "micrometer")))
 
-    with pytest.raises(MaskError, match=r"second, micrometer, micrometer.*slice by slice"):
-        api.clean(movie, [api.Expand(2)], physical=True)
+    with pytest.raises(MaskError, match=r"second, micrometer, micrometer.*slices apart"):
+        api.clean(movie, [api.Expand(2)], physical=True, apart="nothing")
 
-    grown = api.clean(movie, [api.Expand(0.5)], physical=True, per_slice=True)
+    grown = api.clean(movie, [api.Expand(0.5)], physical=True)
     assert np.unique(np.nonzero(grown)[0]).tolist() == [1]
     assert np.count_nonzero(grown) == 5
 

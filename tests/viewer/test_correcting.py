@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 
 from amounts import FEW
 from napari_sam3_assistant.core.images import PlaneRef
-from napari_sam3_assistant.core.masks.cleanup import split_along
+from napari_sam3_assistant.core.masks.splitting import split_along
 from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels

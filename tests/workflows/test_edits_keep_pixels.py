@@ -9,6 +9,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -59,7 +60,8 @@ def boxes(draw, shape):
 
 @st.composite
 def requests(draw, operation):
-    shape = draw(st.sampled_from([(26, 31), (1, 22, 21), (5, 12, 11), (5, 1, 19)]))
+    shapes = [(26, 31), (1, 22, 21), (5, 12, 11), (5, 1, 19), (3, 2, 9, 8)]
+    shape = draw(st.sampled_from(shapes))
     labels = patches(shape, draw(st.integers(0, 10**6)), draw(st.sampled_from([0.3, 0.6, 0.95])))
     box = None
     if draw(st.integers(0, 2)) == 2 and operation is not Operation.RENUMBER:
@@ -81,18 +83,30 @@ def requests(draw, operation):
     }[operation]
     spacing = (1.0,) * len(shape)
     connectivity = draw(st.sampled_from(list(Connectivity)))
-    part = LabelsPart(labels, spacing, box, connectivity, per_slice=draw(st.booleans()))
-    return draw(chosen), part
+    return draw(chosen), LabelsPart(labels, spacing, box, connectivity, draw(aparts(len(shape))))
 
 
-def components(labels, connectivity, *, per_slice=False):
+def aparts(ndim):
+    """Axes along which each place counts for itself, such as time in (z, t, y, x)."""
+    every = st.sets(st.integers(0, ndim - 3)) if ndim > 2 else st.just(())
+    return every.map(lambda axes: tuple(sorted(axes)))
+
+
+def places(labels, apart):
+    """Where what counts for itself lies in labels: an index for NumPy each."""
+    for index in np.ndindex(*(labels.shape[axis] for axis in apart)):
+        at = dict(zip(apart, index, strict=True))
+        yield tuple(at.get(axis, slice(None)) for axis in range(labels.ndim))
+
+
+def components(labels, connectivity, apart=()):
     """Number each component of equal labels, from 1."""
-    if per_slice and labels.ndim > 2:
-        apart = np.zeros(labels.shape, int)
-        for plane, numbers in zip(labels, apart, strict=True):
-            own = components(plane, connectivity, per_slice=True)
-            numbers[own > 0] = own[own > 0] + apart.max()
-        return apart
+    if apart:
+        numbers = np.zeros(labels.shape, int)
+        for place in places(labels, apart):
+            own = components(labels[place], connectivity)
+            numbers[place] = np.where(own > 0, own + numbers.max(), 0)
+        return numbers
     structure = ndi.generate_binary_structure(labels.ndim, connectivity.rank(labels.ndim))
     numbers = np.zeros(labels.shape, int)
     for value in np.unique(labels[labels > 0]):
@@ -166,7 +180,7 @@ def splits(labels, after, chosen, part):
 
 def renumbers(labels, after, chosen, part):
     """Objects stay apart, and stay objects."""
-    objects = components(labels, part.connectivity, per_slice=part.per_slice)
+    objects = components(labels, part.connectivity, part.apart)
     before = objects if chosen.by_component else labels
     pairs = np.unique(np.stack([before[labels > 0], after[labels > 0]]), axis=1)
     assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
@@ -215,7 +229,7 @@ def test_what_an_operation_does_not_name_stays(operation):
         outside = np.ones(labels.shape, bool)
         outside[part.box or whole_box(labels.shape)] = False
         np.testing.assert_array_equal(after[outside], labels[outside])
-        if part.per_slice and operation in APART:
+        if part.apart and operation in APART:
             return  # what it does is told by the test below
         if part.box is not None:
             # What is a component, a hole or an edge is another thing in a part.
@@ -237,33 +251,48 @@ APART = (
     Operation.FILL_HOLES,
     Operation.SMOOTH,
     Operation.KEEP_LARGEST,
+    Operation.SPLIT,
     Operation.EXPAND,
     Operation.SHRINK,
 )
 
 
 @pytest.mark.parametrize("operation", APART)
-def test_slice_by_slice_is_each_plane_by_itself(operation):
-    @given(requests(operation))
-    def check(request):
+def test_what_counts_apart_is_changed_as_if_it_were_alone(operation, tmp_path_factory):
+    @given(requests(operation), st.sampled_from([None, 1, 2]))
+    def check(request, chunk):
         chosen, part = request
-        part = replace(part, per_slice=True)
-        *leading, rows, columns = part.box or whole_box(part.labels.shape)
-        right = part.labels.copy()
-        try:
-            for plane in product(*(range(side.start, side.stop) for side in leading)):
-                alone = replace(
-                    part,
-                    labels=part.labels[plane],
-                    spacing=part.spacing[-2:],
-                    box=None if part.box is None else (rows, columns),
-                    per_slice=False,
-                )
-                chosen.edit(alone, NullReporter()).write(right[plane])
-            edit = chosen.edit(part, NullReporter())
-        except MaskError:
-            return  # a radius that reaches no pixel in a plane
-        np.testing.assert_array_equal(written(edit, part.labels), right)
+        labels = part.labels
+        if chunk:
+            folder = tmp_path_factory.mktemp("labels") / "labels.zarr"
+            chunks = (*(chunk for _ in labels.shape[:-2]), 7, 8)
+            stored = zarr.open_array(
+                folder, mode="w", shape=labels.shape, chunks=chunks, dtype=labels.dtype
+            )
+            stored[...] = labels
+            part = replace(part, labels=stored)
+        kept = [axis for axis in range(labels.ndim) if axis not in part.apart]
+        box = part.box or whole_box(labels.shape)
+        right = labels.copy()
+        for place in places(labels, part.apart):
+            if not all(box[a].start <= place[a] < box[a].stop for a in part.apart):
+                continue
+            alone = LabelsPart(
+                labels[place].copy(),
+                tuple(part.spacing[axis] for axis in kept),
+                None if part.box is None else tuple(part.box[axis] for axis in kept),
+                part.connectivity,
+            )
+            right[place] = written(chosen.edit(alone, NullReporter()), alone.labels)
+        after = written(chosen.edit(part, NullReporter()), labels)
+        if operation is not Operation.SPLIT:
+            np.testing.assert_array_equal(after, right)
+            return
+        # The same parts of each component, whichever new labels they have.
+        objects = components(labels, part.connectivity, part.apart)
+        trios = np.unique(np.stack([objects, after, right]).reshape(3, -1), axis=1)
+        for pairs in (trios[:2], trios[::2]):
+            assert np.unique(pairs, axis=1).shape == (2, trios.shape[1])
 
     check()
 
@@ -296,15 +325,15 @@ def test_every_operation_is_looked_at():
 
 @given(
     st.integers(0, 10**6),
-    st.sampled_from([(13, 17), (4, 9, 8)]),
+    st.sampled_from([(13, 17), (4, 9, 8), (2, 3, 6, 5)]),
     st.sampled_from(list(Connectivity)),
     st.data(),
 )
 def test_components_that_are_not_chosen_stay(seed, shape, connectivity, data):
     labels = patches(shape, seed, 0.6)
-    per_slice = data.draw(st.booleans())
-    numbers = components(labels, connectivity, per_slice=per_slice)
-    found = find_components(labels, connectivity, per_slice=per_slice)
+    apart = data.draw(aparts(len(shape)))
+    numbers = components(labels, connectivity, apart)
+    found = find_components(labels, connectivity, apart=apart)
     assert len(found) == numbers.max()
     if not len(found):
         return
@@ -320,7 +349,7 @@ def test_components_that_are_not_chosen_stay(seed, shape, connectivity, data):
 
 @given(
     st.integers(0, 10**6),
-    st.sampled_from([(13, 17), (4, 9, 8)]),
+    st.sampled_from([(13, 17), (4, 9, 8), (2, 3, 6, 5)]),
     st.sampled_from(list(Connectivity)),
     st.data(),
 )
@@ -330,19 +359,19 @@ def test_a_click_deletes_what_lies_under_it_and_nothing_outside_the_part(
     labels = patches(shape, seed, 0.6)
     at = tuple(data.draw(st.integers(0, size - 1)) for size in shape)
     part = data.draw(st.sampled_from([whole_box(shape), data.draw(boxes(shape))]))
-    per_slice = data.draw(st.booleans())
+    apart = data.draw(aparts(len(shape)))
     inside = np.zeros(shape, bool)
     inside[part] = True
     numbers = np.zeros(shape, int)
-    numbers[part] = components(labels[part], connectivity, per_slice=per_slice)
+    numbers[part] = components(labels[part], connectivity, apart)
     for component in (False, True):
         if not inside[at]:
             with pytest.raises(MaskError, match="does not lie in the part"):
-                delete_at(labels, at, connectivity, part, component=component, per_slice=per_slice)
+                delete_at(labels, at, connectivity, part, component=component, apart=apart)
             continue
         same = (numbers == numbers[at]) if component else (labels == labels[at])
         gone = same & inside & (labels[at] != 0)
-        edit = delete_at(labels, at, connectivity, part, component=component, per_slice=per_slice)
+        edit = delete_at(labels, at, connectivity, part, component=component, apart=apart)
         np.testing.assert_array_equal(written(edit, labels), np.where(gone, 0, labels))
 
 

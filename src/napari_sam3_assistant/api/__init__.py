@@ -45,6 +45,7 @@ from napari_sam3_assistant.core.masks.operations import (
     Smooth,
     Split,
 )
+from napari_sam3_assistant.core.masks.pieces import Apart
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Progress, Reporter
 from napari_sam3_assistant.core.prompts import (
@@ -82,6 +83,7 @@ from napari_sam3_assistant.workflows.track import Tracking
 
 __all__ = [
     "HUB_MODELS",
+    "Apart",
     "BoxPrompt",
     "ClassList",
     "CocoFile",

@@ -22,6 +22,7 @@ from napari_sam3_assistant.core.masks.labels import (
 )
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.masks.operations import LabelsPart
+from napari_sam3_assistant.core.masks.pieces import Apart
 from napari_sam3_assistant.core.measurements import MORE, VOLUME_MORE
 from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.progress import NullReporter
@@ -67,7 +68,7 @@ def clean(
     *,
     output: str | Path | None = None,
     connectivity: Connectivity = Connectivity.FACES,
-    per_slice: bool = False,
+    apart: Apart | str = Apart.FRAMES,
     physical: bool = False,
     overwrite: bool = False,
     reporter: Reporter | None = None,
@@ -84,8 +85,11 @@ def clean(
         Where the result is saved, too; its ending chooses the format.
     connectivity : Connectivity
         Which neighbours belong to the same component.
-    per_slice : bool
-        Whether each plane of a stack counts for itself.
+    apart : Apart or str
+        What counts for itself, so that components, holes and distances end with it: ``"frames"``,
+        which are all slices of one time and channel; ``"slices"``, each plane of rows and columns;
+        or ``"nothing"``. Axes before rows and columns that have no name are taken for z, and those
+        before it for times and channels.
     physical : bool
         Whether radii and distances count in the unit of the file's pixel size (of its last axis),
         and not in pixels.
@@ -117,9 +121,11 @@ def clean(
     array, axes = _read(labels)
     check_labels(array)
     result = np.array(read(array, whole_box(array.shape)))
-    spacing = _spacing(axes, planes=per_slice) if physical else (1.0,) * result.ndim
+    kinds = [axis_kind(axis.name) for axis in axes[:-2]]
+    ends = Apart(apart).axes(plane_names(len(kinds), kinds))
+    spacing = _spacing(axes, ends) if physical else (1.0,) * result.ndim
     for operation in operations:
-        part = LabelsPart(result, spacing, None, connectivity, per_slice)
+        part = LabelsPart(result, spacing, None, connectivity, ends)
         operation.edit(part, reporter).write(result, reporter=reporter)
     if output is not None:
         save_labels(result, output, axes, overwrite=overwrite, reporter=reporter)
@@ -421,19 +427,19 @@ def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
     return data, make_axes(data.shape)
 
 
-def _spacing(axes: Axes, *, planes: bool) -> tuple[float, ...]:
+def _spacing(axes: Axes, apart: Sequence[int]) -> tuple[float, ...]:
     """Return how far pixels lie apart along each axis, 1 along those that have no distances.
 
     Raises MaskError if there is no unit for all.
     """
-    first = len(axes) - 2 if planes else 0
-    chosen = [at for at in range(first, len(axes)) if axes[at].length > 1] or [*range(len(axes))]
+    every = range(len(axes))
+    chosen = [at for at in every if at not in apart and axes[at].length > 1] or [*every]
     lengths = pixel_lengths(tuple(axes[at] for at in chosen))
     if lengths is None:
         units = ", ".join(axes[at].unit or "pixels" for at in chosen)
         raise MaskError(
             f"The axes of these labels count in {units}: there are no distances between them.",
-            "Count slice by slice, where that helps, or in pixels.",
+            "Count slices apart, where that helps, or in pixels.",
         )
     known = dict(zip(chosen, lengths, strict=True))
     return tuple(known.get(at, 1.0) for at in range(len(axes)))

@@ -73,7 +73,12 @@ def add_clean(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add_output(parser, "FILE", "the new labels: .tif, .png, .npy or .zarr")
     add_overwrite(parser)
     add_json(parser)
-    parser.add_argument("--per-slice", action="store_true", help="each plane counts for itself")
+    parser.add_argument(
+        "--apart",
+        choices=[*api.Apart],
+        default=api.Apart.FRAMES,
+        help="what counts for itself: frames, with all their slices (default), slices, or nothing",
+    )
     parser.add_argument("--corners", action="store_true", help="pixels that touch by a corner join")
     parser.add_argument(
         "--physical", action="store_true", help="distances in the unit of the pixel size"
@@ -309,7 +314,7 @@ def clean(chosen: argparse.Namespace) -> int:
             steps,
             output=chosen.output,
             connectivity=api.Connectivity.ALL if chosen.corners else api.Connectivity.FACES,
-            per_slice=chosen.per_slice,
+            apart=chosen.apart,
             physical=chosen.physical,
             overwrite=chosen.overwrite,
             reporter=reporter,

@@ -83,6 +83,7 @@ class MaskBinding(RefCounted):
     def _watch(self, layer: Labels) -> None:
         self._kinds[key_of(layer)] = _shape_and_dtype(layer)
         layer.events.name.connect(self._list_layers)
+        layer.events.axis_labels.connect(self._list_layers)
         layer.events.data.connect(self._on_data)
         layer.events.paint.connect(self._on_paint)
         for key, forward in (("Control-Z", False), ("Control-Shift-Z", True)):
@@ -90,7 +91,7 @@ class MaskBinding(RefCounted):
 
     def _forget(self, layer: Labels) -> None:
         self._kinds.pop(key_of(layer), None)
-        for name in ("name", "data", "paint"):
+        for name in ("name", "axis_labels", "data", "paint"):
             getattr(layer.events, name).disconnect(self)
         for key in ("Control-Z", "Control-Shift-Z"):
             layer.bind_key(key, None, overwrite=True)
@@ -119,7 +120,8 @@ class MaskBinding(RefCounted):
     def _on_inserted(self, event: Event) -> None:
         if event.value in mask_layers(self.viewer):
             self._watch(event.value)
-            self._list_layers()
+        # An image says what the axes of the labels on it are.
+        self._list_layers()
 
     def _on_removed(self, event: Event) -> None:
         key = key_of(event.value)

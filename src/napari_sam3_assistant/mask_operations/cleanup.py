@@ -178,7 +178,7 @@ class MaskCleanup:
             self._jobs.say("Right-clicked background; no label removed.")
             return
         component = mode is RightClick.COMPONENT
-        connectivity, per_slice = self.model.connectivity, self.model.per_slice
+        connectivity, apart = self.model.connectivity, self._apart()
 
         def find(reporter: Reporter) -> Iterator[LabelEdit]:
             yield cleanup.delete_at(
@@ -188,7 +188,7 @@ class MaskCleanup:
                 box,
                 reporter,
                 component=component,
-                per_slice=per_slice,
+                apart=apart,
             )
 
         def write(edit: LabelEdit) -> None:
@@ -259,17 +259,21 @@ class MaskCleanup:
         model = self.model
         if operation is Operation.RENUMBER and model.scope is not Scope.WHOLE:
             raise MaskError("Only a whole layer can be renumbered.", "Choose “whole layer”.")
-        spacing = (1.0,) * snapshot.array.ndim
+        apart, spacing = self._apart(), (1.0,) * snapshot.array.ndim
         if model.physical:
-            spacing = self._adapter.spacing(model.target, planes=model.per_slice)
-        part = LabelsPart(snapshot.array, spacing, box, model.connectivity, model.per_slice)
+            spacing = self._adapter.spacing(model.target, apart)
+        part = LabelsPart(snapshot.array, spacing, box, model.connectivity, apart)
         return partial(workflow, model.chosen(operation), part)
 
     def _analysis(
         self, snapshot: LabelsSnapshot, box: Box | None
     ) -> Callable[[Reporter], Iterator[Components]]:
-        model = self.model
-        return partial(analyse, snapshot.array, model.connectivity, box, per_slice=model.per_slice)
+        connectivity, apart = self.model.connectivity, self._apart()
+        return partial(analyse, snapshot.array, connectivity, box, apart=apart)
+
+    def _apart(self) -> tuple[int, ...]:
+        """Return the axes of the target along which each place counts for itself."""
+        return self.model.apart.axes(self._adapter.plane_names(self.model.target))
 
     def _preview_work(self, operation: Operation) -> Callable[[Reporter], Iterator[Any]]:
         if operation in OF_ROWS:

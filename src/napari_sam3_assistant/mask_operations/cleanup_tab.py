@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.core.masks.pieces import Apart
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.cleanup import OF_ROWS
 from napari_sam3_assistant.mask_operations.model import RightClick, Scope
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 
 _SCOPES = tuple((scope, scope.value.capitalize()) for scope in Scope)
+_APART = tuple((apart, apart.value.capitalize()) for apart in Apart)
 
 
 class CleanupTab(QWidget):
@@ -88,25 +90,39 @@ class CleanupTab(QWidget):
             "Neighbours",
             connectivity_box(model),
         )
-        ticks = QHBoxLayout()
-        ticks.addWidget(
-            check_box(
-                model, "per_slice", "Slice by slice", "Work on each plane of a stack by itself"
-            )
+        form.addRow(
+            "Count apart",
+            ChoiceCombo(
+                model,
+                "apart",
+                _APART,
+                "What counts for itself: components, holes and distances end with it. A frame is "
+                "all that one time and channel have, a slice is one plane of rows and columns.",
+            ),
         )
-        ticks.addWidget(
+        apart = hint_label("")
+        apart.setObjectName("apart_summary")
+        form.addRow("", apart)
+        form.addRow(
             check_box(
                 model, "physical", "Physical units", "Lengths in the layer's scale, not in pixels"
             )
         )
-        ticks.addStretch(1)
-        form.addRow(ticks)
 
         def read() -> str:
             choice = model.choice(model.target)
             return choice.summary if choice else "Open or make a labels layer to begin."
 
+        def read_apart() -> str:
+            choice = model.choice(model.target)
+            return choice.explain_apart(model.apart) if choice else ""
+
+        def show_apart(text: str) -> None:
+            apart.setText(text)
+            apart.setVisible(bool(text))
+
         follow(self, read, summary.setText, model)
+        follow(self, read_apart, show_apart, model)
         return form
 
     def _make_unfinished(self) -> QWidget:

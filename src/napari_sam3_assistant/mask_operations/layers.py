@@ -55,7 +55,7 @@ from napari_sam3_assistant.viewer.label_pixels import (
     lock,
     redraw_in_parts,
 )
-from napari_sam3_assistant.viewer.label_places import SOURCE, explain_guess, image_of, locate_labels
+from napari_sam3_assistant.viewer.label_places import SOURCE, image_of, locate_labels, name_leading
 from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, preserve_choices, role_of
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ class LabelsAdapter:
 
     def choices(self) -> tuple[LabelsChoice, ...]:
         """Return the labels layers, the topmost first."""
-        return tuple(_make_choice(layer) for layer in reversed(mask_layers(self.viewer)))
+        layers = reversed(mask_layers(self.viewer))
+        return tuple(_make_choice(self.viewer, layer) for layer in layers)
 
     def layer(self, key: str) -> Labels:
         """Return the layer of a key.
@@ -141,16 +142,19 @@ class LabelsAdapter:
         """Return the file or folder that a layer was opened from; None if that is not known."""
         return file_of(self.layer(key))
 
-    def spacing(self, key: str, *, planes: bool) -> tuple[float, ...]:
+    def plane_names(self, key: str) -> tuple[str, ...]:
+        """Return what the axes of a layer before rows and columns are."""
+        return name_leading(self.viewer, self.layer(key))[0]
+
+    def spacing(self, key: str, apart: Sequence[int]) -> tuple[float, ...]:
         """Return how far pixels lie apart along each axis; raises MaskError if that is not known.
 
-        With ``planes``, distances count within rows and columns only.
+        Along the axes that count apart there are no distances.
         """
         layer = self.layer(key)
-        shape = array_of(layer).shape
-        first = layer.ndim - 2 if planes else 0
-        axes = [axis for axis in range(first, layer.ndim) if shape[axis] > 1]
-        return spacing(layer, axes or range(layer.ndim))
+        shape, every = array_of(layer).shape, range(layer.ndim)
+        axes = [axis for axis in every if axis not in apart and shape[axis] > 1]
+        return spacing(layer, axes or every)
 
     def place(self, key: str) -> tuple[ImagePlace, Axes]:
         """Return where labels lie in their image, and what a file can say of their place."""
@@ -158,7 +162,7 @@ class LabelsAdapter:
 
     def explain_guess(self, key: str) -> str:
         """Return what unnamed axes of labels are taken for, for the user; empty for nothing."""
-        return explain_guess(self.viewer, self.layer(key))
+        return name_leading(self.viewer, self.layer(key))[1]
 
     def measured(self, key: str) -> dict[int, dict[str, float]]:
         """Return the numbers that are known of each label: score, area, what was measured."""
@@ -391,9 +395,11 @@ class LabelsAdapter:
             self.viewer.add_layer(layer)
 
 
-def _make_choice(layer: Labels) -> LabelsChoice:
+def _make_choice(viewer: ViewerModel, layer: Labels) -> LabelsChoice:
     array, known, role = array_of(layer), layer.metadata, role_of(layer)
     value = known.get("class_value")
+    longs = [axis for axis, length in enumerate(array.shape[:-2]) if length > 1]
+    names, guess = name_leading(viewer, layer) if longs else ((), "")
     return LabelsChoice(
         key_of(layer),
         layer.name,
@@ -403,6 +409,8 @@ def _make_choice(layer: Labels) -> LabelsChoice:
         class_name=str(known.get("class_name", "")),
         class_value=value if isinstance(value, int) else None,
         planes=math.prod(array.shape[:-2]),
+        stacked=tuple(names[axis] for axis in longs),
+        guess=guess,
     )
 
 

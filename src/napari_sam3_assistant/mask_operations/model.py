@@ -25,6 +25,7 @@ from napari_sam3_assistant.core.masks.operations import (
     Smooth,
     Split,
 )
+from napari_sam3_assistant.core.masks.pieces import Apart
 from napari_sam3_assistant.session.values import Message
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class LabelsChoice:
         Value of its class; None if it has none, or several.
     planes : int
         How many planes of rows and columns it has.
+    stacked : tuple of str
+        What its axes before rows and columns are, those of length 1 left out.
+    guess : str
+        What of that is guessed, for the user; empty for nothing.
     """
 
     key: str
@@ -83,6 +88,13 @@ class LabelsChoice:
     class_name: str = ""
     class_value: int | None = None
     planes: int = 1
+    stacked: tuple[str, ...] = ()
+    guess: str = ""
+
+    def explain_apart(self, apart: Apart) -> str:
+        """Return what counts for itself in the layer, for the user; empty for a single plane."""
+        guess = self.guess if apart is Apart.FRAMES else ""
+        return f"{apart.explain(self.stacked)} {guess}".strip()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,7 +231,7 @@ class MaskModel:
     class_filter, merge_chosen, merge_output, merge_overlap
         Class Merge: the class to list, keys of the ticked layers, the output's name, and how
         many pixels the layers share (-1 if that is not known).
-    target, connectivity, scope, physical, per_slice
+    target, connectivity, scope, physical, apart
         Mask Cleanup: key of the layer, and how operations work.
     remove_small, fill_holes, smooth, keep_largest, split, expand, renumber
         Mask Cleanup: the operations, each with what was chosen for it.
@@ -269,7 +281,7 @@ class MaskModel:
     connectivity: Connectivity = Connectivity.FACES
     scope: Scope = Scope.WHOLE
     physical: bool = False
-    per_slice: bool = False
+    apart: Apart = Apart.FRAMES
     remove_small: RemoveSmall = field(default_factory=RemoveSmall)
     fill_holes: FillHoles = field(default_factory=FillHoles)
     smooth: Smooth = field(default_factory=Smooth)
@@ -318,7 +330,7 @@ class MaskModel:
     def operation_choices(self) -> tuple[object, ...]:
         """All that says what an operation would do."""
         of_one = [value for value in vars(self).values() if isinstance(value, MaskOperation)]
-        of_all = (self.connectivity, self.scope, self.physical, self.per_slice)
+        of_all = (self.connectivity, self.scope, self.physical, self.apart)
         return (*of_one, self.values_text, self.new_value, *of_all)
 
     def chosen(self, operation: Operation) -> MaskOperation:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam3_assistant.core.masks.cleanup import merge_values, split_along
+from napari_sam3_assistant.core.masks.cleanup import merge_values
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import union_box
+from napari_sam3_assistant.core.masks.splitting import split_along
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import (

@@ -465,7 +465,7 @@ def spacing(layer: Layer, axes: Sequence[int]) -> tuple[float, ...]:
         units = ", ".join(str(layer.units[axis]) for axis in axes)
         raise MaskError(
             f"The axes of “{layer.name}” count in {units}: there are no distances between them.",
-            f"Tick Slice by slice, where that helps. {remedy}",
+            f"Count slices apart, where that helps. {remedy}",
         ) from error
     lengths = np.linalg.norm(steps, axis=0)
     upright = steps / lengths

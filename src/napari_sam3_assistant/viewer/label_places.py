@@ -149,11 +149,15 @@ def _make_place(layer: Labels, image: Image, first: list[int | None]) -> ImagePl
     )
 
 
-def explain_guess(viewer: ViewerModel, layer: Labels) -> str:
-    """Return what axes of a stack are taken for that nobody has named, and how to name them."""
+def name_leading(viewer: ViewerModel, layer: Labels) -> tuple[tuple[str, ...], str]:
+    """Return what the axes of labels before rows and columns are, and what of it is a guess.
+
+    The second one is for the user: what is taken for what, and how to name it; or empty.
+    """
+    shape = _shape(layer)[:-2]
     if _is_named(layer):
-        return ""
-    shape, image = _shape(layer)[:-2], image_of(viewer, layer)
+        return _name_leading(layer, len(shape)), ""
+    image = image_of(viewer, layer)
     known = _known_leading(layer, len(shape), image)
     names = plane_names(len(shape), known)
     guessed = [
@@ -162,11 +166,11 @@ def explain_guess(viewer: ViewerModel, layer: Labels) -> str:
         if length > 1 and not was and name
     ]
     if not guessed:
-        return ""
+        return names, ""
     remedy = "choose Times in 3D/Video, which names them in the image"
     if image is None:
         remedy = "name them by the layer's axis_labels in napari's console"
-    return (
+    return names, (
         f"The planes have no name and are taken for {' and '.join(guessed)}: where that is wrong, "
         f"{remedy}."
     )

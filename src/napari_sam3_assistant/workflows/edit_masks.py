@@ -74,10 +74,10 @@ def analyse(
     box: Box | None,
     reporter: Reporter,
     *,
-    per_slice: bool = False,
+    apart: Sequence[int] = (),
 ) -> Iterator[Components]:
-    """Yield the components of labels, or those of each plane."""
-    yield find_components(labels, connectivity, box, reporter, per_slice=per_slice)
+    """Yield the components of labels, which end along the axes that count apart."""
+    yield find_components(labels, connectivity, box, reporter, apart=apart)
 
 
 def overlay(

@@ -4,7 +4,13 @@ from hypothesis import strategies as st
 from mask_cases import applied, small_labels
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.masks.morphology import fill_holes
+from napari_sam3_assistant.core.masks.operations import FillHoles, LabelsPart
+from napari_sam3_assistant.core.progress import NullReporter
+
+
+def fill_holes(labels, maximum=0, box=None, apart=()):
+    part = LabelsPart(labels, (1.0,) * labels.ndim, box, apart=apart)
+    return FillHoles(maximum).edit(part, NullReporter())
 
 
 def slow(labels, maximum):
@@ -37,8 +43,8 @@ def test_like_each_label_by_itself(labels, maximum):
 
 
 @given(small_labels(dims=(3,)), st.sampled_from([0, 2]))
-def test_per_slice_like_each_plane_by_itself(labels, maximum):
-    after = applied(fill_holes(labels, maximum, per_slice=True), labels)
+def test_slices_that_count_apart_are_filled_each_by_itself(labels, maximum):
+    after = applied(fill_holes(labels, maximum, apart=(0,)), labels)
 
     np.testing.assert_array_equal(after, np.stack([slow(plane, maximum) for plane in labels]))
 
@@ -84,7 +90,7 @@ def test_a_tube_is_filled_slice_by_slice_only():
     labels[:, 1, 1] = 0
 
     assert fill_holes(labels).pixels == 0
-    assert applied(fill_holes(labels, per_slice=True), labels).all()
+    assert applied(fill_holes(labels, apart=(0,)), labels).all()
 
 
 def test_a_part_of_the_labels_counts_for_itself():

@@ -87,16 +87,6 @@ def test_the_radius_is_in_physical_units():
     np.testing.assert_array_equal(np.argwhere(after)[[0, -1]], [[8, 9], [11, 10]])
 
 
-def test_an_axis_can_be_left_out():
-    labels = np.zeros((3, 9, 9), np.uint8)
-    labels[1, 2:7, 2:7] = 1
-
-    after = applied(expand(labels, 1, [math.inf, 1, 1]), labels)
-
-    assert not after[0].any()
-    assert after[1, 1, 4] == 1
-
-
 def test_labels_that_touch_get_a_gap_when_they_shrink():
     labels = np.array([[1, 1, 1, 2, 2, 2]] * 4, np.uint8)
 

@@ -4,9 +4,15 @@ from mask_cases import applied
 from scipy import ndimage as ndi
 from skimage.draw import disk
 
-from napari_sam3_assistant.core.masks.cleanup import split_touching
 from napari_sam3_assistant.core.masks.labels import Connectivity
+from napari_sam3_assistant.core.masks.operations import LabelsPart, Split
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import MaskError
+
+
+def split_touching(labels, centres, spacing=None, **part):
+    part = LabelsPart(labels, spacing or (1.0,) * labels.ndim, **part)
+    return Split(centres).edit(part, NullReporter())
 
 
 @pytest.fixture
@@ -38,8 +44,9 @@ def test_a_component_at_the_edge_of_the_part_stays_whole(pair):
 
 
 def test_labels_that_do_not_fit_are_refused(pair):
+    pair[0, 0] = 255
     with pytest.raises(MaskError, match="256 does not fit"):
-        split_touching(pair, 8, highest=255)
+        split_touching(pair, 8)
 
 
 def test_a_label_in_another_component_of_the_box_is_left_alone(pair):
@@ -94,7 +101,7 @@ def test_pixels_that_hang_on_by_a_corner_stay(pair):
     top, left = np.argwhere(pair == 4)[0]
     pair[top - 1, left - 1] = 4
 
-    after = applied(split_touching(pair, 8, Connectivity.ALL), pair)
+    after = applied(split_touching(pair, 8, connectivity=Connectivity.ALL), pair)
 
     assert len(np.unique(after)) > len(np.unique(pair))
     np.testing.assert_array_equal(after != 0, pair != 0)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.masks.cleanup import split_along
+from napari_sam3_assistant.core.masks.splitting import split_along
 
 
 @given(st.integers(0, 2**32 - 1))

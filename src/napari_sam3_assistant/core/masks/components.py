@@ -107,7 +107,7 @@ def find_components(
     box: Box | None = None,
     reporter: Reporter | None = None,
     *,
-    per_slice: bool = False,
+    apart: Sequence[int] = (),
 ) -> Components:
     """Return the connected components of equal labels.
 
@@ -121,8 +121,8 @@ def find_components(
         The part to look at.
     reporter : Reporter, optional
         Receives the progress.
-    per_slice : bool
-        Whether a component ends with its plane of rows and columns.
+    apart : sequence of int
+        The axes before rows and columns along which a component ends with each place.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def find_components(
     runs = find_runs(labels, box, reporter=reporter, message="Finding components")
     reporter.report(Progress(0, 0, f"Joining {runs.starts.size} runs"))
     ndim = len(runs.shape)
-    axes = [ndim - 2] if per_slice else None
+    axes = [axis for axis in range(ndim - 1) if axis not in apart]
     return group_runs(runs, connectivity.rank(ndim), axes)
 
 

@@ -14,7 +14,7 @@ from napari_sam3_assistant.core.masks.labels import Box, box_shape
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -176,6 +176,17 @@ class LabelEdit:
         box = bounds_of(shape, starts, lengths)
         return cls(action, shape, int(lengths.sum()), box, starts.size, packed, kind.str)
 
+    @classmethod
+    def join(cls, parts: Iterable[tuple[Box, LabelEdit]], labels: AnyArray) -> LabelEdit:
+        """Return as one edit what the same action does to boxes of labels that don't overlap."""
+        shape = tuple(int(size) for size in labels.shape)
+        found, action = [], ""
+        for box, edit in parts:
+            changes, action = edit.changes(), edit.action
+            starts = to_array_positions(changes.starts, box, shape)
+            found.append((starts, changes.lengths, changes.before, changes.after))
+        return cls.pack(action, shape, _in_order(found), labels.dtype)
+
     @property
     def nbytes(self) -> int:
         """How much memory it takes."""
@@ -248,7 +259,11 @@ def changes_between(
     shape : tuple of int
         Shape of the whole labels.
     """
-    found = [_difference(box, before, after, shape) for box, before, after in parts]
+    return _in_order([_difference(box, before, after, shape) for box, before, after in parts])
+
+
+def _in_order(found: Sequence[tuple[npt.NDArray[Any], ...]]) -> Changes:
+    """Return the changes of several parts, by their positions."""
     if not found:
         nothing = np.zeros(0, np.int64)
         return Changes(nothing, nothing, nothing, nothing)

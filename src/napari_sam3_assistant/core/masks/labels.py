@@ -272,7 +272,7 @@ def split_blocks(labels: AnyArray, box: Box) -> list[Box]:
     list of tuple of slice
         Of at most 2^22 pixels each; a single chunk may have more.
     """
-    sides = _chunk_sides(labels)
+    sides = chunk_sides(labels)
     size = [side if sides else 1 for side in sides or box_shape(box)]
     whole_ = box_shape(box)
     # Grow along the last axis first: that is how the pixels lie.
@@ -301,7 +301,7 @@ def split_in_order(labels: AnyArray, order: Sequence[int]) -> list[Box]:
     list of tuple of slice
         In the axes of the labels; of about 2^22 pixels each, or as many rows as a chunk has.
     """
-    sides = _chunk_sides(labels) or [1] * len(order)
+    sides = chunk_sides(labels) or [1] * len(order)
     shape = [int(labels.shape[axis]) for axis in order]
     size = [1] * len(order)
     inner = 1
@@ -378,7 +378,8 @@ class PlaneOfLabels:
         return pixels.reshape(pixels.shape[-2:])
 
 
-def _chunk_sides(labels: AnyArray) -> list[int] | None:
+def chunk_sides(labels: AnyArray) -> list[int] | None:
+    """Return how long a chunk of labels is along each axis; None for labels in memory."""
     chunks = getattr(labels, "chunks", None)
     if chunks is None or isinstance(labels, np.ndarray):
         return None

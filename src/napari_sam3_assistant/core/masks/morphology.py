@@ -51,7 +51,7 @@ def smooth(
     radius : float
         Radius of the ball, in the unit of the spacing.
     spacing : sequence of float, optional
-        Size of a pixel along each axis; by default 1. ``inf`` leaves an axis out.
+        Size of a pixel along each axis; by default 1.
     box : tuple of slice, optional
         The part to work on.
     reporter : Reporter, optional
@@ -112,9 +112,7 @@ def _expand_tile(
         return tile[inner]
     # Not scikit-image's expand_labels: it takes a spacing since 0.23 only, and misses pixels at
     # just the distance where the spacing is a fraction (in 71 of 300 random cases).
-    # The distance along an axis that is left out is so large that nothing comes from there.
-    sampling = [1e9 if math.isinf(size) else size for size in spacing]
-    far, nearest = ndi.distance_transform_edt(tile == 0, sampling, return_indices=True)
+    far, nearest = ndi.distance_transform_edt(tile == 0, spacing, return_indices=True)
     grown: LabelArray = np.where(
         far[inner] <= distance * (1 + 1e-9),
         tile[tuple(axis[inner] for axis in nearest)],
@@ -219,7 +217,7 @@ def ball_offsets(radius: float, spacing: Sequence[float]) -> Offsets:
     radius : float
         In the unit of the spacing, edge included.
     spacing : sequence of float
-        Size of a pixel along each axis; ``inf`` for an axis that is left alone.
+        Size of a pixel along each axis.
 
     Raises
     ------
@@ -234,7 +232,7 @@ def ball_offsets(radius: float, spacing: Sequence[float]) -> Offsets:
     steps = [
         step
         for step in itertools.product(*(range(-most, most + 1) for most in reach))
-        if sum((part * size) ** 2 for part, size in zip(step, spacing, strict=True) if part)
+        if sum((part * size) ** 2 for part, size in zip(step, spacing, strict=True))
         <= radius * radius * (1 + 1e-9)
     ]
     return tuple(sorted(steps, key=lambda step: (sum(map(abs, step)), step)))
@@ -388,8 +386,6 @@ def fill_holes(
     maximum: int = 0,
     box: Box | None = None,
     reporter: Reporter | None = None,
-    *,
-    per_slice: bool = False,
 ) -> LabelEdit:
     """Return the edit that fills holes.
 
@@ -407,49 +403,43 @@ def fill_holes(
         The part to work on.
     reporter : Reporter, optional
         Receives the progress.
-    per_slice : bool
-        Whether each plane of rows and columns counts for itself, so that a tube is filled.
     """
     reporter = reporter or NullReporter()
     shape = tuple(int(size) for size in labels.shape)
     box = whole_box(shape) if box is None else box
-    every = range(len(shape) - 2 if per_slice else 0, len(shape))
-    # A plane of a stack has an axis of length 1, along which nothing is open; two axes are left.
-    flat = [axis for axis in every[:-1] if shape[axis] == 1][: len(every) - 2]
-    axes = [axis for axis in every if axis not in flat]
     runs = find_runs(labels, box, background=True, reporter=reporter, message="Looking for holes")
     empty = runs.values == 0
-    gaps = group_runs(runs.take(empty), 1, axes[:-1])
-    closed = _find_closed(gaps, box, axes)
+    gaps = group_runs(runs.take(empty), 1)
+    closed = _find_closed(gaps, box)
     gap_of = np.full(runs.starts.size, -1, np.intp)
     gap_of[empty] = gaps.of_run
-    lowest, highest = _labels_around(runs, gap_of, len(gaps), axes)
+    lowest, highest = _labels_around(runs, gap_of, len(gaps))
     alone = closed & (lowest == highest)
     small = (gaps.areas <= maximum) | (maximum == 0)
     owner = np.where(alone & small, highest, 0)
     unsure = np.flatnonzero(closed & (lowest < highest) & small)
     if unsure.size:
-        rims = _find_rims(runs.take(~empty), axes)
-        owner[unsure] = _find_innermost(labels, gaps, unsure, rims, axes, maximum, reporter)
+        rims = _find_rims(runs.take(~empty))
+        owner[unsure] = _find_innermost(labels, gaps, unsure, rims, maximum, reporter)
     return LabelEdit.pack(
         "fill holes", shape, changes_of_runs(gaps.runs, owner[gaps.of_run]), labels.dtype
     )
 
 
-def _find_closed(gaps: Components, box: Box, axes: Sequence[int]) -> npt.NDArray[np.bool_]:
+def _find_closed(gaps: Components, box: Box) -> npt.NDArray[np.bool_]:
     """Return which gaps keep away from the edges of the box."""
     inside = np.ones(len(gaps), bool)
-    for axis in axes:
-        inside &= gaps.lows[:, axis] > box[axis].start
-        inside &= gaps.highs[:, axis] < box[axis].stop
+    for axis, side in enumerate(box):
+        inside &= gaps.lows[:, axis] > side.start
+        inside &= gaps.highs[:, axis] < side.stop
     return inside
 
 
 def _labels_around(
-    runs: Runs, gap_of: npt.NDArray[np.intp], count: int, axes: Sequence[int]
+    runs: Runs, gap_of: npt.NDArray[np.intp], count: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return the lowest and the highest label that touch each gap by a face."""
-    first, second = touching_pairs(runs, 1, axes[:-1])
+    first, second = touching_pairs(runs, 1)
     beside = np.flatnonzero(
         (runs.stops[:-1] == runs.starts[1:]) & (runs.rows[:-1] == runs.rows[1:])
     )
@@ -464,22 +454,17 @@ def _labels_around(
     return lowest, highest
 
 
-def _find_rims(runs: Runs, axes: Sequence[int]) -> tuple[npt.NDArray[Any], Positions, Positions]:
-    """Return the labels and the bounding boxes of their pixels, one a plane if these count."""
+def _find_rims(runs: Runs) -> tuple[npt.NDArray[Any], Positions, Positions]:
+    """Return the labels and the bounding boxes of their pixels."""
     left = runs.starts % runs.shape[-1]
     lows = np.stack([*runs.coordinates(), left], axis=1)
     highs = lows + 1
     highs[:, -1] += runs.lengths - 1
-    fixed = lows[:, : axes[0]]
-    keys = np.column_stack([fixed, runs.values.astype(np.uint64).view(np.int64)])
-    group = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
-    count = int(group.max()) + 1
-    low = np.full((count, lows.shape[1]), np.iinfo(np.int64).max)
+    values, group = np.unique(runs.values, return_inverse=True)
+    low = np.full((values.size, lows.shape[1]), np.iinfo(np.int64).max)
     high = np.zeros_like(low)
     np.minimum.at(low, group, lows)
     np.maximum.at(high, group, highs)
-    values = np.zeros(count, runs.values.dtype)
-    values[group] = runs.values
     return values, low, high
 
 
@@ -488,7 +473,6 @@ def _find_innermost(
     gaps: Components,
     unsure: npt.NDArray[np.intp],
     rims: tuple[npt.NDArray[Any], Positions, Positions],
-    axes: Sequence[int],
     maximum: int,
     reporter: Reporter,
 ) -> npt.NDArray[Any]:
@@ -496,9 +480,7 @@ def _find_innermost(
     values, lows, highs = rims
     best = np.full(len(unsure), np.iinfo(np.int64).max)
     owner = np.zeros(len(unsure), values.dtype)
-    free = np.array([axis not in axes for axis in range(lows.shape[1])])
-    # A hole lies strictly inside the bounding box of its label.
-    low, high = gaps.lows[unsure] + free, gaps.highs[unsure] - free
+    low, high = gaps.lows[unsure], gaps.highs[unsure]
     begin = np.zeros(len(gaps), np.intp)
     begin[gaps.of_run[::-1]] = np.arange(gaps.of_run.size)[::-1]
     first = gaps.runs.starts[begin[unsure]]
@@ -510,13 +492,14 @@ def _find_innermost(
         if index % _EVERY == 0:
             reporter.report(Progress(index, len(values), "Looking for holes"))
         near = slice(since[index], until[index])
+        # A hole lies strictly inside the bounding box of its label.
         inside = ((low[near] > lows[index]) & (high[near] < highs[index])).all(axis=1)
         if not inside.any():
             continue
         crop = tuple(map(slice, lows[index].tolist(), highs[index].tolist()))
         regions, count = ndi.label(read(labels, crop) != value)
         size = np.bincount(regions.reshape(-1), minlength=count + 1)
-        size[_at_border(regions, axes)] = 0
+        size[_at_border(regions)] = 0
         candidates = np.flatnonzero(inside) + since[index]
         own = size[regions[tuple((seeds[candidates] - lows[index]).T)]]
         better = (own > 0) & (own < best[candidates]) & ((own <= maximum) | (maximum == 0))
@@ -525,6 +508,6 @@ def _find_innermost(
     return owner
 
 
-def _at_border(regions: npt.NDArray[Any], axes: Sequence[int]) -> npt.NDArray[Any]:
-    sides = [np.take(regions, (0, -1), axis=axis).reshape(-1) for axis in axes]
+def _at_border(regions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    sides = [np.take(regions, (0, -1), axis=axis).reshape(-1) for axis in range(regions.ndim)]
     return np.unique(np.concatenate(sides))

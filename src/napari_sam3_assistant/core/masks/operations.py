@@ -13,15 +13,25 @@ from napari_sam3_assistant.core.masks.cleanup import (
     merge_values,
     remove_small,
     renumber,
-    split_touching,
 )
-from napari_sam3_assistant.core.masks.labels import Connectivity, read, split_blocks, whole_box
+from napari_sam3_assistant.core.masks.edits import LabelEdit
+from napari_sam3_assistant.core.masks.labels import (
+    Connectivity,
+    box_shape,
+    read,
+    split_blocks,
+    whole_box,
+)
 from napari_sam3_assistant.core.masks.morphology import expand, fill_holes, shrink, smooth
-from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.masks.pieces import split_pieces
+from napari_sam3_assistant.core.masks.splitting import NeighbouringCuts, cut_touching, edit_of_cuts
+from napari_sam3_assistant.core.progress import PartReporter, Progress
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.core.masks.edits import LabelEdit
+    from collections.abc import Iterator
+
     from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.masks.pieces import Piece
     from napari_sam3_assistant.core.progress import Reporter
 
 
@@ -55,25 +65,24 @@ class LabelsPart:
         The part to work on; None for all of it.
     connectivity : Connectivity
         Which neighbours belong to the same component.
-    per_slice : bool
-        Whether each plane of a stack counts for itself.
+    apart : tuple of int
+        The axes along which each place counts for itself, such as time.
     """
 
     labels: Any
     spacing: tuple[float, ...]
     box: Box | None = None
     connectivity: Connectivity = Connectivity.FACES
-    per_slice: bool = False
+    apart: tuple[int, ...] = ()
 
-    @property
-    def spacing_in_planes(self) -> tuple[float, ...]:
-        """The spacing, without the axes of length 1, and the leading ones if planes count."""
-        leading = len(self.spacing) - 2 if self.per_slice else 0
-        left_out = [size == 1 or at < leading for at, size in enumerate(self.labels.shape)]
-        if all(left_out):
-            return self.spacing
-        pairs = zip(self.spacing, left_out, strict=True)
-        return tuple(math.inf if is_out else size for size, is_out in pairs)
+    def pieces(self, reporter: PartReporter) -> Iterator[tuple[Piece, LabelsPart]]:
+        """Yield what counts for itself, as a part of its own in which nothing is apart."""
+        box = self.box or whole_box(self.labels.shape)
+        total = math.prod(box_shape(box)[axis] for axis in self.apart)
+        for done, piece in enumerate(split_pieces(self.labels, self.box, self.apart)):
+            reporter.begin(Progress(done, total, f"{done + 1} of {total}"))
+            spacing = tuple(self.spacing[axis] for axis in piece.axes)
+            yield piece, LabelsPart(piece.labels, spacing, piece.box, self.connectivity)
 
 
 class MaskOperation(ABC):
@@ -86,108 +95,125 @@ class MaskOperation(ABC):
         """Return the edit that would do it; raises MaskError if it can't be done."""
 
 
+class _EachByItself(MaskOperation):
+    """An operation that does the same to each frame, or slice, as if there were no other."""
+
+    __slots__ = ()
+
+    def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
+        """Return the edits of all of them as one."""
+        whole = PartReporter(reporter)
+        edits = (
+            (piece.where, self.edit_piece(alone, whole)) for piece, alone in part.pieces(whole)
+        )
+        return LabelEdit.join(edits, part.labels)
+
+    @abstractmethod
+    def edit_piece(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
+        """Return the edit of one of them."""
+
+
 @dataclass(frozen=True, slots=True)
-class RemoveSmall(MaskOperation):
+class RemoveSmall(_EachByItself):
     """Components of fewer than ``minimum`` pixels go."""
 
     minimum: int = 64
 
-    def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
+    def edit_piece(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
         """Return the edit that removes them."""
-        return remove_small(
-            part.labels,
-            self.minimum,
-            part.connectivity,
-            part.box,
-            reporter,
-            per_slice=part.per_slice,
-        )
+        return remove_small(part.labels, self.minimum, part.connectivity, part.box, reporter)
 
 
 @dataclass(frozen=True, slots=True)
-class FillHoles(MaskOperation):
+class FillHoles(_EachByItself):
     """Holes of at most ``hole_size`` pixels are filled; 0 for any size."""
 
     hole_size: int = 256
 
-    def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
+    def edit_piece(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
         """Return the edit that fills them."""
-        return fill_holes(part.labels, self.hole_size, part.box, reporter, per_slice=part.per_slice)
+        return fill_holes(part.labels, self.hole_size, part.box, reporter)
 
 
 @dataclass(frozen=True, slots=True)
-class Smooth(MaskOperation):
+class Smooth(_EachByItself):
     """Spikes and gaps narrower than a ball of ``radius`` go."""
 
     radius: float = 1.0
 
-    def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
+    def edit_piece(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
         """Return the edit that smooths the labels."""
-        return smooth(part.labels, self.radius, part.spacing_in_planes, part.box, reporter)
+        return smooth(part.labels, self.radius, part.spacing, part.box, reporter)
 
 
 @dataclass(frozen=True, slots=True)
-class KeepLargest(MaskOperation):
+class KeepLargest(_EachByItself):
     """The largest component stays, of all or ``per_label``."""
 
     per_label: bool = False
 
-    def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
+    def edit_piece(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
         """Return the edit that removes the others."""
         return keep_largest(
-            part.labels,
-            part.connectivity,
-            part.box,
-            reporter,
-            per_label=self.per_label,
-            per_slice=part.per_slice,
+            part.labels, part.connectivity, part.box, reporter, per_label=self.per_label
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Split(MaskOperation):
-    """Components are cut into parts whose centres lie at least ``centres`` apart."""
+    """Components are cut into parts whose centres lie at least ``centres`` apart.
+
+    Parts of an object that is cut in neighbouring frames, or slices, have the same labels there.
+    """
 
     centres: float = 10.0
 
     def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
         """Return the edit that cuts them apart."""
         # New labels must be new in the whole layer, also when only a part is split.
-        highest, pieces = 0, split_blocks(part.labels, whole_box(part.labels.shape))
-        for done, box in enumerate(pieces):
-            reporter.report(Progress(done, len(pieces), "Looking for free labels"))
+        highest, blocks = 0, split_blocks(part.labels, whole_box(part.labels.shape))
+        for done, box in enumerate(blocks):
+            reporter.report(Progress(done, len(blocks), "Looking for free labels"))
             highest = max(highest, int(read(part.labels, box).max(initial=0)))
-        return split_touching(
-            part.labels,
-            self.centres,
-            part.connectivity,
-            part.spacing_in_planes,
-            part.box,
-            reporter,
-            highest=highest,
-        )
+        whole = PartReporter(reporter)
+        edits, cuts = [], NeighbouringCuts()
+        for piece, alone in part.pieces(whole):
+            found = cut_touching(
+                alone.labels,
+                self.centres,
+                alone.connectivity,
+                alone.spacing,
+                alone.box,
+                whole,
+                highest=highest,
+                beside=cuts.beside(piece.index),
+            )
+            cuts.add(piece.index, found)
+            highest = max([highest, *(int(cut.parts.max()) for cut in found)])
+            edits.append((piece.where, edit_of_cuts(found, alone.labels)))
+        return LabelEdit.join(edits, part.labels)
 
 
 @dataclass(frozen=True, slots=True)
-class Expand(MaskOperation):
+class Expand(_EachByItself):
     """Labels grow by ``distance``."""
 
     distance: float = 1.0
 
-    def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
+    def edit_piece(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
         """Return the edit that makes labels larger."""
-        return expand(part.labels, self.distance, part.spacing_in_planes, part.box, reporter)
+        return expand(part.labels, self.distance, part.spacing, part.box, reporter)
 
 
 @dataclass(frozen=True, slots=True)
-class Shrink(MaskOperation):
+class Shrink(_EachByItself):
     """Labels lose what lies within ``distance`` of their edge."""
 
     distance: float = 1.0
 
-    def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
+    def edit_piece(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
         """Return the edit that makes labels smaller."""
-        return shrink(part.labels, self.distance, part.spacing_in_planes, part.box, reporter)
+        return shrink(part.labels, self.distance, part.spacing, part.box, reporter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +229,7 @@ class Renumber(MaskOperation):
             part.connectivity,
             reporter,
             by_component=self.by_component,
-            per_slice=part.per_slice,
+            apart=part.apart,
         )
 
 
