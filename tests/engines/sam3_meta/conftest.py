@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from contracts.documented_use import DEVICE
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines import sam3_meta
 from napari_sam3_assistant.engines.sam3_meta import SPEC, compat, loading
@@ -191,7 +192,7 @@ def video_engine(builder, video_folder):
     """One loaded engine for stacks, for tests that leave it as it is."""
     from napari_sam3_assistant.engines.sam3_meta.engine import Sam3MetaEngine
 
-    engine = Sam3MetaEngine(SPEC, video_folder, "cpu")
+    engine = Sam3MetaEngine(SPEC, video_folder, DEVICE)
     engine.load(NullReporter())
     yield engine
     engine.close()
@@ -202,12 +203,12 @@ def predictor(builder, video_folder):
     """The package's predictor with the weights of the folder, on the CPU."""
     from sam3.model.sam3_video_predictor import Sam3VideoPredictor
 
-    with compat.redirect_cuda("cpu"), compat.silence_warnings(), compat.leave_autocast():
+    with compat.redirect_cuda(DEVICE), compat.silence_warnings(), compat.leave_autocast():
         model = builder.build_sam3_video_model(
             checkpoint_path=str(video_folder / "sam3.pt"),
             load_from_HF=False,
             bpe_path=str(loading.find_bpe(video_folder)),
-            device="cpu",
+            device=DEVICE,
         ).eval()
 
     class OnCpu(Sam3VideoPredictor):
@@ -237,7 +238,7 @@ def make_engine(builder, model_folder):
 
     made = []
 
-    def make(folder=model_folder, device="cpu", precision="auto"):
+    def make(folder=model_folder, device=DEVICE, precision="auto"):
         made.append(Sam3MetaEngine(SPEC, folder, device, precision))
         return made[-1]
 
@@ -251,7 +252,7 @@ def loaded_engine(builder, model_folder):
     """One loaded engine for tests that leave it as it is."""
     from napari_sam3_assistant.engines.sam3_meta.engine import Sam3MetaEngine
 
-    engine = Sam3MetaEngine(SPEC, model_folder, "cpu")
+    engine = Sam3MetaEngine(SPEC, model_folder, DEVICE)
     engine.load(NullReporter())
     yield engine
     engine.close()
@@ -260,19 +261,19 @@ def loaded_engine(builder, model_folder):
 @pytest.fixture(scope="session")
 def documented(builder, model_folder):
     """The package's own documented use: its builder, its loader, its processor."""
-    with compat.redirect_cuda("cpu"), compat.silence_warnings(), compat.leave_autocast():
+    with compat.redirect_cuda(DEVICE), compat.silence_warnings(), compat.leave_autocast():
         model = builder.build_sam3_image_model(
             bpe_path=str(loading.find_bpe(model_folder)),
-            device="cpu",
+            device="cpu",  # of GPUs it knows the current one only
             load_from_HF=False,
             checkpoint_path=str(model_folder / "sam3.pt"),
             enable_inst_interactivity=True,
-        )
+        ).to(DEVICE)
     from sam3.model.sam3_image_processor import Sam3Processor
 
     return SimpleNamespace(
         model=model,
-        processor=Sam3Processor(model, resolution=SIZE, device="cpu", confidence_threshold=0.2),
+        processor=Sam3Processor(model, resolution=SIZE, device=DEVICE, confidence_threshold=0.2),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from contracts.documented_use import DEVICE
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import (
@@ -32,7 +33,7 @@ class _Pair:
         self.engine = engine
         self.documented = documented
         self.encoding = engine.embed(pixels, QUIET)
-        with compat.redirect_cuda("cpu"):
+        with compat.redirect_cuda(DEVICE):
             self._base = documented.processor.set_image(Image.fromarray(pixels))
 
     def answer(self, **prompts):
@@ -44,7 +45,7 @@ class _Pair:
         """``set_text_prompt`` and ``add_geometric_prompt``, one after the other."""
         state = {**self._base, "backbone_out": dict(self._base["backbone_out"])}
         height, width = self.shape
-        with compat.redirect_cuda("cpu"):
+        with compat.redirect_cuda(DEVICE):
             if text:
                 state = self.documented.processor.set_text_prompt(text, state)
             for (y0, x0, y1, x1), positive in boxes:
@@ -56,9 +57,9 @@ class _Pair:
                 ]
                 state = self.documented.processor.add_geometric_prompt(box, positive, state)
         return (
-            state["masks"][:, 0].numpy(),
-            state["scores"].numpy(),
-            state["masks_logits"][:, 0].numpy(),
+            state["masks"][:, 0].cpu().numpy(),
+            state["scores"].cpu().numpy(),
+            state["masks_logits"][:, 0].cpu().numpy(),
         )
 
     def clicks(self, *, multimask=False, every=False, **prompts):

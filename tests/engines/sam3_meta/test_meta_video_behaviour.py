@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contracts import video as video_contract
+from contracts.documented_use import DEVICE
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PointPrompt
 from napari_sam3_assistant.core.tracks import TrackSeed
@@ -49,7 +50,7 @@ class TestMetaTrack(video_contract.Sam3VideoContract):
 @pytest.fixture
 def eager(video_engine, monkeypatch):
     """Let the video model take what random weights find."""
-    with compat.call_context("cpu"):
+    with compat.call_context(DEVICE):
         video = video_engine.model.video
     for name, value in {
         "score_threshold_detection": 0.0,

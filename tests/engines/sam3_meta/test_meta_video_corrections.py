@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from amounts import FEWEST
+from contracts.documented_use import DEVICE
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
@@ -45,7 +46,7 @@ class Frames:
 def trackers(video_engine, predictor):
     """Return both trackers, and encode each frame once for both: this is not what is tested."""
     known = {}
-    with compat.call_context("cpu"), pytest.MonkeyPatch.context() as patch:
+    with compat.call_context(DEVICE), pytest.MonkeyPatch.context() as patch:
         for model in (video_engine.model.model, predictor.model.detector):
             backbone = model.backbone.vision_backbone
             patch.setattr(backbone, "forward", encode_once(backbone.forward, known))
@@ -97,7 +98,7 @@ class Unlimited:
             [self._tracked], frame_idx=frame, reverse=reverse, run_mem_encoder=True
         )
         large = self._model._convert_low_res_mask_to_video_res(low[0], self._state)  # noqa: SLF001
-        return large[0].numpy()
+        return large[0].cpu().numpy()
 
 
 def square(x):
@@ -127,7 +128,7 @@ def compare(engine, model, steps):
     seen = []
     with (
         closing(engine.track(Frames(), PredictOptions(), int)) as track,
-        compat.call_context("cpu"),
+        compat.call_context(DEVICE),
         compat.silence_warnings(),
     ):
         unlimited = Unlimited(model)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contracts.documented_use import DEVICE
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt
@@ -42,7 +43,7 @@ def ask(predictor):
     """Return a function that sends requests, in the context that the package needs on a CPU."""
 
     def send(kind, **fields):
-        with compat.call_context("cpu"), compat.silence_warnings():
+        with compat.call_context(DEVICE), compat.silence_warnings():
             if kind == "propagate_in_video":
                 return list(predictor.handle_stream_request({"type": kind, **fields}))
             return predictor.handle_request({"type": kind, **fields})
@@ -188,7 +189,7 @@ def test_a_correction_on_a_later_frame_has_the_same_masks(ask, session, track, m
 
 @pytest.fixture
 def eager(video_engine, predictor, monkeypatch):
-    with compat.call_context("cpu"):
+    with compat.call_context(DEVICE):
         video = video_engine.model.video
     for model in (video, predictor.model):
         for name, value in EAGER.items():
@@ -222,7 +223,7 @@ def test_a_phrase_has_the_same_objects_forward_and_backward(ask, session, track,
 def reference(model, frames, prompt, order, first):
     """Return masks by the package's tracker alone, which keeps all that it has seen."""
     answers = {}
-    with compat.call_context("cpu"), compat.silence_warnings():
+    with compat.call_context(DEVICE), compat.silence_warnings():
         pictures = [Image.fromarray(frames.read(number)) for number in range(len(frames))]
         state = model.init_state(pictures, offload_video_to_cpu=True)
         tracker_state = model._init_new_tracker_state(state)  # noqa: SLF001
@@ -235,7 +236,7 @@ def reference(model, frames, prompt, order, first):
                 [tracker_state], frame_idx=frame, reverse=False, run_mem_encoder=True
             )
             mask = model._convert_low_res_mask_to_video_res(low[0], state)  # noqa: SLF001
-            answers[frame] = {1: mask[0].numpy()} if mask.any() else {}
+            answers[frame] = {1: mask[0].cpu().numpy()} if mask.any() else {}
     return answers
 
 
@@ -295,7 +296,7 @@ def test_a_box_with_clicks_names_one_object(predictor, track, movie):
 
 
 def test_the_models_for_stacks_share_the_weights_of_the_image_model(video_engine, predictor):
-    with compat.call_context("cpu"):
+    with compat.call_context(DEVICE):
         video = video_engine.model.video
     ours, theirs = video.state_dict(), predictor.model.state_dict()
     image = {tensor.data_ptr() for tensor in video_engine.model.model.state_dict().values()}
@@ -303,7 +304,7 @@ def test_the_models_for_stacks_share_the_weights_of_the_image_model(video_engine
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         assert tensor.data_ptr() in image, name
-        np.testing.assert_array_equal(tensor.numpy(), theirs[name].numpy(), err_msg=name)
+        np.testing.assert_array_equal(tensor.cpu(), theirs[name].cpu(), err_msg=name)
     settings = {
         name: value
         for name, value in vars(predictor.model).items()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contracts.documented_use import DEVICE
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt
@@ -110,7 +111,7 @@ def engine(builder, merges, tmp_path_factory):
             if name.endswith(("freqs_cis_real", "freqs_cis_imag")):
                 del weights[name]
         torch.save({"model": weights}, folder / "sam3.1_multiplex.pt")
-        made = ENTRY.create(folder, "cpu")
+        made = ENTRY.create(folder, DEVICE)
         made.load(REPORTER)
         for name, value in _EAGER.items():
             setattr(made._loaded.model, name, value)  # noqa: SLF001
@@ -137,11 +138,12 @@ def start(engine):
 @pytest.fixture
 def documented(engine):
     """Return a function that goes through frames as the package's predictor does."""
-    model = engine._loaded.model  # noqa: SLF001
+    loaded = engine._loaded  # noqa: SLF001
+    model = loaded.model
 
     def follow(frames, first, **prompt):
         answers = {}
-        with compat.call_context("cpu"), compat.silence_warnings():
+        with compat.call_context(DEVICE, loaded.precision), compat.silence_warnings():
             pictures = [Image.fromarray(frames.read(number)) for number in range(len(frames))]
             state = model.init_state(pictures, offload_video_to_cpu=True)
             for frame in range(len(frames)):
