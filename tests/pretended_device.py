@@ -4,14 +4,15 @@ No GPU is at hand. Each tensor is noted to be on the device that was asked for; 
 tensors of two devices raises, as PyTorch would on a machine with the GPU, and so does NumPy on a
 tensor that is not on the CPU. Number formats need no pretence: CPU kernels refuse to mix them, too.
 Where CUDA's autocast is asked for, the CPU's works, which takes the same matrix products and
-convolutions. Of Apple's GPU it is refused what it has not (float64), and what corrupts (copies that
-nobody waits for: the memory may be used again before they begin).
+convolutions. What corrupts is refused, too: to read on the CPU what a GPU still writes there (a
+copy that nobody waits for, until something else is waited for), and on Apple's GPU any such copy,
+since the memory may be used again before it begins. So is what Apple's GPU has not (float64).
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import torch  # noqa: TID253 - whoever imports this has asked for it
@@ -42,6 +43,8 @@ _MAY_MIX = (
     "aten::index_put",
     "aten::index_put_",
 )
+# The CPU waits for the GPU, and so for all copies before.
+_WAITS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select")
 _MOVES = (torch.Tensor.pin_memory, torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda)
 _COMPUTE = tuple(
     f"aten::{name}"
@@ -68,12 +71,15 @@ class _Places:
         The devices that there were tensors on.
     computed : set of torch.dtype
         The number formats of matrix products and convolutions on a GPU.
+    late : set of torch.UntypedStorage
+        Memory of the computer that a GPU may still write to.
     """
 
     def __init__(self):
         self._by_storage = WeakKeyDictionary()
         self.current = 0
         self.seen, self.computed = set(), set()
+        self.late = WeakSet()
 
     def full(self, place):
         place = torch.device(place)
@@ -119,10 +125,20 @@ class _Watch(TorchDispatchMode):
         if name in _COMPUTE and seen - {CPU}:
             self._places.computed.add(given[0].dtype)
         place = self._places.of(given[0]) if given and len(places) > 1 else None
+        if name in _WAITS and places - {CPU}:
+            self._places.late.clear()
         answer = func(*args, **(kwargs or {}))
+        self._check_read(func, given, answer)
         # A number on the CPU beside a tensor on the GPU gives a tensor on the GPU.
         known = next(iter(seen or places), None) if len(seen or places) == 1 else place
         return answer if known is None else self._places.put(answer, known)
+
+    def _check_read(self, func, given, answer):
+        """Refuse an operation that has read what a GPU may still write; its views may be made."""
+        late = {one.untyped_storage() for one in given} & set(self._places.late)
+        made = {one.untyped_storage() for one in _tensors(answer)}
+        if late and (func._schema.is_mutable or not made <= late):  # noqa: SLF001 - PyTorch's own way
+            raise RuntimeError(f"{func.name()} reads what the GPU still writes.")
 
 
 class _Pretend(TorchFunctionMode):
@@ -140,8 +156,11 @@ class _Pretend(TorchFunctionMode):
             return real if real.type == "meta" else own or CPU
         if func == torch.Tensor.is_cuda.__get__:
             return own is not None and own.type == "cuda"
-        if func in (torch.Tensor.numpy, torch.Tensor.__array__) and own not in (None, CPU):
-            raise TypeError(f"can't convert a tensor on {own} to numpy")
+        if func in (torch.Tensor.numpy, torch.Tensor.__array__):
+            if own not in (None, CPU):
+                raise TypeError(f"can't convert a tensor on {own} to numpy")
+            if args[0].untyped_storage() in self._places.late:
+                raise RuntimeError("NumPy reads what the GPU still writes.")
         if func in _MOVES:
             return self._copy(func, args, kwargs)
         return self._make(func, args, kwargs)
@@ -206,7 +225,16 @@ class _Pretend(TorchFunctionMode):
             return tensor
         if "mps" in {own.type, place.type} and not wait:
             raise RuntimeError(f"A copy from {own} to {place} that nobody waits for.")
-        return self._places.put(tensor.detach().clone(), place)
+        late = self._places.late
+        if wait and CPU in {own, place}:
+            late.clear()
+        # On the GPU one copy comes after the other.
+        kept, self._places.late = late, WeakSet()
+        copy = self._places.put(tensor.detach().clone(), place)
+        self._places.late = kept
+        if own.type == "cuda" and place == CPU and not wait:
+            kept.add(copy.untyped_storage())
+        return copy
 
 
 @contextmanager

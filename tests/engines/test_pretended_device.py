@@ -23,6 +23,13 @@ def test_what_a_gpu_refuses_is_refused(monkeypatch):
             there + here
         with pytest.raises(TypeError, match="numpy"):
             there.numpy()
+        # Only something that is waited for says that a copy is there.
+        copy = there.to("cpu", non_blocking=True)
+        for read in (copy.sum, copy[1:].numpy, lambda: here.copy_(copy)):
+            with pytest.raises(RuntimeError, match="still writes"):
+                read()
+        assert copy.to("cuda", non_blocking=True).sum().item() == 3
+        assert copy.sum() == 3
 
 
 CASES = [

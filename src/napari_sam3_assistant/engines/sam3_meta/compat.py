@@ -194,6 +194,10 @@ def _call_on(
 
     if func is torch.Tensor.to:
         args = tuple(swapped(value) for value in args)
+        if args[0].is_cuda:
+            # What leaves the GPU is read at once (sam3_tracking_predictor.py:589), and would be
+            # what was in that memory before.
+            kwargs.pop("non_blocking", None)
     if not on_cuda:
         kwargs.pop("pin_memory", None)
     for name in kwargs.keys() & {"device", "dtype"}:
