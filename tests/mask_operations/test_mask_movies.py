@@ -8,6 +8,7 @@ from napari_sam3_assistant.core.masks.operations import KeepLargest, Operation, 
 from napari_sam3_assistant.core.masks.pieces import Apart
 from napari_sam3_assistant.mask_operations.cleanup_tab import CleanupTab
 from napari_sam3_assistant.mask_operations.model import RightClick
+from napari_sam3_assistant.mask_operations.tables import component_columns
 
 
 def movie(shape):
@@ -57,6 +58,8 @@ def test_a_volume_of_each_time_counts_for_itself(bench):
     bench.cleanup.analyze()
     bench.settle()
     assert sorted(bench.model.components.areas.tolist()) == [12, 48, 48]
+    heads, _ = component_columns(bench.model.components, bench.model.layers[0].names)
+    assert heads[3:-1] == [f"Centroid {axis}" for axis in "TZYX"]
 
     bench.model.right_click = RightClick.COMPONENT
     bench.cleanup.delete_at((1, 2, 3, 3))
@@ -73,11 +76,17 @@ def test_what_counts_for_itself_is_read_in_the_window(bench, seen, named):
     assert seen() == ""
     names = {"axis_labels": ("t", "y", "x")}
     layer = bench.add(movie((3,)), **(names if named == "labels" else {}))
-    bench.viewer.add_image(np.zeros((3, 12, 12)), **(names if named == "image" else {}))
+    image = bench.viewer.add_image(np.zeros((3, 12, 12)))
     by_time = "Each time by itself."
     if named == "nothing":
         assert seen().startswith("All slices together. The planes have no name and are taken for")
+        assert seen().endswith("Or choose Slices, for the frames of a movie.")
         layer.axis_labels = ("t", "y", "x")
+    elif named == "image":
+        image.axis_labels = ("t", "y", "x")
+        bench.viewer.layers.remove(image)
+        assert seen().startswith("All slices together.")
+        bench.viewer.layers.append(image)
     assert seen() == by_time
 
     seen.combo.setCurrentText("Slices")

@@ -12,6 +12,7 @@ from napari_sam3_assistant.mask_operations.model import MaskModel, RightClick
 from napari_sam3_assistant.mask_operations.session import MaskSession
 from napari_sam3_assistant.viewer.classes import share_classes
 from napari_sam3_assistant.viewer.geometry import World, array_of
+from napari_sam3_assistant.viewer.images import image_layers
 from napari_sam3_assistant.viewer.label_pixels import edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.prompt_binding import CLICK
@@ -62,6 +63,8 @@ class MaskBinding(RefCounted):
         viewer.mouse_drag_callbacks.extend((self._on_mouse, self._on_stroke))
         for layer in mask_layers(viewer):
             self._watch(layer)
+        for image in image_layers(viewer):
+            image.events.axis_labels.connect(self._list_layers)
         self._list_layers()
         self.session.edits.resume()
 
@@ -77,6 +80,8 @@ class MaskBinding(RefCounted):
             self.viewer.mouse_drag_callbacks.remove(callback)
         for layer in mask_layers(self.viewer):
             self._forget(layer)
+        for image in image_layers(self.viewer):
+            image.events.axis_labels.disconnect(self)
 
     # -- layers ---------------------------------------------------------------------------
 
@@ -120,7 +125,9 @@ class MaskBinding(RefCounted):
     def _on_inserted(self, event: Event) -> None:
         if event.value in mask_layers(self.viewer):
             self._watch(event.value)
-        # An image says what the axes of the labels on it are.
+        elif event.value in image_layers(self.viewer):
+            # It says what the axes of the labels on it are.
+            event.value.events.axis_labels.connect(self._list_layers)
         self._list_layers()
 
     def _on_removed(self, event: Event) -> None:
@@ -129,7 +136,8 @@ class MaskBinding(RefCounted):
             self._forget(event.value)
             if not self.adapter.busy:
                 self.session.cleanup.note_removed(key)
-            self._list_layers()
+        event.value.events.axis_labels.disconnect(self)
+        self._list_layers()
 
     def _on_data(self, event: Event) -> None:
         layer = event.source

@@ -100,7 +100,7 @@ class CleanupTab(QWidget):
                 "all that one time and channel have, a slice is one plane of rows and columns.",
             ),
         )
-        apart = hint_label("")
+        apart = WrappedLabel()
         apart.setObjectName("apart_summary")
         form.addRow("", apart)
         form.addRow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -449,7 +450,9 @@ class MaskCollection:
         choice = self._find_exported()
         if choice is None:
             return True
-        return not (format_.has_tracks if choice.planes == 1 else format_.has_one_plane)
+        return not (
+            format_.has_tracks if math.prod(choice.shape[:-2]) == 1 else format_.has_one_plane
+        )
 
     def explain_lost(self, format_: ExportFormat) -> str:
         """Return what a file of a format will not hold of what would be exported; or nothing."""

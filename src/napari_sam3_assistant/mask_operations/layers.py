@@ -398,8 +398,7 @@ class LabelsAdapter:
 def _make_choice(viewer: ViewerModel, layer: Labels) -> LabelsChoice:
     array, known, role = array_of(layer), layer.metadata, role_of(layer)
     value = known.get("class_value")
-    longs = [axis for axis, length in enumerate(array.shape[:-2]) if length > 1]
-    names, guess = name_leading(viewer, layer) if longs else ((), "")
+    names, guess = name_leading(viewer, layer) if layer.ndim > 2 else ((), "")
     return LabelsChoice(
         key_of(layer),
         layer.name,
@@ -408,8 +407,8 @@ def _make_choice(viewer: ViewerModel, layer: Labels) -> LabelsChoice:
         accepted=role is Role.ACCEPTED_OBJECT,
         class_name=str(known.get("class_name", "")),
         class_value=value if isinstance(value, int) else None,
-        planes=math.prod(array.shape[:-2]),
-        stacked=tuple(names[axis] for axis in longs),
+        shape=tuple(array.shape),
+        names=names,
         guess=guess,
     )
 

@@ -72,10 +72,10 @@ class LabelsChoice:
         Name of its class; empty if it has none.
     class_value : int or None
         Value of its class; None if it has none, or several.
-    planes : int
-        How many planes of rows and columns it has.
-    stacked : tuple of str
-        What its axes before rows and columns are, those of length 1 left out.
+    shape : tuple of int
+        Shape of its labels.
+    names : tuple of str
+        What its axes before rows and columns are.
     guess : str
         What of that is guessed, for the user; empty for nothing.
     """
@@ -87,14 +87,17 @@ class LabelsChoice:
     accepted: bool = False
     class_name: str = ""
     class_value: int | None = None
-    planes: int = 1
-    stacked: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
     guess: str = ""
 
     def explain_apart(self, apart: Apart) -> str:
         """Return what counts for itself in the layer, for the user; empty for a single plane."""
+        several = [name for name, length in zip(self.names, self.shape, strict=False) if length > 1]
         guess = self.guess if apart is Apart.FRAMES else ""
-        return f"{apart.explain(self.stacked)} {guess}".strip()
+        if guess and several == ["z"]:
+            guess += " Or choose Slices, for the frames of a movie."
+        return f"{apart.explain(several)} {guess}".strip()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

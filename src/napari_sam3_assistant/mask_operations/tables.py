@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _NO_PARENT = QModelIndex()
 _ROW_HEIGHT = 22
-_AXES = ("T", "Z", "Y", "X")
 
 
 class ArrayTable(QAbstractTableModel):
@@ -179,7 +178,9 @@ class ComponentTable(ArrayView):
 
     def _show(self) -> None:
         found = self._model.components
-        self.table.fill(*component_columns(found))
+        choice = self._model.choice(self._model.target)
+        names = choice.names if found is not None and choice is not None else ()
+        self.table.fill(*component_columns(found, names))
 
     def _show_chosen(self) -> None:
         found = self._model.components
@@ -218,10 +219,13 @@ class ValueTable(ArrayView):
 
 def component_columns(
     components: Components | None,
+    names: Sequence[str] = (),
 ) -> tuple[list[str], list[npt.NDArray[Any]]]:
-    """Return the heads and the columns of the table of components."""
-    ndim = 2 if components is None else components.lows.shape[1]
-    axes = _AXES[-ndim:] if ndim <= len(_AXES) else [str(axis) for axis in range(ndim)]
+    """Return the heads and the columns of the table of components.
+
+    ``names``: what the axes before rows and columns are.
+    """
+    axes = [name.upper() or str(axis) for axis, name in enumerate((*names, "y", "x"))]
     heads = ["Component ID", "Label", "Area", *(f"Centroid {axis}" for axis in axes), "BBox"]
     if components is None:
         return heads, []
