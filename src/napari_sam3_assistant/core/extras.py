@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, requires, version
 
+from packaging.requirements import Requirement
+
 _PACKAGE = "napari-sam3-assistant"
 
 
@@ -33,6 +35,32 @@ def pip_install(extra: str, options: str = "") -> str:
     if not packages or any(package.startswith("napari") for package in packages):
         packages = [f"{_PACKAGE}[{extra}]"]
     return " ".join(("pip install", *options.split(), *(f'"{one}"' for one in packages)))
+
+
+def outdated(extra: str) -> str:
+    """Return a sentence on the packages of an extra that are installed in too old a version.
+
+    pip sees to that where the extra is installed by its name; not where its packages were there.
+
+    Parameters
+    ----------
+    extra : str
+        Its name in ``pyproject.toml``, such as ``sam3``.
+
+    Returns
+    -------
+    str
+        Empty where there are none; packages that are not installed are not looked at.
+    """
+    found = []
+    for asked in map(Requirement, _packages(extra)):
+        try:
+            installed = version(asked.name)
+        except PackageNotFoundError:
+            continue
+        if not asked.specifier.contains(installed, prereleases=True):
+            found.append(f"{asked.name} {installed} (it needs {asked.specifier})")
+    return f"Too old: {', '.join(found)}." if found else ""
 
 
 def _packages(extra: str) -> list[str]:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import requires, version
+from types import MappingProxyType
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
+from napari_sam3_assistant.core import extras
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines import sam3_transformers, sam_transformers
 
@@ -30,13 +36,13 @@ def test_looking_at_it_imports_no_large_package():
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Say which packages are installed, and the version of transformers."""
+    """Say which packages are installed, and versions of some."""
 
-    def say(packages, transformers="5.1.0"):
+    def say(packages, versions=MappingProxyType({})):
         monkeypatch.setattr(
             sam_transformers, "find_spec", lambda name: object() if name in packages else None
         )
-        monkeypatch.setattr(sam_transformers, "version", lambda name: transformers)
+        monkeypatch.setattr(extras, "version", lambda name: versions.get(name) or version(name))
 
     return say
 
@@ -58,8 +64,18 @@ def test_missing_packages_are_named_with_the_remedy(installed):
     )
 
 
-def test_old_transformers(installed):
-    installed(ALL, "4.57.1")
-    status = sam3_transformers.status()
-    assert not status.available
-    assert status.reason.startswith("transformers 4.57.1 has no SAM 3")
+@pytest.mark.parametrize("package", ["torch", "transformers", "huggingface-hub"])
+def test_what_pip_would_not_have_installed_is_refused(installed, package):
+    """transformers 5.17 can't load SAM 2.1; torch before 2.6 runs code out of weights."""
+    known = map(Requirement, requires("napari-sam3-assistant"))
+    asked = next(one for one in known if canonicalize_name(one.name) == package)
+    (least,) = (Version(one.version) for one in asked.specifier)
+    older = f"{least.major}.{least.minor - 1}.9" if least.minor else f"{least.major - 1}.99.0"
+    newer = (f"{least}.0+cu130", f"{least.major + 1}.0rc1")
+    for found, fits in ((older, False), (newer[0], True), (newer[1], True)):
+        installed(ALL, {asked.name: found})
+        for entry in (sam3_transformers.ENTRY, sam_transformers.ENTRY):
+            assert entry.status().available == fits
+        if not fits:
+            assert f"Too old: {asked.name} {older} (it needs >={least})." in entry.status().reason
+            assert 'pip install "napari-sam3-assistant[sam3]"' in entry.status().reason

@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.extras import pip_install
+from napari_sam3_assistant.core.extras import outdated, pip_install
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
@@ -81,6 +81,9 @@ def status() -> EngineStatus:
             reason=f"sam3 is installed, but it needs {', '.join(missing)}. "
             f"Install with: pip install {' '.join(missing)}.",
         )
+    too_old = outdated("meta")
+    if too_old:
+        return EngineStatus(available=False, reason=f"{too_old} Run: {pip_install('meta')}")
     return EngineStatus(available=True)
 
 

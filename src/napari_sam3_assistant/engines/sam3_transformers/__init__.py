@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
+from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, TrackSpec
 from napari_sam3_assistant.engines.device import AUTO, PRECISIONS
-from napari_sam3_assistant.engines.sam_transformers import status as transformers_status
+from napari_sam3_assistant.engines.sam_transformers import status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +27,6 @@ SPEC = EngineSpec(
     soft_masks=True,
     precisions=PRECISIONS,
 )
-
-
-def status() -> EngineStatus:
-    """Return whether the packages are there, without importing them."""
-    return transformers_status("has no SAM 3; version 5 or later has")
 
 
 def create(model_folder: Path | None, device: str, precision: str = AUTO) -> ImageEngine:

@@ -6,11 +6,10 @@ Importing this package imports neither PyTorch nor transformers.
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.extras import pip_install
+from napari_sam3_assistant.core.extras import outdated, pip_install
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
 from napari_sam3_assistant.engines.checkpoints import peek_sam
@@ -33,21 +32,15 @@ SPEC = EngineSpec(
     precisions=PRECISIONS,
 )
 _PACKAGES = ("torch", "torchvision", "transformers", "safetensors")
-_OLDEST_TRANSFORMERS = 5
 
 
-def status(too_old: str = "is too old; version 5 or later will do") -> EngineStatus:
+def status() -> EngineStatus:
     """Return whether the packages are there, without importing them; and what is wrong if not."""
     missing = [package for package in _PACKAGES if find_spec(package) is None]
     if missing:
         return _lacking(f"Not installed: {', '.join(missing)}.")
-    try:
-        installed = version("transformers")
-    except PackageNotFoundError:
-        return _lacking("The installed transformers has no version.")
-    if int(installed.split(".")[0]) < _OLDEST_TRANSFORMERS:
-        return _lacking(f"transformers {installed} {too_old}.")
-    return EngineStatus(True)
+    too_old = outdated("sam3")
+    return _lacking(too_old) if too_old else EngineStatus(True)
 
 
 def _lacking(what: str) -> EngineStatus:
