@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QComboBox, QLabel
 
+from napari_sam3_assistant.core.masks.merge import MergeMode
 from napari_sam3_assistant.core.masks.operations import KeepLargest, Operation, RemoveSmall
 from napari_sam3_assistant.core.masks.pieces import Apart
 from napari_sam3_assistant.mask_operations.cleanup_tab import CleanupTab
@@ -99,3 +100,16 @@ def test_what_counts_for_itself_is_read_in_the_window(bench, seen, named):
 
     bench.add(np.zeros((12, 12), np.uint8))
     assert seen() == ""
+
+
+def test_a_track_that_jumps_is_one_object_of_the_final_mask(bench):
+    labels = np.zeros((3, 12, 12), np.uint8)
+    labels[0, :2, :2] = labels[1, 6:8, 6:8] = labels[2, 10:, :2] = 5
+    layer = bench.add(labels, axis_labels=("t", "y", "x"))
+    bench.model.final_chosen = (bench.key(layer),)
+    bench.model.merge_mode = MergeMode.INSTANCE
+
+    bench.collection.merge_final()
+
+    assert "(0 pixels overlapped, 1 object)" in bench.settle()
+    np.testing.assert_array_equal(bench.named("final_training_mask"), labels == 5)

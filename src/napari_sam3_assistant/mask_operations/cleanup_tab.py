@@ -366,7 +366,10 @@ class OperationsGroup(QGroupBox):
             Operation.RENUMBER,
             "Renumber",
             check_box(
-                model, "renumber.by_component", "each component", "Instead of each label value"
+                model,
+                "renumber.by_component",
+                "each component",
+                "Instead of each label value; of each frame, where frames count apart",
             ),
         )
         values = line_edit(model, "values_text", "such as 3,4,5,6", "The labels to replace")

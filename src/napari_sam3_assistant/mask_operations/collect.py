@@ -29,6 +29,7 @@ from napari_sam3_assistant.core.masks.objects import (
     explain_lost_place,
     with_suffix,
 )
+from napari_sam3_assistant.core.masks.pieces import Apart
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
@@ -323,9 +324,10 @@ class MaskCollection:
         if mode is not MergeMode.BINARY:
             sources = self._number(sources, by_value=mode is MergeMode.SEMANTIC)
         name = self._output()
+        apart = Apart.FRAMES.axes(self._adapter.plane_names(keys[0]))
 
         def work(reporter: Reporter) -> Iterator[MergeResult]:
-            yield merge(sources, mode, rule, connectivity, reporter)
+            yield merge(sources, mode, rule, connectivity, reporter, apart=apart)
 
         def put(merged: MergeResult) -> None:
             metadata = {

@@ -223,3 +223,53 @@ def test_a_class_value_beyond_32_bits_is_refused():
             MergeMode.SEMANTIC,
             OverlapRule.EARLIER,
         )
+
+
+@given(
+    hnp.arrays(np.uint8, (2, 3, 5, 6), elements=st.integers(0, 2)),
+    st.sampled_from(list(MergeMode)),
+    st.sampled_from(list(OverlapRule)),
+    st.booleans(),
+)
+def test_each_frame_of_a_movie_is_merged_as_if_it_were_alone(movies, mode, rule, semantic):
+    classes = Classes({1: "axon", 2: "myelin"}, {} if semantic else {1: 1, 2: 2})
+
+    def merged(arrays, apart=()):
+        sources = [MergeSource("a", array, classes) for array in arrays]
+        return merge(sources, mode, rule, apart=apart)
+
+    movie = merged(movies, (0,))
+    frames = [merged(frame) for frame in np.swapaxes(movies, 0, 1)]
+    assert movie.overlap == sum(frame.overlap for frame in frames)
+    for after, alone in zip(movie.labels, frames, strict=True):
+        if mode is not MergeMode.INSTANCE:
+            np.testing.assert_array_equal(after, alone.labels)
+            continue
+        pairs = np.unique(np.stack([after, alone.labels]).reshape(2, -1), axis=1)
+        assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+        classed = {new: alone.class_of.get(int(old)) for new, old in pairs.T if new}
+        assert classed == {new: movie.class_of[int(new)] for new in classed}
+
+
+def test_tracks_stay_tracks_and_classes_are_none():
+    movie = np.zeros((4, 5, 9), np.uint16)
+    movie[0, :2, :2] = movie[1, :2, 5:7] = movie[3, 3:, :2] = 7  # jumps, and is gone for a while
+    movie[1, 4, 8] = 7  # a fragment of it
+    movie[:, 2, 8] = 2
+
+    tracks = merge([MergeSource("a", movie)], MergeMode.INSTANCE, OverlapRule.EARLIER, apart=(0,))
+    known = Classes({2: "axon", 7: "myelin"})
+    cells = merge(
+        [MergeSource("a", movie, known)], MergeMode.INSTANCE, OverlapRule.EARLIER, apart=(0,)
+    )
+
+    assert np.unique(tracks.labels[movie == 2]).size == 1
+    assert [np.unique(frame[movie[at] == 7]).size for at, frame in enumerate(tracks.labels)] == [
+        1,
+        2,
+        0,
+        1,
+    ]
+    assert tracks.labels.max() == 3
+    assert tracks.labels[0, 0, 0] == tracks.labels[1, 0, 5] == tracks.labels[3, 4, 0]
+    assert cells.labels.max() == 8

@@ -161,6 +161,15 @@ def group_runs(runs: Runs, rank: int, axes: Sequence[int] | None = None) -> Comp
     return _measure_runs(runs, place[of_run], runs.values[begin[order]])
 
 
+def join_components(components: Components, first: Indices, second: Indices) -> Components:
+    """Return components of which some pairs, by their indices, are one."""
+    group = connect_pairs(len(components), first, second)
+    _, begin, of_one = np.unique(group, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(begin))  # they are in order by their first component
+    of_run = place[of_one][components.of_run]
+    return _measure_runs(components.runs, of_run, components.values[np.sort(begin)])
+
+
 def connect_pairs(count: int, first: Indices, second: Indices) -> Indices:
     """Return for each of ``count`` things the number of the group that pairs tie it to."""
     if count == 0:

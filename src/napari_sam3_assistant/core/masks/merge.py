@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from skimage.util import map_array
 
-from napari_sam3_assistant.core.masks.components import find_components
+from napari_sam3_assistant.core.masks.components import find_components, join_components
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import (
     Connectivity,
@@ -218,6 +218,8 @@ def merge(
     rule: OverlapRule,
     connectivity: Connectivity = Connectivity.FACES,
     reporter: Reporter | None = None,
+    *,
+    apart: Sequence[int] = (),
 ) -> MergeResult:
     """Return the final labels.
 
@@ -228,7 +230,9 @@ def merge(
     mode : MergeMode
         Semantic: class values (a source's own values where it has no class value). Instance:
         each component of each label of each source is an object of its own, numbered from 1,
-        also where objects touch; those of which no class is known are of one. Binary: 1.
+        also where objects touch; those of which no class is known are of one. Where labels are
+        objects, the largest component of a label in each frame is one object with those of the
+        other frames, as a track is. Binary: 1.
     rule : OverlapRule
         Who gets a pixel that several sources claim. With LARGER and SMALLER the component with
         more, or fewer, pixels; the earlier source where they are equal.
@@ -236,6 +240,8 @@ def merge(
         Which neighbours belong to the same component.
     reporter : Reporter, optional
         Receives the progress.
+    apart : sequence of int
+        The axes along which components end with each place, such as time.
 
     Raises
     ------
@@ -250,11 +256,12 @@ def merge(
     numbered: list[_Numbered] = []
     objects = 0
     for source in sources:
-        found = None
+        parts = found = None
         if mode is MergeMode.INSTANCE or by_area:
-            found = find_components(source.labels, connectivity, reporter=reporter)
-        before = objects if mode is MergeMode.INSTANCE else None
-        numbered.append(_Numbered(source, found, before))
+            parts = find_components(source.labels, connectivity, reporter=reporter, apart=apart)
+        if parts is not None and mode is MergeMode.INSTANCE:
+            found = parts if source.classes.is_semantic else _join_tracks(parts, apart)
+        numbered.append(_Numbered(source, parts, found, objects))
         objects += 0 if found is None else len(found)
     result = np.zeros(sources[0].labels.shape, np.uint8 if mode is MergeMode.BINARY else np.uint32)
     overlap = 0
@@ -308,6 +315,19 @@ def _give_class(sources: Sequence[MergeSource]) -> list[MergeSource]:
     ]
 
 
+def _join_tracks(components: Components, apart: Sequence[int]) -> Components:
+    """Return components of which the largest one of a label in each place is one object."""
+    label = np.unique(components.values, return_inverse=True)[1]
+    places = components.lows[:, list(apart)]
+    keys = np.column_stack([label, places])
+    order = np.lexsort((-components.areas, *places.T[::-1], label))
+    is_largest = np.ones(order.size, bool)
+    is_largest[1:] = (keys[order[1:]] != keys[order[:-1]]).any(axis=1)
+    largest = order[is_largest]
+    same = label[largest[1:]] == label[largest[:-1]]
+    return join_components(components, largest[:-1][same], largest[1:][same])
+
+
 class _Numbered:
     """What the pixels of a source shall hold, block by block.
 
@@ -315,21 +335,29 @@ class _Numbered:
     ----------
     source : MergeSource
         The source.
-    found : Components or None
+    parts : Components or None
         Its components, where they are needed.
-    before : int or None
-        How many objects the sources before it have; None where its pixels are to hold classes.
+    found : Components or None
+        Its objects; None where its pixels are to hold classes.
+    before : int
+        How many objects the sources before it have.
     """
 
-    def __init__(self, source: MergeSource, found: Components | None, before: int | None) -> None:
+    def __init__(
+        self,
+        source: MergeSource,
+        parts: Components | None,
+        found: Components | None,
+        before: int,
+    ) -> None:
         self.classes: dict[int, str] = {}
-        self._source, self._found, self._before = source, found, before
-        if found is not None:
-            self._look_up(np.unique(found.values))
+        self._source, self._parts, self._found, self._before = source, parts, found, before
+        if parts is not None:
+            self._look_up(np.unique(parts.values))
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Return what the pixels of a box shall hold."""
-        if self._found is not None and self._before is not None:
+        if self._found is not None:
             first = self._before + 1
             ids = np.arange(first, first + len(self._found), dtype=np.uint32)
             return self._found.image(ids, box)
@@ -340,11 +368,11 @@ class _Numbered:
 
     def areas(self, box: Box) -> npt.NDArray[np.int64]:
         """Return of each pixel of a box how large the component is that it belongs to."""
-        assert self._found is not None
-        return self._found.image(self._found.areas, box)
+        assert self._parts is not None
+        return self._parts.image(self._parts.areas, box)
 
     def class_of(self) -> list[int]:
-        """Return the class of each component."""
+        """Return the class of each object."""
         assert self._found is not None
         return [_class_of(self._source, label) for label in self._found.values.tolist()]
 
