@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from amounts import thorough
+from napari_sam3_assistant.engines.sam3_meta import compat_video
+from napari_sam3_assistant.engines.sam3_meta.compat import Patches, check_kernels
 
 torch = pytest.importorskip("torch")
 from tests.pretended_device import go_through, pretended_gpu  # noqa: E402 - it imports torch
@@ -20,11 +22,28 @@ CARDS = [
 @pytest.mark.parametrize(("gpu", "capability", "free"), CARDS)
 def test_every_prompt_on_images_and_stacks(make_engine, monkeypatch, gpu, capability, free):
     monkeypatch.delenv("NAPARI_SAM3_PRECISION")
-    # The package's own kernels can't be pretended: as where they are missing.
-    monkeypatch.setenv("USE_PERFLIB", "0")
-    monkeypatch.setenv("SAM3_FORCE_SLOW_EDT", "1")
+    make = compat_video.make_video_model
+
+    def make_eager(*arguments):
+        video = make(*arguments)
+        video.score_threshold_detection = video.new_det_thresh = 0.0
+        return video
+
+    monkeypatch.setattr(compat_video, "make_video_model", make_eager)
+    # The package's own kernels can't be pretended: Triton refuses them, as where no compiler is.
     with pretended_gpu(monkeypatch, gpu, capability=capability, free_bytes=free) as places:
         go_through(make_engine(device=gpu))
     assert places.seen == {"cpu", gpu}
     both = {torch.float32, torch.bfloat16}
     assert places.computed == (both if capability >= (8, 0) else {torch.float32})
+
+
+@pytest.mark.usefixtures("builder")
+def test_a_gpu_has_the_measures_that_it_needs(monkeypatch):
+    none = Patches(attention=False, distance=False, perflib=False)
+    keep = {"SAM3_FORCE_SDPA_FALLBACK": "0", "USE_PERFLIB": "1"}
+    assert check_kernels(none, "cpu", {}) == none
+    for capability, in_float32 in (((7, 5), True), ((8, 0), False)):
+        with pretended_gpu(monkeypatch, capability=capability):
+            assert check_kernels(none, "cuda:0", {}) == Patches(in_float32, True, True)
+            assert check_kernels(none, "cuda:0", keep) == none

@@ -13,20 +13,21 @@ replaces a name in the loaded package, none changes a file of it, and all are un
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import threading
 import types
 import warnings
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.extras import pip_install
-from napari_sam3_assistant.engines.device import BFLOAT16, FLOAT32
+from napari_sam3_assistant.engines.device import BFLOAT16, FLOAT32, supports_bfloat16
 from napari_sam3_assistant.engines.sam3.engine import replace_attribute
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import Untyped
 
 
+_LOG = logging.getLogger(__name__)
+# Of compilers, drivers and Triton: what keeps a kernel from running is listed nowhere.
+_ANYTHING = (Exception,)
 _EDT = "sam3.model.edt"
 ONE_AT_A_TIME = threading.RLock()
 """Held while names of the package are replaced by what is of one model or stack."""
@@ -360,7 +364,7 @@ class Patches:
     distance : bool
         Compute distance transforms with SciPy instead of Triton.
     perflib : bool
-        Leave out sam3's own fast kernels (perflib), and fill holes on the CPU.
+        Leave out sam3's own fast kernels (perflib); fill holes and drop what overlaps on the CPU.
     """
 
     attention: bool
@@ -385,6 +389,40 @@ def choose_patches(
         distance=_switch(environment, "SAM3_FORCE_SLOW_EDT", not has_triton),
         perflib=not _switch(environment, "USE_PERFLIB", has_triton),
     )
+
+
+def check_kernels(
+    patches: Patches, device: str, environment: Mapping[str, str] = os.environ
+) -> Patches:
+    """Return the measures with those that a GPU needs, the package imported.
+
+    Flash attention takes no float32. Triton compiles the package's kernels at their first call,
+    which takes a C compiler, Python's headers and a GPU that Triton knows: so one is called.
+    """
+    if not device.startswith("cuda"):
+        return patches
+    needed = patches.attention or not supports_bfloat16(device)
+    needed = _switch(environment, "SAM3_FORCE_SDPA_FALLBACK", needed)
+    patches = replace(patches, attention=needed)
+    kept = patches.perflib or _switch(environment, "USE_PERFLIB", default=False)
+    if kept or _has_kernels(device):
+        return patches
+    return replace(patches, distance=True, perflib=True)
+
+
+def _has_kernels(device: str) -> bool:
+    """Return whether Triton's kernels run on a GPU."""
+    import torch
+
+    components = importlib.import_module("sam3.perflib.connected_components")
+    try:
+        with torch.cuda.device(device):
+            ones = torch.ones((1, 1, 2, 2), dtype=torch.uint8, device=device)
+            components.connected_components(ones)[1].cpu()
+    except _ANYTHING as exc:
+        _LOG.warning("The kernels of Meta's package do not run on %s: %s", device, exc)
+        return False
+    return True
 
 
 def _switch(environment: Mapping[str, str], name: str, default: bool) -> bool:
@@ -449,13 +487,16 @@ def _slow_distance_transform() -> Iterator[None]:
 
 @contextmanager
 def _no_perflib() -> Iterator[None]:
-    """Switch perflib off, and fill holes in masks (``sam1_utils.py:85``) without Triton.
+    """Switch perflib off, and do without Triton what the package does on each GPU with it.
 
-    Without this, holes are left open on a GPU without Triton, with a warning at each call.
+    Without this, clicks leave holes open (``sam1_utils.py:85``), with a warning at each call, and
+    following ends in an error: ``fill_holes_in_mask_scores``, and ``nms_masks`` of phrases.
     """
     perflib = importlib.import_module("sam3.perflib")
     components = importlib.import_module("sam3.perflib.connected_components")
+    overlaps = importlib.import_module("sam3.perflib.nms")
     with ExitStack() as stack:
+        stack.enter_context(replace_attribute(overlaps, "generic_nms", overlaps.generic_nms_cpu))
         stack.enter_context(replace_attribute(perflib, "is_enabled", value=False))
         stack.enter_context(
             replace_attribute(

@@ -145,7 +145,7 @@ def load_model(
     patches = compat.choose_patches()
     builder = compat.import_model_builder(patches)
     with ExitStack() as stack:
-        stack.enter_context(compat.apply_patches(patches))
+        stack.enter_context(compat.apply_patches(compat.check_kernels(patches, device)))
         # Read first: a damaged file is told before the model is built, which takes 20 seconds.
         unchanged = FileIdentity(path)
         weights = to_image_model(read_weights(path), path.name)

@@ -170,7 +170,7 @@ def _load(folder: Path, requested: str, reporter: Reporter) -> LoadedMultiplex:
     # After the package, since some copies of it bring a vocabulary along.
     bpe = find_bpe(folder)
     with ExitStack() as stack:
-        stack.enter_context(compat.apply_patches(patches))
+        stack.enter_context(compat.apply_patches(compat.check_kernels(patches, device)))
         stack.enter_context(hide_progress_bars())
         unchanged = FileIdentity(folder / MULTIPLEX_NAME)
         weights = read_weights(folder / MULTIPLEX_NAME)
