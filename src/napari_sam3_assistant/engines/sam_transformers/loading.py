@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,18 @@ class LoadedModel:
     worked: set[Hashable] = field(default_factory=set)
 
     def close(self) -> None:
-        """Do nothing: loading changed nothing but memory."""
+        """Empty what classes of transformers remember: tensors on the device, of their last calls.
+
+        Its ``compile_compatible_method_lru_cache`` serves all modules of a class and outlives them.
+        """
+        held = [getattr(self, one.name) for one in fields(self)]
+        parts = [part for one in held if hasattr(one, "modules") for part in one.modules()]
+        for kind in {kind for part in parts for kind in type(part).__mro__}:
+            for method in vars(kind).values():
+                function = getattr(method, "__func__", method)  # a static one is wrapped
+                for cell in getattr(function, "__closure__", None) or ():
+                    if hasattr(cell.cell_contents, "cache_clear"):
+                        cell.cell_contents.cache_clear()
 
     @contextmanager
     def calling(self, part: Hashable, folder: Path | None) -> Iterator[None]:
