@@ -14,6 +14,9 @@ from napari_sam3_assistant.core.regions import Region
 REPORTER = NullReporter()
 DEVICE = os.environ.get("NAPARI_SAM3_TEST_DEVICE", "cpu")
 """Where the engine and the library work, in float32; see ``tools/check_gpu.py``."""
+ON_THE_CUTOFF = 0 if DEVICE == "cpu" else 4
+"""Pixels of a mask that may differ: a GPU adds up in an order that depends on how many objects
+it is given at once, so one on the cutoff itself may fall on either side."""
 
 
 # -- images ------------------------------------------------------------------------------------
@@ -147,7 +150,8 @@ def assert_same(found, expected):
     for frame, result in found.items():
         records = {record.id: record for record in result.objects}
         for index, mask in enumerate(expected[frame]):
-            np.testing.assert_array_equal(plane(records.get(index + 1)), mask, f"frame {frame}")
+            differing = np.count_nonzero(plane(records.get(index + 1)) != mask)
+            assert differing <= ON_THE_CUTOFF, f"frame {frame}, object {index + 1}"
             seen += 0 < np.count_nonzero(mask) < mask.size
     assert seen, "all masks are empty, or all of the frame: nothing is shown"
 

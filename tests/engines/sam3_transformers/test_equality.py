@@ -333,8 +333,9 @@ def pixel_values(reference, make_image):
 def test_click_features_are_those_of_the_video_model(tiny_checkpoint, click_maps, pixel_values):
     from transformers import Sam3TrackerVideoModel
 
-    video = Sam3TrackerVideoModel.from_pretrained(tiny_checkpoint).eval()
-    for ours, theirs in zip(click_maps, video.get_image_embeddings(pixel_values), strict=True):
+    video = Sam3TrackerVideoModel.from_pretrained(tiny_checkpoint).eval().to(DEVICE)
+    maps = video.get_image_embeddings(pixel_values.to(DEVICE))
+    for ours, theirs in zip(click_maps, maps, strict=True):
         np.testing.assert_array_equal(ours.cpu().numpy(), theirs.cpu().numpy())
 
 
@@ -361,6 +362,6 @@ def test_library_drops_the_no_memory_embedding_with_four_levels(
     model.load_state_dict(reference.tracker.state_dict(), strict=False)
     model.vision_encoder.neck.load_state_dict(last)
     lost = model.no_memory_embedding.detach().reshape(1, -1, 1, 1).numpy()
-    coarse = model.get_image_embeddings(pixel_values)[-1].numpy()
+    coarse = model.to(DEVICE).get_image_embeddings(pixel_values.to(DEVICE))[-1].cpu().numpy()
     assert np.abs(lost).max() > 0.1
     np.testing.assert_array_equal(coarse + lost, click_maps[-1].cpu().numpy())

@@ -10,7 +10,16 @@ import pytest
 
 from amounts import thorough
 from contracts import documented_use
-from contracts.documented_use import DEVICE, POINTS, PROMPTS, assert_same, documented, ours, plane
+from contracts.documented_use import (
+    DEVICE,
+    ON_THE_CUTOFF,
+    POINTS,
+    PROMPTS,
+    assert_same,
+    documented,
+    ours,
+    plane,
+)
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
@@ -237,7 +246,8 @@ def compare_phrases(video_checkpoint, frames, monkeypatch, start, way, together=
     assert found.keys() == expected.keys()
     for frame, by_name in logits.items():
         for name, low in answers[frame].obj_id_to_mask.items():
-            torch.testing.assert_close(low, by_name[name], atol=1e-5, rtol=0, msg=f"frame {frame}")
+            close = {"atol": 1e-3 if ON_THE_CUTOFF else 1e-5, "rtol": 0}
+            torch.testing.assert_close(low, by_name[name], **close, msg=f"frame {frame}")
     assert_same_objects(found, expected)
     return bare, bool(session.hotstart_removed_obj_ids)
 
@@ -251,7 +261,12 @@ def assert_same_objects(found, expected):
         for name, score, mask in zip(theirs, scores, masks, strict=True):
             if not mask.any():
                 continue
-            (record,) = [one for one in by_score if np.array_equal(plane(one), mask)]
+            differing = [np.count_nonzero(plane(one) != mask) for one in by_score]
+            (record,) = [
+                one
+                for one, count in zip(by_score, differing, strict=True)
+                if count <= ON_THE_CUTOFF
+            ]
             assert names.setdefault(name, record.id) == record.id
             assert record.score == pytest.approx(score, abs=1e-5)
             assert record.text == "cell"

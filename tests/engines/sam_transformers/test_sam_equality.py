@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contracts.documented_use import DEVICE, as_library_points, choose_masks, part, points_of, xyxy
+from contracts.documented_use import (
+    DEVICE,
+    ON_THE_CUTOFF,
+    as_library_points,
+    choose_masks,
+    part,
+    points_of,
+    xyxy,
+)
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import (
@@ -252,6 +260,6 @@ def test_everything_is_what_the_pipeline_for_mask_generation_gives(
         differences = [np.count_nonzero(plane != mask.cpu().numpy()) for plane in planes]
         place = int(np.argmin(differences))
         # A pixel may lie on the cutoff itself.
-        assert differences[place] <= 2
+        assert differences[place] <= 2 + ON_THE_CUTOFF
         assert scores.pop(place) == pytest.approx(min(score, 1), abs=1e-3)
         planes.pop(place)
