@@ -67,6 +67,61 @@ def test_distances_count_in_pixels_or_in_the_unit_of_the_file(cells):
     np.testing.assert_array_equal(api.clean(labels, [api.Expand(2)]), in_pixels)
 
 
+def write_floats(path, labels):
+    """Write what MorphoLibJ and CLIJ do: ImageJ has no whole numbers of 32 bits."""
+    tifffile.imwrite(path, labels.astype(np.float32), imagej=True)
+
+
+def write_nan(path, labels):
+    tifffile.imwrite(path, np.where(labels == 0, np.nan, labels))
+
+
+def write_ilastik(path, labels, names="tzyxc"):
+    """Write what ilastik exports of a plane: a channel behind its columns."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        shape = [dict(zip("yx", labels.shape, strict=True)).get(name, 1) for name in names]
+        data = file.create_dataset("exported_data", data=labels.reshape(shape))
+        data.attrs["axistags"] = json.dumps({"axes": [{"key": name} for name in names]})
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("floats.tif", write_floats),
+        ("nan.tif", write_nan),
+        ("ilastik.h5", write_ilastik),
+        ("plane.h5", lambda path, labels: write_ilastik(path, labels, "yxc")),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_labels_of_other_programs_are_labels(tmp_path, name, write):
+    """Floats were refused; of ilastik each row was a plane of one column, or nothing fitted."""
+    labels = label(coins() > 120, connectivity=1).astype(np.uint16)[:100, :90]
+    write(tmp_path / name, labels)
+    steps = [api.FillHoles(9), api.RemoveSmall(20)]
+
+    made = api.clean(tmp_path / name, steps)
+    np.testing.assert_array_equal(np.squeeze(made), api.clean(labels, steps))
+    image = coins()[:100, :90]
+    measured = api.measure(tmp_path / name, image)
+    assert [*map(dict, measured)] == [*map(dict, api.measure(labels, image))]
+    shown = api.segment(image, labels=tmp_path / name, as_painted=True)
+    np.testing.assert_array_equal(shown.labels, labels)
+    for source, file in ((tmp_path / name, "theirs.json"), (labels, "ours.json")):
+        api.export(source, tmp_path / file)
+    theirs, ours = (
+        json.loads((tmp_path / file).read_text()) for file in ("theirs.json", "ours.json")
+    )
+    assert theirs["annotations"] == ours["annotations"]
+
+
+def test_numbers_that_are_not_whole_are_no_labels(tmp_path):
+    for wrong in (0.7, -1.0, np.inf, 2.0**33):
+        with pytest.raises(MaskError, match="Labels are whole numbers from 0 on"):
+            api.clean(np.array([[0.0, wrong], [1.0, 2.0]]), [api.Renumber()])
+
+
 # Of a micrometre.
 UNITS = {"micrometer": 1.0, "nanometer": 1e3, "millimeter": 1e-3}
 
@@ -152,7 +207,7 @@ def test_labels_are_whatever_an_image_may_be(tmp_path):
 def test_what_can_not_be_done_is_said(cells, tmp_path):
     path, _ = cells
     with pytest.raises(MaskError, match="whole numbers"):
-        api.clean(np.zeros((3, 3)), [api.Renumber()])
+        api.clean(np.zeros((3, 3), complex), [api.Renumber()])
     with pytest.raises(ExportError, match="exists already"):
         api.clean(path, [api.Renumber()], output=path)
     with pytest.raises(ExportError):

@@ -18,7 +18,7 @@ from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.builtin import SPEC
 from napari_sam3_assistant.engines.builtin.engine import BuiltinEngine
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
-from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.errors import ImageError, MaskError, PromptError
 from napari_sam3_assistant.workflows.segment import KEPT_LABELS
 
 CENTRES = {3: (20, 20), 7: (20, 60), 70000: (55, 40)}
@@ -113,8 +113,8 @@ def test_of_a_stack_of_labels_the_plane_counts(cells):
 
 def test_what_is_no_labels_is_refused(cells, tmp_path):
     image, labels, _ = cells
-    with pytest.raises(PromptError, match="whole numbers"):
-        api.segment(image, labels=labels.astype(float))
+    with pytest.raises(MaskError, match="whole numbers"):
+        api.segment(image, labels=labels + 0.5)
     with pytest.raises(PromptError, match="shape"):
         api.segment(image, labels=labels[:-1])
     with pytest.raises(PromptError, match="without other prompts"):

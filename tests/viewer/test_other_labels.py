@@ -21,7 +21,7 @@ from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.labels import find_boxes
 from napari_sam3_assistant.core.progress import NullReporter, deliver_inline
 from napari_sam3_assistant.core.prompts import Task, Tool
-from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.errors import ImageError, MaskError, PromptError
 from napari_sam3_assistant.io.class_list import read_classes
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.session.values import FramePlace
@@ -184,10 +184,13 @@ def test_a_file_becomes_a_layer_on_the_image_or_its_slice(desk, tmp_path):
     imwrite(tmp_path / "small.tif", labels[:-1].astype(np.uint16))
     desk.verbs.open_file(tmp_path / "small.tif").wait(240)
     assert "79 x 90" in desk.model.message.text
-    imwrite(tmp_path / "real.tif", labels.astype(np.float32))
+    imwrite(tmp_path / "morpholibj.tif", labels.astype(np.float32))
+    assert desk.verbs.open_file(tmp_path / "morpholibj.tif").wait(240)
+    np.testing.assert_array_equal(desk.viewer.layers["morpholibj"].data, labels)
+    imwrite(tmp_path / "real.tif", labels + 0.5)
     job = desk.verbs.open_file(tmp_path / "real.tif")
     job.wait(240)
-    assert isinstance(job.error, ImageError)
+    assert isinstance(job.error, MaskError)
 
 
 def write_zarr(path, labels, names):

@@ -11,10 +11,11 @@ import numpy as np
 from napari_sam3_assistant.api.segment import read_input
 from napari_sam3_assistant.core.axes import axis_kind, make_axes, pixel_lengths
 from napari_sam3_assistant.core.classes import ClassList
-from napari_sam3_assistant.core.images import AnyArray, level_zero
+from napari_sam3_assistant.core.images import AnyArray, as_lazy, level_zero
 from napari_sam3_assistant.core.masks.labels import (
     Connectivity,
     ImagePlace,
+    as_labels,
     check_labels,
     plane_names,
     read,
@@ -101,7 +102,8 @@ def clean(
     Returns
     -------
     ndarray of int
-        The new labels, of the same shape and type.
+        The new labels, of the same shape and type; of whole numbers that are kept as floats
+        uint32, and of ilastik's files without their channel.
 
     Raises
     ------
@@ -422,9 +424,22 @@ def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
                 f"{labels} is a colour picture; labels have one number for each pixel.",
                 "Give the labels, or use segment on the picture.",
             )
-        return loaded.data, loaded.axes
-    data = level_zero(labels)
+        return _rows_and_columns_last(as_labels(loaded.data), loaded.axes)
+    data = as_labels(level_zero(labels))
     return data, make_axes(data.shape)
+
+
+def _rows_and_columns_last(labels: AnyArray, axes: Axes) -> tuple[AnyArray, Axes]:
+    """Return labels in the order that all else counts on: ilastik writes a channel behind them."""
+    kinds = [axis_kind(axis.name) for axis in axes]
+    if kinds.count("y") != 1 or kinds.count("x") != 1:
+        return labels, axes
+    kept = [at for at, kind in enumerate(kinds) if kind not in ("c", "s") or axes[at].length > 1]
+    order = sorted(kept, key=lambda at: kinds[at] in ("y", "x"))
+    if order == list(range(len(axes))):
+        return labels, axes
+    part = as_lazy(labels)[tuple(slice(None) if at in kept else 0 for at in range(len(axes)))]
+    return part.transpose([kept.index(at) for at in order]), tuple(axes[at] for at in order)
 
 
 def _spacing(axes: Axes, apart: Sequence[int]) -> tuple[float, ...]:

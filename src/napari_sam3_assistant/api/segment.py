@@ -14,7 +14,7 @@ from napari_sam3_assistant.api.engines import engine_for, open_engine
 from napari_sam3_assistant.core.axes import axis_kind, make_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import AnyArray, Untyped, level_zero
-from napari_sam3_assistant.core.masks.labels import plane_names
+from napari_sam3_assistant.core.masks.labels import as_labels, plane_names
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
 from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
@@ -337,7 +337,8 @@ def _labels_alone(
         data = read_input(labels).image.data
     else:  # dask, zarr and h5py read what is indexed
         data = labels if hasattr(labels, "chunks") else np.asarray(labels)
-    if np.dtype(data.dtype).kind not in "iu":
+    data = as_labels(data)
+    if np.dtype(data.dtype).kind not in "iub":
         raise PromptError(
             "These are not labels: they hold no whole numbers.",
             "Save them as whole numbers, such as of 16 bits, and give these.",

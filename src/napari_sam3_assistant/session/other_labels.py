@@ -9,7 +9,13 @@ import numpy as np
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.images import map_read_errors
-from napari_sam3_assistant.core.masks.labels import Box, find_boxes, split_blocks, whole_box
+from napari_sam3_assistant.core.masks.labels import (
+    Box,
+    as_labels,
+    find_boxes,
+    split_blocks,
+    whole_box,
+)
 from napari_sam3_assistant.core.masks.merge import LabelMask
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import MaskPrompt, Task
@@ -77,10 +83,11 @@ class UseLabels:
                 yield painted.labels, make_axes(painted.labels.shape), painted, painted.notes
                 return
             found = read_image(path)
-            if np.dtype(found.data.dtype).kind not in "iu":
+            labels = as_labels(found.data)
+            if np.dtype(labels.dtype).kind not in "iu":
                 raise ImageError(f"{path.name} holds no labels.", "Choose a file of labels.")
-            notes = (_MAY_BE_CLASSES,) if _has_no_background(found.data, reporter) else ()
-            yield found.data, found.axes, None, notes
+            notes = (_MAY_BE_CLASSES,) if _has_no_background(labels, reporter) else ()
+            yield labels, found.axes, None, notes
 
         def add(
             loaded: tuple[Untyped, Axes, ImportedLabels | None, tuple[str, ...]],

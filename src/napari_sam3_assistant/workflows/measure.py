@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.axes import axis_kind, convert_unit, guess_axes, pixel_lengths
-from napari_sam3_assistant.core.images import ImageSource, PixelSize, RawPlane
+from napari_sam3_assistant.core.images import ImageSource, PixelSize, RawPlane, as_lazy
 from napari_sam3_assistant.core.masks.labels import PlaneOfLabels, plane_names
 from napari_sam3_assistant.core.masks.objects import Classes, iter_objects, iter_planes
 from napari_sam3_assistant.core.measurements import (
@@ -324,6 +324,8 @@ def measure_in_image(
             axis_labels=image.axis_labels,
         )
         source = ImageSource(image.data, layout)
+        if not volumes:
+            labels, place = _drop_single_planes(labels, place, len(source.leading_shape))
         place = _fit_place(place, labels.shape, source)
         known = _pixel_size(image.along((layout.y, layout.x)))
         if known.unit or not pixel.unit:
@@ -346,6 +348,19 @@ def _pixel_size(axes: Axes) -> PixelSize:
         return PixelSize()
     height, width = lengths
     return PixelSize(height, width, axes[-1].unit)
+
+
+def _drop_single_planes(
+    labels: AnyArray, place: ImagePlace, count: int
+) -> tuple[AnyArray, ImagePlace]:
+    """Return labels without axes of length 1 that their image, of so many leading axes, has not."""
+    while len(place.names) > count and 1 in labels.shape[: len(place.names)]:
+        at = tuple(labels.shape).index(1)
+        names, leading = list(place.names), list(place.leading)
+        del names[at], leading[at]
+        place = replace(place, names=tuple(names), leading=tuple(leading))
+        labels = as_lazy(labels)[(slice(None),) * at + (0,)]
+    return labels, place
 
 
 def _fit_place(place: ImagePlace, shape: Sequence[int], source: ImageSource) -> ImagePlace:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import relabel_sequential
 
-from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.core.images import as_lazy, map_read_errors
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError
 
@@ -66,6 +66,37 @@ def check_labels(labels: AnyArray) -> None:
             f"Labels have rows and columns, this array has the shape {tuple(labels.shape)}.",
             "Choose another layer.",
         )
+
+
+def as_labels(array: AnyArray) -> AnyArray:
+    """Return whole numbers that are kept as floats as labels; all other arrays as they are.
+
+    ImageJ has no whole numbers of 32 bits: label images of MorphoLibJ and CLIJ are floats. NaN is
+    background. Arrays that are read piece by piece stay so.
+
+    Raises
+    ------
+    MaskError
+        If a number is not whole, negative, or does not fit into 32 bits; of arrays that are read
+        piece by piece where that piece is read.
+    """
+    if np.dtype(array.dtype).kind != "f":
+        return array
+    if isinstance(array, np.ndarray):
+        return _to_whole_numbers(array)
+    kind = np.dtype(np.uint32)
+    return as_lazy(array).map_blocks(_to_whole_numbers, dtype=kind, meta=np.empty(0, kind))
+
+
+def _to_whole_numbers(part: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint32]:
+    known = np.where(np.isnan(part), 0, part)
+    wrong = (np.trunc(known) != known) | (known < 0) | (known > np.iinfo(np.uint32).max)
+    if wrong.any():
+        raise MaskError(
+            f"Labels are whole numbers from 0 on, and here is {known[wrong][0]:g}.",
+            "Save them as whole numbers, such as of 16 bits.",
+        )
+    return known.astype(np.uint32)
 
 
 def check_not_negative(values: npt.NDArray[Any]) -> None:
