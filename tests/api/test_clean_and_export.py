@@ -10,6 +10,7 @@ import tifffile
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools.coco import COCO
 from skimage.data import coins
 from skimage.measure import label
@@ -76,6 +77,13 @@ def write_nan(path, labels):
     tifffile.imwrite(path, np.where(labels == 0, np.nan, labels))
 
 
+def write_palette(path, labels):
+    """Write what VOC, DAVIS and Labelme do: numbers, and their colours in a palette."""
+    picture = Image.fromarray(labels.astype(np.uint8), "P")
+    picture.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
+    picture.save(path)
+
+
 def write_ilastik(path, labels, names="tzyxc"):
     """Write what ilastik exports of a plane: a channel behind its columns."""
     h5py = pytest.importorskip("h5py")
@@ -90,13 +98,14 @@ def write_ilastik(path, labels, names="tzyxc"):
     [
         ("floats.tif", write_floats),
         ("nan.tif", write_nan),
+        ("palette.png", write_palette),
         ("ilastik.h5", write_ilastik),
         ("plane.h5", lambda path, labels: write_ilastik(path, labels, "yxc")),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )
 def test_labels_of_other_programs_are_labels(tmp_path, name, write):
-    """Floats were refused; of ilastik each row was a plane of one column, or nothing fitted."""
+    """Floats and palettes were refused; of ilastik each row was a plane, or nothing fitted."""
     labels = label(coins() > 120, connectivity=1).astype(np.uint16)[:100, :90]
     write(tmp_path / name, labels)
     steps = [api.FillHoles(9), api.RemoveSmall(20)]

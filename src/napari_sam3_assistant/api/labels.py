@@ -11,7 +11,7 @@ import numpy as np
 from napari_sam3_assistant.api.segment import read_input
 from napari_sam3_assistant.core.axes import axis_kind, make_axes, pixel_lengths
 from napari_sam3_assistant.core.classes import ClassList
-from napari_sam3_assistant.core.images import AnyArray, as_lazy, level_zero
+from napari_sam3_assistant.core.images import AnyArray, level_zero
 from napari_sam3_assistant.core.masks.labels import (
     Connectivity,
     ImagePlace,
@@ -38,7 +38,7 @@ from napari_sam3_assistant.io.class_list import (
 from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.imagej_rois import RoiFile
-from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.label_files import read_labels
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import find_image
 from napari_sam3_assistant.io.outputs import check_output
@@ -418,28 +418,10 @@ def _files(*given: object) -> tuple[Path, ...]:
 def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
     """Return labels and what is known of their axes; large files are read where needed."""
     if isinstance(labels, str | Path):
-        loaded = read_image(labels if is_address(labels) else expand_user(labels))
-        if loaded.rgb:
-            raise MaskError(
-                f"{labels} is a colour picture; labels have one number for each pixel.",
-                "Give the labels, or use segment on the picture.",
-            )
-        return _rows_and_columns_last(as_labels(loaded.data), loaded.axes)
+        loaded = read_labels(labels if is_address(labels) else expand_user(labels))
+        return loaded.data, loaded.axes
     data = as_labels(level_zero(labels))
     return data, make_axes(data.shape)
-
-
-def _rows_and_columns_last(labels: AnyArray, axes: Axes) -> tuple[AnyArray, Axes]:
-    """Return labels in the order that all else counts on: ilastik writes a channel behind them."""
-    kinds = [axis_kind(axis.name) for axis in axes]
-    if kinds.count("y") != 1 or kinds.count("x") != 1:
-        return labels, axes
-    kept = [at for at, kind in enumerate(kinds) if kind not in ("c", "s") or axes[at].length > 1]
-    order = sorted(kept, key=lambda at: kinds[at] in ("y", "x"))
-    if order == list(range(len(axes))):
-        return labels, axes
-    part = as_lazy(labels)[tuple(slice(None) if at in kept else 0 for at in range(len(axes)))]
-    return part.transpose([kept.index(at) for at in order]), tuple(axes[at] for at in order)
 
 
 def _spacing(axes: Axes, apart: Sequence[int]) -> tuple[float, ...]:

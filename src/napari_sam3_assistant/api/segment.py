@@ -31,6 +31,7 @@ from napari_sam3_assistant.engines.device import AUTO
 from napari_sam3_assistant.errors import EngineError, ImageError, PromptError
 from napari_sam3_assistant.io.annotations import is_annotations, paint_annotations
 from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.label_files import read_labels
 from napari_sam3_assistant.io.labels import check_ending
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.io.outputs import check_output
@@ -334,10 +335,9 @@ def _labels_alone(
         labels = paint_annotations(file, view.shape, plane=shown).labels
     data: Untyped
     if isinstance(labels, str | Path):
-        data = read_input(labels).image.data
+        data = read_labels(labels if file is None or is_address(labels) else file).data
     else:  # dask, zarr and h5py read what is indexed
-        data = labels if hasattr(labels, "chunks") else np.asarray(labels)
-    data = as_labels(data)
+        data = as_labels(labels if hasattr(labels, "chunks") else np.asarray(labels))
     if np.dtype(data.dtype).kind not in "iub":
         raise PromptError(
             "These are not labels: they hold no whole numbers.",

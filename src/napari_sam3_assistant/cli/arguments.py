@@ -13,7 +13,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.core.masks.labels import as_labels
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.plurals import part_of, plural_of, pluralize
@@ -27,7 +26,7 @@ from napari_sam3_assistant.errors import (
     Sam3AssistantError,
 )
 from napari_sam3_assistant.io.exports import write_table
-from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.label_files import read_labels
 
 if TYPE_CHECKING:
     import argparse
@@ -382,7 +381,7 @@ def everything_argument(chosen: argparse.Namespace) -> bool | api.Everything:
         return False
     named, points = chosen.seeds in set(api.Seeds), None
     if not named:
-        labels = as_labels(read_image(parse_path(chosen.seeds)).pixels())
+        labels = read_labels(parse_path(chosen.seeds)).pixels()
         if labels.ndim != 2 or labels.dtype.kind not in "iub":
             raise ImageError(
                 f"{chosen.seeds} holds no plane of labels.", "Give a label image of rows, columns."

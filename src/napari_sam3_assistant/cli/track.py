@@ -37,6 +37,7 @@ from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.core.tracks import Direction, TrackScale, TrackTable
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.label_files import read_numbers
 from napari_sam3_assistant.io.labels import check_stack_path, open_label_stack
 from napari_sam3_assistant.io.ome_zarr_labels import is_zarr
 from napari_sam3_assistant.io.outputs import check_apart, check_output
@@ -308,7 +309,7 @@ def _read_masks(texts: list[str], frame: int) -> dict[int, Any] | None:
     found: dict[int, Any] = {}
     for text in texts:
         number, path = _split_mask(text, frame)
-        found[number] = read_image(path).pixels()
+        found[number] = read_numbers(path).pixels()
     return found or None
 
 

@@ -175,6 +175,14 @@ def _decode(path: Path, mode: str) -> npt.NDArray[np.generic]:
     return pixels
 
 
+def read_palette_numbers(path: str | Path) -> npt.NDArray[np.uint8] | None:
+    """Return the numbers of a picture with a palette; None for others, and for animations."""
+    with Image.open(path, formats=_KINDS) as picture:
+        if picture.mode != "P" or getattr(picture, "n_frames", 1) > 1:
+            return None
+        return np.asarray(picture)
+
+
 def list_picture(path: Path) -> tuple[Series, ...]:
     """Return the image of a picture; reads no pixels."""
     kind, _, size, count = _look_at(path)

@@ -11,7 +11,6 @@ from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.core.masks.labels import (
     Box,
-    as_labels,
     find_boxes,
     split_blocks,
     whole_box,
@@ -21,7 +20,8 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import MaskPrompt, Task
 from napari_sam3_assistant.errors import ImageError, MaskError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.annotations import is_annotations, paint_annotations
-from napari_sam3_assistant.io.images import image_name, read_image
+from napari_sam3_assistant.io.images import image_name
+from napari_sam3_assistant.io.label_files import read_labels
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.messages import CLASS, NOTHING
 from napari_sam3_assistant.session.values import Level, Message
@@ -82,12 +82,11 @@ class UseLabels:
                 painted = paint_annotations(path, *plane)
                 yield painted.labels, make_axes(painted.labels.shape), painted, painted.notes
                 return
-            found = read_image(path)
-            labels = as_labels(found.data)
-            if np.dtype(labels.dtype).kind not in "iu":
+            found = read_labels(path)
+            if np.dtype(found.data.dtype).kind not in "iu":
                 raise ImageError(f"{path.name} holds no labels.", "Choose a file of labels.")
-            notes = (_MAY_BE_CLASSES,) if _has_no_background(labels, reporter) else ()
-            yield labels, found.axes, None, notes
+            notes = (_MAY_BE_CLASSES,) if _has_no_background(found.data, reporter) else ()
+            yield found.data, found.axes, None, notes
 
         def add(
             loaded: tuple[Untyped, Axes, ImportedLabels | None, tuple[str, ...]],

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant import __version__
-from napari_sam3_assistant.core.masks.labels import as_labels
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import MaskPrompt, PromptKind, PromptSet
@@ -21,7 +20,7 @@ from napari_sam3_assistant.core.results import (
     set_class,
 )
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
-from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.label_files import read_labels
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.model import Propose
 from napari_sam3_assistant.session.values import Level, Message, Preview
@@ -219,7 +218,7 @@ class Proposals:
 
 def _read_others(path: Path, whole: Region) -> Segmentation:
     """Return labels of another tool as a result; raises ImageError if they don't fit."""
-    labels = np.squeeze(np.asarray(as_labels(read_image(path).pixels())))
+    labels = np.squeeze(read_labels(path).pixels())
     if labels.shape != whole.shape or labels.dtype.kind not in "iu":
         raise ImageError(f"{path.name} holds no labels of this plane.", "Look at the file.")
     masks = MaskPrompt.of_labels(labels)
