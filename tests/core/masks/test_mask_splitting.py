@@ -105,3 +105,23 @@ def test_pixels_that_hang_on_by_a_corner_stay(pair):
 
     assert len(np.unique(after)) > len(np.unique(pair))
     np.testing.assert_array_equal(after != 0, pair != 0)
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 8, 40])
+def test_what_goes_on_through_all_slices_is_cut_at_its_waist_alone(pair, slices):
+    volume = np.repeat(pair[np.newaxis], slices, axis=0)
+
+    after = applied(split_touching(volume, 8), volume)
+
+    assert np.unique(after).tolist() == [0, 4, 9, 10]
+    assert all((plane == after[0]).all() for plane in after)
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45, 75])
+def test_a_rod_is_not_cut_along_its_length(angle):
+    y, x = np.mgrid[:160, :160] - 80
+    along, across = np.deg2rad(angle), np.deg2rad(angle + 90)
+    rod = np.abs(x * np.cos(along) + y * np.sin(along)) < 60
+    rod &= np.abs(x * np.cos(across) + y * np.sin(across)) < 6
+
+    assert split_touching(rod.astype(np.uint8), 10).pixels == 0

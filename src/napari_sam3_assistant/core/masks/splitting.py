@@ -123,15 +123,18 @@ def cut_touching(
     # Flooded by the same neighbours that make a component, so that every pixel is reached.
     structure = ndi.generate_binary_structure(labels.ndim, connectivity.rank(labels.ndim))
     masks = _ComponentMasks(labels, found, structure)
-    # Along an axis of length 1 nothing has an outline.
-    margin = [int(size > 1) for size in labels.shape]
     cuts: list[Cut] = []
     taken: set[int] = set()
     for done, index in enumerate(chosen):
         if done % _EVERY == 0:
             reporter.report(Progress(done, chosen.size, "Splitting objects"))
         here, mask = masks.crop(int(index))
-        pieces = _split_component(mask, structure, distance, spacing, margin)
+        # Objects go on beyond the edge of the labels: it is no outline.
+        edges = [
+            (int(side.start > 0), int(side.stop < size))
+            for side, size in zip(here, labels.shape, strict=True)
+        ]
+        pieces = _split_component(mask, structure, distance, spacing, edges)
         if int(pieces.max()) < 2:
             continue
         label = int(found.values[index])
@@ -308,11 +311,16 @@ def _split_component(
     structure: npt.NDArray[np.bool_],
     distance: float,
     spacing: Sequence[float],
-    margin: Sequence[int],
+    edges: Sequence[tuple[int, int]],
 ) -> npt.NDArray[np.int32]:
-    """Return the parts of one component, numbered from 1; ``margin``: 0 where there is no edge."""
-    padded = np.pad(mask, [(more, more) for more in margin])
-    inner = tuple(slice(more, size + more) for more, size in zip(margin, mask.shape, strict=True))
+    """Return the parts of one component, numbered from 1.
+
+    ``edges``: 1 for the sides, along each axis, on which there is something outside of its box.
+    """
+    padded = np.pad(mask, edges)
+    if padded.all():
+        return mask.astype(np.int32)
+    inner = tuple(slice(low, size + low) for (low, _), size in zip(edges, mask.shape, strict=True))
     depth = ndi.distance_transform_edt(padded, spacing)[inner]
     reach = [max(1, round(distance / size)) for size in spacing]
     # A plateau would give several peaks at one place.
@@ -323,10 +331,57 @@ def _split_component(
         labels=mask.astype(np.uint8),
     )
     peaks = _keep_apart(peaks, reach)
+    if len(peaks) < 2:
+        return mask.astype(np.int32)
     markers = np.zeros(mask.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     pieces: npt.NDArray[np.int32] = watershed(-depth, markers, structure, mask=mask)
-    return pieces
+    return _join_without_waist(pieces, depth)
+
+
+_WAIST = 0.9
+"""Between two parts an object is thinner than so much of the thinner one."""
+
+
+def _join_without_waist(
+    pieces: npt.NDArray[np.int32], depth: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int32]:
+    """Return pieces 1, 2, ...; those are one that hang together almost as thick as they are.
+
+    So a rod, or what is the same on all slices of a stack, is not cut along its length.
+    """
+    count = int(pieces.max())
+    bridges: dict[tuple[int, int], float] = {}
+    every = itertools.product((-1, 0, 1), repeat=pieces.ndim)
+    for step in itertools.islice(every, 3**pieces.ndim // 2):  # of two opposite ones one
+        here, there = (
+            tuple(slice(max(sign * by, 0), min(sign * by, 0) or None) for by in step)
+            for sign in (1, -1)
+        )
+        one, other = pieces[here], pieces[there]
+        met = (one != other) & (one != 0) & (other != 0)
+        pairs = np.sort(np.stack([one[met], other[met]]).astype(np.int64), axis=0)
+        keys, which = np.unique(pairs[0] * (count + 1) + pairs[1], return_inverse=True)
+        thick = np.zeros(keys.size)
+        np.maximum.at(thick, which, np.minimum(depth[here][met], depth[there][met]))
+        for key, value in zip(keys.tolist(), thick.tolist(), strict=True):
+            pair = divmod(key, count + 1)
+            bridges[pair] = max(bridges.get(pair, 0.0), value)
+    top = np.asarray(ndi.maximum(depth, pieces, range(count + 1)))
+    joined = list(range(count + 1))
+
+    def root(piece: int) -> int:
+        while joined[piece] != piece:
+            piece = joined[piece]
+        return piece
+
+    for pair, thickness in sorted(bridges.items(), key=lambda bridge: -bridge[1]):
+        thinner, thicker = sorted(map(root, pair), key=top.__getitem__)
+        if thickness >= _WAIST * top[thinner]:
+            joined[thinner] = thicker
+    roots = [root(piece) for piece in range(count + 1)]
+    numbers: npt.NDArray[np.int32] = np.unique(roots, return_inverse=True)[1].astype(np.int32)
+    return numbers[pieces]
 
 
 def _keep_apart(peaks: npt.NDArray[np.intp], reach: Sequence[int]) -> npt.NDArray[np.intp]:
