@@ -8,6 +8,7 @@ import tifffile
 import zarr
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.errors import MaskError
 
 STEPS = [api.RemoveSmall(20), api.FillHoles(), api.KeepLargest(per_label=True), api.Shrink(1)]
 LENGTHS = {"t": 3, "z": 5, "c": 2, "y": 24, "x": 30}
@@ -74,6 +75,11 @@ def test_each_frame_of_a_file_is_cleaned_as_if_it_were_alone(tmp_path, axes, end
     np.testing.assert_array_equal(api.clean(path, STEPS), right["frames"])
     assert (right["nothing"] != right["frames"]).any() == bool(single)
     assert (right["slices"] != right["frames"]).any() == ("z" in axes)
+
+
+def test_what_can_count_apart_is_named():
+    with pytest.raises(MaskError, match=r"no 'planes' to count apart.*frames, slices, nothing"):
+        api.clean(labels_of("tyx"), STEPS, apart="planes")
 
 
 def test_planes_without_a_name_are_slices_and_what_lies_before_them_times():

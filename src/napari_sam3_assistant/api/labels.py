@@ -108,8 +108,8 @@ def clean(
     Raises
     ------
     MaskError
-        If these are no labels, an operation can't be done, or ``physical`` axes measure different
-        things, such as slices that are times.
+        If these are no labels, an operation can't be done, ``physical`` axes measure different
+        things, such as slices that are times, or there is no such ``apart``.
     ImageError
         If their file can't be read.
     ExportError
@@ -124,7 +124,7 @@ def clean(
     check_labels(array)
     result = np.array(read(array, whole_box(array.shape)))
     kinds = [axis_kind(axis.name) for axis in axes[:-2]]
-    ends = Apart(apart).axes(plane_names(len(kinds), kinds))
+    ends = _apart_named(apart).axes(plane_names(len(kinds), kinds))
     spacing = _spacing(axes, ends) if physical else (1.0,) * result.ndim
     for operation in operations:
         part = LabelsPart(result, spacing, None, connectivity, ends)
@@ -422,6 +422,14 @@ def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
         return loaded.data, loaded.axes
     data = as_labels(level_zero(labels))
     return data, make_axes(data.shape)
+
+
+def _apart_named(name: str) -> Apart:
+    try:
+        return Apart(name)
+    except ValueError:
+        known = ", ".join(Apart)
+        raise MaskError(f"There is no '{name}' to count apart.", f"Use one of {known}.") from None
 
 
 def _spacing(axes: Axes, apart: Sequence[int]) -> tuple[float, ...]:

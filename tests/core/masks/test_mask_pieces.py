@@ -91,6 +91,28 @@ def test_of_a_region_on_one_frame_only_that_is_read():
     assert stored.parts == [box]
 
 
+class Told(NullReporter):
+    """Keeps what is reported."""
+
+    def __init__(self):
+        self.progress = []
+
+    def report(self, progress):
+        self.progress.append(progress)
+
+
+def test_progress_counts_the_frames():
+    movie, told = np.ones((3, 9, 9), np.uint8), Told()
+
+    FillHoles().edit(LabelsPart(movie, (1.0,) * 3, apart=(0,)), told)
+    assert {(one.done, one.total) for one in told.progress} == {(0, 3), (1, 3), (2, 3)}
+    assert told.progress[-1].message.startswith("3 of 3: ")
+
+    plane = Told()
+    FillHoles().edit(LabelsPart(movie[0], (1.0,) * 2), plane)
+    assert plane.progress[0].message == "Looking for holes"
+
+
 def pair(y, x):
     """Two discs under one label that touch."""
     labels = np.zeros((70, 90), np.uint16)

@@ -25,6 +25,7 @@ from napari_sam3_assistant.core.masks.labels import (
 from napari_sam3_assistant.core.masks.morphology import expand, fill_holes, shrink, smooth
 from napari_sam3_assistant.core.masks.pieces import split_pieces
 from napari_sam3_assistant.core.masks.splitting import NeighbouringCuts, cut_touching, edit_of_cuts
+from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import PartReporter, Progress
 
 if TYPE_CHECKING:
@@ -75,14 +76,17 @@ class LabelsPart:
     connectivity: Connectivity = Connectivity.FACES
     apart: tuple[int, ...] = ()
 
-    def pieces(self, reporter: PartReporter) -> Iterator[tuple[Piece, LabelsPart]]:
-        """Yield what counts for itself, as a part of its own in which nothing is apart."""
+    def pieces(self, reporter: Reporter) -> Iterator[tuple[Piece, LabelsPart, Reporter]]:
+        """Yield what counts for itself, as a part in which nothing is apart, and its reporter."""
         box = self.box or whole_box(self.labels.shape)
         total = math.prod(box_shape(box)[axis] for axis in self.apart)
+        whole = PartReporter(reporter)
         for done, piece in enumerate(split_pieces(self.labels, self.box, self.apart)):
-            reporter.begin(Progress(done, total, f"{done + 1} of {total}"))
+            if total > 1:
+                whole.begin(Progress(done, total, part_of(done + 1, total)))
             spacing = tuple(self.spacing[axis] for axis in piece.axes)
-            yield piece, LabelsPart(piece.labels, spacing, piece.box, self.connectivity)
+            alone = LabelsPart(piece.labels, spacing, piece.box, self.connectivity)
+            yield piece, alone, whole if total > 1 else reporter
 
 
 class MaskOperation(ABC):
@@ -102,9 +106,9 @@ class _EachByItself(MaskOperation):
 
     def edit(self, part: LabelsPart, reporter: Reporter) -> LabelEdit:
         """Return the edits of all of them as one."""
-        whole = PartReporter(reporter)
         edits = (
-            (piece.where, self.edit_piece(alone, whole)) for piece, alone in part.pieces(whole)
+            (piece.where, self.edit_piece(alone, its_reporter))
+            for piece, alone, its_reporter in part.pieces(reporter)
         )
         return LabelEdit.join(edits, part.labels)
 
@@ -175,16 +179,15 @@ class Split(MaskOperation):
         for done, box in enumerate(blocks):
             reporter.report(Progress(done, len(blocks), "Looking for free labels"))
             highest = max(highest, int(read(part.labels, box).max(initial=0)))
-        whole = PartReporter(reporter)
         edits, cuts = [], NeighbouringCuts()
-        for piece, alone in part.pieces(whole):
+        for piece, alone, its_reporter in part.pieces(reporter):
             found = cut_touching(
                 alone.labels,
                 self.centres,
                 alone.connectivity,
                 alone.spacing,
                 alone.box,
-                whole,
+                its_reporter,
                 highest=highest,
                 beside=cuts.beside(piece.index),
             )
