@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.errors import ImageError, MaskError, PromptError
 
 
 def ball(shape=(9, 40, 60)):
@@ -43,8 +43,8 @@ def test_labels_that_are_no_whole_numbers_do_not_become_one_object():
     assert {
         one.id for result in api.track(stack, frame=4, mask=mask) for one in result.objects
     } == {1}
-    mask[:, 30:] *= 2
-    with pytest.raises(PromptError, match="several values"):
+    mask[:, 30:] *= 2.5
+    with pytest.raises(MaskError, match="Labels are whole numbers"):
         api.track(stack, frame=4, mask=mask)
 
 

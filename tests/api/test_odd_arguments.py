@@ -24,6 +24,30 @@ def test_a_prompt_that_is_in_no_list(disc, prompts):
         api.track(np.stack([disc] * 2), **prompts)
 
 
+def test_a_list_of_phrases(disc):
+    for call in (api.segment, lambda image, **prompts: api.track(np.stack([image] * 2), **prompts)):
+        with pytest.raises(PromptError, match="A phrase is one text"):
+            call(disc, text=["bright disc", "dark disc"])
+
+
+def test_a_mask_may_be_a_file_and_its_numbers_floats(disc, tmp_path):
+    mask = np.where(disc > 100, 7.0, 0).astype(np.float32)
+    mask[50:, 60:] = 9
+    for name in ("mask.tif", "mask.npy"):
+        (tifffile.imwrite if name.endswith("tif") else np.save)(tmp_path / name, mask)
+        found = api.segment(disc, mask=tmp_path / name, as_painted=True)
+        np.testing.assert_array_equal(found.labels != 0, mask != 0)
+        (first, *_) = api.track(np.stack([disc] * 2), mask=str(tmp_path / name))
+        assert {7} <= {one.id for one in first.objects} <= {7, 9}
+
+
+def test_labels_of_torch(disc):
+    torch = pytest.importorskip("torch")
+    labels = (disc > 100).astype(np.int32)
+
+    assert api.measure(torch.from_numpy(labels), disc) == api.measure(labels, disc)
+
+
 def test_an_id_beyond_what_engines_count_to(disc):
     stack = np.stack([disc] * 2)
     labels = np.where(disc > 100, 2**32 - 1, 0).astype(np.uint32)

@@ -31,7 +31,7 @@ from napari_sam3_assistant.engines.device import AUTO
 from napari_sam3_assistant.errors import EngineError, ImageError, PromptError
 from napari_sam3_assistant.io.annotations import is_annotations, paint_annotations
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_files import read_labels
+from napari_sam3_assistant.io.label_files import read_labels, read_numbers
 from napari_sam3_assistant.io.labels import check_ending
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.io.outputs import check_output
@@ -88,7 +88,7 @@ def segment(
     points: Sequence[Sequence[float]] = (),
     boxes: Sequence[Sequence[float]] = (),
     exemplars: Sequence[Sequence[float]] = (),
-    mask: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | str | Path | None = None,
     labels: npt.ArrayLike | str | Path | None = None,
     as_painted: bool = False,
     text: str | None = None,
@@ -128,8 +128,8 @@ def segment(
         One object each; pixels, ends exclusive.
     exemplars : sequence of (y0, x0, y1, x1) or (y0, x0, y1, x1, positive)
         Boxes around examples of what to find in the whole plane.
-    mask : array-like, shape (H, W), optional
-        Rough mask of one object, non-zero where painted.
+    mask : array-like, shape (H, W), or str or Path, optional
+        Rough mask of one object, non-zero where painted; or its file.
     labels : array-like of int, shape (H, W), str or Path, optional
         Labels of another tool (Cellpose, StarDist, ilastik), or their file, which may be COCO,
         GeoJSON of QuPath or regions of ImageJ: each object is a mask prompt of its own, and
@@ -486,7 +486,7 @@ def make_prompts(
     points: Sequence[Sequence[float]],
     boxes: Sequence[Sequence[float]],
     exemplars: Sequence[Sequence[float]],
-    mask: npt.ArrayLike | None,
+    mask: npt.ArrayLike | str | Path | None,
     text: str | None,
     shape: tuple[int, int],
     everything: bool | Everything = False,
@@ -501,7 +501,7 @@ def make_prompts(
         One object each.
     exemplars : sequence of (y0, x0, y1, x1) or (y0, x0, y1, x1, positive)
         Boxes round examples.
-    mask : array-like, shape (H, W), or None
+    mask : array-like, shape (H, W), str or Path, or None
         Non-zero where painted.
     text : str or None
         A phrase.
@@ -524,10 +524,27 @@ def make_prompts(
             ExemplarPrompt.from_box(box[:4], positive=bool(box[4]) if len(box) > 4 else True)
             for box in exemplars
         ),
-        masks=() if mask is None else (_mask(np.asarray(mask), shape),),
-        text=(text or "").strip(),
+        masks=() if mask is None else (_mask(read_mask(mask), shape),),
+        text=as_phrase(text),
         everything=as_everything(everything),
     )
+
+
+def as_phrase(text: str | None) -> str:
+    """Return a phrase; raises PromptError for a list of them."""
+    if not isinstance(text, str | None):
+        raise PromptError(
+            f"A phrase is one text, and this is {text!r:.60}.",
+            "Call once for each phrase; segment_folder takes several, as texts.",
+        )
+    return (text or "").strip()
+
+
+def read_mask(mask: npt.ArrayLike | str | Path) -> npt.NDArray[np.generic]:
+    """Return a mask of an array or a file."""
+    if isinstance(mask, str | Path):
+        return read_numbers(mask if is_address(mask) else expand_user(mask)).pixels()
+    return np.asarray(mask)
 
 
 def as_everything(everything: bool | Everything) -> Everything | None:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from napari_sam3_assistant.api.engines import engine_for
-from napari_sam3_assistant.api.segment import as_everything, check_lists, read_input, use_engine
+from napari_sam3_assistant.api.segment import (
+    as_everything,
+    as_phrase,
+    check_lists,
+    read_input,
+    read_mask,
+    use_engine,
+)
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.display import FrameSource, ask_for_plane, view_of_array
 from napari_sam3_assistant.core.images import AnyArray, level_zero
+from napari_sam3_assistant.core.masks.labels import as_labels
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
@@ -49,7 +58,6 @@ from napari_sam3_assistant.workflows.track_prompts import check_prompts
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -194,7 +202,7 @@ def prompts_by_frame(
     for kind in ("points", "boxes", "exemplars"):
         check_lists(*prompts[kind].values())
     frames = sorted({number for kind in prompts.values() for number in kind} | {frame})
-    phrase = (text or "").strip()
+    phrase = as_phrase(text)
     return {
         number: PromptSet(
             points=tuple(map(_point, prompts["points"].get(number, ()))),
@@ -211,7 +219,9 @@ def prompts_by_frame(
 def _by_frame(prompts: ByFrame, frame: int) -> dict[int, Any]:
     if isinstance(prompts, Mapping):
         return {int(number): value for number, value in prompts.items()}
-    return {} if prompts is None or len(prompts) == 0 else {frame: prompts}
+    if prompts is None or (not isinstance(prompts, Path) and len(prompts) == 0):
+        return {}
+    return {frame: prompts}
 
 
 def _numbers(values: Sequence[float], least: int, most: int, example: str) -> list[float]:
@@ -250,11 +260,13 @@ def _exemplar(values: Sequence[float]) -> ExemplarPrompt:
     return ExemplarPrompt.from_box(numbers[:4], positive=positive)
 
 
-def _masks(mask: npt.ArrayLike | None, shape: tuple[int, int]) -> tuple[MaskPrompt, ...]:
+def _masks(
+    mask: npt.ArrayLike | str | Path | None, shape: tuple[int, int]
+) -> tuple[MaskPrompt, ...]:
     """Return one prompt for each object of a labels mask."""
     if mask is None:
         return ()
-    labels = np.asarray(mask)
+    labels: npt.NDArray[Any] = read_mask(mask)
     if labels.shape != shape:
         raise PromptError(
             f"The mask has the shape {labels.shape}, the frames {shape}.",
@@ -264,11 +276,8 @@ def _masks(mask: npt.ArrayLike | None, shape: tuple[int, int]) -> tuple[MaskProm
         return MaskPrompt.of_labels(labels)
     painted = labels[labels != 0]
     if (painted != painted[:1]).any():
-        # All of them would become one object.
-        raise PromptError(
-            "The mask holds several values, and they are no whole numbers.",
-            "Save labels as whole numbers, such as of 16 bits; or give a mask of one object.",
-        )
+        whole: npt.NDArray[Any] = np.asarray(as_labels(labels))
+        return MaskPrompt.of_labels(whole)
     return (MaskPrompt.from_plane(labels),)
 
 
@@ -324,9 +333,9 @@ def track(
         mapping by frame.
     exemplars : sequence of (y0, x0, y1, x1) or (y0, x0, y1, x1, positive)
         Boxes round examples of what to find on the frame. Or a mapping by frame.
-    mask : array-like, shape (Y, X), or mapping by frame, optional
+    mask : array-like, shape (Y, X), or str or Path, or mapping by frame, optional
         Labels of whole numbers, where each value is an object with that id; or a bool mask of
-        one object.
+        one object; or the file of one.
     text : str, optional
         A short phrase.
     everything : bool or Everything

@@ -43,7 +43,6 @@ from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.exports import save_overlay
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_files import read_numbers
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.outputs import check_apart, check_folder, check_output
 
@@ -128,7 +127,7 @@ def run_segment(chosen: argparse.Namespace) -> int:
                 boxes=[parse_numbers(text, (4,), "--box") for text in chosen.box],
                 exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
                 everything=everything_argument(chosen),
-                mask=None if chosen.mask is None else read_numbers(chosen.mask).pixels(),
+                mask=chosen.mask,
                 labels=chosen.labels,
                 as_painted=chosen.as_painted,
                 text=chosen.text,

@@ -37,7 +37,6 @@ from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.core.tracks import Direction, TrackScale, TrackTable
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_files import read_numbers
 from napari_sam3_assistant.io.labels import check_stack_path, open_label_stack
 from napari_sam3_assistant.io.ome_zarr_labels import is_zarr
 from napari_sam3_assistant.io.outputs import check_apart, check_output
@@ -213,7 +212,7 @@ def _run(chosen: argparse.Namespace, output: Path, answer: Answer) -> int:
         results = api.track(
             image.data,
             axis=axis,
-            mask=_read_masks(chosen.mask, chosen.frame),
+            mask=dict(_split_mask(text, chosen.frame) for text in chosen.mask),
             reporter=reporter,
             **prompts,
             **engine,
@@ -303,14 +302,6 @@ def _split_frame(text: str, frame: int, option: str) -> tuple[int, str]:
     if not colon:
         return frame, text
     return parse_whole_numbers(head, (1,), option)[0], rest
-
-
-def _read_masks(texts: list[str], frame: int) -> dict[int, Any] | None:
-    found: dict[int, Any] = {}
-    for text in texts:
-        number, path = _split_mask(text, frame)
-        found[number] = read_numbers(path).pixels()
-    return found or None
 
 
 def _split_mask(text: str, frame: int) -> tuple[int, Path]:

@@ -80,7 +80,12 @@ def as_labels(array: AnyArray) -> AnyArray:
         If a number is not whole, negative, or does not fit into 32 bits; of arrays that are read
         piece by piece where that piece is read.
     """
-    if np.dtype(array.dtype).kind != "f":
+    if not isinstance(array.dtype, np.dtype):  # of torch
+        with map_read_errors(
+            f"Labels of the type {array.dtype} can't be read", "Give a NumPy array."
+        ):
+            array = np.asarray(array)
+    if array.dtype.kind != "f":
         return array
     if isinstance(array, np.ndarray):
         return _to_whole_numbers(array)
