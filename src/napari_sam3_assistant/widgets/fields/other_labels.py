@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _KINDS = (
     "Labels (*.tif *.tiff *.png *.npy *.npz *.h5 *.hdf5 *.zarr *.ome.zarr *.geojson *.json "
-    "*.roi *.zip)"
+    "*.mat *.roi *.zip)"
     ";;All files (*)"
 )
 _ABOUT = (
