@@ -66,6 +66,10 @@ SUITES = (
     "tests/engines/sam3_transformers/test_video_corrections.py",
     "tests/engines/sam_transformers/test_sam_equality.py",
     "tests/engines/sam_transformers/test_sam_video.py",
+    "tests/engines/sam3_meta/test_meta_equality.py",
+    "tests/engines/sam3_meta/test_meta_video_equality.py",
+    "tests/engines/sam3_meta/test_meta_video_corrections.py",
+    "tests/engines/sam3_meta/test_multiplex_real.py",
 )
 TRACKERS = {"sam3": "Sam3TrackerVideo", "sam2": "Sam2Video"}
 # Below so much free memory that of followed objects lies in the computer's, see engines/device.py.

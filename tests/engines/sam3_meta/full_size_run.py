@@ -18,7 +18,7 @@ import time
 from contextlib import contextmanager
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,16 +34,23 @@ from napari_sam3_assistant.core.prompts import (
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.sam3_meta import SPEC, compat, loading
 
+if TYPE_CHECKING:
+    import torch
+
 QUIET = NullReporter()
 
 
-def write_checkpoint(folder: Path) -> None:
-    """Write random weights in the layout of ``sam3.pt``, and a vocabulary of the right size."""
-    import torch
-
+def write_vocabulary(folder: Path) -> None:
+    """Write a vocabulary of the right size."""
     symbols = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 300))]
     merges = [f"{a} {b}" for a, b in islice(product(symbols, symbols), loading.MERGE_COUNT)]
     (folder / loading.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
+
+
+def random_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Return random weights by their names in ``sam3.pt``; the vocabulary is there."""
+    import torch
+
     builder = compat.import_model_builder(compat.choose_patches())
     torch.manual_seed(0)
     model = compat.build_image_model(builder, loading.find_bpe(folder), "cpu")
@@ -51,11 +58,10 @@ def write_checkpoint(folder: Path) -> None:
     torch.nn.init.normal_(text.positional_embedding, std=0.02)
     torch.nn.init.normal_(text.text_projection, std=0.03)
     clicks = "inst_interactive_predictor.model."
-    names = {
+    return {
         "tracker." + name.removeprefix(clicks) if name.startswith(clicks) else "detector." + name: v
         for name, v in model.state_dict().items()
     }
-    torch.save(names, folder / "sam3.pt")
 
 
 def run(folder: Path) -> dict[str, Any]:
@@ -119,7 +125,10 @@ def main() -> None:
     """Write the file if it is not there, run, and print the figures as JSON."""
     folder = Path(sys.argv[1])
     if len(sys.argv) > 2:
-        write_checkpoint(folder)
+        write_vocabulary(folder)
+        import torch
+
+        torch.save(random_weights(folder), folder / "sam3.pt")
         return
     if not (folder / "sam3.pt").is_file():
         subprocess.run([sys.executable, __file__, str(folder), "write"], check=True)

@@ -8,6 +8,7 @@ the path::
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,6 +52,24 @@ def small(cls, **fixed):
     return lambda *args, **given: cls(*args, **{**given, **fixed})
 
 
+@contextmanager
+def small_parts(builder):
+    """Have a builder of small models make small ones of SAM 3.1, too."""
+    multiplex.import_builder(compat.choose_patches())
+    with compat.silence_warnings():
+        from sam3.model import sam3_multiplex_tracking, video_tracking_multiplex_demo
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, fixed in _SMALL.items():
+            patch.setattr(builder, name, small(getattr(builder, name), **fixed))
+        for module, name in (
+            (video_tracking_multiplex_demo, "Sam3VideoTrackingMultiplexDemo"),
+            (sam3_multiplex_tracking, "Sam3MultiplexTrackingWithInteractivity"),
+        ):
+            patch.setattr(module, name, small(getattr(module, name), image_size=SIZE))
+        yield
+
+
 class Movie:
     shape = SHAPE
 
@@ -82,19 +101,9 @@ def engine(builder, merges, tmp_path_factory):
         multiplex.import_builder(compat.choose_patches())
     except EngineNotInstalled as lacking:
         pytest.skip(str(lacking))
-    with compat.silence_warnings():
-        from sam3.model import sam3_multiplex_tracking, video_tracking_multiplex_demo
-
     folder = tmp_path_factory.mktemp("sam3_1")
     (folder / loading.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, fixed in _SMALL.items():
-            patch.setattr(builder, name, small(getattr(builder, name), **fixed))
-        for module, name in (
-            (video_tracking_multiplex_demo, "Sam3VideoTrackingMultiplexDemo"),
-            (sam3_multiplex_tracking, "Sam3MultiplexTrackingWithInteractivity"),
-        ):
-            patch.setattr(module, name, small(getattr(module, name), image_size=SIZE))
+    with small_parts(builder):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = multiplex.build_model(builder, loading.find_bpe(folder), "cpu")
