@@ -68,6 +68,21 @@ def test_a_huge_object_is_measured_by_some_of_its_pixels():
     np.testing.assert_allclose(rough.solidity, solidity(cell), atol=0.04)
 
 
+@pytest.mark.parametrize(("y", "x"), [(0, 0), (1, 2), (3, 1)])
+def test_a_huge_object_of_thin_lines_is_measured(y, x):
+    side = 2 * object_mask.SAMPLED + 1
+    frame = np.ones((side, side), bool)
+    frame[1:-1, 1:-1] = False
+    region = Region(y, x, y + side, x + side)
+    grey = np.full((side + 20, side + 20), 20, np.float32)
+    grey[region.slices][frame] = 70
+    seen = object_mask.measure(grey, [Patch(frame, region)], REPORTER)
+    assert seen.area == frame.sum()
+    np.testing.assert_allclose([seen.mean, seen.ground], [[70], [20]])
+    assert 0 < seen.solidity < 0.02
+    assert 1 <= seen.elongation < 3
+
+
 def parts_of(image, levels):
     image = np.asarray(image, np.float32)
     gradient = ndi.gaussian_gradient_magnitude(image, 0.7)

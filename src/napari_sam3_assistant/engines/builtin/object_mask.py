@@ -372,13 +372,22 @@ def _measure_sample(
 ) -> npt.NDArray[np.float64]:
     """Return the measures of an object of many pixels by some of them, shape (7,)."""
     step = -(-max(patch.mask.shape) // SAMPLED)
-    y0, x0 = -(-patch.region.y0 // step), -(-patch.region.x0 // step)
-    mask = patch.mask[y0 * step - patch.region.y0 :: step, x0 * step - patch.region.x0 :: step]
-    region = Region(y0, x0, y0 + mask.shape[0], x0 + mask.shape[1])
-    seen = measure(plane[::step, ::step], [Patch(mask, region, patch.polarity)], reporter)
+    # The rows, and the columns, that hold most of it: thin lines lie between those of any others.
+    down = _fullest(patch.mask.sum(1), step)
+    across = _fullest(patch.mask[down::step].sum(0), step)
+    mask = patch.mask[down::step, across::step]
+    y, x = patch.region.y0 + down, patch.region.x0 + across
+    region = Region(y // step, x // step, y // step + mask.shape[0], x // step + mask.shape[1])
+    sampled = plane[y % step :: step, x % step :: step]
+    seen = measure(sampled, [Patch(mask, region, patch.polarity)], reporter)
     values = np.array([getattr(seen, field.name)[0] for field in fields(Measures)])
     values[0] = patch.area
     return values
+
+
+def _fullest(counts: npt.NDArray[np.intp], step: int) -> int:
+    """Return where to begin, so that every ``step``-th of the counts together are the most."""
+    return max(range(step), key=lambda start: counts[start::step].sum())
 
 
 def _measure(plane: npt.NDArray[np.float32], masks: Bools, corners: npt.NDArray[np.intp]) -> Floats:
