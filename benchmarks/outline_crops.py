@@ -328,7 +328,7 @@ def main() -> None:
     for index in rng.choice(len(scenes), options.drawn, p=shares / shares.sum()):
         image, labels = scenes[index](rng)
         title = f"drawn-{scenes[index].__name__}"
-        crops += crops_of(image, labels, 7, rng, title, border=0.15)
+        crops += crops_of(image, labels, 6, rng, title, border=0.3)
     options.out.mkdir(parents=True, exist_ok=True)
     fields = [np.array(column) for column in zip(*crops, strict=True)]
     named = zip(("image", "mask", "size", "kind"), fields, strict=True)

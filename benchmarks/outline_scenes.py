@@ -409,6 +409,9 @@ def relief(rng: np.random.Generator) -> Scene:
     field = strewn(rng, radius, rng.uniform(1.5, 2.6), 0.0, rng.uniform(0.03, 0.35),
                    arms=int(rng.integers(0, 4)), spread=0.2)  # fmt: skip
     labels = field.labels
+    if chance(rng, 0.35):  # side by side, a groove between them
+        labels = tiled(rng, radius)
+        labels = labels * (distances(labels)[0] > rng.uniform(0.5, 2))
     deep = relative(labels)
     height = np.minimum(deep / rng.uniform(0.1, 1), 1) ** rng.uniform(0.5, 1.5)
     nuclei = inner(rng, labels, radius, rng.uniform(0.4, 0.7))
@@ -618,17 +621,17 @@ def stained_cells(rng: np.random.Generator) -> Scene:
 
 #: What is drawn, and its share of the scenes.
 SCENES = {
-    anything: 0.20,
-    bacteria: 0.12,
-    threads: 0.06,
+    anything: 0.15,
+    bacteria: 0.13,
+    threads: 0.07,
     yeast: 0.05,
-    flat_cells: 0.09,
-    relief: 0.07,
-    membranes: 0.07,
-    electrons: 0.08,
-    myelin: 0.05,
-    tissue: 0.06,
-    stained: 0.06,
-    crowded: 0.05,
-    stained_cells: 0.05,
+    flat_cells: 0.08,
+    relief: 0.065,
+    membranes: 0.08,
+    electrons: 0.09,
+    myelin: 0.045,
+    tissue: 0.055,
+    stained: 0.08,
+    crowded: 0.06,
+    stained_cells: 0.045,
 }

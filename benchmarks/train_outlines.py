@@ -1,17 +1,18 @@
-"""Train ``engines/builtin/outline_net.npz``, the network that draws outlines.
+"""Train a network of ``engines/builtin/outline_net.npz``, which draws outlines.
 
 Run ``python benchmarks/train_outlines.py --crops FOLDER/crops.npz --out WEIGHTS.npz`` on what
-``benchmarks/outline_crops.py`` made; it needs torch, and some two hours on one core. The weights
-that ship were trained in this way, but in runs that went on from each other: 10,895 steps of a
-network of 12, 24, 48 and 64 channels on fewer kinds of drawn crops, whose weights the first
-channels of this one took over, and 31,289 steps of this one at a rate of 2e-3, which fell to
-almost nothing over the last 13,600, while crops were still being drawn, those of stained cells
-three times as often: this makes a network like it, not the same one bit for bit.
+``benchmarks/outline_crops.py`` made; it needs torch, and should have a GPU. Its weights ship with
+``second.`` before their names, beside those of an earlier one (``first.``) of 16, 32, 64 and 96
+channels, which was trained so on one core: 10,895 steps of 12, 24, 48 and 64 channels, and 31,289
+of the whole, in batches of 48. The second began with the weights of the first in its first
+channels and made 3,958 steps in batches of 2,048 in 315 seconds on an H100, while eleven processes
+drew nearly all of 153,229 crops; two networks trained at once. So this makes one like it, not the same one bit
+for bit.
 
-Each sample is a crop turned, flipped, stretched, inverted and disturbed at random. Three of five
-show a box, tight with a trembling hand or up to 2.1 times as large, the rest a click, in a window
-1 to 5 times as large as the object. The network learns which pixels belong to the object, and the
-overlap that it reaches itself.
+Each sample is a crop turned, flipped, stretched, bent, inverted and disturbed at random. Three of
+five show a box, tight with a trembling hand or up to 2.1 times as large, the rest a click, in a
+window 0.4 to 5 times as large as the object. Some show noise instead, in which nothing overlaps.
+The network learns which pixels belong to the object, and the overlap that it reaches itself.
 """
 
 from __future__ import annotations
@@ -35,10 +36,13 @@ from napari_sam3_assistant.engines.builtin.outline_net import (
     SIDE,
 )
 
-CHANNELS = (16, 32, 64, 96)
-BATCH = 48
+CHANNELS, HIDDEN = (24, 48, 96, 128), 64
+BATCH = 2048
 CLICKS = 0.4  # share of the samples
-DRAWN = 0.6  # ... that were drawn
+DRAWN = 0.62  # ... that were drawn
+NOTHING = 0.04  # ... that show noise, and no object
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+torch.set_default_device(DEVICE)
 ALONG = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
 FINE = (torch.arange(2 * SIDE) + 0.5) / (2 * SIDE) * 2 - 1
 COARSE = CROP // 2
@@ -61,7 +65,9 @@ class Net(nn.Module):
         self.threes = nn.ModuleDict({name: convolution(*size) for name, size in sizes.items()})
         sizes = {"u3": (d, c), "u2": (c, b), "u1": (b, a), "out": (a, 1)}
         self.ones = nn.ModuleDict({name: nn.Conv2d(*size, 1) for name, size in sizes.items()})
-        self.head = nn.ModuleDict({"h1": nn.Linear(d + 2 * a + 2, 32), "h2": nn.Linear(32, 1)})
+        self.head = nn.ModuleDict(
+            {"h1": nn.Linear(2 * d + 3 * a + 3, HIDDEN), "h2": nn.Linear(HIDDEN, 1)}
+        )
 
     def forward(self, planes):
         fine = self.threes["e1"](planes)
@@ -73,12 +79,24 @@ class Net(nn.Module):
             larger = F.interpolate(self.ones[f"u{level}"](grown), scale_factor=2, mode="nearest")
             grown = self.threes[f"d{level}"](beside + larger)
         odds = self.ones["out"](grown)
-        likely = torch.sigmoid(odds).detach()
-        area = likely.sum((2, 3))
-        sure = ((likely - 0.5).abs() * 2 * likely).sum((2, 3)) / (area + 1)
-        told = [deep.mean((2, 3)), grown.mean((2, 3)), (grown * likely).sum((2, 3)) / (area + 1)]
-        hidden = F.relu(self.head["h1"](torch.cat([*told, sure, area / SIDE**2], 1)))
-        return odds[:, 0], self.head["h2"](hidden)[:, 0]
+        likely = torch.sigmoid(odds.float()).detach()
+        return odds[:, 0], self._expected(deep.float(), grown.float(), likely)
+
+    def _expected(self, deep, grown, likely):
+        held = F.avg_pool2d(likely, SIDE // deep.shape[2])
+        area, edge = likely.sum((2, 3)), likely * (1 - likely)
+        cut_off = area - likely[:, :, 1:-1, 1:-1].sum((2, 3))
+        told = [
+            deep.mean((2, 3)),
+            grown.mean((2, 3)),
+            (grown * likely).sum((2, 3)) / (area + 1),
+            ((likely - 0.5).abs() * 2 * likely).sum((2, 3)) / (area + 1),
+            area / SIDE**2,
+            (deep * held).sum((2, 3)) / (held.sum((2, 3)) + 0.1),
+            (grown * edge).sum((2, 3)) / (edge.sum((2, 3)) + 1),
+            cut_off / (4 * SIDE - 4),
+        ]
+        return self.head["h2"](F.relu(self.head["h1"](torch.cat(told, 1))))[:, 0]
 
     def weights(self):
         """Return the weights as :class:`OutlineNet` takes them, in half precision."""
@@ -91,7 +109,9 @@ class Net(nn.Module):
         for name, layer in [*self.ones.items(), *self.head.items()]:
             found[name] = layer.weight.reshape(layer.weight.shape[:2]).T
             found[f"{name}.bias"] = layer.bias
-        return {name: value.detach().numpy().astype(np.float16) for name, value in found.items()}
+        return {
+            name: value.detach().cpu().numpy().astype(np.float16) for name, value in found.items()
+        }
 
 
 class Samples:
@@ -99,19 +119,19 @@ class Samples:
 
     def __init__(self, path, seed):
         with np.load(path) as file:
-            self.images = torch.from_numpy(file["image"])
-            self.masks = torch.from_numpy(file["mask"])
-            self.sizes = torch.from_numpy(file["size"].astype(np.float32))
+            self.images = torch.from_numpy(file["image"]).to(DEVICE)
+            self.masks = torch.from_numpy(file["mask"]).to(DEVICE)
+            self.sizes = torch.from_numpy(file["size"].astype(np.float32)).to(DEVICE)
             kinds = file["kind"]
-        self.groups = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
-        odds = np.array([math.sqrt(len(group)) for group in self.groups])
-        drawn = np.array([kinds[group[0]].startswith("drawn") for group in self.groups])
+        _, group, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+        drawn = np.char.startswith(kinds, "drawn")
+        odds = 1 / np.where(drawn, 1, np.sqrt(counts[group]))
         share = 1.0 if drawn.all() else DRAWN if drawn.any() else 0.0
         odds[~drawn] *= (1 - share) / max(odds[~drawn].sum(), 1e-9)
         odds[drawn] *= share / max(odds[drawn].sum(), 1e-9)
-        self.odds = odds
+        self.odds = torch.from_numpy(odds.astype(np.float32)).to(DEVICE)
         self.rng = np.random.default_rng(seed)
-        self.torch = torch.Generator().manual_seed(seed)
+        self.torch = torch.Generator(DEVICE).manual_seed(seed)
 
     def uniform(self, count, low=0.0, high=1.0):
         return torch.rand(count, generator=self.torch) * (high - low) + low
@@ -123,39 +143,52 @@ class Samples:
         return self.uniform(count) < share
 
     def batch(self):
-        """Return planes, masks, and how many pixels of each object lie outside its window."""
-        groups = self.rng.choice(len(self.groups), BATCH, p=self.odds)
-        rows = torch.from_numpy(np.array([self.rng.choice(self.groups[g]) for g in groups]))
+        """Return planes, masks, how many pixels of objects lie outside, and what holds none."""
+        rows = torch.multinomial(self.odds, BATCH, replacement=True, generator=self.torch)
         images, masks = self.images[rows].float()[:, None], self.masks[rows].float()[:, None] / 255
         turn = self._turn()
-        seen = self._turned(masks, turn)
+        bend = self._bend()
+        seen = self._turned(masks, turn, bend)
         box = self._bounds(seen)
         clicked = self.now_and_then(BATCH, CLICKS)
         drawn = self._drawn_box(box, self.sizes[rows])
         click = self._click(seen)
         longer = (box[1] - box[0]).amax(1)
-        shown = torch.exp(self.uniform(BATCH, math.log(0.2), math.log(1.0)))
+        near = self.uniform(BATCH, math.log(0.8), math.log(2.5))  # larger than the window
+        far = self.uniform(BATCH, math.log(0.2), math.log(1.0))
+        shown = torch.exp(torch.where(self.now_and_then(BATCH, 0.2), near, far))
         side = torch.where(clicked, (longer / shown).clamp(max=170), ROOM * drawn[1].amax(1))
         middle = torch.where(clicked[:, None], click, drawn[0])
-        grey, mask = self._seen(images, masks, turn, middle, side)
+        grey, mask = self._seen(images, masks, turn, bend, middle, side)
+        nothing = self.now_and_then(BATCH, NOTHING)
+        grey = torch.where(nothing[:, None, None], self._empty(), grey)
         planes = self._planes(self._disturbed(grey), clicked, drawn[1], side)
-        whole = masks.sum((1, 2, 3)) / torch.linalg.det(turn).abs() / (side / SIDE) ** 2
-        return planes, mask, (whole - mask.sum((1, 2))).clamp(min=0)
+        half = side[:, None] / 2 + 0.5
+        within = ((box[0] > middle - half) & (box[1] < middle + half)).all(1)
+        whole = seen.float().sum((1, 2)) * (CROP / (COARSE - 1)) ** 2 / (side / SIDE) ** 2
+        outside = (whole - mask.sum((1, 2))).clamp(min=0)
+        return planes, mask, outside.masked_fill(within, 0.0), nothing
+
+    def _bend(self):
+        """Return how far places move so that shapes change, by some pixels, as in a crop of 2."""
+        amount = self.uniform((BATCH, 1, 1, 1), 0, 2.8) * self.now_and_then((BATCH, 1, 1, 1), 0.5)
+        return self.normal(BATCH, 2, 6, 6) * amount / (CROP / 2)
 
     def _turn(self):
         """Return how places of a sample lie in its crop, as matrices of (x, y)."""
         angle = self.uniform(BATCH, 0, 2 * math.pi) * self.now_and_then(BATCH, 0.75)
         flip = torch.where(self.now_and_then(BATCH, 0.5), -1.0, 1.0)
-        ratio, scale = torch.exp(self.normal(BATCH) * 0.13), torch.exp(self.normal(BATCH) * 0.12)
+        ratio, scale = torch.exp(self.normal(BATCH) * 0.15), torch.exp(self.normal(BATCH) * 0.12)
         cos, sin = torch.cos(angle), torch.sin(angle)
         turned = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
         return turned * torch.stack([flip * scale * ratio, scale / ratio], 1)[:, None]
 
-    def _turned(self, masks, turn):
+    def _turned(self, masks, turn, bend):
         """Return masks in pixels of half the size."""
         along = torch.linspace(-1, 1, COARSE)
-        places = torch.cartesian_prod(along, along).flip(1)[None] @ turn.transpose(1, 2)
-        grid = places.reshape(BATCH, COARSE, COARSE, 2)
+        places = torch.cartesian_prod(along, along).flip(1).reshape(1, COARSE, COARSE, 2)
+        places = bent(places.expand(BATCH, -1, -1, -1), bend).reshape(BATCH, -1, 2)
+        grid = (places @ turn.transpose(1, 2)).reshape(BATCH, COARSE, COARSE, 2)
         return F.grid_sample(masks, grid, align_corners=False)[:, 0] > 0.5
 
     def _bounds(self, seen):
@@ -201,12 +234,13 @@ class Samples:
         along = torch.linspace(-1, 1, COARSE) * CROP / 2
         return torch.stack([along[pixel // COARSE], along[pixel % COARSE]], 1)
 
-    def _seen(self, images, masks, turn, middle, side):
+    def _seen(self, images, masks, turn, bend, middle, side):
         """Return grey levels, 0 to 1, and masks of windows."""
         y, x = (middle[:, i, None] + FINE * side[:, None] / 2 for i in (0, 1))
         shape = (BATCH, 2 * SIDE, 2 * SIDE)
         places = torch.stack([x[:, None].expand(shape), y[:, :, None].expand(shape)], -1)
-        grid = (places / (CROP / 2)).reshape(BATCH, -1, 2) @ turn.transpose(1, 2)
+        places = bent(places / (CROP / 2), bend)
+        grid = places.reshape(BATCH, -1, 2) @ turn.transpose(1, 2)
         both = F.grid_sample(
             torch.cat([images, masks], 1),
             grid.reshape(*shape, 2),
@@ -216,20 +250,48 @@ class Samples:
         both = F.avg_pool2d(both, 2)
         return both[:, 0] / 255, (both[:, 1] > 0.5).float()
 
+    def _empty(self):
+        """Return windows with nothing in them: fine or coarse noise, and uneven light."""
+        one = (BATCH, 1, 1)
+        noise = self.normal(BATCH, SIDE, SIDE)
+        soft = smooth(smooth(noise))
+        soft = torch.where(self.now_and_then(one, 0.6), soft / 0.2, smooth(soft, 5) / 0.12)
+        noise = torch.where(self.now_and_then(one, 0.5), noise, soft)
+        light = self.normal(BATCH, 1, 3, 3)
+        light = F.interpolate(light, SIDE, mode="bicubic", align_corners=True)[:, 0]
+        return 0.5 + 0.1 * (noise + 1.5 * self.uniform(one) ** 2 * light)
+
+    def _elsewhere(self, grey):
+        """Return what other microscopes show: grey levels folded, without surroundings, relief."""
+        one = (BATCH, 1, 1)
+        wave = torch.sin(2 * math.pi * (self.uniform(one, 0.5, 1.5) * grey + self.uniform(one)))
+        folded = grey + self.uniform(one, 0.05, 0.4) * wave
+        grey = torch.where(self.now_and_then(one, 0.1), folded, grey)
+        around = smooth(grey, int(self.rng.choice([7, 11, 15])))
+        bare = grey - self.uniform(one, 0.3, 1.0) * around
+        grey = torch.where(self.now_and_then(one, 0.08), bare, grey)
+        near = F.pad(smooth(grey)[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+        angle = self.uniform(one, 0, 2 * math.pi)
+        rise = torch.cos(angle) * (near[:, 2:, 1:-1] - near[:, :-2, 1:-1])
+        rise = rise + torch.sin(angle) * (near[:, 1:-1, 2:] - near[:, 1:-1, :-2])
+        relief = self.uniform(one, 0, 0.3) * grey + 2 * rise
+        return torch.where(self.now_and_then(one, 0.06), relief, grey)
+
     def _disturbed(self, grey):
         """Return grey levels after gamma, inversion, blur, noise and a gradient, standardised."""
         grey = grey.clamp(0, 1) ** torch.exp(self.normal(BATCH, 1, 1) * 0.3)
         grey = torch.where(self.now_and_then((BATCH, 1, 1), 0.5), 1 - grey, grey)
-
-        def smooth(values):
-            return F.avg_pool2d(F.pad(values[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)[:, 0]
-
+        grey = self._elsewhere(grey)
         share = self.uniform((BATCH, 1, 1)) * self.now_and_then((BATCH, 1, 1), 0.2)
         grey = grey * (1 - share) + share * smooth(grey)
+        behind = smooth(smooth(grey.roll(1, 0), 5))  # something else, out of focus
+        behind = behind - behind.mean((1, 2), keepdim=True)
+        share = self.uniform((BATCH, 1, 1), 0, 0.5) * self.now_and_then((BATCH, 1, 1), 0.15)
+        grey = grey + share * behind
         span = grey.std((1, 2), keepdim=True)
         noise = self.normal(BATCH, SIDE, SIDE)
         noise = torch.where(self.now_and_then((BATCH, 1, 1), 0.5), noise, 2 * smooth(noise))
-        amount = self.uniform((BATCH, 1, 1)) ** 2 * 0.35 * self.now_and_then((BATCH, 1, 1), 0.6)
+        amount = self.uniform((BATCH, 1, 1)) ** 2 * 0.4 * self.now_and_then((BATCH, 1, 1), 0.6)
         slope = self.normal(BATCH, 2, 1, 1) * 0.5 * self.now_and_then((BATCH, 1, 1, 1), 0.3)
         ramp = slope[:, 0] * ALONG[:, None] + slope[:, 1] * ALONG
         grey = grey + span * (amount * noise + ramp)
@@ -249,8 +311,21 @@ class Samples:
         return torch.stack([grey, *box, torch.where(none, dot, 0.0)], 1)
 
 
-def losses(odds, scores, mask, outside):
+def bent(places, bend):
+    """Return places (x, y) moved."""
+    moved = F.grid_sample(bend, places, mode="bicubic", padding_mode="border", align_corners=True)
+    return places + moved.permute(0, 2, 3, 1)
+
+
+def smooth(values, size=3):
+    """Return images, each pixel the mean of a square round it."""
+    beside = [size // 2] * 4
+    return F.avg_pool2d(F.pad(values[:, None], beside, mode="replicate"), size, 1)[:, 0]
+
+
+def losses(odds, scores, mask, outside, nothing):
     """Return the loss of the outlines and that of the expected overlaps."""
+    some = (~nothing).float()
     crossed = F.binary_cross_entropy_with_logits(odds, mask, reduction="none").mean((1, 2))
     likely = torch.sigmoid(odds)
     both, either = (likely * mask).sum((1, 2)), (likely + mask - likely * mask).sum((1, 2))
@@ -258,28 +333,29 @@ def losses(odds, scores, mask, outside):
         held = (odds > 0).float()
         shared = (held * mask).sum((1, 2))
         overlap = shared / (held.sum((1, 2)) + mask.sum((1, 2)) - shared + outside).clamp(min=1)
-    outline = (crossed + 1 - (both + 1) / (either + 1)).mean()
-    return outline, F.binary_cross_entropy_with_logits(scores, overlap)
+    outline = ((crossed + 1 - (both + 1) / (either + 1)) * some).sum() / some.sum()
+    return outline, F.binary_cross_entropy_with_logits(scores, overlap * some)
 
 
 def train(crops, steps, rate, seed):
     """Return the running mean of a trained network."""
     torch.manual_seed(seed)
     net, samples = Net(), Samples(crops, seed + 1)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.02)
     mean = {name: value.clone() for name, value in net.state_dict().items()}
     for step in range(steps):
+        warm, falling = min(1.0, (step + 1) / 150), max(0.0, step / steps - 0.1) / 0.9
         for group in optimiser.param_groups:
-            warm = min(1.0, (step + 1) / 100)
-            group["lr"] = rate * warm * (0.5 + 0.5 * math.cos(math.pi * step / steps) + 0.003)
-        planes, mask, outside = samples.batch()
-        with torch.autocast("cpu", torch.bfloat16):
+            group["lr"] = rate * warm * (0.5 + 0.5 * math.cos(math.pi * falling) + 0.002)
+        planes, *truth = samples.batch()
+        with torch.autocast(DEVICE.type, torch.bfloat16):
             odds, scores = net(planes)
-        outline, expected = losses(odds.float(), scores.float(), mask, outside)
-        (outline + 0.3 * expected).backward()
+        outline, expected = losses(odds.float(), scores.float(), *truth)
+        (outline + 0.4 * expected).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
         optimiser.step()
         optimiser.zero_grad()
-        kept = min(0.995, (step + 1) / (step + 31))
+        kept = min(0.999, (step + 1) / (step + 31))
         for name, value in net.state_dict().items():
             if value.dtype.is_floating_point:
                 mean[name].mul_(kept).add_(value, alpha=1 - kept)
@@ -296,8 +372,8 @@ def main():
     )
     parser.add_argument("--crops", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="WEIGHTS.npz")
-    parser.add_argument("--steps", type=int, default=40000)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--rate", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -24,7 +24,7 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     rated,
     signed_depth,
 )
-from napari_sam3_assistant.engines.builtin.outline_net import OutlineNet, Window
+from napari_sam3_assistant.engines.builtin.outline_net import Window, draw_outlines
 from napari_sam3_assistant.engines.builtin.prompted import SHAPE, SOFT, polarity_of
 from napari_sam3_assistant.engines.builtin.proposals import (
     at_point,
@@ -63,8 +63,8 @@ FIRST_WINDOW, NEXT_WINDOW = 16.0, 1.6
 WINDOWS = 8
 VOTERS = 16  # proposals that have a vote
 LIKELY = 2.0  # power of a proposal's worth by which it has a vote
-SURE = 2.0  # ... of the overlap that the network expects of what it draws
-DRAWN = 0.6  # share of the votes that what is drawn has together
+DRAWN = 0.72  # share of the votes that what is drawn has together
+INSIDE = 0.35  # power of the share of its windows that lies in the image, by which that is less
 BORDER = 8.0  # cost of the share of a window's border that is held by what is drawn in it
 RAYS, RINGS = 64, 1.06  # of the pixels that votes are compared at: directions, and steps in radius
 
@@ -316,7 +316,7 @@ def find_proposals(
 def find_meanings(features: PlaneFeatures, point: Pixel, reporter: Reporter) -> list[Meaning]:
     """Return what a click may mean, likeliest first; the plane keeps the last answers.
 
-    Proposals and what the network draws in windows of several sizes vote: what overlaps most with
+    Proposals and what the networks draw in windows of several sizes vote: what overlaps most with
     what others say is taken.
     """
     if point not in features.meanings:
@@ -332,9 +332,10 @@ def _meanings(features: PlaneFeatures, point: Pixel, reporter: Reporter) -> list
     chosen = np.argsort(-aims, kind="stable")[:VOTERS]
     voters = [proposals[index] for index in chosen]
     votes = (aims[chosen] / aims.max(initial=1e-9)) ** LIKELY
-    drawn, sure = _drawn_at(features, point)
+    drawn, sure, inside = _drawn_at(features, point)
     reporter.check()
-    parts = [(votes, 1 - DRAWN), (sure, DRAWN)]
+    heard = DRAWN * float(sure @ inside / max(sure.sum(), 1e-9)) ** INSIDE
+    parts = [(votes, 1 - heard), (sure, heard)]
     shares = np.concatenate([share * some / max(some.sum(), 1e-9) for some, share in parts])
     voters += drawn
     if not voters:
@@ -346,14 +347,17 @@ def _meanings(features: PlaneFeatures, point: Pixel, reporter: Reporter) -> list
 
 def _drawn_at(
     features: PlaneFeatures, point: Pixel
-) -> tuple[list[Proposal], npt.NDArray[np.float64]]:
-    """Return what the network draws round a click, and what each counts."""
+) -> tuple[list[Proposal], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return what the networks draw round a click, what each counts, how much they saw of it.
+
+    Beyond the border of the image there is nothing to see, and what is drawn is less sure.
+    """
     y, x = point[0] + 0.5, point[1] + 0.5
     sides = [FIRST_WINDOW * NEXT_WINDOW**step for step in range(WINDOWS)]
     sides = [side for side in sides if side < 2.5 * max(features.shape)] or sides[:1]
     windows = [Window(y, x, side) for side in sides]
-    items, counts = [], []
-    for drawing in OutlineNet.shipped().draw(features, windows):
+    items, counts, inside = [], [], []
+    for drawing in draw_outlines(features, windows):
         octave = drawing.octave
         region = drawing.region(features)
         labels, _ = ndi.label(drawing.within(region, octave) > 0)
@@ -364,8 +368,9 @@ def _drawn_at(
         border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
         kept = Region.around(mask)
         items.append(Proposal(mask[kept.slices], kept.globalise(region), octave, 1, 0.0))
-        counts.append(drawing.overlap**SURE * math.exp(-BORDER * border))
-    return items, np.array(counts)
+        counts.append(drawing.overlap * math.exp(-BORDER * border))
+        inside.append(min(1.0, region.area * 4**octave / drawing.window.side**2))
+    return items, np.array(counts), np.array(inside)
 
 
 def _overlaps(

@@ -1,8 +1,9 @@
-"""A small convolutional network that has learned to draw outlines, run by numpy.
+"""Two small convolutional networks that have learned to draw outlines, run by numpy.
 
-It sees a window that is as large as its prompt asks for, brought to ``SIDE`` pixels, and says how
+Each sees a window that is as large as its prompt asks for, brought to ``SIDE`` pixels, and says how
 likely each of them belongs to the object in a box or under a click, and how well that will overlap
-with it. ``benchmarks/train_outlines.py`` trains it and says on what; its weights ship beside this.
+with it. What counts is the mean of both: where one of them is wrong, the other seldom is in the
+same way. ``benchmarks/train_outlines.py`` trains them and says on what; their weights ship.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin.features import bilinear
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -36,7 +37,7 @@ BRIGHTEST = 4.0  # standard deviations of the window from its mean
 NEVER = -10.0  # log-odds of what the network does not see
 TURNS = 4  # in which it sees a window: answers turn with the image
 
-VERSION = 2  # of the weights; labels note it
+VERSION = 3  # of the weights; labels note it
 WEIGHTS = Path(__file__).with_name("outline_net.npz")
 
 
@@ -99,7 +100,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawing:
-    """What the network draws in a window.
+    """What the networks draw in a window.
 
     Parameters
     ----------
@@ -157,7 +158,7 @@ class Drawing:
 
 
 class OutlineNet:
-    """The network.
+    """One of the networks.
 
     Parameters
     ----------
@@ -167,23 +168,6 @@ class OutlineNet:
 
     def __init__(self, weights: Mapping[str, npt.NDArray[np.floating]]) -> None:
         self._weights = {name: weights[name].astype(np.float32) for name in weights}
-
-    @classmethod
-    @functools.cache
-    def shipped(cls) -> OutlineNet:
-        """Return the network that ships with the package."""
-        with np.load(WEIGHTS, allow_pickle=False) as file:
-            return cls(dict(file))
-
-    def draw(self, features: PlaneFeatures, windows: Sequence[Window]) -> list[Drawing]:
-        """Return what it draws in windows; each is seen in four turns, so answers turn along."""
-        drawings = []
-        for window in windows:  # one by one: what is worked on then fits into a processor's cache
-            seen = window.planes(features)
-            odds, scores = self(np.stack([np.rot90(seen, turn, (1, 2)) for turn in range(TURNS)]))
-            mean = np.mean([np.rot90(odds[turn], -turn) for turn in range(TURNS)], 0)
-            drawings.append(Drawing(window, mean, float(expit(scores).mean())))
-        return drawings
 
     def __call__(self, planes: Floats) -> tuple[Floats, Floats]:
         """Return log-odds of pixels (N, SIDE, SIDE), and of overlaps (N,), of planes."""
@@ -195,13 +179,25 @@ class OutlineNet:
         grown = self.convolve(middle + _double(self._mix(grown, "u2")), "d2")
         grown = self.convolve(fine + _double(self._mix(grown, "u1")), "d1")
         odds = self._mix(grown, "out")
-        likely = expit(odds)
-        area = likely.sum((1, 2))
-        sure = (np.abs(likely - 0.5) * 2 * likely).sum((1, 2)) / (area + 1)
-        told = [deep.mean((1, 2)), grown.mean((1, 2)), (grown * likely).sum((1, 2)) / (area + 1)]
-        told += [sure, area / SIDE**2]
-        hidden = np.maximum(self._mix(np.concatenate(told, 1), "h1"), 0)
-        return odds[..., 0], self._mix(hidden, "h2")[:, 0]
+        return odds[..., 0], self._expected(deep, grown, expit(odds))
+
+    def _expected(self, deep: Floats, grown: Floats, likely: Floats) -> Floats:
+        """Return log-odds of overlaps (N,), told by the window, what is drawn and its outline."""
+        count, coarse, size = len(deep), deep.shape[1], SIDE // deep.shape[1]
+        held = likely.reshape(count, coarse, size, coarse, size, 1).mean((2, 4))
+        area, edge = likely.sum((1, 2)), likely * (1 - likely)
+        cut_off = area - likely[:, 1:-1, 1:-1].sum((1, 2))
+        told = [
+            deep.mean((1, 2)),
+            grown.mean((1, 2)),
+            (grown * likely).sum((1, 2)) / (area + 1),
+            (np.abs(likely - 0.5) * 2 * likely).sum((1, 2)) / (area + 1),
+            area / SIDE**2,
+            (deep * held).sum((1, 2)) / (held.sum((1, 2)) + 0.1),
+            (grown * edge).sum((1, 2)) / (edge.sum((1, 2)) + 1),
+            cut_off / (4 * SIDE - 4),
+        ]
+        return self._mix(np.maximum(self._mix(np.concatenate(told, 1), "h1"), 0), "h2")[:, 0]
 
     def _each(self, values: Floats, names: Iterable[str]) -> Floats:
         """Return values after some convolutions."""
@@ -241,3 +237,28 @@ def _pool(values: Floats) -> Floats:
 def _double(values: Floats) -> Floats:
     """Return each pixel as 2 x 2 pixels."""
     return values.repeat(2, 1).repeat(2, 2)
+
+
+@functools.cache
+def shipped() -> tuple[OutlineNet, ...]:
+    """Return the networks that ship with the package."""
+    members: dict[str, dict[str, npt.NDArray[np.floating]]] = {}
+    with np.load(WEIGHTS, allow_pickle=False) as file:
+        for key in file.files:
+            member, name = key.split(".", 1)
+            members.setdefault(member, {})[name] = file[key]
+    return tuple(OutlineNet(weights) for weights in members.values())
+
+
+def draw_outlines(features: PlaneFeatures, windows: Iterable[Window]) -> Iterator[Drawing]:
+    """Yield what the networks draw in windows; each is seen in four turns, so answers turn along.
+
+    Windows are drawn in one by one: what is worked on then fits into a processor's cache.
+    """
+    for window in windows:
+        seen = window.planes(features)
+        turned = np.stack([np.rot90(seen, turn, (1, 2)) for turn in range(TURNS)])
+        answers = [net(turned) for net in shipped()]
+        odds = np.mean([drawn for drawn, _ in answers], 0)
+        mean = np.mean([np.rot90(odds[turn], -turn) for turn in range(TURNS)], 0)
+        yield Drawing(window, mean, float(np.mean([expit(scores) for _, scores in answers])))

@@ -27,7 +27,7 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     signed_depth,
     solidity,
 )
-from napari_sam3_assistant.engines.builtin.outline_net import OutlineNet, Window
+from napari_sam3_assistant.engines.builtin.outline_net import Window, draw_outlines
 from napari_sam3_assistant.engines.builtin.proposals import (
     agreement,
     covered_by,
@@ -69,9 +69,9 @@ SHAPED = 1.5  # power of the solidity and of the fit to the box
 FILLED = 1.3  # how much clearer something smaller in a box must be than what fills it
 CERTAIN = 4.0  # power of its worth by which something is likely to be the object
 CUTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # probabilities from which on pixels may belong to an object
-# Share of the votes that each of two drawings of the network has, if it expects this overlap or a
-# better one; it counts less by the sixth power of a lower one, for nothing may be there to draw.
-HEARD, SURELY = 0.3, 0.65
+# Share of the votes that each of two drawings of the networks has, if they expect this overlap or a
+# better one; it counts less by the fourth power of a lower one, for nothing may be there to draw.
+HEARD, SURELY = 0.33, 0.65
 SHAPE = 4.0  # log-odds of a pixel in the middle of a box to belong to the object
 SOFT = 0.4  # share of the half axes over which these odds fall
 FITTING = 6.0  # power of the fit by which proposals vote
@@ -186,7 +186,7 @@ def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch
     voted = _votes(filling + others, worths, window)
     likely = voted.copy()
     for drawing in _drawn_in(features, box, window, octave):
-        share = HEARD * min(1.0, drawing.overlap / SURELY) ** 6
+        share = HEARD * min(1.0, drawing.overlap / SURELY) ** 4
         likely += share * (drawing.likely(window, octave) - voted)
     mask = _most_overlapping(likely)
     patch = upsample_proposal(features, Proposal(mask, window, octave, 1, 0.0)).clip(reach)
@@ -207,19 +207,18 @@ def _votes(items: Sequence[Proposal], worths: Floats, window: Region) -> Floats:
 def _drawn_in(
     features: PlaneFeatures, box: Region, window: Region, octave: int
 ) -> Iterator[Drawing]:
-    """Yield what the network draws in a box, and in the box of that: a loose one is seen from afar.
+    """Yield what the networks draw in a box, and in the box of that: a loose one is seen from afar.
 
     Each counts by the overlap that it expects.
     """
-    net = OutlineNet.shipped()
-    (first,) = net.draw(features, [Window.of_box(box)])
+    (first,) = draw_outlines(features, [Window.of_box(box)])
     yield first
     drawn = first.within(window, octave) > 0
     nearer = box
     if drawn.any():
         found = Region.around(largest_part(drawn)).globalise(window)
         nearer = Region(*(value * 2**octave for value in found.box)).intersect(features.region)
-    yield from net.draw(features, [Window.of_box(nearer)])
+    yield from draw_outlines(features, [Window.of_box(nearer)])
 
 
 def _most_overlapping(likely: Floats) -> Bools:
