@@ -6,8 +6,8 @@ Run ``python benchmarks/train_outlines.py --crops FOLDER/crops.npz --out WEIGHTS
 channels, which was trained so on one core: 10,895 steps of 12, 24, 48 and 64 channels, and 31,289
 of the whole, in batches of 48. The second began with the weights of the first in its first
 channels and made 3,958 steps in batches of 2,048 in 315 seconds on an H100, while eleven processes
-drew nearly all of 153,229 crops; two networks trained at once. So this makes one like it, not the same one bit
-for bit.
+drew nearly all of 153,229 crops; two networks trained at once. So this makes one like it, not the
+same one bit for bit.
 
 Each sample is a crop turned, flipped, stretched, bent, inverted and disturbed at random. Three of
 five show a box, tight with a trembling hand or up to 2.1 times as large, the rest a click, in a
