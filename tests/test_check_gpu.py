@@ -14,16 +14,35 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def check_gpu(monkeypatch):
-    """The script as a module; it makes other folders of the checkout importable."""
+def load(monkeypatch):
+    """Return a script as a module; it makes other folders of the checkout importable."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    spec = importlib.util.spec_from_file_location("check_gpu", ROOT / "tools" / "check_gpu.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
-def test_the_tiny_form_runs_on_the_cpu(check_gpu, tmp_path):
+@pytest.mark.thorough
+def test_the_tiny_form_for_metas_package_runs_on_the_cpu(load, tmp_path):
+    pytest.importorskip("sam3")
+    written = tmp_path / "report.json"
+
+    asked = ["--device", "cpu", "--tiny", "--json", str(written)]
+    assert load("check_gpu_meta").main(asked) == 0
+
+    rows = json.loads(written.read_text("utf-8"))
+    assert [row["works_in"] for row in rows] == ["float32", "bfloat16"]
+    assert all(row["frame_of_4_masks"] and row["frame_of_a_phrase_masks"] for row in rows)
+    assert all(row["bytes_after_unload"] == 0 for row in rows)
+
+
+def test_the_tiny_form_runs_on_the_cpu(load, tmp_path):
+    check_gpu = load("check_gpu")
     written = tmp_path / "report.json"
     # The tests of equality are this suite's own.
     asked = ["--device", "cpu", "--tiny", "--no-tests", "--json", str(written)]

@@ -216,6 +216,7 @@ def predictor(builder, video_folder):
             self.model = model
             self.async_loading_frames = False
             self.video_loader_type = "cv2"
+            self._all_inference_states = {}  # of later code; 0.1.4 has one for the class
 
         def _get_torch_and_gpu_properties(self):
             return "no GPU"

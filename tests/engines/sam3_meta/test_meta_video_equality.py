@@ -78,7 +78,8 @@ def session(ask, predictor):
         name = ask("start_session", resource_path=pictures)["session_id"]
         opened.append(name)
         # Without this the package can't take clicks before a first propagation (#368).
-        state = predictor._ALL_INFERENCE_STATES[name]["state"]  # noqa: SLF001
+        states = predictor._all_inference_states or predictor._ALL_INFERENCE_STATES  # noqa: SLF001
+        state = states[name]["state"]
         for frame in range(len(frames)):
             state["cached_frame_outputs"].setdefault(frame, {})
         return name
