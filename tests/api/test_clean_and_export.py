@@ -364,3 +364,33 @@ def test_odd_lines_are_one_sentence(cells, line, said, capsys, tmp_path, monkeyp
     told = capsys.readouterr().err
     assert said in told
     assert "Traceback" not in told
+
+
+def test_a_mask_of_0_and_255_has_its_components_numbered_and_cut(tmp_path, capsys):
+    """As Fiji writes it: more than 255 objects, and no number left for a part that is cut off."""
+    mask = np.zeros((64, 64), np.uint8)
+    mask[::3, ::3] = 255
+    path, numbered = tmp_path / "mask.tif", tmp_path / "labels.tif"
+    tifffile.imwrite(path, mask)
+
+    assert main(["measure", str(path)]) == 0
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 2
+    assert "clean MASK number-components -o LABELS" in told.err
+
+    assert main(["clean", str(path), "number-components", "-o", str(numbered)]) == 0
+    assert tifffile.imread(numbered).max() == (mask > 0).sum() == 22 * 22
+    capsys.readouterr()
+    assert main(["measure", str(numbered)]) == 0
+    told = capsys.readouterr()
+    assert (len(told.out.splitlines()), told.err) == (1 + 22 * 22, "")
+
+    discs = np.zeros((40, 70), np.uint8)
+    rows, columns = np.mgrid[:40, :70]
+    for middle in (22, 46):
+        discs[np.hypot(rows - 20, columns - middle) < 14] = 255
+    parts = api.clean(discs, [api.Split(10.0)])
+    assert np.unique(parts).size == 3
+    assert np.array_equal(parts > 0, discs > 0)
+    # What fits stays as it was.
+    assert api.clean(discs, [api.RemoveSmall(5)]).dtype == np.uint8

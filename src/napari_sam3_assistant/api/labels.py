@@ -102,8 +102,8 @@ def clean(
     Returns
     -------
     ndarray of int
-        The new labels, of the same shape and type; of whole numbers that are kept as floats
-        uint32, and of ilastik's files without their channel.
+        The new labels, of the same shape and type; uint32 where their numbers need it and of whole
+        numbers that are kept as floats, and of ilastik's files without their channel.
 
     Raises
     ------
@@ -122,13 +122,18 @@ def clean(
         check_ending(output)
     array, axes = _read(labels)
     check_labels(array)
-    result = np.array(read(array, whole_box(array.shape)))
+    kind = np.dtype(array.dtype)
+    # There may be more parts than the type can number: after a mask's 255 none is left.
+    roomy = kind if kind.itemsize >= np.dtype(np.uint32).itemsize else np.uint32
+    result = np.array(read(array, whole_box(array.shape)), roomy)
     kinds = [axis_kind(axis.name) for axis in axes[:-2]]
     ends = _apart_named(apart).axes(plane_names(len(kinds), kinds))
     spacing = _spacing(axes, ends) if physical else (1.0,) * result.ndim
     for operation in operations:
         part = LabelsPart(result, spacing, None, connectivity, ends)
         operation.edit(part, reporter).write(result, reporter=reporter)
+    if result.max(initial=0) <= (1 if kind.kind == "b" else np.iinfo(kind).max):
+        result = result.astype(kind, copy=False)
     if output is not None:
         save_labels(result, output, axes, overwrite=overwrite, reporter=reporter)
     return result

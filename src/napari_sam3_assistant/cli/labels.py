@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     _Annotated = tuple[str, str, Callable[[], api.ImportedLabels]]
 
+_OF_MASKS = 255  # what programs write for "object" that know no labels
 # What each step is called, what makes it of its number, and which number it has by itself.
 _STEPS: dict[str, tuple[Callable[..., MaskOperation], type | None, str]] = {
     "remove-small": (api.RemoveSmall, int, "components of fewer pixels (64) go"),
@@ -53,6 +55,11 @@ _STEPS: dict[str, tuple[Callable[..., MaskOperation], type | None, str]] = {
     "shrink": (api.Shrink, float, "labels shrink by this distance (1)"),
     "keep-largest": (api.KeepLargest, None, "the largest component stays"),
     "renumber": (api.Renumber, None, "labels become 1, 2, ..."),
+    "number-components": (
+        partial(api.Renumber, by_component=True),
+        None,
+        "each component becomes an object of its own: 1, 2, ..., also of a mask of 0 and 255",
+    ),
 }
 
 
@@ -342,6 +349,15 @@ def measure(chosen: argparse.Namespace) -> int:
                 overwrite=chosen.overwrite,
                 reporter=reporter,
             )
+        if rows and all(row["id"] == _OF_MASKS for row in rows):
+            remark = (
+                "All pixels are one object, of the label 255. If this is a mask of several, number "
+                "them first: napari-sam3 clean MASK number-components -o LABELS"
+            )
+            if chosen.output is None and not chosen.json:
+                sys.stderr.write(f"{remark}\n")  # between the lines of a table it would be a row
+            else:
+                answer.note(remark)
         if chosen.output is None:
             text = io.StringIO()
             table = csv.DictWriter(text, columns_of(rows), lineterminator="\n")
