@@ -42,11 +42,7 @@ def by_boxes(user, discs):
     assert len(user.viewer.layers["SAM3 boxes"].data) == 2
     user.run()
 
-    # A mouse draws between pixels, and pixel 0 begins half a pixel before its centre.
-    boxes = [
-        tuple(np.round([*drawn.min(axis=0) + 0.5, *drawn.max(axis=0) + 0.5], 6).tolist())
-        for drawn in user.viewer.layers["SAM3 boxes"].data
-    ]
+    boxes = drawn_boxes(user)
     np.testing.assert_allclose(
         boxes, [(10.5, 20.5, 50.5, 60.5), (66.5, 92.5, 104.5, 128.5)], atol=1
     )
@@ -54,6 +50,14 @@ def by_boxes(user, discs):
     np.testing.assert_array_equal(user.preview, expected)
     assert [user.preview[30, 40], user.preview[85, 110], user.preview[85, 40]] == [1, 2, 0]
     assert user.status.endswith("from 2 boxes.")
+
+
+def drawn_boxes(user):
+    """A mouse draws between pixels, and pixel 0 begins half a pixel before its centre."""
+    return [
+        tuple(np.round([*drawn.min(axis=0) + 0.5, *drawn.max(axis=0) + 0.5], 6).tolist())
+        for drawn in user.viewer.layers["SAM3 boxes"].data
+    ]
 
 
 def by_a_phrase(user, discs):
@@ -76,7 +80,9 @@ def by_an_example(user, discs):
     user.drag(image, (14, 24), (30, 40), (46, 56))
     user.run()
 
-    expected = api.segment(discs, exemplars=[(14, 24, 47, 57)]).labels
+    (box,) = drawn_boxes(user)
+    np.testing.assert_allclose(box, (14.5, 24.5, 46.5, 56.5), atol=1)
+    expected = api.segment(discs, exemplars=[box]).labels
     assert len({expected[centre] for centre in CENTRES} - {0}) == 4
     np.testing.assert_array_equal(user.preview, expected)
     assert user.status.endswith("from 1 example.")
