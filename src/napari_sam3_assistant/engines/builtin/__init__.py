@@ -1,4 +1,4 @@
-"""The built-in engine: image analysis and a small network that ships along; nothing downloaded.
+"""The built-in engine: image analysis and two small networks that ship along; nothing downloaded.
 
 Importing this package loads neither scikit-image nor scipy; they come with ``create``.
 """
