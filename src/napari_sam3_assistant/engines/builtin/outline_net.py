@@ -35,6 +35,9 @@ NO_BOX = -1.5  # what the planes that show where a box is hold without one
 DOT = 2.5  # standard deviation, in pixels of the window, of the dot that shows a click
 BRIGHTEST = 4.0  # standard deviations of the window from its mean
 NEVER = -10.0  # log-odds of what the network does not see
+# Multiplications of a product of matrices that OpenBLAS leaves to one thread (its limit is 2**18).
+# Its threads wait for each other after each product, beside a window that draws for long.
+ONE_THREAD = 1 << 17
 TURNS = 4  # in which it sees a window: answers turn with the image
 
 VERSION = 3  # of the weights; labels note it
@@ -217,11 +220,15 @@ class OutlineNet:
         row = width + 2
         padded = np.pad(values, ((0, 0), (1, 2), (1, 1), (0, 0))).reshape(count, -1, channels)
         kernel = self._weights[name].reshape(3, 3, channels, -1)
-        convolved: Floats = np.zeros((count, height * row, kernel.shape[-1]), np.float32)
+        most = max(1, ONE_THREAD // (row * kernel[0, 0].size))
+        rows = max(some for some in range(1, height + 1) if height % some == 0 and some <= most)
+        shape = (count, height // rows, rows * row)
+        convolved: Floats = np.zeros((*shape, kernel.shape[-1]), np.float32)
         part = np.empty_like(convolved)
         for y, x in np.ndindex(3, 3):
             start = y * row + x
-            convolved += np.matmul(padded[:, start : start + height * row], kernel[y, x], out=part)
+            moved = padded[:, start : start + height * row].reshape(*shape, channels)
+            convolved += np.matmul(moved, kernel[y, x], out=part)
         convolved += self._weights[f"{name}.bias"]
         np.maximum(convolved, 0, out=convolved)
         return convolved.reshape(count, height, row, -1)[:, :, :width]
