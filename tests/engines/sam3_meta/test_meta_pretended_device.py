@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from amounts import thorough
@@ -47,3 +49,15 @@ def test_a_gpu_has_the_measures_that_it_needs(monkeypatch):
         with pretended_gpu(monkeypatch, capability=capability):
             assert check_kernels(none, "cuda:0", {}) == Patches(in_float32, True, True)
             assert check_kernels(none, "cuda:0", keep) == none
+
+
+@pytest.mark.usefixtures("builder")
+def test_a_full_gpu_is_told_and_costs_no_kernels(monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    components = importlib.import_module("sam3.perflib.connected_components")
+    monkeypatch.setattr(components, "connected_components", full)
+    none = Patches(attention=False, distance=False, perflib=False)
+    with pretended_gpu(monkeypatch), pytest.raises(torch.OutOfMemoryError):
+        check_kernels(none, "cuda:0", {})

@@ -419,6 +419,8 @@ def _has_kernels(device: str) -> bool:
         with torch.cuda.device(device):
             ones = torch.ones((1, 1, 2, 2), dtype=torch.uint8, device=device)
             components.connected_components(ones)[1].cpu()
+    except torch.OutOfMemoryError:
+        raise  # of another program on the GPU: nothing is wrong with the kernels
     except _ANYTHING as exc:
         _LOG.warning("The kernels of Meta's package do not run on %s: %s", device, exc)
         return False
