@@ -6,14 +6,18 @@ import html
 import re
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import (
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
     QFrame,
     QHeaderView,
     QLabel,
     QPushButton,
     QScrollArea,
+    QScrollBar,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -22,7 +26,7 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qtpy.QtCore import QAbstractItemModel, QObject
+    from qtpy.QtCore import QAbstractItemModel
     from qtpy.QtGui import QResizeEvent, QShowEvent
 
 _LONG_WORD = re.compile(r"\S{25,}")
@@ -125,6 +129,35 @@ def _make_breakable(word: re.Match[str]) -> str:
     return _BEHIND_SIGN.sub(_BREAK, parts)
 
 
+class _WheelPasses(QObject):
+    """Passes the wheel on to what is around a control."""
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Take no turn of the wheel, but of a number or a slider that has the keyboard."""
+        if event is None or event.type() != QEvent.Type.Wheel:
+            return super().eventFilter(watched, event)
+        if isinstance(watched, QAbstractSpinBox | QAbstractSlider) and watched.hasFocus():
+            return False
+        event.ignore()
+        return True
+
+
+def let_wheel_scroll(content: QWidget) -> None:
+    """Let the wheel scroll what is scrolled, also where the pointer passes over a control.
+
+    Qt would turn a list or a number that happens to come under the pointer: another engine, another
+    threshold, and nobody has chosen it.
+    """
+    passes = _WheelPasses(content)
+    for control in content.findChildren(QWidget):
+        if isinstance(control, QScrollBar):
+            continue
+        if isinstance(control, QComboBox | QAbstractSpinBox | QAbstractSlider):
+            # By Tab and a click, and not by the wheel itself.
+            control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            control.installEventFilter(passes)
+
+
 class ScrolledPanel(QScrollArea):
     """Scrolls up and down only, so it is never narrower than what it holds."""
 
@@ -133,6 +166,12 @@ class ScrolledPanel(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def setWidget(self, widget: QWidget | None) -> None:
+        """Hold a widget, which is complete."""
+        super().setWidget(widget)
+        if widget is not None:
+            let_wheel_scroll(widget)
 
     def minimumSizeHint(self) -> QSize:
         """Return room for the content and the scroll bar beside it."""

@@ -24,7 +24,7 @@ from napari_sam3_assistant.qt.bind import format_message, set_enabled, watch
 from napari_sam3_assistant.qt.class_list import choose_file, edit_classes, keep_class_file
 from napari_sam3_assistant.qt.controls import push_button, show_progress
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
-from napari_sam3_assistant.qt.layout import WrappedLabel
+from napari_sam3_assistant.qt.layout import WrappedLabel, let_wheel_scroll
 from napari_sam3_assistant.widgets.activity import activity_of
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def _make_scrollable(tab: QWidget) -> QScrollArea:
     scroll.setWidgetResizable(True)
     scroll.setFrameShape(QFrame.Shape.NoFrame)
     scroll.setWidget(tab)
+    let_wheel_scroll(tab)
     return scroll
 
 
