@@ -15,6 +15,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 
 from napari_sam3_assistant.core.paths import hide_secrets
+from napari_sam3_assistant.core.plurals import format_gigabytes
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 
@@ -256,8 +257,8 @@ class ImageSource:
         if size > memory:
             # A file of a few bytes may say so of itself; who reads it would find out slowly.
             raise ImageError(
-                f"{part.shape[0]} x {part.shape[1]} pixels take {size / 1e9:.3g} GB, and the "
-                f"computer has {memory / 1e9:.3g} GB of memory.",
+                f"{part.shape[0]} x {part.shape[1]} pixels take {format_gigabytes(size)}, and the "
+                f"computer has {format_gigabytes(memory)} of memory.",
                 "Choose a smaller region, or scan the image tile by tile.",
             )
         pixels = self._part(plane, part)

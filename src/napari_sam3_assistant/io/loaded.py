@@ -13,7 +13,7 @@ import psutil  # type: ignore[import-untyped]
 
 from napari_sam3_assistant.core.axes import Axis, make_axes
 from napari_sam3_assistant.core.images import map_read_errors
-from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.plurals import format_gigabytes, pluralize
 from napari_sam3_assistant.errors import ImageError
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ def check_memory(shape: Sequence[int], dtype: npt.DTypeLike) -> None:
     if size > free:
         sides = " x ".join(map(str, shape))
         raise ImageError(
-            f"The file says that it holds {sides} pixels, which take {size / 1e9:.3g} GB; "
-            f"{free / 1e9:.3g} GB of memory are free.",
+            f"The file says that it holds {sides} pixels, which take {format_gigabytes(size)}; "
+            f"{format_gigabytes(free)} of memory are free.",
             "Save it as OME-Zarr or as TIFF in tiles, which are read piece by piece.",
         )
 
@@ -159,7 +159,7 @@ def check_length(path: Path, size: int, *, packed: bool = False) -> None:
     """
     if size > path.stat().st_size * (_MOST_PACKED if packed else 1):
         raise ImageError(
-            f"{path} says that it holds {size / 1e9:.3g} GB, and is too short for that.",
+            f"{path} says that it holds {format_gigabytes(size)}, and is too short for that.",
             "Copy it again from where it is from.",
         )
 

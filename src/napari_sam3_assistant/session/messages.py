@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.measurements import BASIC, MORE, VOLUME, VOLUME_MORE, channel_titles
-from napari_sam3_assistant.core.plurals import part_of, pluralize
+from napari_sam3_assistant.core.plurals import format_number, part_of, pluralize
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.session.values import (
     FileBackedLabels,
@@ -311,11 +311,6 @@ def format_values(
         "-" if value is None else value if isinstance(value, str) else format_number(value, digits)
         for value in column_values(measured, titles)
     )
-
-
-def format_number(value: float, digits: int) -> str:
-    """Return a number with up to so many significant digits, and all of those before the point."""
-    return f"{value:.{digits}g}" if abs(value) < 10**digits or value >= 1e9 else f"{value:.0f}"
 
 
 def object_features(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.core.plurals import format_number
 from napari_sam3_assistant.core.prompts import (
     ONE_BY_ONE,
     PromptKind,
@@ -145,11 +146,12 @@ class ColumnRange:
 
     def __str__(self) -> str:
         """Return what is on show, in words."""
+        low, high = (format_number(end, 4) for end in (self.low, self.high))
         if self.high == math.inf:
-            return f"{self.column} {self.low:.4g} or more"
+            return f"{self.column} {low} or more"
         if self.low == -math.inf:
-            return f"{self.column} {self.high:.4g} or less"
-        return f"{self.column} {self.low:.4g} to {self.high:.4g}"
+            return f"{self.column} {high} or less"
+        return f"{self.column} {low} to {high}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

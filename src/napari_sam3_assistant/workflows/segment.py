@@ -14,7 +14,7 @@ from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.options import PredictOptions
-from napari_sam3_assistant.core.plurals import part_of
+from napari_sam3_assistant.core.plurals import format_gigabytes, part_of
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.regions import Region
@@ -270,8 +270,8 @@ def check_labels_fit(view: ImageView) -> None:
     count, size = math.prod(shape), 4 * math.prod((*shape, *view.shape))
     if size > psutil.virtual_memory().total:
         raise ImageError(
-            f"The labels of {count} planes of {view.shape} pixels take {size / 1e9:.3g} "
-            "GB, more than the computer has memory.",
+            f"The labels of {count} planes of {view.shape} pixels take {format_gigabytes(size)}, "
+            "more than the computer has memory.",
             "Segment a part of the image, or follow its objects with track, plane by plane.",
         )
 

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from superqt import QDoubleRangeSlider
 from superqt.utils import signals_blocked
 
-from napari_sam3_assistant.core.plurals import part_of
+from napari_sam3_assistant.core.plurals import format_number, part_of
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch, watch_later
 from napari_sam3_assistant.qt.controls import ElidedCombo, push_button
@@ -178,7 +178,7 @@ class RangeSlider(QDoubleRangeSlider):  # type: ignore[misc, unused-ignore]
         self._later.ask()
 
     def _tell(self, ends: tuple[float, float]) -> None:
-        self.ends.setText(" – ".join(f"{end:.3g}" if end < 1 else f"{end:.4g}" for end in ends))
+        self.ends.setText(" – ".join(format_number(end, 3 if end < 1 else 4) for end in ends))
 
     def _apply(self) -> Iterator[None]:
         return show_between(self._session, self._column, self.value(), self._limits)

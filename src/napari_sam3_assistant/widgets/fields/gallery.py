@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
+from napari_sam3_assistant.core.plurals import format_number
 from napari_sam3_assistant.qt.bind import show_errors, watch
 from napari_sam3_assistant.qt.controls import ElidedCombo
 from napari_sam3_assistant.session.messages import (
@@ -30,7 +31,6 @@ from napari_sam3_assistant.session.messages import (
     UNIT,
     column_titles,
     column_values,
-    format_number,
     value_of,
 )
 from napari_sam3_assistant.session.results import describe_row, format_row
