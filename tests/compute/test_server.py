@@ -37,6 +37,7 @@ from napari_sam3_assistant.workflows.track import Tracking
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 Server = importlib.import_module("server_process").Server
 pytest.importorskip("cryptography")
+distributed = pytest.importorskip("distributed")
 hosting = pytest.importorskip("napari_sam3_assistant.compute.host")
 remote_engine = pytest.importorskip("napari_sam3_assistant.compute.remote_engine")
 connection_module = pytest.importorskip("napari_sam3_assistant.compute.connection")
@@ -408,6 +409,31 @@ def test_an_address_where_nobody_is_is_said_at_once_and_waiting_can_be_stopped(t
     Connection("tls://[::1", "a", "b").write(tmp_path / "odd.json")
     with pytest.raises(EngineError, match="that is not an address"):
         connect(tmp_path / "odd.json")
+
+
+class StopWaiting(NullReporter):
+    """Stops at once where there is no worker to wait for."""
+
+    def report(self, progress):
+        if progress.message == "Waiting for a worker of the server":
+            raise JobCancelled
+
+
+def test_who_stopped_waiting_for_a_worker_has_one_the_next_time():
+    here = {"host": "tcp://127.0.0.1", "protocol": "tcp", "processes": False}
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=None, **here) as made,
+        distributed.Client(made, set_as_default=False) as client,
+    ):
+        client.register_plugin(hosting.HostPlugin(hosting.EngineChoice("builtin")))
+        remote = remote_engine.RemoteEngine(made.scheduler_address)
+        with pytest.raises(JobCancelled):
+            remote.load(StopWaiting())
+        made.scale(1)
+        client.wait_for_workers(1)
+        remote.load(StopWaiting())
+        assert remote.spec.name == "builtin"
+        remote.close()
 
 
 def test_a_server_makes_new_keys_where_those_of_its_file_have_expired(connection, server, tmp_path):

@@ -264,7 +264,7 @@ class RemoteEngine:
         return self._worker.partition("://")[2].rpartition(":")[0]
 
     def _connect(self, reporter: Reporter) -> Client:
-        """Return a client that is connected, and choose the worker with the fewest clients."""
+        """Return a client that is connected, and knows which worker it asks."""
         client = self._client
         if client is not None and client.status == "running":
             return client
@@ -278,13 +278,22 @@ class RemoteEngine:
             raise ServerLost(
                 f"The connection to the server was lost ({error.message.rstrip('.')}).", _AGAIN
             ) from error
+        try:
+            self._settle_on_worker(client, reporter)
+        except BaseException:
+            # Also where it was stopped: the next call would ask a worker that was never chosen.
+            self._drop()
+            raise
+        return client
+
+    def _settle_on_worker(self, client: Client, reporter: Reporter) -> None:
+        """Choose a worker, and see that it runs our release and, in a run, the engine of before."""
         workers = self._find_workers(client, reporter)
         # Spread by chance: who is where is known to nobody, and an idle session costs little.
         self._worker = sorted(workers)[int(self._session, 16) % len(workers)]
         client.subscribe_topic(progress_topic(self._session), self._on_progress)
         theirs = self._ask(client, "tell_release", (), reporter)
         if theirs != __version__:
-            self._drop()
             raise EngineError(
                 f"The server runs release {theirs} of napari-sam3-assistant, this is "
                 f"{__version__}.",
@@ -299,7 +308,6 @@ class RemoteEngine:
                     f"The server runs another engine now: {self.spec.title}.",
                     "Run again: it is used from now on.",
                 )
-        return client
 
     def _set_card(self, card: HostCard) -> None:
         self.card, self.spec, self._described = card, card.spec, self._client
@@ -312,7 +320,6 @@ class RemoteEngine:
                 return workers
             reporter.report(Progress(0, 0, "Waiting for a worker of the server"))
             threading.Event().wait(_LOOK_SECONDS)
-        self._drop()
         raise EngineError(
             "The server has no workers.", "Wait until one has started, or look at its log."
         )
