@@ -581,6 +581,21 @@ def test_a_step_that_was_stopped_while_it_asked_leaves_no_answer_for_the_next(is
     assert {kind for kind, _ in found} == {"value"}
 
 
+def test_a_frame_that_comes_too_late_ends_in_an_error_and_not_as_if_it_was_cancelled(monkeypatch):
+    monkeypatch.setattr(hosting, "_ANSWER_SECONDS", 0.0)
+    host = hosting.Host(hosting.EngineChoice("builtin"))
+    host.describe("client", "load")
+    about = (COINS.shape, 3, PredictOptions())
+    host.open_track("client", "open", "track", *about, is_movie=False)
+    seed = TrackSeed(0, 1, mask=MaskPrompt.from_plane(COINS > 150))
+    host.step_track("client", "add", "track", "add", seed)
+    host.step_track("client", "propagate", "track", "propagate", range(3))
+    assert host.step_track("client", "next", "track", "next") == ("frame", 0)
+    picture = hosting.PackedPicture.pack(np.dstack([COINS] * 3))
+    with pytest.raises(EngineError, match="Start it again; what was found stays"):
+        host.step_track("client", "answer", "track", "answer", picture)
+
+
 def test_other_weights_in_a_file_of_the_same_name_are_another_model(sam_folder, tmp_path):
     folder = sam_folder("sam2_video")
     torch = pytest.importorskip("safetensors.torch")

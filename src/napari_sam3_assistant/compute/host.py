@@ -105,6 +105,12 @@ class TrackForgotten(EngineError):
     """A track that was idle for long, or whose server was started again."""
 
 
+_FORGOTTEN = (
+    "The server does not know this propagation any more.",
+    "Start it again; what was found stays.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class HostCard:
     """What a worker's loaded engine is, on which machine, and what its device is."""
@@ -377,10 +383,7 @@ class Host:
         found = self._session(session)
         track = found.tracks.get(name)
         if track is None:
-            raise TrackForgotten(
-                "The server does not know this propagation any more.",
-                "Start it again; what was found stays.",
-            )
+            raise TrackForgotten(*_FORGOTTEN)
         asked_by, track.asked_by = track.asked_by, ""
         try:
             with self._going(found, session, call) as reporter:
@@ -576,8 +579,8 @@ class TrackHost:
                 if isinstance(answer, ImageError):
                     raise answer
                 return answer
-        # Its client is gone, and others wait for the engine.
-        raise JobCancelled
+        # Its client is gone, or asleep, and others wait for the engine.
+        raise JobCancelled if self._closed.is_set() else TrackForgotten(*_FORGOTTEN)
 
 
 class HostPlugin(WorkerPlugin):
