@@ -59,14 +59,21 @@ def test_scan_and_its_rerun(image, tmp_path, capsys, given, objects):
     assert values(again) == objects
 
 
-@pytest.mark.parametrize(("given", "objects"), [([], [1]), (["--series", "2"], [1, 2, 3])])
-def test_batch_and_its_rerun(image, tmp_path, capsys, given, objects):
+@pytest.mark.parametrize(
+    ("given", "name", "objects"),
+    [
+        ([], "cells", [1]),
+        (["--series", "2"], "cells_B", [1, 2, 3]),
+        (["--series", "b"], "cells_B", [1, 2, 3]),
+    ],
+)
+def test_batch_and_its_rerun(image, tmp_path, capsys, given, name, objects):
     (tmp_path / "in" / "notes.txt").write_text("hello")
     folder = tmp_path / "out"
 
     assert main(["batch", str(image.parent), str(folder), "--text", "bright", *given]) == 0
 
-    labels = folder / "cells_bright_mask.tif"
+    labels = folder / f"{name}_bright_mask.tif"
     assert values(labels) == objects
     with (folder / "sam3_summary.csv").open(newline="", encoding="utf-8") as file:
         done, left_out = csv.DictReader(file)
@@ -78,12 +85,51 @@ def test_batch_and_its_rerun(image, tmp_path, capsys, given, objects):
     again = tmp_path / "again.tif"
     assert main(["rerun", f"{labels}.json", "-o", str(again)]) == 0
     assert values(again) == objects
-    other = ["--series", "1"] if given else ["--series", "2"]
-    assert main(["batch", str(image.parent), str(folder), "--text", "bright", *other]) == 0
-    assert values(folder / "cells_bright_mask_02.tif") == ([1] if given else [1, 2, 3])
+
+
+def test_a_batch_of_all_positions_is_resumed(image, tmp_path, capsys):
+    tifffile.imwrite(image.with_name("one.tif"), squares(2))
+    folder = tmp_path / "out"
+    batch = ["batch", str(image.parent), str(folder), "--text", "bright", "--series"]
+
+    assert main([*batch, "1-"]) == 0
+    said = capsys.readouterr().out
+    assert "one.tif: left out. None of its images is meant by the series 1-." in said
+    assert main([*batch, "all"]) == 0
+
+    said = capsys.readouterr().out
+    assert "cells.ome.tif [0: thumbnail] - bright: 2 objects, done" in said
+    assert "cells.ome.tif [1: A] - bright: 1 object, skipped: cells_A_bright_mask.tif" in said
+    assert "2 done, 2 skipped, 0 failed" in said
+    found = {path.name: len(values(path)) for path in folder.glob("*.tif")}
+    assert found == {
+        "cells_thumbnail_bright_mask.tif": 2,
+        "cells_A_bright_mask.tif": 1,
+        "cells_B_bright_mask.tif": 3,
+        "one_bright_mask.tif": 2,
+    }
+    assert read_image(folder / "cells_A_bright_mask.tif").axes[-1].scale == 0.5
+    with (folder / "sam3_summary.csv").open(newline="", encoding="utf-8") as file:
+        rows = [(row["image"], row["status"]) for row in csv.DictReader(file)]
+    assert len(rows) == len(set(rows)) == 4
+
+
+def test_a_name_that_no_image_or_several_have(image, tmp_path, capsys):
+    for given, said in (("Pos", "no series 'Pos'"), ("?", "2 of the 3 images")):
+        assert main(["info", str(image), "--series", given]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["info", str(image), "--series", "A"]) == 0
+    assert "'A' (64 x 80) (taken)" in capsys.readouterr().out
+    arguments = ["batch", str(image.parent), str(tmp_path / "out"), "--text", "bright"]
+    assert main([*arguments, "--series", "Pos"]) == 1
+    said = capsys.readouterr().out
+    assert "cells.ome.tif [Pos] - bright: failed. There is no series 'Pos'" in said
+    assert main([*arguments, "--series", "Pos*"]) == 2
+    assert "is meant by the series Pos*" in capsys.readouterr().err
 
 
 def test_track(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
     path = tmp_path / "movie.ome.tif"
     with tifffile.TiffWriter(path, ome=True) as writer:
         for count in (1, 3):
@@ -104,6 +150,13 @@ def test_track(tmp_path, capsys):
     assert main([*arguments, "--overwrite"]) == 0
     assert "series 0 was taken" in capsys.readouterr().out
     assert values(output) == [1]
+    folder = ["track", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--text", "bright"]
+    path.rename(tmp_path / "in" / "movie.ome.tif")
+    assert main([*folder, "--series", "all"]) == 0
+    assert [values(tmp_path / "out" / f"movie_Image{at}_tracks.tif") for at in (0, 1)] == [
+        [1],
+        [1, 2, 3],
+    ]
 
 
 @pytest.mark.parametrize("command", ["segment", "scan", "track"])

@@ -8,6 +8,7 @@ import tifffile
 
 from napari_sam3_assistant.session.folder_runs import SeriesChoice
 from napari_sam3_assistant.session.model import (
+    EVERY,
     LARGEST,
     REMEMBERED_OF_SCANS,
     ScanModel,
@@ -17,6 +18,7 @@ from napari_sam3_assistant.session.settings import MemorySettings, restore
 from napari_sam3_assistant.session.values import Level
 
 DEFAULT = (LARGEST, "Largest image (default)")
+EACH = (EVERY, "Every image")
 
 
 def write(path, *images):
@@ -68,6 +70,7 @@ def test_it_names_what_is_there_and_in_how_many_files(bench, folder):
 
     assert bench.choice.choices == (
         DEFAULT,
+        EACH,
         (0, "0: thumbnail, 16 x 20 (3 files)"),
         (1, "1: Pos 1 and others, different sizes (2 of 3 files)"),
         (2, "2: Pos 2, 64 x 80 (1 of 3 files)"),
@@ -78,6 +81,12 @@ def test_it_names_what_is_there_and_in_how_many_files(bench, folder):
     assert "2 files of these have no image 2: they will fail" in bench.choice.reason
     bench.scan_model.folder_series = 1
     assert "1 file of these has no image 1: they will fail" in bench.choice.reason
+    bench.scan_model.folder_series = EVERY
+    assert "will fail" not in bench.choice.reason
+    bench.scan_model.folder_pattern = "c*"
+    bench.wait()
+    assert bench.scan_model.folder_series == EVERY
+    assert bench.choice.choices[:2] == (DEFAULT, EACH)
 
 
 def test_files_of_one_image_leave_nothing_to_choose(bench, folder):
@@ -131,7 +140,7 @@ def test_what_comes_late_of_another_folder_is_dropped(bench, folder, tmp_path, d
     bench.look_at(tmp_path / "other")
 
     assert first.state.is_over
-    assert [text for _, text in bench.choice.choices][1:] == [
+    assert [text for _, text in bench.choice.choices][2:] == [
         "0: P, 5 x 6 (1 file)",
         "1: Q, 7 x 8 (1 file)",
     ]

@@ -15,7 +15,8 @@ from amounts import FEW
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.errors import ExportError, ImageError, JobCancelled
 from napari_sam3_assistant.io.image_folder import find_images
-from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.images import list_series, read_image
+from napari_sam3_assistant.io.loaded import parse_series
 from napari_sam3_assistant.workflows import batch as module
 from napari_sam3_assistant.workflows.batch import find_series
 
@@ -49,7 +50,7 @@ def write_zarr(path, images):
         group.attrs["multiscales"] = [{"name": name, "axes": axes, "datasets": [{"path": "0"}]}]
 
 
-names = st.sampled_from(["Pos 1", "Pos 2", "thumbnail", "細胞 µ"])
+names = st.sampled_from(["Pos 1", "Pos 2", "POS/2", "thumbnail", "細胞 µ", "1"])
 shapes = st.one_of(
     st.tuples(st.integers(5, 40), st.integers(5, 40)),
     st.tuples(st.integers(2, 4), st.integers(5, 40), st.integers(5, 40)),
@@ -89,6 +90,38 @@ def test_it_is_what_each_number_reads_in_each_file(files):
         assert told[number].files == len(alike)
         assert set(told[number].names) == {called for called, _ in alike} - {""}
         assert set(told[number].shapes) == {shape for _, shape in alike}
+
+
+@FEW
+@given(
+    st.lists(st.tuples(st.sampled_from(["ome.tif", "zarr"]), images), min_size=1, max_size=4),
+    st.lists(st.one_of(st.integers(0, 5), st.sampled_from(["1-3", "Pos*", "all"])), min_size=1),
+)
+def test_each_image_that_is_meant_is_there_once_and_keeps_its_name(files, wanted):
+    with TemporaryDirectory() as name:
+        folder = Path(name, "in")
+        folder.mkdir()
+        for at, (kind, held) in enumerate(files):
+            # Files of one name but for the ending, too.
+            {"ome.tif": write_ome, "zarr": write_zarr}[kind](folder / f"a{at // 2}.{kind}", held)
+        every = find_images(folder, Path(name, "out"), "*", ("all",)).images
+        asked = [*wanted, 0]  # so that there is one
+        some = find_images(folder, Path(name, "out"), "*", parse_series(asked)).images
+
+        read = {(one.relative, one.series): read_image(one.path, one.series) for one in every}
+        held = {path.name: list_series(path) for path in folder.iterdir()}
+    assert sorted((relative, found.series) for (relative, _), found in read.items()) == sorted(
+        (relative, number) for relative, choices in held.items() for number in range(len(choices))
+    )
+    for images in (every, some):
+        for told in ("stem", "title"):
+            assert len({getattr(one, told).casefold() for one in images}) == len(images)
+    known = {(one.relative, one.series): one for one in every}
+    for one in some:
+        there = known.get((one.relative, one.series))
+        assert (there is None) == (one.series not in (None, *range(len(held[one.relative]))))
+        # In a folder of files of one name a part of them may need no ending.
+        assert there is None or one.stem in (there.stem, there.stem.rpartition("_")[0])
 
 
 def test_no_pixel_is_read(tmp_path):

@@ -16,6 +16,7 @@ from napari_sam3_assistant.core.prompts import parse_phrases
 from napari_sam3_assistant.engines.device import AUTO
 from napari_sam3_assistant.errors import CheckpointNotFound, ExportError, MaskError
 from napari_sam3_assistant.io.labels import check_ending, save_labels
+from napari_sam3_assistant.io.loaded import parse_series
 from napari_sam3_assistant.io.ome_zarr_labels import is_zarr
 from napari_sam3_assistant.io.outputs import check_output, free_name, save_under_free_name
 from napari_sam3_assistant.io.provenance import read_provenance
@@ -64,7 +65,7 @@ def segment_folder(
     contrast: tuple[float, float] | None = None,
     channel_axis: int | None = None,
     channel: int | None = None,
-    series: int | None = None,
+    series: int | str | Sequence[int | str] | None = None,
     reporter: Reporter | None = None,
     on_row: Callable[[FolderRow], None] | None = None,
 ) -> tuple[FolderRow, ...]:
@@ -90,9 +91,10 @@ def segment_folder(
         Format of the labels: ``.tif``, ``.png``, ``.npy`` or ``.zarr``.
     engine, compute, model_folder, device, precision, threshold, contrast, channel_axis, channel
         As :func:`segment` takes them. All workers of a server segment.
-    series : int, optional
-        Which image of files that hold several, from 0. By default the largest; the message says
-        which.
+    series : int, str or sequence of these, optional
+        Which images of files that hold several, such as positions: numbers from 0, names or
+        patterns as ``Pos*``, ``"0,3-5"``, or ``"all"``. Each has its row and its labels, named
+        by it. By default the largest of each file; the message says which.
     reporter : Reporter, optional
         Receives the progress; may cancel the work.
     on_row : callable, optional
@@ -125,7 +127,7 @@ def segment_folder(
         pattern,
         ending,
         look={"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
-        series=series,
+        series=parse_series(series),
     )
     rows = []
     with use_engine(engine, compute, model_folder, device, precision) as ready:
@@ -313,7 +315,7 @@ def precompute(
     contrast: tuple[float, float] | None = None,
     channel_axis: int | None = None,
     channel: int | None = None,
-    series: int | None = None,
+    series: int | str | Sequence[int | str] | None = None,
     reporter: Reporter | None = None,
     on_row: Callable[[PrecomputedRow], None] | None = None,
 ) -> tuple[PrecomputedRow, ...]:
@@ -333,8 +335,8 @@ def precompute(
         Which files of a folder, as ``*.tif``; ``**/*`` for all folders below.
     engine, compute, model_folder, device, precision, contrast, channel_axis, channel
         As :func:`segment` takes them. All workers of a server encode.
-    series : int, optional
-        Which image of files that hold several, from 0; by default the largest.
+    series : int, str or sequence of these, optional
+        Which images of files that hold several, as :func:`segment_folder` takes it.
     reporter : Reporter, optional
         Receives the progress; may cancel the work.
     on_row : callable, optional
@@ -363,7 +365,7 @@ def precompute(
         expand_user(output),
         pattern,
         {"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
-        series,
+        parse_series(series),
     )
     rows = []
     with use_engine(engine, compute, model_folder, device, precision) as ready:

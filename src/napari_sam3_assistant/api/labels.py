@@ -245,7 +245,7 @@ def measure(
     output: str | Path | None = None,
     plane: Sequence[int] = (),
     channel_axis: int | None = None,
-    series: int | None = None,
+    series: int | str | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> tuple[dict[str, Any], ...]:
@@ -275,7 +275,7 @@ def measure(
         each axis that is neither y, x nor channel.
     channel_axis : int, optional
         The image's channel axis; by default it is found out.
-    series : int, optional
+    series : int or str, optional
         Which image of its file; by default the largest.
     overwrite : bool
         Whether ``output`` is replaced where it exists.

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.results import Segmentation
 
 
-def imread(path: str | Path, series: int | None = None) -> LoadedImage:
+def imread(path: str | Path, series: int | str | None = None) -> LoadedImage:
     """Read an image of a file of any format, a zarr folder or a server.
 
     Parameters
@@ -62,9 +62,9 @@ def imread(path: str | Path, series: int | None = None) -> LoadedImage:
     path : str or Path
         A file, whatever its ending says; a folder of zarr, OME-Zarr or a plate; or as text the
         address of one (``https://``, ``s3://``).
-    series : int, optional
-        Which image of a file that holds several, from 0. By default the largest; the notes say
-        which.
+    series : int or str, optional
+        Which image of a file that holds several: its number from 0, or its name. By default the
+        largest; the notes say which.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def segment(
     channel: int | None = None,
     axis_labels: Sequence[str] | None = None,
     rgb: bool | None = None,
-    series: int | None = None,
+    series: int | str | None = None,
     reporter: Reporter | None = None,
 ) -> Segmentation:
     """Segment one plane of an image.
@@ -172,8 +172,9 @@ def segment(
         Names of the axes, such as ``("t", "c", "y", "x")``; of a file, by default its own.
     rgb : bool, optional
         Whether the last axis holds colours, where that is known.
-    series : int, optional
-        Which image of a file that holds several, from 0; by default the largest.
+    series : int or str, optional
+        Which image of a file that holds several: its number from 0, or its name. By default the
+        largest.
     reporter : Reporter, optional
         Receives the progress; may cancel the work.
 
@@ -266,7 +267,7 @@ def add_example(
     plane: Sequence[int] | None = None,
     channel_axis: int | None = None,
     channel: int | None = None,
-    series: int | None = None,
+    series: int | str | None = None,
 ) -> Path:
     """Keep an object of an image as an example for other images; experimental.
 
@@ -396,7 +397,7 @@ def read_input(
     axis_labels: Sequence[str] | None = None,
     *,
     rgb: bool | None = None,
-    series: int | None = None,
+    series: int | str | None = None,
 ) -> ImageInput:
     """Return the image of an array or a path.
 
@@ -408,7 +409,7 @@ def read_input(
         Names of the axes; by default what the file says.
     rgb : bool, optional
         Whether the last axis holds colours; by default what the file says.
-    series : int, optional
+    series : int or str, optional
         Which image of a file that holds several; by default the largest.
 
     Raises
@@ -606,7 +607,7 @@ def scan(
     rgb: bool | None = None,
     scale: tuple[float, float] | None = None,
     unit: str = "",
-    series: int | None = None,
+    series: int | str | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
     on_step: Callable[[ScanStep], None] | None = None,
@@ -642,9 +643,9 @@ def scan(
         Length of a pixel; by default what the file says, and in its units.
     unit : str
         What ``scale`` counts in, such as ``micrometer``.
-    series : int, optional
-        Which image of a file that holds several, from 0. By default the largest; the notes say
-        which.
+    series : int or str, optional
+        Which image of a file that holds several: its number from 0, or its name. By default the
+        largest; the notes say which.
     overwrite : bool
         Whether existing labels of that name may be replaced.
     reporter : Reporter, optional

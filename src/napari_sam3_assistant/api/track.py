@@ -47,6 +47,7 @@ from napari_sam3_assistant.engines.device import AUTO
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.labels import check_stack_path
+from napari_sam3_assistant.io.loaded import parse_series
 from napari_sam3_assistant.io.provenance import write_provenance
 from napari_sam3_assistant.workflows.provenance import StackProvenance, make_record, track_entries
 from napari_sam3_assistant.workflows.track import TrackRequest
@@ -307,7 +308,7 @@ def track(
     channel: int | None = None,
     axis_labels: Sequence[str] | None = None,
     rgb: bool | None = None,
-    series: int | None = None,
+    series: int | str | None = None,
     reporter: Reporter | None = None,
 ) -> TrackFrames:
     """Spread prompts through the slices of a stack, or the frames of a video.
@@ -452,7 +453,7 @@ def track_folder(
     contrast: tuple[float, float] | None = None,
     channel_axis: int | None = None,
     channel: int | None = None,
-    series: int | None = None,
+    series: int | str | Sequence[int | str] | None = None,
     reporter: Reporter | None = None,
     on_row: Callable[[FolderRow], None] | None = None,
 ) -> tuple[FolderRow, ...]:
@@ -477,8 +478,8 @@ def track_folder(
         Format of the labels: ``.tif``, ``.npy`` or ``.zarr``.
     engine, compute, model_folder, device, precision, threshold, contrast, channel_axis, channel
         As :func:`track` takes them. Each worker of a server follows a stack.
-    series : int, optional
-        Which image of files that hold several, from 0; by default the largest.
+    series : int, str or sequence of these, optional
+        Which images of files that hold several, as :func:`segment_folder` takes it.
     reporter : Reporter, optional
         Is told of each stack, and may stop the work.
     on_row : callable, optional
@@ -514,7 +515,7 @@ def track_folder(
         pattern,
         ending,
         look={"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
-        series=series,
+        series=parse_series(series),
     )
     if engine is None and compute is None:
         engine = engine_for(model_folder, video=True)

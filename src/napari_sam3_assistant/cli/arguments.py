@@ -408,7 +408,7 @@ def add_plane(parser: argparse.ArgumentParser, leading: str = "each leading axis
 def add_look(parser: argparse.ArgumentParser) -> None:
     """Add what is looked at of every image of a folder."""
     look = parser.add_argument_group("what to look at")
-    add_series(look)
+    add_series(look, several=True)
     look.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
     look.add_argument("--channel", type=int, help="one channel (default: all together)")
     look.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
@@ -431,13 +431,17 @@ def look_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def add_series(group: argparse._ArgumentGroup) -> None:
-    """Add what chooses an image of a file that holds several."""
+def add_series(group: argparse._ArgumentGroup, *, several: bool = False) -> None:
+    """Add what chooses an image of a file that holds several, or some of them."""
+    which = "which images of files that hold several, such as positions: all, 0,3-5 (numbers from "
+    which += "0), or a name or pattern as 'Pos*'; each gets its own labels (default: the largest)"
+    one = "which image of a file that holds several: its number from 0, or its name (default: the "
+    one += "largest)"
     group.add_argument(
         "--series",
-        type=int,
-        metavar="N",
-        help="which image of a file that holds several, from 0 (default: the largest)",
+        type=lambda text: int(text) if re.fullmatch(r"-?\d{1,9}", text, re.ASCII) else text,
+        metavar="WHICH" if several else "N",
+        help=which if several else one,
     )
 
 

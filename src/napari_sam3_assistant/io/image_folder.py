@@ -10,17 +10,27 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.plurals import part_of
+from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.atomic import explain_os_errors
-from napari_sam3_assistant.io.images import NAMES, format_by_name, format_of, image_name
-from napari_sam3_assistant.io.outputs import distinct_paths
+from napari_sam3_assistant.io.images import (
+    NAMES,
+    format_by_name,
+    format_of,
+    image_name,
+    list_series,
+)
+from napari_sam3_assistant.io.loaded import own_series, select_series
+from napari_sam3_assistant.io.outputs import distinct_paths, safe_name
 from napari_sam3_assistant.io.provenance import is_provenance, read_provenance
 from napari_sam3_assistant.io.tiff import list_set_files
 from napari_sam3_assistant.io.zarr_images import list_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
 
 
@@ -41,6 +51,13 @@ class FolderImage:
         of its plate, well and field: ``plate_A_1_0``.
     files : tuple of Path
         The path; of an image of several files (OME-TIFF, NDTiff) all of them.
+    series : int, str or None
+        Which image of a file that holds several: its number, or what the file has not. None for
+        its largest.
+    label : str
+        Number and name of that image; empty for the largest.
+    file : FolderImage or None
+        What the other images of the file know of it as well.
     """
 
     path: Path
@@ -48,6 +65,14 @@ class FolderImage:
     folder: str
     stem: str
     files: tuple[Path, ...]
+    series: int | str | None = None
+    label: str = ""
+    file: FolderImage | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables: as seen from the folder, and which image of the file."""
+        return f"{self.relative} [{self.label}]" if self.label else self.relative
 
     @cached_property
     def state(self) -> tuple[int, int]:
@@ -55,7 +80,7 @@ class FolderImage:
 
         All chunks of a zarr image are looked at for it, which may be millions.
         """
-        return _file_state(self.files)
+        return _file_state(self.files) if self.file is None else self.file.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +99,13 @@ class FolderContent:
     left_out: tuple[tuple[str, str], ...]
 
 
-def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
+def find_images(
+    source: Path,
+    output: Path,
+    pattern: str,
+    series: Sequence[int | str] | None = None,
+    reporter: Reporter | None = None,
+) -> FolderContent:
     """Return the images of a folder, or the fields of a plate, and what is left out.
 
     Parameters
@@ -86,6 +117,11 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
     pattern : str
         Which of them, as ``*.tif``; ``**/*`` for all folders below. Of a plate, the fields that
         end so, as ``A/*/*``.
+    series : sequence of int or str, optional
+        Which images of files that hold several, as :func:`.loaded.parse_series` returns it; each
+        is an image of its own. By default the largest of each file.
+    reporter : Reporter, optional
+        Is told of the files that are looked into for that; may cancel.
 
     Raises
     ------
@@ -104,10 +140,20 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
         reasons |= dict.fromkeys(others, why)
     if not sets:
         raise _nothing_found(source, pattern)
-    return FolderContent(
-        tuple(_name_images(source, sets, listed)),
-        tuple((path.relative_to(source).as_posix(), why) for path, why in reasons.items()),
-    )
+    images = tuple(_name_images(source, sets, listed))
+    left_out = [(path.relative_to(source).as_posix(), why) for path, why in reasons.items()]
+    if series is not None:
+        files = images
+        images = tuple(_split_files(files, series, reporter or NullReporter()))
+        meant, asked = {image.relative for image in images}, ", ".join(map(str, series))
+        why = f"None of its images is meant by the series {asked}."
+        left_out += [(file.relative, why) for file in files if file.relative not in meant]
+        if not images:
+            raise ImageError(
+                f"None of the images in {source} is meant by the series {asked}.",
+                "'napari-sam3 info FILE' says which images a file holds.",
+            )
+    return FolderContent(images, tuple(left_out))
 
 
 def list_images(source: Path, output: Path, pattern: str) -> tuple[FolderImage, ...]:
@@ -285,6 +331,49 @@ def _stem(path: Path, homes: dict[Path, Path]) -> str:
     """Return the name of an image without its ending, of a field with that of its plate."""
     home = homes[path]
     return "_".join([image_name(home), *path.relative_to(home).parts])
+
+
+def _split_files(
+    images: Sequence[FolderImage], wanted: Sequence[int | str], reporter: Reporter
+) -> Iterator[FolderImage]:
+    """Yield those images of each file that are meant; a file of one image as it is."""
+    found: list[FolderImage] = []
+    for number, image in enumerate(images):
+        message = f"Looking into {image.relative} ({part_of(number + 1, len(images))})"
+        reporter.report(Progress(number, len(images), message))
+        reporter.check()
+        found += _images_of_file(image, wanted)
+    # What another file of the same name holds, or another file is called, may be called the same.
+    stems = distinct_paths(
+        [Path(image.folder, image.stem) for image in found],
+        [image.path.suffix.strip(".") for image in found],
+    )
+    for image, stem in zip(found, stems, strict=True):
+        yield replace(image, stem=stem.name)
+
+
+def _images_of_file(image: FolderImage, wanted: Sequence[int | str]) -> list[FolderImage]:
+    try:
+        choices = list_series(image.path)
+    except ImageError:
+        return [image]  # who opens it is told why
+    own = own_series(choices)
+    names = [choice.name or str(number) for number, choice in enumerate(choices)]
+    stems = distinct_paths(
+        [Path(f"{image.stem}_{safe_name(name)}") for name in names],
+        [str(number) for number in range(len(choices))],
+    )
+    found = []
+    for series in select_series(choices, wanted):
+        if len(own) == 1 and series in own:
+            found.append(image)  # the only one needs no number
+            continue
+        label, stem = str(series), f"{image.stem}_{safe_name(str(series))}"
+        if isinstance(series, int) and 0 <= series < len(choices):
+            name, stem = choices[series].name, stems[series].name
+            label = f"{series}: {name}" if name else label
+        found.append(replace(image, stem=stem, series=series, label=label, file=image))
+    return found
 
 
 def _file_state(paths: Iterable[Path]) -> tuple[int, int]:

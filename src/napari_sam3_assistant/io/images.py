@@ -19,7 +19,7 @@ from napari_sam3_assistant.core.paths import hide_secrets, is_address
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.hdf5 import read_hdf5
 from napari_sam3_assistant.io.leica import read_lif
-from napari_sam3_assistant.io.loaded import LAZY_BYTES
+from napari_sam3_assistant.io.loaded import LAZY_BYTES, find_named
 from napari_sam3_assistant.io.movies import read_movie
 from napari_sam3_assistant.io.readers import (
     GZIP,
@@ -180,7 +180,7 @@ def format_by_name(path: Path) -> Format | None:
 
 
 def read_image(
-    path: str | Path, series: int | None = None, *, lazy_bytes: int = LAZY_BYTES
+    path: str | Path, series: int | str | None = None, *, lazy_bytes: int = LAZY_BYTES
 ) -> LoadedImage:
     """Read an image.
 
@@ -190,9 +190,9 @@ def read_image(
         A file of any of the formats (see the documentation, Files), a folder of a zarr array,
         an OME-Zarr image or a plate, or the address of one on a server (``https://``,
         ``s3://``), as text.
-    series : int, optional
-        Which image of a file that holds several, from 0. By default the one with most pixels, so
-        never a thumbnail in place of its image; the notes say which.
+    series : int or str, optional
+        Which image of a file that holds several: its number from 0, or its name. By default the one
+        with most pixels, so never a thumbnail in place of its image; the notes say which.
     lazy_bytes : int
         Images of more bytes than this are read only where they are indexed, if the format can.
 
@@ -209,7 +209,8 @@ def read_image(
         of its set are missing, or what reads it is not installed.
     """
     with _open_place(path) as (place, form):
-        loaded = form.read(place, series, lazy_bytes)
+        number = find_named(_list(place, form), series) if isinstance(series, str) else series
+        loaded = form.read(place, number, lazy_bytes)
     if 0 in loaded.data.shape:
         raise ImageError(
             f"{hide_secrets(str(path))} is empty: its image has the shape "
@@ -230,7 +231,11 @@ def list_series(path: str | Path) -> tuple[Series, ...]:
         If it is missing, empty, of another format, or what stands before its pixels is damaged.
     """
     with _open_place(path) as (place, form):
-        return form.list_series(place) if form.list_series else form.read(place, None, 0).choices
+        return _list(place, form)
+
+
+def _list(place: str | Path, form: Format) -> tuple[Series, ...]:
+    return form.list_series(place) if form.list_series else form.read(place, None, 0).choices
 
 
 @contextmanager

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
+import re
 import uuid
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -256,6 +259,117 @@ def own_series(series: Sequence[Series]) -> Sequence[int]:
     return here or range(len(series))
 
 
+def find_named(series: Sequence[Series], name: str) -> int:
+    """Return the number of the image that a name means, or a pattern as ``Pos*``.
+
+    Parameters
+    ----------
+    series : sequence of Series
+        The images of a file.
+    name : str
+        The name or pattern.
+
+    Raises
+    ------
+    ImageError
+        If it is that of none, or of several.
+    """
+    found = _named_so(series, name)
+    if len(found) == 1:
+        return found[0]
+    images = pluralize(len(series), "image")
+    what = (
+        f"The series '{name}' is {len(found)} of the {images} in the file"
+        if found
+        else f"There is no series '{name}' in the file, which holds {images}"
+    )
+    raise ImageError(f"{what} ({_list_choices(series)}).", "Choose one by its number.")
+
+
+def _named_so(series: Sequence[Series], name: str) -> list[int]:
+    """Return the numbers of the images with a name, or else of those that a pattern fits."""
+    exact = [number for number, choice in enumerate(series) if choice.name == name]
+    return exact or [
+        number
+        for number, choice in enumerate(series)
+        if fnmatchcase(choice.name.casefold(), name.casefold())
+    ]
+
+
+ALL_SERIES = "all"
+_RANGE = re.compile(r"(\d{1,9})-(\d{0,9})", re.ASCII)
+_NUMBERS = re.compile(r"\s*\d{1,9}(-\d{0,9})?(\s*,\s*\d{1,9}(-\d{0,9})?)*\s*", re.ASCII)
+
+
+def parse_series(
+    wanted: int | str | Sequence[int | str] | None,
+) -> tuple[int | str, ...] | None:
+    """Return which images of files that hold several are meant, part by part.
+
+    Parameters
+    ----------
+    wanted : int, str, sequence of int or str, or None
+        Numbers from 0; names, or patterns of names as ``Pos*``; as text also numbers and ranges as
+        ``0,3-5,8-``, or ``all``. None for the largest of each file.
+
+    Returns
+    -------
+    tuple of int or str, or None
+        Numbers, and as text ranges, names, patterns and ``all``.
+
+    Raises
+    ------
+    ImageError
+        If none is meant.
+    """
+    if wanted is None:
+        return None
+    parts: list[int | str] = []
+    for part in (wanted,) if isinstance(wanted, str | int) else wanted:
+        if not isinstance(part, str):
+            parts.append(operator.index(part))
+        elif _NUMBERS.fullmatch(part):
+            pieces = map(str.strip, part.split(","))
+            parts += [int(piece) if piece.isdecimal() else piece for piece in pieces]
+        elif part.strip():
+            parts.append(part.strip())
+    if not parts:
+        raise ImageError("No series is chosen.", "Give numbers from 0, names, or 'all'.")
+    return tuple(parts)
+
+
+def select_series(series: Sequence[Series], wanted: Sequence[int | str]) -> list[int | str]:
+    """Return the numbers of those images of a file that are meant.
+
+    A number or name that is not there stays as it is: who opens it is told so. Ranges, patterns and
+    ``all`` mean what there is: no smaller copies, and of a set of files each its own.
+
+    Parameters
+    ----------
+    series : sequence of Series
+        The images of a file.
+    wanted : sequence of int or str
+        What :func:`parse_series` returned.
+    """
+    own = own_series(series)
+    whole = [number for number in own if not series[number].reduced] or own
+    found: dict[int | str, None] = {}
+    for part in wanted:
+        limits = _RANGE.fullmatch(part) if isinstance(part, str) else None
+        if isinstance(part, int):
+            some: Sequence[int | str] = [part]
+        elif limits:
+            last = int(limits[2] or len(series))
+            some = [number for number in whole if int(limits[1]) <= number <= last]
+        elif part.lower() == ALL_SERIES:
+            some = whole
+        else:
+            some = [number for number in _named_so(series, part) if number in whole]
+            some = some or ([] if set("*?[") & set(part) else [part])
+        found |= dict.fromkeys(some)
+    return list(found)
+
+
 def choose_series(series: Sequence[Series], index: int | None) -> tuple[int, tuple[str, ...]]:
     """Return the number of the image that is taken, and what the user should know.
 
@@ -283,8 +397,7 @@ def choose_series(series: Sequence[Series], index: int | None) -> tuple[int, tup
     """
     if not series:
         raise ImageError("The file holds no image.", "Choose a file that holds one.")
-    listed = [f"{number}: {choice}" for number, choice in enumerate(series[:_MOST_LISTED])]
-    all_of_them = "; ".join([*listed, *(["..."] if len(series) > _MOST_LISTED else [])])
+    all_of_them = _list_choices(series)
     if index is not None:
         if not 0 <= index < len(series):
             raise ImageError(
@@ -301,6 +414,12 @@ def choose_series(series: Sequence[Series], index: int | None) -> tuple[int, tup
     which = f"the first of {equal} of its size" if equal > 1 else "the largest"
     note = (
         f"The file holds {len(series)} images; series {taken} was taken, {which}. To take another "
-        f"one, choose its series: {all_of_them}."
+        f"one, or in a batch all, choose its series: {all_of_them}."
     )
     return taken, (note,)
+
+
+def _list_choices(series: Sequence[Series]) -> str:
+    """Return the first images of a file by number, name and size, for the user."""
+    listed = [f"{number}: {choice}" for number, choice in enumerate(series[:_MOST_LISTED])]
+    return "; ".join([*listed, *(["..."] if len(series) > _MOST_LISTED else [])])

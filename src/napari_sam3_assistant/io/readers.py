@@ -10,6 +10,7 @@ import weakref
 import zipfile
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
@@ -403,19 +404,10 @@ def read_bio(
     ImageError
         If there is no such scene.
     """
-    import bioio
-
     is_czi = reader == "bioio_czi"
     scenes = _count_czi_scenes(path) if is_czi else 0
-    # Colours are A in a CZI. By their usual name bioio-czi does not know them there, and reads the
-    # first one three times.
-    how = {"chunk_dims": list("ZYXSA")} if is_czi else {}
-    image = bioio.BioImage(path, reader=importlib.import_module(reader).Reader, **how)
-    choices = []
-    for number, name in enumerate(image.scenes):
-        image.set_scene(number)
-        shape = tuple(image.shape[at] for at in _kept(image))
-        choices.append(Series(str(name), shape))
+    now = path.stat()
+    choices = _list_scenes(path, reader, (now.st_mtime_ns, now.st_size))
     number, notes = choose_series(choices, series)
     if scenes > len(choices):
         # bioio knows scenes by their names alone.
@@ -424,6 +416,7 @@ def read_bio(
             f"The file has {scenes} scenes, of which {len(choices)} can be read here: the others "
             "have no names in it. Save them as OME-TIFF to read all.",
         )
+    image = _open_bio(path, reader)
     image.set_scene(number)
     kept = _kept(image)
     sizes = image.physical_pixel_sizes
@@ -451,9 +444,33 @@ def read_bio(
         "s" in names,
         notes=notes,
         series=number,
-        choices=tuple(choices),
+        choices=choices,
         smaller=tuple(levels[1:]),
     )
+
+
+def _open_bio(path: Path, reader: str) -> Untyped:
+    import bioio
+
+    # Colours are A in a CZI. By their usual name bioio-czi does not know them there, and reads the
+    # first one three times.
+    how = {"chunk_dims": list("ZYXSA")} if reader == "bioio_czi" else {}
+    return bioio.BioImage(path, reader=importlib.import_module(reader).Reader, **how)
+
+
+@lru_cache(maxsize=16)
+def _list_scenes(path: Path, reader: str, stamp: tuple[int, int]) -> tuple[Series, ...]:
+    """Return the scenes of a file as it was written last.
+
+    Each scene has to be looked at for its shape: who reads all of a hundred does so once.
+    """
+    del stamp  # another one is another file
+    image = _open_bio(path, reader)
+    choices = []
+    for number, name in enumerate(image.scenes):
+        image.set_scene(number)
+        choices.append(Series(str(name), tuple(image.shape[at] for at in _kept(image))))
+    return tuple(choices)
 
 
 def _count_czi_scenes(path: Path) -> int:

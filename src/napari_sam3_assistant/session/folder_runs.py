@@ -19,10 +19,11 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.errors import EngineError, PromptError
 from napari_sam3_assistant.io.atomic import explain_os_errors
+from napari_sam3_assistant.io.loaded import ALL_SERIES
 from napari_sam3_assistant.io.outputs import typed_folder
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.messages import describe_place
-from napari_sam3_assistant.session.model import LARGEST
+from napari_sam3_assistant.session.model import EVERY, LARGEST
 from napari_sam3_assistant.session.scanning import FileRun
 from napari_sam3_assistant.session.values import (
     Level,
@@ -172,11 +173,12 @@ class FolderEncoding(FileRun):
 def folder_images(model: SessionModel, scan_model: ScanModel) -> dict[str, Any]:
     """Return which images of the chosen folder are meant, as the requests take it."""
     chosen = None if model.channel_axis == FIND_OUT else model.channel_axis
+    number = scan_model.folder_series
     return {
         "source": typed_folder(scan_model.folder_source),
         "pattern": scan_model.folder_pattern.strip() or "*",
         "look": {"channel_axis": chosen},
-        "series": None if scan_model.folder_series == LARGEST else scan_model.folder_series,
+        "series": {LARGEST: None, EVERY: (ALL_SERIES,)}.get(number, (number,)),
     }
 
 
@@ -280,7 +282,10 @@ class SeriesChoice:
         """The numbers that can be chosen, each with its name for the user."""
         found, chosen = self._scan_model.folder_series_found, self._scan_model.folder_series
         listed: dict[int, str] = {LARGEST: "Largest image (default)"}
-        if found is not None and (len(found.series) > 1 or chosen != LARGEST):
+        several = found is not None and len(found.series) > 1
+        if several or chosen == EVERY:
+            listed[EVERY] = "Every image"
+        if found is not None and (several or chosen != LARGEST):
             listed |= {series.number: _line(series, found) for series in found.series}
         # A choice is on show, whatever the files hold.
         listed.setdefault(chosen, f"{chosen}: not found yet")
@@ -310,13 +315,13 @@ class SeriesChoice:
             )
         message = (
             "Which image of files that hold several, such as positions: the largest of each file, "
-            "or the one with this number, from 0. Looked at: "
+            "every one, or the one with this number, from 0. Looked at: "
             f"{pluralize(readable, 'file')}, the first by name.{spoilt}"
         )
         lack = readable - sum(
             series.files for series in found.series if series.number == scan_model.folder_series
         )
-        if scan_model.folder_series == LARGEST or not lack:
+        if scan_model.folder_series in (LARGEST, EVERY) or not lack:
             return message
         return (
             f"{message} {pluralize(lack, 'file')} of these {'has' if lack == 1 else 'have'} no "
@@ -338,7 +343,7 @@ class SeriesChoice:
         scan_model = self._scan_model
         chosen = scan_model.folder_series
         readable = series.files - series.unreadable
-        there = chosen in {LARGEST, *(choice.number for choice in series.series)}
+        there = chosen in {LARGEST, EVERY, *(choice.number for choice in series.series)}
         if readable and not there:
             scan_model.folder_series = LARGEST
             self._model.message = Message(

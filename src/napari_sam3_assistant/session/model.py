@@ -376,6 +376,8 @@ class SessionModel:
 
 LARGEST = -1
 """The series that stands for the largest image of each file."""
+EVERY = -2
+"""The series that stands for all images of each file."""
 
 
 REMEMBERED_OF_SCANS = (
@@ -420,7 +422,8 @@ class ScanModel:
     folder_skips : bool
         Whether images that are finished are left out.
     folder_series : int
-        Which image of files that hold several, from 0; ``LARGEST`` for the largest.
+        Which image of files that hold several, from 0; ``LARGEST`` for the largest, ``EVERY`` for
+        all.
     folder_series_found : FolderSeries or None
         What the first files of the folder hold; None while that is not known.
     folder_begun : str

@@ -208,8 +208,9 @@ class FolderRequest:
         ``channel_axis``, ``channel`` and ``contrast``, where they are not to be found out.
     skip_finished : bool
         Whether images that an earlier start has finished with the same prompts are left out.
-    series : int or None
-        Which image of files that hold several; None for the largest.
+    series : tuple of int or str, or None
+        Which images of files that hold several, as :func:`.loaded.parse_series` returns it; each
+        gets labels of its own. None for the largest of each file.
     """
 
     source: Path
@@ -222,7 +223,7 @@ class FolderRequest:
     model_folder: Path | None = None
     look: dict[str, Any] = field(default_factory=dict)
     skip_finished: bool = True
-    series: int | None = None
+    series: tuple[int | str, ...] | None = None
 
     @property
     def sought(self) -> dict[str, Any]:
@@ -239,7 +240,8 @@ class FolderRow:
     Parameters
     ----------
     image : str
-        The image, as seen from the folder.
+        The image, as seen from the folder; of a file that holds several also its number and name,
+        as ``cells.lif [2: Position 3]``.
     phrase : str
         The phrase; empty where there is none.
     status : str
@@ -275,7 +277,7 @@ def segment_folder(
     """
     if not (request.phrases or request.prompts.kinds):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
-    content = find_images(request.source, request.output, request.pattern)
+    content = find_images(request.source, request.output, request.pattern, request.series, reporter)
     left_out = [FolderRow(name, "", _LEFT_OUT, message=why) for name, why in content.left_out]
     phrases = request.phrases or (request.prompts.text,)
     total = len(content.images) * len(phrases)
@@ -290,7 +292,7 @@ def segment_folder(
     skipped = {run: run.skip(finished) for of_image in runs for run in of_image}
     remaining_time = RemainingTime(list(skipped.values()).count(None))
     left: float | None = None
-    work = PhraseWork(request.prompts, request.options, request.look, request.series)
+    work = PhraseWork(request.prompts, request.options, request.look)
     plans = [
         _ImagePlan(of_image, tuple(run.phrase for run in of_image if skipped[run] is None))
         for of_image in runs
@@ -305,7 +307,7 @@ def segment_folder(
             closing(work_through(engine, work, pieces, CancelOnlyReporter(reporter))) as outcomes,
         ):
             for plan in plans:
-                name = plan.image.relative
+                name = plan.image.title
                 answers: dict[str, _Answer] = {}
                 for run in plan.runs:
                     place = len(rows) + 1
@@ -422,7 +424,7 @@ class _FolderRun:
     @property
     def identity(self) -> dict[str, Any]:
         """What must be the same for finished labels to count."""
-        look = {**self.request.look, "series": self.request.series}
+        look = {**self.request.look, "series": self.image.series}
         return {
             "source": self.image.relative,
             "state": self.image.state,
@@ -451,7 +453,7 @@ class _FolderRun:
         if found is None:
             return None
         name = found.path.relative_to(self.request.output).as_posix()
-        return FolderRow(self.image.relative, self.phrase, "skipped", found.objects, 0.0, name)
+        return FolderRow(self.image.title, self.phrase, "skipped", found.objects, 0.0, name)
 
     def finish(self, work: PhraseWork, answer: _Answer) -> FolderRow:
         """Write what was found, and return the row."""
@@ -460,9 +462,9 @@ class _FolderRun:
         except JobCancelled:
             raise
         except Sam3AssistantError as error:
-            return FolderRow(self.image.relative, self.phrase, "failed", message=str(error))
+            return FolderRow(self.image.title, self.phrase, "failed", message=str(error))
         except MemoryError:
-            return FolderRow(self.image.relative, self.phrase, "failed", message=NO_MEMORY)
+            return FolderRow(self.image.title, self.phrase, "failed", message=NO_MEMORY)
 
     def _write(self, work: PhraseWork, answer: _Answer) -> FolderRow:
         """Write labels and note, and return the row."""
@@ -499,7 +501,7 @@ class _FolderRun:
         # The note comes last: labels without one are not finished, and are made again.
         write_provenance(path, provenance)
         return FolderRow(
-            self.image.relative,
+            self.image.title,
             self.phrase,
             "done",
             len(result.objects),

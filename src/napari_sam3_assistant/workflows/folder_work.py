@@ -66,8 +66,8 @@ class FolderChoices(Protocol):
         """How the images are looked at."""
 
     @property
-    def series(self) -> int | None:
-        """Which image of files that hold several."""
+    def series(self) -> tuple[int | str, ...] | None:
+        """Which images of files that hold several."""
 
     @property
     def options(self) -> PredictOptions:
@@ -114,12 +114,10 @@ class FolderImages:
     ----------
     look : mapping
         ``channel_axis``, ``channel`` and ``contrast``, where they are not to be found out.
-    series : int or None
-        Which image of files that hold several; None for the largest.
     """
 
-    def __init__(self, look: Mapping[str, Any], series: int | None) -> None:
-        self._look, self._series = dict(look), series
+    def __init__(self, look: Mapping[str, Any]) -> None:
+        self._look = dict(look)
         self._sample: tuple[FolderImage, int] | None = None
         self._forget()
 
@@ -159,7 +157,7 @@ class FolderImages:
             return self._opened.get_or_make(image, lambda: self._open(image))
 
     def _open(self, image: FolderImage) -> tuple[LoadedImage, ImageView]:
-        loaded = read_image(image.path, self._series)
+        loaded = read_image(image.path, image.series)
         return loaded, first_view(loaded, **self._look)
 
 
@@ -201,18 +199,14 @@ class PhraseWork(FolderPlanes):
         The other prompts, in pixels of each image.
     options : PredictOptions
         The choices of the run.
-    look, series
-        As :class:`FolderPlanes` takes them.
+    look
+        As :class:`FolderPlanes` takes it.
     """
 
     def __init__(
-        self,
-        prompts: PromptSet,
-        options: PredictOptions,
-        look: Mapping[str, Any],
-        series: int | None,
+        self, prompts: PromptSet, options: PredictOptions, look: Mapping[str, Any]
     ) -> None:
-        super().__init__(look, series)
+        super().__init__(look)
         self._prompts, self._options = prompts, options
 
     def run(

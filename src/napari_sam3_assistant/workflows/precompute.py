@@ -53,15 +53,16 @@ class PrecomputeRequest:
         Which files, as ``*.tif`` or ``**/*`` for all folders below.
     look : mapping
         ``channel_axis``, ``channel`` and ``contrast``, where they are not to be found out.
-    series : int or None
-        Which image of files that hold several; None for the largest.
+    series : tuple of int or str, or None
+        Which images of files that hold several, as :func:`.loaded.parse_series` returns it. None
+        for the largest of each file.
     """
 
     source: Path
     output: Path
     pattern: str = "*"
     look: Mapping[str, Any] = field(default_factory=dict)
-    series: int | None = None
+    series: tuple[int | str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class PrecomputedRow:
     Parameters
     ----------
     image : str
-        The image, as seen from the folder.
+        The image, as seen from the folder, and which one of a file that holds several.
     status : str
         ``done``, ``skipped`` (encoded by an earlier start), ``failed``, or ``left out``.
     planes : int
@@ -97,14 +98,12 @@ class EncodeWork(FolderPlanes):
         The folder of the encodings.
     mark : str
         Name of a file that distinguishes this folder from one of the same path elsewhere.
-    look, series
-        As :class:`FolderPlanes` takes them.
+    look
+        As :class:`FolderPlanes` takes it.
     """
 
-    def __init__(
-        self, folder: Path, mark: str, look: Mapping[str, Any], series: int | None
-    ) -> None:
-        super().__init__(look, series)
+    def __init__(self, folder: Path, mark: str, look: Mapping[str, Any]) -> None:
+        super().__init__(look)
         self._folder, self._mark = folder, mark
 
     def run(
@@ -138,11 +137,11 @@ def precompute(
             f"{engine.spec.title} has no encoder whose work could be kept.",
             "Give the model folder of SAM 3 or of a SAM, or a server that runs one.",
         )
-    content = find_images(request.source, request.output, request.pattern)
+    content = find_images(request.source, request.output, request.pattern, request.series, reporter)
     folder = EmbeddingFolder(request.output)
     index = _Index(request, engine, reporter)
     mark = f"writer-{uuid.uuid4().hex}"
-    work = EncodeWork(request.output.absolute(), mark, request.look, request.series)
+    work = EncodeWork(request.output.absolute(), mark, request.look)
     plans = [_Plan(image) for image in content.images]
     if engine.many is not None:
         work.take_sample(plan.image for plan in plans)
@@ -163,7 +162,7 @@ def precompute(
         with closing(work_through(engine, work, pieces(), quiet)) as outcomes:
             for number, plan in enumerate(plans):
                 soon = "" if left is None else f", {format_duration(left)} left"
-                message = f"{plan.image.relative} ({part_of(number + 1, len(plans))}{soon})"
+                message = f"{plan.image.title} ({part_of(number + 1, len(plans))}{soon})"
                 reporter.report(Progress(number, len(plans), message, left))
                 while not plan.is_settled:
                     outcome = next(outcomes, None)
@@ -198,7 +197,6 @@ class _Index:
         made_by = engine.provenance(Prediction((), 0.0))
         self._about = {
             "look": {key: value for key, value in request.look.items() if value is not None},
-            "series": request.series,
             "engine": [
                 *(made_by.engine, made_by.version, made_by.weights, made_by.precision),
                 # Other weights may have the same name.
@@ -219,7 +217,12 @@ class _Index:
                         )
 
     def _name(self, image: FolderImage) -> str:
-        about = {**self._about, "image": image.relative, "state": image.state}
+        about = {
+            **self._about,
+            "image": image.relative,
+            "series": image.series,
+            "state": image.state,
+        }
         return json.dumps(about, sort_keys=True)
 
     def known(self, image: FolderImage) -> dict[tuple[int, ...], str]:
@@ -287,6 +290,6 @@ class _Plan:
         if self.error is not None:
             known = isinstance(self.error, Sam3AssistantError)
             message = str(self.error) if known else NO_MEMORY
-            return PrecomputedRow(self.image.relative, "failed", message=message)
+            return PrecomputedRow(self.image.title, "failed", message=message)
         status = "done" if self.to_do else "skipped"
-        return PrecomputedRow(self.image.relative, status, self.planes)
+        return PrecomputedRow(self.image.title, status, self.planes)

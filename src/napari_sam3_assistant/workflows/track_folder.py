@@ -82,8 +82,9 @@ class TrackFolderRequest:
         Folder of the weights, for the notes beside the labels.
     look : mapping
         ``channel_axis``, ``channel`` and ``contrast``, where they are not to be found out.
-    series : int or None
-        Which image of files that hold several; None for the largest.
+    series : tuple of int or str, or None
+        Which images of files that hold several, as :func:`.loaded.parse_series` returns it; each
+        gets labels of its own. None for the largest of each file.
     skip_finished : bool
         Whether stacks that an earlier start has finished with the same prompts are left out.
     """
@@ -98,7 +99,7 @@ class TrackFolderRequest:
     ending: str = ".tif"
     model_folder: Path | None = None
     look: Mapping[str, Any] = field(default_factory=dict)
-    series: int | None = None
+    series: tuple[int | str, ...] | None = None
     skip_finished: bool = True
 
     @property
@@ -162,7 +163,7 @@ class FollowWork(FolderImages):
     """
 
     def __init__(self, request: TrackFolderRequest) -> None:
-        super().__init__(request.look, request.series)
+        super().__init__(request.look)
         self._prompts, self._axis = dict(request.prompts), request.axis
         self._span, self._options = request.span, request.options
 
@@ -229,7 +230,7 @@ def track_folder(
     """
     if not any(own.kinds for own in request.prompts.values()):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
-    content = find_images(request.source, request.output, request.pattern)
+    content = find_images(request.source, request.output, request.pattern, request.series, reporter)
     reporter.report(Progress(0, len(content.images), f"Loading {engine.spec.title}"))
     engine.load(reporter)
     work = FollowWork(request)
@@ -258,7 +259,7 @@ def track_folder(
         ):
             for number, stack in enumerate(stacks):
                 soon = "" if left is None else f", {format_duration(left)} left"
-                message = f"{stack.image.relative} ({part_of(number + 1, len(stacks))}{soon})"
+                message = f"{stack.image.title} ({part_of(number + 1, len(stacks))}{soon})"
                 frames.begin(Progress(number, len(stacks), message, left))
                 row = skipped[stack.image]
                 if row is None:
@@ -288,7 +289,7 @@ class _Stack:
     def _identity(self) -> dict[str, Any]:
         """What must be the same for finished labels to count, as JSON holds it."""
         request = self.request
-        look = {**request.look, "series": request.series, "axis": request.axis}
+        look = {**request.look, "series": self.image.series, "axis": request.axis}
         extra = {
             "source": self.image.relative,
             "state": self.image.state,
@@ -308,7 +309,7 @@ class _Stack:
         if found is None:
             return None
         name = found.path.relative_to(self.request.output).as_posix()
-        return FolderRow(self.image.relative, self._phrase, "skipped", found.objects, 0.0, name)
+        return FolderRow(self.image.title, self._phrase, "skipped", found.objects, 0.0, name)
 
     def finish(self, work: FollowWork, outcome: Outcome) -> FolderRow:
         """Write what was found, and return the row."""
@@ -320,7 +321,7 @@ class _Stack:
             message = str(error)
         except MemoryError:
             message = NO_MEMORY
-        return FolderRow(self.image.relative, self._phrase, "failed", message=message)
+        return FolderRow(self.image.title, self._phrase, "failed", message=message)
 
     def _write(self, work: FollowWork, followed: FollowedStack) -> FolderRow:
         """Write labels and note, and return the row."""
@@ -360,7 +361,7 @@ class _Stack:
             # The note comes last: labels without one are not finished, and are made again.
             write_provenance(path, make_record(run, folder, track_entries(table), extra))
         return FolderRow(
-            self.image.relative,
+            self.image.title,
             self._phrase,
             "done",
             len({row.object_id for row in table.rows()}),

@@ -228,9 +228,15 @@ def test_another_image_of_each_file(advanced, tmp_path, discs):
     user.choose_in("folder_series", "1: 60 x 150 (1 file)")
     run(user)
 
-    found = tifffile.imread(output / "a_bright_discs_mask_02.tif")
+    found = tifffile.imread(output / "a_1_bright_discs_mask.tif")
     assert found.shape == discs[: discs.shape[0] // 2].shape
-    assert rows(output)[0]["message"] == ""
+    assert (rows(output)[1]["image"], rows(output)[1]["message"]) == ("a.tif [1]", "")
+    user.choose_in("folder_series", "Every image")
+    run(user)
+    assert [(row["image"], row["status"]) for row in rows(output)[1:]] == [
+        ("a.tif [0]", "done"),
+        ("a.tif [1]", "skipped"),
+    ]
 
 
 @pytest.fixture
@@ -396,6 +402,7 @@ def test_positions_are_chosen_from_a_list_of_what_the_files_hold(open_advanced, 
     # Slowly typed, the folder above is looked at before.
     offered = [
         "Largest image (default)",
+        "Every image",
         "0: thumbnail, 40 x 40 (3 files)",
         "1: Pos 1, 120 x 150 (3 files)",
         "2: Pos 2, 120 x 150 (2 of 3 files)",
@@ -404,7 +411,7 @@ def test_positions_are_chosen_from_a_list_of_what_the_files_hold(open_advanced, 
 
     assert "1 file can't be read" in combo.toolTip()
     combo.setFocus()
-    for _ in range(3):
+    for _ in range(4):
         QTest.keyClick(combo, Qt.Key.Key_Down)
     assert combo.currentText().startswith("2: Pos 2")
     assert "1 file of these has no image 2: they will fail" in combo.toolTip()
