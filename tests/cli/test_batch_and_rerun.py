@@ -1,6 +1,7 @@
 """``napari-sam3 batch`` and ``napari-sam3 rerun``."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -54,6 +55,62 @@ def test_one_that_fails_is_told(source, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "c.tif: failed. " in said
     assert "2 done, 0 skipped, 1 failed" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "done"),
+    [
+        (["in", "-o", "out"], {"a.TIF", "b.tif"}),
+        (["-o", "out", "in/*.tif"], {"a.TIF", "b.tif"}),
+        (["in/a.TIF", "out"], {"a.TIF"}),
+        (["in", "out", "--pattern", "*.tif"], {"a.TIF", "b.tif"}),
+        (["in", "out", "--pattern", "below ü\\*.TIF"], {"below ü/c.tif"}),
+        (["in/*", "--pattern", "*.tif", "-o", "out"], {"below ü/c.tif"}),
+    ],
+)
+def test_how_people_name_their_images(source, tmp_path, monkeypatch, capsys, given, done):
+    monkeypatch.chdir(tmp_path)
+    (source / "a.tif").rename(source / "a.TIF")
+    (source / "below ü").mkdir()
+    shutil.copy(source / "a.TIF", source / "below ü" / "c.tif")
+
+    assert main(["batch", *given, "--box", "15,5,45,35", "--json"]) == 0
+
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["image"] for row in rows if row["status"] == "done"} == done
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["in"], "required: OUT"),
+        (["in", "out", "-o", "other"], "OUT was given twice"),
+        (["in/a.tif", "in/b.tif", "out"], "needs its quotes"),
+        (["in", "out", "-v"], "unrecognized arguments: -v\n"),
+    ],
+)
+def test_what_is_typed_wrong_is_said_of_the_command(tmp_path, capsys, given, said):
+    with pytest.raises(SystemExit) as ended:
+        main(["batch", *given, "--text", "discs"])
+
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("usage: napari-sam3 batch ")
+    assert said in told
+
+
+def test_labels_of_before_are_no_images(source, tmp_path, capsys):
+    command = ["batch", str(source), "--box", "15,5,45,35", "--pattern", "**/*"]
+    tifffile.imwrite(source / "b_cp_masks.tif", np.zeros((60, 80), np.uint16))
+
+    assert main([*command, "-o", str(source / "first")]) == 0
+    assert "b_cp_masks.tif: left out. By its name it is the labels of b." in capsys.readouterr().out
+    assert main([*command, "-o", str(source / "second")]) == 0
+
+    said = capsys.readouterr().out
+    assert "first/a_mask.tif: left out. It is labels, as the note beside it says." in said
+    assert "2 done" in said
+    assert main([*command[:-1], "*_cp_masks.tif", "-o", str(tmp_path / "third")]) == 0
 
 
 def test_a_scan_again(source, tmp_path, capsys):

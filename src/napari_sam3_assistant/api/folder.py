@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +14,12 @@ from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import parse_phrases
 from napari_sam3_assistant.engines.device import AUTO
 from napari_sam3_assistant.errors import CheckpointNotFound, ExportError, MaskError
+from napari_sam3_assistant.io.image_folder import split_source
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.loaded import parse_series
-from napari_sam3_assistant.io.ome_zarr_labels import is_zarr
 from napari_sam3_assistant.io.outputs import check_output, free_name, save_under_free_name
 from napari_sam3_assistant.io.provenance import read_provenance
 from napari_sam3_assistant.io.untrusted import is_on_a_share
-from napari_sam3_assistant.io.zarr_images import list_fields
 from napari_sam3_assistant.workflows.annotate_folder import (
     DEFAULT_OUTPUT,
     STATES_FILE,
@@ -77,8 +75,10 @@ def segment_folder(
 
     Parameters
     ----------
-    source, output : str or Path
-        Folder of the images, or a plate, and folder of the labels. Files are never overwritten.
+    source : str or Path
+        Folder of the images, a plate, one image, or a pattern as ``images/*.tif``.
+    output : str or Path
+        Folder of the labels. Files are never overwritten.
     texts : sequence of str
         Phrases; each runs on each image, which is encoded once for all of them.
     points, boxes, exemplars
@@ -86,7 +86,7 @@ def segment_folder(
     everything : bool or Everything
         Find all objects, without any other prompt; as :func:`segment` takes it.
     pattern : str
-        Which files, as ``*.tif``; ``**/*`` for all folders below.
+        Which files, as ``*.tif`` (or ``.TIF``); ``**/*`` for all folders below.
     ending : str
         Format of the labels: ``.tif``, ``.png``, ``.npy`` or ``.zarr``.
     engine, compute, model_folder, device, precision, threshold, contrast, channel_axis, channel
@@ -118,8 +118,9 @@ def segment_folder(
         If the output folder can't be made.
     """
     check_ending(Path(f"labels{ending}"))
+    folder, pattern = split_source(expand_user(source), pattern)
     request = FolderRequest(
-        expand_user(source),
+        folder,
         expand_user(output),
         make_prompts(points, boxes, exemplars, None, None, (0, 0), everything),
         PredictOptions(threshold),
@@ -328,7 +329,7 @@ def precompute(
     Parameters
     ----------
     source : str or Path
-        A folder of images, an OME-Zarr plate, or one image.
+        A folder of images, an OME-Zarr plate, one image, or a pattern as ``images/*.tif``.
     output : str or Path
         The folder of the encodings; nothing is removed from it to make room.
     pattern : str
@@ -357,9 +358,7 @@ def precompute(
     ExportError
         If the encodings can't be written.
     """
-    folder = expand_user(source)
-    if folder.is_file() or (is_zarr(folder) and not list_fields(folder)):
-        folder, pattern = folder.parent, glob.escape(folder.name)
+    folder, pattern = split_source(expand_user(source), pattern)
     request = PrecomputeRequest(
         folder,
         expand_user(output),

@@ -46,6 +46,7 @@ from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.device import AUTO
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.exports import write_table
+from napari_sam3_assistant.io.image_folder import split_source
 from napari_sam3_assistant.io.labels import check_stack_path
 from napari_sam3_assistant.io.loaded import parse_series
 from napari_sam3_assistant.io.provenance import write_provenance
@@ -464,9 +465,10 @@ def track_folder(
 
     Parameters
     ----------
-    source, output : str or Path
-        Folder of the stacks, and folder of the labels (``NAME_tracks.tif``). Files are never
-        overwritten.
+    source : str or Path
+        Folder of the stacks, one stack, or a pattern as ``stacks/*.tif``.
+    output : str or Path
+        Folder of the labels (``NAME_tracks.tif``). Files are never overwritten.
     axis : int or str, optional
         The axis along which the frames lie; by default the only one beside rows, columns and
         channels.
@@ -505,8 +507,9 @@ def track_folder(
     check_stack_path(f"labels{ending}")
     prompts = prompts_by_frame(frame, points, boxes, exemplars, None, text, (0, 0), everything)
     first, last = (None, None) if frames is None else frames
+    folder, pattern = split_source(expand_user(source), pattern)
     request = TrackFolderRequest(
-        expand_user(source),
+        folder,
         expand_user(output),
         prompts,
         Span(_parse_direction(direction), first, last, stop_after_lost=stop_after_lost),

@@ -71,7 +71,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog="Each command has examples: napari-sam3 COMMAND --help.",
         parents=[version],
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command_name")
     _add_commands(commands)
     if "_ARGCOMPLETE" in os.environ:
         # A shell that asks how a line goes on; without the package it has no answer.
@@ -79,7 +79,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             import argcomplete
 
             argcomplete.autocomplete(parser)
-    return parser.parse_args(_join_negative(sys.argv[1:] if arguments is None else arguments))
+    typed = _join_negative(sys.argv[1:] if arguments is None else arguments)
+    chosen, others = parser.parse_known_args(typed)
+    if others:
+        # A shell writes out the names of files that a pattern fits.
+        quotes = "" if others[0].startswith("-") else " (a pattern as '*.tif' needs its quotes)"
+        message = f"unrecognized arguments: {' '.join(others)}{quotes}"
+        commands.choices[chosen.command_name].error(message)
+    return chosen
 
 
 def _join_negative(arguments: Sequence[str]) -> list[str]:

@@ -99,7 +99,7 @@ class Answer(AbstractContextManager["Answer"]):
 def add_table(parser: argparse.ArgumentParser) -> None:
     """Add the table of objects."""
     parser.add_argument(
-        "--table", type=parse_path, metavar="FILE.csv", help="write the objects as CSV"
+        "--table", "--csv", type=parse_path, metavar="FILE.csv", help="write the objects as CSV"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_output,
     add_pattern,
     add_precision,
+    add_repeated,
     chosen_engine,
     everything_argument,
     explain_row,
@@ -30,7 +32,6 @@ from napari_sam3_assistant.core.plurals import plural_of, pluralize
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    import argparse
     from pathlib import Path
 
     from napari_sam3_assistant.api import PrecomputedRow
@@ -49,9 +50,22 @@ def add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog=("Example: napari-sam3 batch images labels --text 'bright cells' --pattern '*.tif'"),
     )
     parser.add_argument(
-        "source", type=parse_path, metavar="IN", help="folder of the images, or a plate"
+        "source",
+        type=parse_path,
+        metavar="IN",
+        help="folder of the images, a plate, one image, or a pattern in quotes, as 'images/*.tif'",
     )
-    parser.add_argument("output", type=parse_path, metavar="OUT", help="folder for the labels")
+    output = parser.add_argument(
+        "output", type=parse_path, metavar="OUT", help="folder for the labels; or -o OUT"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        action=_instead_of(output),
+        type=parse_path,
+        metavar="OUT",
+        help=argparse.SUPPRESS,
+    )
     add_pattern(parser)
     parser.add_argument(
         "--format",
@@ -66,14 +80,35 @@ def add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     prompts.add_argument(
         "--texts", type=parse_path, metavar="FILE", help="phrases, one a line; # begins a comment"
     )
-    prompts.add_argument("--point", action="append", default=[], metavar="Y,X,+|-")
-    prompts.add_argument("--box", action="append", default=[], metavar="Y0,X0,Y1,X1")
-    prompts.add_argument("--exemplar", action="append", default=[], metavar="Y0,X0,Y1,X1[,+|-]")
+    add_repeated(prompts, "--point", "Y,X,+|-", "a click: + on the object, - off it")
+    add_repeated(prompts, "--box", "Y0,X0,Y1,X1", "a box around one object")
+    add_repeated(
+        prompts, "--exemplar", "Y0,X0,Y1,X1[,+|-]", "a box around an example of what to find"
+    )
     add_everything(parser)
     add_engine(parser)
     add_look(parser)
     add_json(parser)
     parser.set_defaults(command=run_batch)
+
+
+def _instead_of(argument: argparse.Action) -> type[argparse.Action]:
+    """Return what makes an option take the place of an argument without a name."""
+
+    class Option(argparse.Action):
+        def __call__(
+            self,
+            parser: argparse.ArgumentParser,
+            namespace: argparse.Namespace,
+            values: object,
+            option_string: str | None = None,
+        ) -> None:
+            if getattr(namespace, self.dest) is not None:
+                parser.error(f"{argument.metavar} was given twice")
+            argument.required = False
+            setattr(namespace, self.dest, values)
+
+    return Option
 
 
 def run_batch(chosen: argparse.Namespace) -> int:
@@ -134,9 +169,7 @@ def add_precompute(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "source", type=parse_path, metavar="IN", help="folder of images, a plate, or one image"
     )
-    parser.add_argument(
-        "--output", "-o", type=parse_path, required=True, metavar="FOLDER", help="the encodings"
-    )
+    add_output(parser, "FOLDER", "the encodings")
     add_pattern(parser)
     add_engine_choice(parser)
     add_look(parser)

@@ -17,6 +17,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_json,
     add_output,
     add_overwrite,
+    add_pattern,
     add_series,
     check_replaceable,
     parse_image,
@@ -144,16 +145,14 @@ def add_export_series(commands: argparse._SubParsersAction[argparse.ArgumentPars
     parser.add_argument(
         "--labels", type=parse_path, metavar="FOLDER", help="their labels (default: sam3_labels)"
     )
-    parser.add_argument(
-        "--pattern", default="*", help="which images, as *.tif; **/* for all folders below"
-    )
+    add_pattern(parser)
     parser.add_argument("--more", default="", metavar="NAME,NAME,...", help="what else to measure")
     add_json(parser)
     parser.set_defaults(command=export_series)
 
 
 def export_series(chosen: argparse.Namespace) -> int:
-    """Write the files of all images of an annotated folder."""
+    """Write the files of all images of an annotated folder; returns 1 if one failed."""
     more = [name.strip() for name in chosen.more.split(",") if name.strip()]
     with Answer(chosen) as answer:
         with TerminalReporter() as reporter:
@@ -168,7 +167,7 @@ def export_series(chosen: argparse.Namespace) -> int:
             answer.say(f"{name}: {why}")
         answer.file(result.table)
         answer.file(result.coco)
-    return 0
+    return 1 if result.failed else 0
 
 
 def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

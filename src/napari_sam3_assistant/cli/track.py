@@ -18,6 +18,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_json,
     add_output,
     add_overwrite,
+    add_pattern,
     add_plane,
     add_repeated,
     add_text,
@@ -75,11 +76,10 @@ def add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "for the labels: .tif (multi-page), .npy or .zarr (OME-Zarr); of a folder of stacks a "
         "folder",
     )
-    parser.add_argument(
-        "--pattern", default="*", help="which files of a folder, as '*.tif' (default: %(default)s)"
-    )
+    add_pattern(parser)
     parser.add_argument(
         "--csv",
+        "--table",
         type=parse_path,
         metavar="FILE",
         help="a table with one row for each frame and object: area, centroid, score",

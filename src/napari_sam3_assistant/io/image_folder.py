@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from dataclasses import dataclass, replace
@@ -23,12 +24,12 @@ from napari_sam3_assistant.io.images import (
 )
 from napari_sam3_assistant.io.loaded import own_series, select_series
 from napari_sam3_assistant.io.outputs import distinct_paths, safe_name
-from napari_sam3_assistant.io.provenance import is_provenance, read_provenance
+from napari_sam3_assistant.io.provenance import is_provenance, provenance_path, read_provenance
 from napari_sam3_assistant.io.tiff import list_set_files
 from napari_sam3_assistant.io.zarr_images import list_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
@@ -99,6 +100,33 @@ class FolderContent:
     left_out: tuple[tuple[str, str], ...]
 
 
+def split_source(source: Path, pattern: str) -> tuple[Path, str]:
+    """Return the folder of what users name, and which of its files are meant.
+
+    Parameters
+    ----------
+    source : Path
+        A folder, a plate, an image, or a pattern as ``images/*.tif`` that no shell has resolved.
+    pattern : str
+        Which files of a folder.
+
+    Returns
+    -------
+    Path
+        The folder, or the plate.
+    str
+        The pattern.
+    """
+    if os.path.isfile(source) or (_is_zarr(source) and source.is_dir() and not _fields(source)):
+        return source.parent, glob.escape(source.name)
+    if os.path.exists(source) or not glob.has_magic(str(source)):
+        return source, pattern
+    parts = source.parts
+    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    inner = [*parts[first:], *([] if pattern == "*" else [pattern])]
+    return Path(*parts[:first]), "/".join(inner)
+
+
 def find_images(
     source: Path,
     output: Path,
@@ -134,12 +162,19 @@ def find_images(
     with explain_os_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     reasons = {path: why for path, home in listed.items() if (why := _why_not(path, home))}
+    known = {(path.parent, image_name(path)) for path in listed}
+    for path in [path for path in listed if path not in reasons]:
+        name = image_of_labels(image_name(path))
+        if (path.parent, name) in known:
+            reasons[path] = f"By its name it is the labels of {name}."
+        elif is_provenance(provenance_path(path)):
+            reasons[path] = "It is labels, as the note beside it says."
     sets = list(_group_files(path for path in listed if path not in reasons))
     for first, *others in sets:
         why = f"It is a part of {first.name}, an image of {len(others) + 1} files."
         reasons |= dict.fromkeys(others, why)
     if not sets:
-        raise _nothing_found(source, pattern)
+        raise _nothing_found(source, pattern, reasons)
     images = tuple(_name_images(source, sets, listed))
     left_out = [(path.relative_to(source).as_posix(), why) for path, why in reasons.items()]
     if series is not None:
@@ -154,6 +189,15 @@ def find_images(
                 "'napari-sam3 info FILE' says which images a file holds.",
             )
     return FolderContent(images, tuple(left_out))
+
+
+_LABELS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg")
+
+
+def image_of_labels(name: str) -> str:
+    """Return the name of the image whose labels are called so, by us or other tools, or nothing."""
+    ending = next((end for end in _LABELS if name.endswith(end)), "")
+    return name.removesuffix(ending) if ending else ""
 
 
 def list_images(source: Path, output: Path, pattern: str) -> tuple[FolderImage, ...]:
@@ -179,9 +223,10 @@ def list_images(source: Path, output: Path, pattern: str) -> tuple[FolderImage, 
         If both folders are the same.
     """
     listed = _list_matching(source, output, pattern)
-    images = [[path] for path, home in listed.items() if not _why_not(path, home)]
+    reasons = {path: why for path, home in listed.items() if (why := _why_not(path, home))}
+    images = [[path] for path in listed if path not in reasons]
     if not images:
-        raise _nothing_found(source, pattern)
+        raise _nothing_found(source, pattern, reasons)
     return tuple(_name_images(source, images, listed))
 
 
@@ -216,7 +261,7 @@ def first_files(
         found = True
         yield first
     if not found and go_on():
-        raise _nothing_found(source, pattern)
+        raise _nothing_found(source, pattern, {})
 
 
 def _list_matching(
@@ -235,6 +280,7 @@ def _list_matching(
             "The images and the labels can't be in the same folder.",
             "Choose another output folder, such as one in the folder of the images.",
         )
+    pattern = _widen(pattern)
     try:
         fields = {path: source for path in _fields(source) if path.match(pattern)}
         if fields:
@@ -252,6 +298,16 @@ def _list_matching(
     return {inner: path for path in listed for inner in (_fields(path) or [path])}
 
 
+def _widen(pattern: str) -> str:
+    r"""Return a pattern of which ``*.tif`` fits ``.TIF``, too; it may be typed with ``\``."""
+    folders, slash, name = pattern.replace("\\", "/").rpartition("/")
+    stem, dot, ending = name.rpartition(".")
+    if dot and ending.isalnum() and set(re.sub(r"\[.\]", "", stem)) & set("*?"):
+        letters = (f"[{one.lower()}{one.upper()}]" if one.isalpha() else one for one in ending)
+        name = f"{stem}.{''.join(letters)}"
+    return f"{folders}{slash}{name}"
+
+
 def _natural_key(path: Path) -> tuple[list[list[tuple[str, int]]], str]:
     """Return what paths are sorted by, part by part: 2 comes before 10."""
     parts = (re.findall(r"([^0-9]*)([0-9]*)", part) for part in path.parts)
@@ -263,13 +319,14 @@ def _fields(path: Path) -> list[Path]:
     return [path / name for name in list_fields(path)] if path.is_dir() else []
 
 
-def _nothing_found(source: Path, pattern: str) -> ImageError:
+def _nothing_found(source: Path, pattern: str, reasons: Mapping[Path, str]) -> ImageError:
     hidden = any(part.startswith(".") for part in Path(pattern).parts)
-    left_out = "What begins with a dot is hidden and left out: choose such a folder itself."
-    return ImageError(
-        f"No image in {source} fits the pattern '{pattern}'.",
-        left_out if hidden else f"Images are {NAMES} and OME-Zarr.",
-    )
+    why = f"Images are {NAMES} and OME-Zarr."
+    if hidden:
+        why = "What begins with a dot is hidden and left out: choose such a folder itself."
+    elif reasons:
+        why = next(f"{path.name}: {reason}" for path, reason in reasons.items())
+    return ImageError(f"No image in {source} fits the pattern '{pattern}'.", why)
 
 
 def _is_meant(path: Path, source: Path, output: Path | None) -> bool:

@@ -27,7 +27,7 @@ from napari_sam3_assistant.errors import ExportError, ImageError, MaskError
 from napari_sam3_assistant.io.atomic import atomic_write, explain_os_errors
 from napari_sam3_assistant.io.class_list import read_classes, write_classes
 from napari_sam3_assistant.io.exports import CocoPart, save_coco_of_all, write_table
-from napari_sam3_assistant.io.image_folder import list_images
+from napari_sam3_assistant.io.image_folder import image_of_labels, list_images
 from napari_sam3_assistant.io.images import image_name, read_image
 from napari_sam3_assistant.io.outputs import free_name, make_folder, stamp_of
 from napari_sam3_assistant.io.provenance import (
@@ -66,8 +66,6 @@ VERSION = 1
 _MOST_BYTES = 1 << 28
 _MOST_LABELS = 1 << 31  # bytes
 _LINE_ERRORS = (TypeError, ValueError, KeyError, RecursionError)
-_OTHERS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg")
-"""What other tools, and Save, add to the name of an image to call its labels."""
 
 
 class ImageState(StrEnum):
@@ -644,9 +642,8 @@ def _take_companions(files: tuple[FolderImage, ...]) -> tuple[AnnotatedImage, ..
     others: dict[tuple[Path, str], Path] = {}
     own = []
     for file, (folder, name) in zip(files, names, strict=True):
-        ending = next((end for end in _OTHERS if name.endswith(end)), "")
-        image = (folder, name.removesuffix(ending))
-        if ending and image in known:
+        image = (folder, image_of_labels(name))
+        if image in known:
             others.setdefault(image, file.path)
         else:
             own.append((file, (folder, name)))
