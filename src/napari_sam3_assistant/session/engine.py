@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.jobs import JobProgress, JobRunner
     from napari_sam3_assistant.session.model import SessionModel
@@ -351,9 +352,10 @@ class EmbeddingPrefetch:
 
 
 class _Run(NamedTuple):
-    """The key of what a run saw, and how many seconds its encoding and its answer took."""
+    """What a run saw, by which prompts, and the seconds that its encoding and its answer took."""
 
     view: object
+    kind: PromptKind
     ready: float
     answer: float
 
@@ -367,39 +369,54 @@ class RunTimes:
     """How long an engine takes from prompts to a mask: as long as the quickest of its latest runs.
 
     So a machine that is busy for a moment does not make an engine slow; one that is slow is known
-    by its first run. Planes of about the same size count, and all where none is known.
+    by its first run. Planes of about the same size count, and all where none is known. Each kind of
+    prompt counts by itself: a phrase takes many times as long as a click.
 
-    ``latest``: of each engine and size of plane, how many runs count.
+    ``latest``: of each engine, size of plane and kind of prompt, how many runs count.
     """
 
     def __init__(self, latest: int = 3) -> None:
         def make() -> deque[_Run]:
             return deque(maxlen=latest)
 
-        self._runs: defaultdict[tuple[object, int], deque[_Run]] = defaultdict(make)
+        self._runs: defaultdict[tuple[object, int, PromptKind], deque[_Run]] = defaultdict(make)
 
-    def note(self, engine: object, view: ImageView, ready: float, seconds: float) -> None:
+    def note(
+        self, engine: object, view: ImageView, kind: PromptKind, ready: float, seconds: float
+    ) -> None:
         """Record a run: when it had encoded the view, and how long it took in all."""
-        runs = self._runs[engine, _size_class(view)]
+        alike = self._of_size(engine, view)
         # An encoding that was there already says nothing of the next one.
-        known = next((run.ready for run in runs if run.view == view.key), ready)
-        runs.append(_Run(view.key, known, seconds - ready))
+        known = next((run.ready for run in alike if run.view == view.key), ready)
+        runs = self._runs[engine, _size_class(view), kind]
+        runs.append(_Run(view.key, kind, known, seconds - ready))
 
     def has_run(self, engine: object, view: ImageView) -> bool:
         """Return whether one of the latest runs was on what is seen."""
-        alike = self._runs.get((engine, _size_class(view)), ())
-        return any(run.view == view.key for run in alike)
+        return any(run.view == view.key for run in self._of_size(engine, view))
 
-    def expect(self, engine: object, view: ImageView) -> float | None:
-        """Return how many seconds the next run will take; None where that is not known."""
-        alike = self._runs.get((engine, _size_class(view)))
-        runs = alike or [
-            run for (known, _), others in self._runs.items() if known == engine for run in others
+    def expect(self, engine: object, view: ImageView, kind: PromptKind) -> float | None:
+        """Return how many seconds the next run will take; None where that is not known.
+
+        Of a kind that was not run yet it is what the encoding takes.
+        """
+        runs = self._of_size(engine, view) or [
+            run for (known, *_), others in self._runs.items() if known == engine for run in others
         ]
         if not runs:
             return None
-        encoded = any(run.view == view.key for run in runs)
-        return min(run.answer + (0 if encoded else run.ready) for run in runs)
+        answer = min((run.answer for run in runs if run.kind is kind), default=0.0)
+        return answer if self.has_run(engine, view) else answer + min(run.ready for run in runs)
+
+    def _of_size(self, engine: object, view: ImageView) -> list[_Run]:
+        """Return the latest runs of an engine on planes of about the same size, by all prompts."""
+        size = _size_class(view)
+        return [
+            run
+            for (known, alike, _), runs in self._runs.items()
+            if known == engine and alike == size
+            for run in runs
+        ]
 
 
 class Stopwatch:

@@ -194,7 +194,7 @@ class SegmentRun:
 
         def show(result: Segmentation) -> None:
             seconds = timed.elapsed
-            self._run_times.note(self._engine.choice, snapshot.view, timed.ready, seconds)
+            self._run_times.note(self._engine.choice, snapshot.view, kind, timed.ready, seconds)
             result = complete(result)
             provenance = make_provenance(snapshot, request, result, folder)
             ids = frozenset(record.id for record in result.objects)
@@ -231,7 +231,7 @@ class SegmentRun:
             return _ALL_OF_IT
         if is_live_task:
             return ""
-        known = self._run_times.expect(engine.choice, view)
+        known = self._run_times.expect(engine.choice, view, kind)
         if known is None:
             loaded = not engine.spec.needs_weights or engine.loaded is not None
             return "" if loaded else "Press Run Preview: it loads the model."
