@@ -53,6 +53,7 @@ def wait_for_measurements(advanced):
 def test_what_is_found_is_measured(found, discs, tmp_path, monkeypatch):
     what_is_measured_stands_in_the_table(found, discs)
     the_new_columns_sort(found)
+    the_order_is_by_the_same_values_whatever_columns_come_and_go(found)
     the_csv_file_holds_them(found, tmp_path, monkeypatch)
     the_features_of_the_layer_keep_what_they_had(found)
     an_image_that_can_not_be_read_changes_nothing(found, monkeypatch)
@@ -102,6 +103,24 @@ def the_new_columns_sort(found):
     assert shown == sorted(shown, reverse=True)
     found.table.sortByColumn(titles(found).index("Unit"), Qt.SortOrder.AscendingOrder)
     assert len(found.cells()) == 4
+
+
+def the_order_is_by_the_same_values_whatever_columns_come_and_go(found):
+    table, model = found.table, found.main.binding.model
+    header, every = table.horizontalHeader(), model.columns
+    for title in ("Centroid X", "Mean intensity", "Area"):
+        table.sortByColumn(titles(found).index(title), Qt.SortOrder.DescendingOrder)
+        ids = [row[3] for row in found.cells()]
+        model.columns = every.replace("Diameter, ", "")
+        assert "Diameter" not in titles(found)
+        assert [row[3] for row in found.cells()] == ids
+        assert header.sortIndicatorSection() == titles(found).index(title)
+        model.columns = every
+    table.sortByColumn(titles(found).index("Diameter"), Qt.SortOrder.DescendingOrder)
+    model.columns = every.replace("Diameter, ", "")
+    assert [row[3] for row in found.cells()] == ["1", "2", "3", "4"]
+    assert header.sortIndicatorSection() == -1
+    model.columns = every
 
 
 def the_csv_file_holds_them(found, tmp_path, monkeypatch):

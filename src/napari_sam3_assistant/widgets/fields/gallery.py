@@ -234,7 +234,8 @@ class ResultRows(QAbstractTableModel):
         self._shown: list[ResultRow] = []
         self._places: dict[int, int] = {}
         self._wanted = ""
-        self._order: tuple[int, bool] | None = None
+        # By title: a column that comes or goes gives the others other places.
+        self._order: tuple[str, bool] | None = None
         self._model = session.model
         self._titles: tuple[str, ...] = COLUMNS
         self._empty: set[int] = set()
@@ -248,7 +249,10 @@ class ResultRows(QAbstractTableModel):
     @property
     def order(self) -> tuple[int, bool] | None:
         """The column that the rows are sorted by, and whether the largest comes first."""
-        return self._order
+        if self._order is None:
+            return None
+        title, backwards = self._order
+        return self._titles.index(title), backwards
 
     @property
     def shown(self) -> Sequence[ResultRow]:
@@ -266,7 +270,7 @@ class ResultRows(QAbstractTableModel):
             return
         self._empty = self._find_empty(_IN_ROW, rows) if rows else set()
         self._titles = (*COLUMNS, *column_titles(rows, self._model.columns.split(", ")))
-        if self._order is not None and self._order[0] >= len(self._titles):
+        if self._order is not None and self._order[0] not in self._titles:
             self._order = None
         self._arrange()
 
@@ -304,8 +308,8 @@ class ResultRows(QAbstractTableModel):
     def _arrange(self) -> None:
         self.beginResetModel()
         self._shown = [row for row in self._all if not self._wanted or self._matches(row)]
-        if self._order is not None:
-            column, backwards = self._order
+        if self.order is not None:
+            column, backwards = self.order
             self._shown.sort(key=self._sort_key(column), reverse=backwards)
         self._places = {id(row.record): place for place, row in enumerate(self._shown)}
         self.endResetModel()
@@ -313,7 +317,7 @@ class ResultRows(QAbstractTableModel):
     def caption(self, place: int) -> str:
         """Return what stands under the picture of a row: its number, and what it is sorted by."""
         row = self._shown[place]
-        title = SCORE if self._order is None else self._titles[self._order[0]]
+        title = SCORE if self._order is None else self._order[0]
         number = str(row.record.id)
         value = value_of(row, title) if title != "Object ID" else None
         if title == FRAME:  # as the table says it: of several axes there are several numbers
@@ -382,5 +386,5 @@ class ResultRows(QAbstractTableModel):
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column; -1 for the order in which the rows came."""
         backwards = order == Qt.SortOrder.DescendingOrder
-        self._order = None if column < 0 else (column, backwards)
+        self._order = None if column < 0 else (self._titles[column], backwards)
         self._arrange()

@@ -36,6 +36,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_sam3_assistant.qt.bind import bind_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import ask_where, check_box, push_button
@@ -132,6 +133,7 @@ class ResultsTable(QWidget):
         self._chosen: set[Hashable] = set()
         self._rows.modelAboutToBeReset.connect(self._remember_chosen)
         self._rows.modelReset.connect(self._choose_again)
+        self._rows.modelReset.connect(self._show_order)
         bind_enabled(self._model, "results", clear, copy)
         bind_enabled(self._model, "export_results", export)
 
@@ -194,6 +196,16 @@ class ResultsTable(QWidget):
             self._table.clearSelection()
         elif place != self._table.currentIndex().row() or not self._table.selectedIndexes():
             self._table.selectRow(place)
+
+    def _show_order(self) -> None:
+        """Mark the column that the rows are sorted by, also where the gallery was told to."""
+        header, (column, falling) = self._table.horizontalHeader(), self._rows.order or (-1, False)
+        orders = Qt.SortOrder
+        if header is not None:
+            with signals_blocked(header):
+                header.setSortIndicator(
+                    column, orders.DescendingOrder if falling else orders.AscendingOrder
+                )
 
     def _remember_chosen(self) -> None:
         places = {index.row() for index in self._table.selectedIndexes()}
