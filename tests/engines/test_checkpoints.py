@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import tracemalloc
@@ -11,6 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from napari_sam3_assistant import api
 from napari_sam3_assistant.engines.base import EngineStatus
 from napari_sam3_assistant.engines.checkpoints import Layout, choose_engine, inspect_folder
 from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound
@@ -43,6 +45,50 @@ def folder(tmp_path):
 
 def wrong(report):
     return [finding for finding in report.findings if not finding.ok]
+
+
+def put_into_cache(model_folder, cache, *, refs=True):
+    """Put a model's files where `huggingface_hub` keeps them, with an older commit beside."""
+    from huggingface_hub import constants, file_download
+
+    name = file_download.repo_folder_name(repo_id="facebook/sam2.1-hiera-tiny", repo_type="model")
+    snapshots = cache / name / "snapshots"
+    for commit in ("1" * 40, "f" * 40):
+        (snapshots / commit).mkdir(parents=True)
+    for file in model_folder.iterdir():
+        # Windows lets few people make links, and there it copies, too.
+        put = shutil.copy if os.name == "nt" else os.symlink
+        put(file, snapshots / ("1" * 40) / file.name)
+    if refs:
+        (cache / name / "refs").mkdir()
+        (cache / name / "refs" / constants.DEFAULT_REVISION).write_text("1" * 40)
+    else:
+        os.utime(snapshots / ("f" * 40), (1, 1))
+    return cache / name
+
+
+@pytest.mark.parametrize("refs", [True, False])
+def test_a_folder_of_the_cache_of_hugging_face_stands_for_its_current_commit(
+    folder, tmp_path_factory, refs
+):
+    for package in ("huggingface_hub", "transformers"):
+        pytest.importorskip(package)
+    cached = put_into_cache(folder, tmp_path_factory.mktemp("hub"), refs=refs)
+    report = inspect_folder(cached)
+    assert not wrong(report)
+    assert report.folder == cached / "snapshots" / ("1" * 40)
+    assert api.engine_for(cached) == "sam3-transformers"
+    with api.open_engine(model_folder=cached) as engine:
+        assert engine.model_folder == report.folder
+
+
+@pytest.mark.parametrize("left", ["nothing", "no snapshots", "a file"])
+def test_an_empty_folder_of_a_cache_has_no_weights(tmp_path, left):
+    cached = tmp_path / "models--facebook--sam3"
+    (cached / ("snapshots" if left == "no snapshots" else "refs")).mkdir(parents=True)
+    if left == "a file":
+        (cached / "snapshots").write_text("")
+    assert "No weight file found" in str(inspect_folder(cached).findings[0].text)
 
 
 def test_complete_folder(tiny_checkpoint):

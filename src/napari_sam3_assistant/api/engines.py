@@ -17,6 +17,7 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.checkpoints import find_model_folder
 from napari_sam3_assistant.engines.device import AUTO, choose_device, choose_precision
 from napari_sam3_assistant.engines.download import REPOSITORY
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder
@@ -121,7 +122,7 @@ def open_engine(
     >>> len(result.objects)
     1
     """
-    folder = None if model_folder is None else expand_user(model_folder)
+    folder = None if model_folder is None else find_model_folder(model_folder)
     kept = None if encodings_folder is None else EmbeddingFolder(Path(encodings_folder))
     if compute is not None:
         if folder is not None or (device, precision) != ("auto", AUTO):
@@ -185,7 +186,7 @@ def engine_for(model_folder: str | Path | None, *, video: bool = False) -> str:
     """
     if model_folder is None:
         return next(iter(registry.entries()))
-    choice = next(check_folder(expand_user(model_folder), NullReporter()))
+    choice = next(check_folder(find_model_folder(model_folder), NullReporter()))
     if not video:
         choice.require_planes()
     if not choice.installed:
@@ -220,7 +221,7 @@ def compare_devices(
     EngineError
         If no engine can load the folder, or the reference device does not work.
     """
-    folder = expand_user(model_folder)
+    folder = find_model_folder(model_folder)
     return next(_compare_devices(folder, reporter or NullReporter(), devices))
 
 
@@ -249,7 +250,7 @@ def measure_precision(
     EngineError
         If no engine can load the folder, its engine has no choice, or the device does not work.
     """
-    folder = expand_user(model_folder)
+    folder = find_model_folder(model_folder)
     return next(_measure_precision(folder, reporter or NullReporter(), device))
 
 

@@ -27,6 +27,7 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.checkpoints import find_model_folder
 from napari_sam3_assistant.engines.device import AUTO
 from napari_sam3_assistant.errors import EngineError, ImageError, PromptError
 from napari_sam3_assistant.io.annotations import is_annotations, paint_annotations
@@ -473,7 +474,7 @@ def _check_choices(
     """Raise where an open engine is not what a call asks for."""
     known = engine.model_folder
     same = model_folder is None or (
-        known is not None and expand_user(model_folder).resolve() == known.resolve()
+        known is not None and find_model_folder(model_folder).resolve() == known.resolve()
     )
     if not same or (device, precision) != ("auto", AUTO):
         raise EngineError(

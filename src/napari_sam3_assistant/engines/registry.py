@@ -10,19 +10,19 @@ import threading
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.checkpoints import find_model_folder
 from napari_sam3_assistant.engines.device import AUTO, check_device_name, choose_device
 from napari_sam3_assistant.errors import DeviceUnavailable, EngineError, EngineNotInstalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from importlib.metadata import EntryPoint
+    from pathlib import Path
 
     from napari_sam3_assistant.engines.base import ImageEngine
 
@@ -100,7 +100,7 @@ def find_entry(name: str) -> EngineEntry:
 
 def spec_for(name: str, model_folder: Path | str | None = None) -> EngineSpec:
     """Return the card of an engine on a model folder; nothing is loaded to tell."""
-    return find_entry(name).spec_for(Path(model_folder) if model_folder else None)
+    return find_entry(name).spec_for(find_model_folder(model_folder) if model_folder else None)
 
 
 def create(
@@ -108,6 +108,7 @@ def create(
 ) -> ImageEngine:
     """Make an engine; nothing is loaded yet."""
     check_device_name(device)
+    model_folder = None if model_folder is None else find_model_folder(model_folder)
     chosen = find_entry(name)
     status = chosen.status()
     if not status.available:
@@ -201,7 +202,7 @@ def acquire(
     viewers would wait for the other.
     """
     found = find_entry(name)
-    folder = None if model_folder is None else expand_user(model_folder).resolve()
+    folder = None if model_folder is None else find_model_folder(model_folder).resolve()
     key: Hashable = (found, folder, precision) if found.spec.needs_weights else object()
     device_name = _FULL_NAMES.get(device.strip().lower(), device.strip().lower())
     with _lock:

@@ -70,7 +70,7 @@ class ModelSetup:
     def use_folder(self, folder: str) -> Job:
         """Take the weights from a folder from now on, with the engine that can read them."""
         job = Job("Checking the folder", lambda reporter: check_folder(Path(folder), reporter))
-        job.yielded.connect(partial(self._apply_engine, folder))
+        job.yielded.connect(self._apply_engine)
         return self._start(job)
 
     def validate(self, folder: str | None = None) -> Job:
@@ -123,7 +123,7 @@ class ModelSetup:
         )
         job = Job("The download", lambda reporter: get_weights(request, reporter))
         job.progressed.connect(self._show_download)
-        job.yielded.connect(partial(self._apply_engine, folder))
+        job.yielded.connect(self._apply_engine)
         job.finished.connect(partial(self._end_download, job))
         self._download = job
         self._model.download = "Starting the download …"
@@ -142,9 +142,9 @@ class ModelSetup:
 
     # -- inside ---------------------------------------------------------------------------
 
-    def _apply_engine(self, folder: str, choice: EngineChoice) -> None:
+    def _apply_engine(self, choice: EngineChoice) -> None:
         if choice.installed:
-            self._model.model_folder = folder
+            self._model.model_folder = str(choice.weights.path.parent)
             self._model.engine = choice.engine
             self._model.sam_version = choice.weights.model
             self._model.findings = ()

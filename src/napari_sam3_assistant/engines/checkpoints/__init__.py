@@ -1,6 +1,7 @@
 """What is in a model folder, found without loading it."""
 
 from napari_sam3_assistant.engines.checkpoints.files import (
+    find_model_folder,
     find_segment_anything,
     inspect_folder,
     peek_sam,
@@ -21,6 +22,7 @@ __all__ = [
     "Layout",
     "WeightsFile",
     "choose_engine",
+    "find_model_folder",
     "find_segment_anything",
     "inspect_folder",
     "peek_sam",

@@ -20,6 +20,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,6 @@ from napari_sam3_assistant.errors import CheckpointInvalid, Sam3AssistantError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import torch
 
@@ -72,12 +72,31 @@ _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 _GET_FILES = "Download the files of facebook/sam3 from huggingface.co into one folder."
 
 
+def find_model_folder(path: Path | str) -> Path:
+    """Return the folder of the weights that a path stands for.
+
+    The cache of Hugging Face has a folder for each repository (``models--facebook--sam3``), with
+    ``snapshots`` of its commits, of which one is current. Any other path is the folder itself.
+    """
+    folder = expand_user(path)
+    snapshots = folder / "snapshots"
+    try:
+        if not folder.name.startswith("models--") or not snapshots.is_dir():
+            return folder
+        current = folder / "refs" / "main"
+        named = snapshots / (current.read_text("utf-8").strip() if current.is_file() else "-")
+        there = sorted(filter(Path.is_dir, snapshots.iterdir()), key=lambda at: at.stat().st_mtime)
+    except (OSError, ValueError):
+        return folder  # what is wrong with it is said when it is looked into
+    return named if named in there else there[-1] if there else folder
+
+
 def inspect_folder(path: Path | str | None) -> FolderReport:
     """Look into a model folder without loading it."""
     try:
         wrong = _not_a_folder(path)
         if wrong is None:
-            return _inspect(expand_user(path or ""))
+            return _inspect(find_model_folder(path or ""))
     except (OSError, Sam3AssistantError) as exc:
         reason = getattr(exc, "strerror", None) or exc
         wrong = Finding(
