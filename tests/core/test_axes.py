@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_sam3_assistant.core.axes import guess_axes, make_axes, order_as
+from napari_sam3_assistant.core.axes import axis_kind, guess_axes, make_axes, order_as
 from napari_sam3_assistant.errors import ImageError
 
 
@@ -42,6 +42,23 @@ def found(axes):
 )
 def test_by_shape_and_channel_axis(shape, channel_axis, expected):
     assert found(guess_axes(shape, channel_axis=channel_axis)) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("t", "t T time Times timepoint Time-Points time_points frame Frames"),
+        ("z", "z depth slice Slices z-slice plane Planes section sections pln"),
+        ("c", "c channel Channels ch"),
+        ("y", "y row rows"),
+        ("x", "x col columns"),
+        ("", "-3 axis-3 q i angle position"),
+    ],
+)
+def test_what_an_axis_is_by_the_names_that_people_give_it(kind, names):
+    assert {axis_kind(name) for name in names.split()} == {kind}
+    assert axis_kind(" time point ") == "t"
+    assert axis_kind("axis -3") == ""
 
 
 def test_no_channel_axis_and_minus_one_are_the_same():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,13 @@ FIND_OUT = -1
 _LABELS = {
     **dict.fromkeys(("c", "ch", "channel", "channels"), "c"),
     **dict.fromkeys(("s", "sample", "samples", "rgb", "rgba", "color", "colour"), "s"),
-    **dict.fromkeys(("t", "time", "frame", "frames"), "t"),
-    **{name: name for name in "zyx"},
+    **dict.fromkeys(("t", "time", "times", "timepoint", "timepoints", "frame", "frames"), "t"),
+    **dict.fromkeys(("z", "depth", "slice", "slices", "zslice", "zslices", "pln"), "z"),
+    **dict.fromkeys(("plane", "planes", "zplane", "zplanes", "section", "sections"), "z"),
+    **dict.fromkeys(("y", "row", "rows"), "y"),
+    **dict.fromkeys(("x", "col", "cols", "column", "columns"), "x"),
 }
+"""As programs and people call them, in small letters and in one word."""
 _RGB_SIZES = (3, 4)
 
 
@@ -57,7 +62,7 @@ def explain_place(axes: Axes, *, backwards: bool = False) -> str:
 
 def axis_kind(name: str) -> str:
     """Return what an axis is by its name: one of ``t c s z y x``, empty if that is not known."""
-    return _LABELS.get(str(name).strip().lower(), "")
+    return _LABELS.get(re.sub(r"[\s_-]+", "", str(name)).lower(), "")
 
 
 @dataclass(frozen=True, slots=True)
