@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage, Series, cho
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import Untyped
 
 
@@ -61,6 +62,9 @@ def read_zarr(
         loaded = next(_images_of(node[fields[number]]))
     else:
         images = list(_images_of(node))
+        if isinstance(node, zarr.Array) and isinstance(place, Path):
+            axes = _axes_in_group(place, node.shape) or images[0].axes
+            images = [replace(images[0], axes=axes)]
         if not images:
             raise ImageError(
                 f"{hide_secrets(str(place))} is not an OME-Zarr image, and holds no array.",
@@ -174,40 +178,57 @@ def _read_multiscale(group: Untyped, image: Mapping[str, Any]) -> LoadedImage:
     pyramid.sort(key=lambda pair: math.prod(pair[1].shape), reverse=True)
     level, array = pyramid[0]
     smaller = tuple(other for _, other in pyramid[1:])
+    for level_array in (array, *smaller):
+        _check_codecs(level_array)
+    axes = _axes_of_level(image, level, array.shape)
+    return LoadedImage(array, axes, name=str(image.get("name") or ""), smaller=smaller)
+
+
+def _axes_in_group(folder: Path, shape: tuple[int, ...]) -> Axes:
+    """Return the axes of an array that is one of the sizes of the OME-Zarr image it lies in."""
+    try:
+        group = zarr.open_group(str(folder.parent), mode="r")
+        for image in _ome_attributes(group).get("multiscales", ()):
+            for level in image["datasets"]:
+                if level["path"] == folder.name:
+                    return _axes_of_level(image, level, shape)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImageError):
+        pass  # it lies by itself, or in what is damaged: the array alone can be read as it is
+    return ()
+
+
+def _axes_of_level(
+    image: Mapping[str, Any], level: Mapping[str, Any], shape: tuple[int, ...]
+) -> Axes:
+    """Return the axes of one of the sizes of an OME-Zarr image."""
     axis_entries = [
         axis if isinstance(axis, dict) else {"name": axis}
         for axis in image.get("axes", _AXES_BEFORE_0_3)
     ]
-    for level_array in (array, *smaller):
-        _check_codecs(level_array)
-    if len(axis_entries) != array.ndim:
+    ndim = len(shape)
+    if len(axis_entries) != ndim:
         raise ImageError(
-            f"The OME-Zarr image names {len(axis_entries)} axes, its array has {array.ndim}.",
+            f"The OME-Zarr image names {len(axis_entries)} axes, its array has {ndim}.",
             f"Choose the folder of the array: {level['path']}.",
         )
     # First what is told of the level, and then what is told of all levels.
     steps = [*_transformations(level), *_transformations(image)]
-    scale, origin = np.ones(array.ndim), np.zeros(array.ndim)
+    scale, origin = np.ones(ndim), np.zeros(ndim)
     for step in steps:
         if step["type"] == "scale":
             scale, origin = scale * step["scale"], origin * step["scale"]
         elif step["type"] == "translation":
             origin = origin + step["translation"]
     usable = np.isfinite(scale) & (scale != 0) & np.isfinite(origin)
-    return LoadedImage(
-        array,
-        make_axes(
-            array.shape,
-            names=[str(axis["name"]) for axis in axis_entries],
-            scale=np.where(usable, scale, 1.0).tolist(),
-            units=[
-                str(axis.get("unit") or "") if fits else ""
-                for axis, fits in zip(axis_entries, usable, strict=True)
-            ],
-            origin=np.where(usable, origin, 0.0).tolist(),
-        ),
-        name=str(image.get("name") or ""),
-        smaller=smaller,
+    return make_axes(
+        shape,
+        names=[str(axis["name"]) for axis in axis_entries],
+        scale=np.where(usable, scale, 1.0).tolist(),
+        units=[
+            str(axis.get("unit") or "") if fits else ""
+            for axis, fits in zip(axis_entries, usable, strict=True)
+        ],
+        origin=np.where(usable, origin, 0.0).tolist(),
     )
 
 
