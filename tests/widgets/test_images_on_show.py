@@ -3,6 +3,7 @@
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 from qtpy.QtCore import Qt
 
 from amounts import thorough
@@ -147,3 +148,30 @@ def test_points_of_ones_own_with_other_words_for_negative(user, discs):
 
         np.testing.assert_array_equal(user.preview, expected, word)
         assert user.status.endswith("from 2 points (1 negative).")
+
+
+def test_the_pixel_size_that_napari_leaves_out_is_a_click_away(
+    open_window, napari_reads, discs, tmp_path
+):
+    user = open_window()
+    metadata = {"axes": "TYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "movie.ome.tif", np.stack([discs] * 3), metadata=metadata)
+    (image,) = user.viewer.open(str(tmp_path / "movie.ome.tif"), plugin="napari")
+    user.wait_till(lambda: user.button("use_axes").isVisible())
+    assert user.text_of("image_summary") == "120 x 150, t = 1"
+    assert user.text_of("axes_from_file") == "By its file: t, y and x 0.5 µm."
+    user.choose("2d_segmentation", "points")
+    user.click_at(image, (1, *CLICK))
+
+    user.click("use_axes")
+    user.click_at(image, (1, 85, 40))  # where that was before
+
+    assert not user.button("use_axes").isVisible()
+    user.run()
+    points = user.viewer.layers["SAM3 points"]
+    np.testing.assert_allclose(points.data, [(1, *CLICK), (1, 85, 40)], atol=1)
+    assert_same_place(points, image)
+    assert tuple(user.viewer.layers["SAM3 preview labels"].scale) == tuple(image.scale)
+    user.click("take_axes_back")
+    assert tuple(image.scale) == (1, 1, 1)
+    assert_same_place(points, image)

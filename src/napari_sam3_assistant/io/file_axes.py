@@ -108,10 +108,11 @@ def _of_file(path: Path, shape: tuple[int, ...], *, as_stored: bool) -> Axes:
             if way not in ways:
                 ways.append(way)
     if len({_names(way) for way in ways}) > 1:
-        listed = " or ".join(", ".join(name or "?" for name in _names(way)) for way in ways[:2])
+        named = [[name or "?" for name in _names(way)] for way in ways[:2]]
+        listed = " or ".join(", ".join(names) for names in named)
         raise ImageError(
             f"From {path.name} it may be read with the axes {listed}.",
-            "Name its axes in napari's console, such as layer.axis_labels = ('t', 'z', 'y', 'x').",
+            f"Name its axes in napari's console, such as layer.axis_labels = {tuple(named[0])}.",
         )
     if len(ways) > 1:
         raise ImageError(

@@ -28,6 +28,7 @@ from napari_sam3_assistant.engines.device import Precision
 from napari_sam3_assistant.io.outputs import typed_folder
 from napari_sam3_assistant.session.values import (
     ActiveRoi,
+    AxesFromFile,
     DeviceInUse,
     EncodeAhead,
     FrameAxis,
@@ -135,6 +136,8 @@ class SessionModel:
         How far the fetching of weights is; empty while none is going.
     images : tuple of ImageChoice
         The images that are there.
+    axes_from_file : AxesFromFile or None
+        What the file of the chosen image says of its axes; None where there is nothing to take.
     large_image : bool
         Whether a run works on the part of the image around its prompts.
     roi_size : int
@@ -265,6 +268,7 @@ class SessionModel:
     download: str = ""
     images: tuple[ImageChoice, ...] = ()
     no_image: str = "Open an image first."
+    axes_from_file: AxesFromFile | None = None
     large_image: bool = False
     roi_size: int = 1024
     active_rois: tuple[ActiveRoi, ...] = ()

@@ -16,6 +16,7 @@ from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.annotating import FolderAnnotation
 from napari_sam3_assistant.session.availability import no_preview, resolve
 from napari_sam3_assistant.session.awaiting import Awaiting
+from napari_sam3_assistant.session.axes_from_file import ImageAxesFromFile
 from napari_sam3_assistant.session.classes import ObjectClasses
 from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
@@ -108,6 +109,8 @@ class Session:
         Encodes the images of a folder ahead.
     series_choice : SeriesChoice
         Which image of each file of the folder: what there is to choose.
+    axes_from_file : ImageAxesFromFile
+        Axes and pixel size that the file of the chosen image knows, and its layer does not.
     merging : Merging
         Puts the results of regions into one file.
     measuring : Measuring
@@ -168,12 +171,12 @@ class Session:
         self.folder_batch, self.folder_encoding = FolderBatch(services), FolderEncoding(services)
         self.series_choice = SeriesChoice(model, self.scan_model, deliver)
         self.merging = Merging(services)
-        self.soft_masks = SoftMasks(model, deliver)
-        self.chime = self._running.chime
+        self.soft_masks, self.chime = SoftMasks(model, deliver), self._running.chime
         self.measuring = Measuring(services, self.results, deliver)
         self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self.engine)
         run = self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
         self._awaiting = Awaiting(services, self._accepting, run)
+        self.axes_from_file = ImageAxesFromFile(model, adapter, deliver)
         self.use_labels = UseLabels(
             services, self._accepting, run, self.propagation, self.classes.file
         )
@@ -511,6 +514,7 @@ class Session:
         self.setup.close()
         self.computing.close()
         self.series_choice.close()
+        self.axes_from_file.close()
         self.soft_masks.close()
         self._accepting.close()
         self.classes.close()

@@ -418,6 +418,53 @@ class ImageChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerSource:
+    """Where a layer was read from, by napari or another plugin, and what of it.
+
+    Parameters
+    ----------
+    path : Path
+        The file, the zarr folder, or the folder of a series of files.
+    shape : tuple of int
+        Length of each axis of the layer's array.
+    as_stored : bool
+        Whether napari's own reader read it.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    as_stored: bool
+
+
+class AxesUse(StrEnum):
+    """What of the axes that a file tells an image lacks, or has from it."""
+
+    NOTHING = ""
+    NAMES = "names"
+    SIZES = "sizes"
+    ALL = "names and sizes"
+
+
+@dataclass(frozen=True, slots=True)
+class AxesFromFile:
+    """What the file of the chosen image says of its axes, while the image lacks it or has it so.
+
+    Parameters
+    ----------
+    text : str
+        What it says, for the user.
+    offered : AxesUse
+        What the image can still take.
+    taken : bool
+        Whether it has something from there, which can be taken back.
+    """
+
+    text: str
+    offered: AxesUse = AxesUse.NOTHING
+    taken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LayerChoice:
     """A layer that prompts can be taken from.
 

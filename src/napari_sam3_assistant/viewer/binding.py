@@ -72,6 +72,9 @@ _WATCHED = (
     "data",
     "set_data",
     "projection_mode",
+    "axis_labels",
+    "scale",
+    "units",
     "features",
     "selected_label",
 )
@@ -193,6 +196,8 @@ class Binding(RefCounted):
             layer.events.data.connect(self._on_pixels)
             layer.events.set_data.connect(self._on_drawn)
             layer.events.projection_mode.connect(self._list_images)
+            for name in ("axis_labels", "scale", "units"):
+                getattr(layer.events, name).connect(self._on_axes)
             layer.events.visible.connect(self._on_image_visible)
             self._followers.watch(layer)
             self.adapter.sources.note_drawn(self.viewer, layer)
@@ -360,6 +365,11 @@ class Binding(RefCounted):
         self.adapter.sources.note_replaced(event.source)
         self._list_images()
         self._on_previews()
+
+    def _on_axes(self, event: Event) -> None:
+        del event
+        self._list_images()
+        self.session.axes_from_file.look()
 
     def _on_drawn(self, event: Event) -> None:
         self.adapter.sources.note_drawn(self.viewer, event.source)

@@ -31,7 +31,20 @@ from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
 from napari_sam3_assistant.core.paths import is_address
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 from napari_sam3_assistant.session.layer_files import find_origin
-from napari_sam3_assistant.session.values import FrameAxis, ImageChoice, PlaneTarget
+from napari_sam3_assistant.session.values import (
+    AxesUse,
+    FrameAxis,
+    ImageChoice,
+    PlaneTarget,
+)
+from napari_sam3_assistant.viewer.axes_from_file import (
+    find_offered,
+    label_of,
+    name_axes,
+    source_of,
+    take_axes,
+    take_axes_back,
+)
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,
@@ -44,6 +57,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from napari.components import ViewerModel
+
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.session.values import LayerSource
 
 
 def image_layers(viewer: ViewerModel) -> list[Image]:
@@ -234,9 +250,7 @@ def axis_name(layer: Layer, axes: ImageAxes, axis: int) -> str:
 
 def own_axis_name(layer: Layer, axis: int, *, kinds: Collection[str] = _STACKED) -> str:
     """Return an axis's label, or t or z by what it counts in; empty where neither is known."""
-    # napari's own names count from the end: "-3", or "axis -3" before 0.9.
-    label = str(layer.axis_labels[axis]).strip()
-    if label and not label.removeprefix("axis").strip().lstrip("-").isdigit():
+    if label := label_of(layer, axis):
         return label
     counts = zip(_STACKED, ("second", "meter"), strict=True)
     unit = layer.units[axis]
@@ -366,6 +380,36 @@ class ViewerImages:
             names = list(layer.axis_labels)
             names[axis] = name
             layer.axis_labels = names
+
+    def source_of(self, image: str) -> LayerSource | None:
+        """Return what an image was read from; None if nothing is left to be told of its axes."""
+        layer = self.find(image)
+        return None if layer is None else source_of(layer)
+
+    def axes_offered(self, image: str, axes: Axes) -> tuple[AxesUse, bool]:
+        """Return what an image lacks of what its file says, and whether it has some of it."""
+        layer = self.find(image)
+        return (AxesUse.NOTHING, False) if layer is None else find_offered(layer, axes)
+
+    def name_axes(self, image: str, axes: Axes) -> None:
+        """Name the axes of an image as its file does, if nobody has and it is plain how."""
+        layer = self.find(image)
+        if layer is not None:
+            name_axes(self.viewer, layer, axes)
+
+    def take_axes(self, image: str, axes: Axes) -> None:
+        """Give an image the names and sizes of its file's axes; what lies on it goes with it.
+
+        Raises ImageError if it is gone, or was given other pixels.
+        """
+        take_axes(self.viewer, self.image(image), axes)
+
+    def take_axes_back(self, image: str) -> None:
+        """Have an image, and what went with it, as it was opened.
+
+        Raises ImageError if it is gone.
+        """
+        take_axes_back(self.viewer, self.image(image))
 
     def _visible_images(self) -> list[Image]:
         images = [layer for layer in image_layers(self.viewer) if layer.visible]
