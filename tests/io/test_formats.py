@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.file_axes import find_axes
 from napari_sam3_assistant.io.image_folder import find_images
 from napari_sam3_assistant.io.images import FORMATS, format_by_name, list_series, read_image
 from napari_sam3_assistant.workflows.segment import first_view
@@ -850,3 +851,18 @@ def test_hdf5_sizes_of_pixels_belong_to_the_axes_that_they_are_told_of(order, na
     axes = {axis.name: axis.scale for axis in read_image(tmp_path / "a.h5").axes if axis.unit}
     known = named or len(order) <= 3
     assert axes == ({name: true[name] for name in order if name in "zyx"} if known else {})
+
+
+PACKED_WHOLE = (".gif", ".webp", ".jp2", ".j2k", ".avi", ".mkv", ".npz", ".dcm", ".gz")
+"""Of these nothing can be asked without pixels."""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_of_an_array_that_another_reader_made_the_file_tells_the_same(folder, name):
+    _, pixels, axes = FILES[name]
+    expected = [("", 1.0, "") if axis == ("q", 1.0, "") else axis for axis in axes]
+    # Of a group of HDF5 the array may be any, and not the first.
+    found = find_axes(made(folder, name), pixels.shape, as_stored=name != "a.h5")
+    if name.endswith(PACKED_WHOLE) or {axis[1:] for axis in expected} == {(1.0, "")}:
+        expected = [axis for axis in expected if name == "a.mat"]  # which names its times
+    assert [(axis.name, pytest.approx(axis.scale), axis.unit) for axis in found] == expected
