@@ -78,7 +78,7 @@ def test_each_frame_of_a_file_is_cleaned_as_if_it_were_alone(tmp_path, axes, end
 
 
 def test_what_can_count_apart_is_named():
-    with pytest.raises(MaskError, match=r"no 'planes' to count apart.*frames, slices, nothing"):
+    with pytest.raises(MaskError, match=r"no way to count apart 'planes'.*frames, slices, nothing"):
         api.clean(labels_of("tyx"), STEPS, apart="planes")
 
 

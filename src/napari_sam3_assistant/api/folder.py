@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.api.segment import make_prompts, use_engine
+from napari_sam3_assistant.api.inputs import make_prompts
+from napari_sam3_assistant.api.segment import use_engine
 from napari_sam3_assistant.core.measurements import MORE
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.paths import expand_user

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.api.segment import read_input
+from napari_sam3_assistant.api.inputs import one_of, read_input
 from napari_sam3_assistant.core.axes import axis_kind, make_axes, pixel_lengths
 from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.images import AnyArray, level_zero
@@ -127,7 +127,9 @@ def clean(
     roomy = kind if kind.itemsize >= np.dtype(np.uint32).itemsize else np.uint32
     result = np.array(read(array, whole_box(array.shape)), roomy)
     kinds = [axis_kind(axis.name) for axis in axes[:-2]]
-    ends = _apart_named(apart).axes(plane_names(len(kinds), kinds))
+    ends = one_of(Apart, apart, "way to count apart", MaskError).axes(
+        plane_names(len(kinds), kinds)
+    )
     spacing = _spacing(axes, ends) if physical else (1.0,) * result.ndim
     for operation in operations:
         part = LabelsPart(result, spacing, None, connectivity, ends)
@@ -204,7 +206,9 @@ def export(
         If the output exists or can't be written, or the format can't hold the labels.
     """
     path = expand_user(output)
-    chosen = _format_of(path) if format is None else _format_named(str(format))
+    chosen = (
+        _format_of(path) if format is None else one_of(ExportFormat, format, "format", ExportError)
+    )
     if find_image(path) is None:
         check_output(path, *_files(labels, classes, object_classes), replaces=overwrite)
     elif path.exists() and not overwrite:
@@ -429,14 +433,6 @@ def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
     return data, make_axes(data.shape)
 
 
-def _apart_named(name: str) -> Apart:
-    try:
-        return Apart(name)
-    except ValueError:
-        known = ", ".join(Apart)
-        raise MaskError(f"There is no '{name}' to count apart.", f"Use one of {known}.") from None
-
-
 def _spacing(axes: Axes, apart: Sequence[int]) -> tuple[float, ...]:
     """Return how far pixels lie apart along each axis, 1 along those that have no distances.
 
@@ -526,14 +522,6 @@ def _format_of(path: Path) -> ExportFormat:
         known = ", ".join(sorted({export_format.suffix for export_format in ExportFormat}))
         raise ExportError(f"Labels can't be exported as '{path.suffix}': {path}.", f"Use {known}.")
     return found
-
-
-def _format_named(name: str) -> ExportFormat:
-    try:
-        return ExportFormat(name)
-    except ValueError:
-        known = ", ".join(ExportFormat)
-        raise ExportError(f"There is no format '{name}'.", f"Use one of {known}.") from None
 
 
 def unfinished_edits(labels: str | Path) -> tuple[str, ...]:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_sam3_assistant.api.engines import engine_for
-from napari_sam3_assistant.api.segment import (
+from napari_sam3_assistant.api.inputs import (
     as_everything,
     as_phrase,
     check_lists,
+    one_of,
     read_input,
     read_mask,
-    use_engine,
 )
+from napari_sam3_assistant.api.segment import use_engine
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.display import FrameSource, ask_for_plane, view_of_array
 from napari_sam3_assistant.core.images import AnyArray, level_zero
@@ -416,7 +417,12 @@ def track(
         frame, points, boxes, exemplars, mask, text, source.shape, everything
     )
     first, last = (None, None) if frames is None else frames
-    span = Span(_parse_direction(direction), first, last, stop_after_lost=stop_after_lost)
+    span = Span(
+        one_of(Direction, direction, "direction", PromptError),
+        first,
+        last,
+        stop_after_lost=stop_after_lost,
+    )
     span.within(len(source))
     request = TrackRequest(source, prompts, span, PredictOptions(threshold))
     if engine is None and compute is None:
@@ -512,7 +518,12 @@ def track_folder(
         folder,
         expand_user(output),
         prompts,
-        Span(_parse_direction(direction), first, last, stop_after_lost=stop_after_lost),
+        Span(
+            one_of(Direction, direction, "direction", PromptError),
+            first,
+            last,
+            stop_after_lost=stop_after_lost,
+        ),
         PredictOptions(threshold),
         axis,
         pattern,
@@ -530,15 +541,6 @@ def track_folder(
             if on_row is not None:
                 on_row(row)
     return tuple(rows)
-
-
-def _parse_direction(direction: str | Direction) -> Direction:
-    try:
-        return Direction(direction)
-    except ValueError as error:
-        raise PromptError(
-            f"There is no direction '{direction}'.", f"Choose {', '.join(Direction)}."
-        ) from error
 
 
 class TrackFrames(Iterator[FrameResult]):
