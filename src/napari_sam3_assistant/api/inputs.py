@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from napari_sam3_assistant.core.axes import make_axes
-from napari_sam3_assistant.core.images import AnyArray, level_zero
 from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
@@ -21,8 +20,8 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.in_memory import load_object
 from napari_sam3_assistant.io.label_files import read_numbers
-from napari_sam3_assistant.io.loaded import LoadedImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.display import ImageView
+    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.io.loaded import LoadedImage
 
 _Choice = TypeVar("_Choice", bound="StrEnum")
 
@@ -77,7 +78,8 @@ def read_input(
     Parameters
     ----------
     image : array-like, str or Path
-        An array, the levels of a multiscale image, or the path of a file.
+        An array, the levels of a multiscale image, an object of :func:`.in_memory.load_object`, or
+        the path of a file.
     axis_labels : sequence of str, optional
         Names of the axes; by default what the file says.
     rgb : bool, optional
@@ -90,12 +92,14 @@ def read_input(
     ImageError
         If the file can't be read.
     """
+    path = None
+    if isinstance(image, os.PathLike):
+        image = Path(image)
     if isinstance(image, str | Path):
         path = None if is_address(image) else expand_user(image)
         loaded = read_image(image if path is None else path, series)
     else:
-        path, data = None, level_zero(image)
-        loaded = LoadedImage(data, make_axes(data.shape, names=("",) * len(data.shape)))
+        loaded = load_object(image)
     rgb = loaded.rgb if rgb is None else rgb
     axes = loaded.axes
     if axis_labels is not None:
@@ -173,7 +177,7 @@ def read_mask(mask: npt.ArrayLike | str | Path) -> npt.NDArray[np.generic]:
     """Return a mask of an array or a file."""
     if isinstance(mask, str | Path):
         return read_numbers(mask if is_address(mask) else expand_user(mask)).pixels()
-    return np.asarray(mask)
+    return np.asarray(load_object(mask).data)
 
 
 def as_everything(everything: bool | Everything) -> Everything | None:

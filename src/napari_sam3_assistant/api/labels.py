@@ -11,11 +11,9 @@ import numpy as np
 from napari_sam3_assistant.api.inputs import one_of, read_input
 from napari_sam3_assistant.core.axes import axis_kind, make_axes, pixel_lengths
 from napari_sam3_assistant.core.classes import ClassList
-from napari_sam3_assistant.core.images import AnyArray, level_zero
 from napari_sam3_assistant.core.masks.labels import (
     Connectivity,
     ImagePlace,
-    as_labels,
     check_labels,
     plane_names,
     read,
@@ -38,7 +36,8 @@ from napari_sam3_assistant.io.class_list import (
 from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.imagej_rois import RoiFile
-from napari_sam3_assistant.io.label_files import read_labels
+from napari_sam3_assistant.io.in_memory import load_object
+from napari_sam3_assistant.io.label_files import read_labels, to_labels
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import find_image
 from napari_sam3_assistant.io.outputs import check_output
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import LabelArray
     from napari_sam3_assistant.core.masks.operations import MaskOperation
     from napari_sam3_assistant.core.progress import Reporter
@@ -429,8 +429,9 @@ def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
     if isinstance(labels, str | Path):
         loaded = read_labels(labels if is_address(labels) else expand_user(labels))
         return loaded.data, loaded.axes
-    data = as_labels(level_zero(labels))
-    return data, make_axes(data.shape)
+    loaded = to_labels(load_object(labels), "The image")
+    named = any(axis.name for axis in loaded.axes)
+    return loaded.data, loaded.axes if named else make_axes(loaded.data.shape)
 
 
 def _spacing(axes: Axes, apart: Sequence[int]) -> tuple[float, ...]:

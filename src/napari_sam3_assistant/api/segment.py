@@ -15,7 +15,7 @@ from napari_sam3_assistant.api.inputs import make_prompts, read_input
 from napari_sam3_assistant.core.axes import axis_kind, make_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import AnyArray
-from napari_sam3_assistant.core.masks.labels import as_labels, plane_names
+from napari_sam3_assistant.core.masks.labels import plane_names
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
 from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
@@ -30,7 +30,8 @@ from napari_sam3_assistant.engines.checkpoints import find_model_folder
 from napari_sam3_assistant.engines.device import AUTO
 from napari_sam3_assistant.errors import EngineError, PromptError
 from napari_sam3_assistant.io.annotations import is_annotations, paint_annotations
-from napari_sam3_assistant.io.label_files import read_labels
+from napari_sam3_assistant.io.in_memory import load_object
+from napari_sam3_assistant.io.label_files import read_labels, to_labels
 from napari_sam3_assistant.io.labels import check_ending
 from napari_sam3_assistant.io.outputs import check_output
 from napari_sam3_assistant.workflows.examples import ExampleLibrary, cut_example, propose
@@ -112,8 +113,10 @@ def segment(
     Parameters
     ----------
     image : array-like, shape (..., H, W) or (..., H, W, 3), str or Path
-        NumPy, dask or zarr array, a list of them as a multiscale pyramid (the first is used), or
-        a file, as :func:`imread` takes it. Only the plane is read.
+        NumPy, dask or zarr array, a list of them as a multiscale pyramid (the first is used); a
+        DataArray of xarray, a layer of napari, an image of bioio, SimpleITK or Pillow, an OME-Zarr
+        group, with what these know of the axes; or a file, as :func:`imread` takes it. Only the
+        plane is read.
     output : str or Path, optional
         Where the labels are saved, too; the ending chooses the format. The note beside them says
         how to make them again.
@@ -336,7 +339,7 @@ def _labels_alone(
     if isinstance(labels, str | Path):
         data = read_labels(labels if file is None or is_address(labels) else file).data
     else:  # dask, zarr and h5py read what is indexed
-        data = as_labels(labels if hasattr(labels, "chunks") else np.asarray(labels))
+        data = to_labels(load_object(labels), "labels").data
     if np.dtype(data.dtype).kind not in "iub":
         raise PromptError(
             "These are not labels: they hold no whole numbers.",

@@ -157,7 +157,8 @@ class ImageSource:
         except TypeError:  # Torch's and TensorStore's types are not NumPy's
             with map_read_errors(
                 f"Pixels of the type {self._data.dtype} can't be read",
-                "Give a NumPy array, or one that NumPy can read (of torch: tensor.float().cpu()).",
+                "Give a NumPy array, or one that NumPy can read (of torch: "
+                "tensor.detach().float().cpu()).",
             ):
                 return np.asarray(self._data[(slice(0, 0),) * len(self._data.shape)]).dtype
 

@@ -20,12 +20,14 @@ from skimage.draw import polygon
 
 from napari_sam3_assistant.core.classes import SEPARATOR, ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.objects import ANY_CLASS
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import ImageError, MaskError
 from napari_sam3_assistant.io.areas import (
     Area,
     ImportedLabels,
     count_hidden,
     explain_left_out,
+    list_names,
     paint_areas,
 )
 from napari_sam3_assistant.io.class_list import classes_in, read_colour
@@ -203,6 +205,12 @@ class CocoFile:
                 f"{path} is not a COCO file: {_explain(exc)}.",
                 _REMEDY,
             ) from exc
+
+    def __repr__(self) -> str:
+        """Return one line: a notebook shows what a cell ends with."""
+        objects = pluralize(sum(map(len, self._annotations.values())), "object")
+        images = pluralize(len(self.images), "image")
+        return f"<CocoFile {self.path.name}: {objects} on {images}, {list_names(self.classes)}>"
 
     def find(self, name: str) -> CocoImage:
         """Return an image by the name of its file, with or without its ending, or the only one.
@@ -439,6 +447,11 @@ class GeoJsonFile:
             ) from exc
         named = enumerate(self._colours.items(), 1)
         self.classes = ClassList(tuple(ObjectClass(id_, *entry) for id_, entry in named))
+
+    def __repr__(self) -> str:
+        """Return one line: a notebook shows what a cell ends with."""
+        objects = pluralize(len(self._areas), "object")
+        return f"<GeoJsonFile {self.path.name}: {objects}, {list_names(self.classes)}>"
 
     def _read(self, feature: dict[str, Any]) -> None:
         """Take in a feature; raises TypeError, ValueError or KeyError."""

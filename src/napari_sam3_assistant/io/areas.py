@@ -9,7 +9,7 @@ import numpy as np
 from skimage.draw import polygon
 
 from napari_sam3_assistant.core.masks.objects import ANY_CLASS
-from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.plurals import plural_of, pluralize
 from napari_sam3_assistant.io.loaded import check_memory
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class ImportedLabels:
     object_classes: dict[int, int]
     notes: tuple[str, ...] = ()
     measurements: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return one line: a notebook shows what a cell ends with."""
+        objects = pluralize(len(self.object_classes), "object")
+        return f"<ImportedLabels: {objects} in {self.labels.shape}, {list_names(self.classes)}>"
 
     @property
     def names(self) -> dict[int, str]:
@@ -177,6 +182,16 @@ def count_hidden(labels: npt.NDArray[np.uint32], count: int) -> int:
     for row in labels:  # as indices all pixels at once would take twice as much as the labels
         seen[row] = True
     return int(np.count_nonzero(~seen[1:]))
+
+
+_MOST_NAMED = 5
+
+
+def list_names(classes: ClassList) -> str:
+    """Return the names of classes, of many the first."""
+    names = list(classes.names.values())
+    more = ", ..." if len(names) > _MOST_NAMED else ""
+    return f"{plural_of(len(names), 'class', 'classes')} {', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def explain_left_out(counts: Mapping[str, int]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.core.masks.objects import ANY_CLASS
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import ImageError, MaskError
 from napari_sam3_assistant.io.areas import Area, paint_areas
 from napari_sam3_assistant.io.untrusted import open_regular
@@ -77,6 +78,10 @@ class RoiFile:
                     self._take(ImagejRoi.frombytes(content))
         except ImageError as error:
             raise MaskError(error.message, error.hint) from error
+
+    def __repr__(self) -> str:
+        """Return one line: a notebook shows what a cell ends with."""
+        return f"<RoiFile {self.path.name}: {pluralize(len(self._rois), 'region')}>"
 
     def _contents(self) -> Iterator[bytes]:
         with open_regular(self.path) as file:

@@ -34,10 +34,14 @@ def read_labels(path: str | Path) -> LoadedImage:
     MaskError
         If it holds colours or numbers that are no labels.
     """
-    loaded = read_numbers(path)
+    return to_labels(read_numbers(path), str(path))
+
+
+def to_labels(loaded: LoadedImage, name: str) -> LoadedImage:
+    """Return an image as labels, see :func:`read_labels`; ``name`` is what the user calls it."""
     if loaded.rgb:
         raise MaskError(
-            f"{path} is a colour picture; labels have one number for each pixel.",
+            f"{name} is a colour picture; labels have one number for each pixel.",
             "Give the labels, or use segment on the picture.",
         )
     return _rows_and_columns_last(replace(loaded, data=as_labels(loaded.data), smaller=()))

@@ -66,6 +66,12 @@ class LoadedImage:
     format: str = ""
     library: str = ""
 
+    def __repr__(self) -> str:
+        """Return one line: a notebook shows what a cell ends with."""
+        along = [f"{axis.name or '?'} {axis.length}" for axis in self.axes]
+        what = f"{self.name}: {', '.join(along)}, {self.data.dtype}".removeprefix(": ")
+        return f"<LoadedImage {what}>"
+
     @property
     def levels(self) -> tuple[LazyArray, ...]:
         """The image at all its sizes, largest first: what napari shows as multiscale."""

@@ -9,6 +9,7 @@ import warnings
 import weakref
 import zipfile
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -418,35 +419,49 @@ def read_bio(
         )
     image = _open_bio(path, reader)
     image.set_scene(number)
-    kept = _kept(image)
-    sizes = image.physical_pixel_sizes
-    by_axis = {"z": sizes.Z, "y": sizes.Y, "x": sizes.X, "t": _seconds(image.time_interval)}
-    known = {name: abs(size) for name, size in by_axis.items() if size and math.isfinite(size)}
     levels = []
     for level in image.resolution_levels:
         image.set_resolution_level(level)
-        data = image.dask_data
-        levels.append(data[tuple(slice(None) if at in kept else 0 for at in range(data.ndim))])
-    names = [image.dims.order[at].lower() for at in kept]
-    if is_czi and names[-1] == "s":  # blue comes first there
-        levels = [level[..., [2, 1, 0, *range(3, level.shape[-1])]] for level in levels]
-    return LoadedImage(
-        levels[0],
-        make_axes(
-            levels[0].shape,
-            names=names,
-            scale=[known.get(name, 1.0) for name in names],
-            units=[
-                "" if name not in known else "second" if name == "t" else "micrometer"
-                for name in names
-            ],
-        ),
-        "s" in names,
+        loaded = load_bio(image)
+        if is_czi and loaded.rgb:  # blue comes first there
+            data: Untyped = loaded.data
+            loaded = replace(loaded, data=data[..., [2, 1, 0, *range(3, data.shape[-1])]])
+        levels.append(loaded)
+    first, *smaller = levels
+    return replace(
+        first,
         notes=notes,
         series=number,
         choices=choices,
-        smaller=tuple(levels[1:]),
+        smaller=tuple(level.data for level in smaller),
     )
+
+
+def load_bio(image: Untyped) -> LoadedImage:
+    """Return the scene and level that an image of bioio, or of aicsimageio, shows; reads no pixels.
+
+    Parameters
+    ----------
+    image : BioImage or AICSImage
+        The image.
+    """
+    kept = _kept(image)
+    sizes = image.physical_pixel_sizes
+    seconds = _seconds(getattr(image, "time_interval", None))
+    by_axis = {"z": sizes.Z, "y": sizes.Y, "x": sizes.X, "t": seconds}
+    known = {name: abs(size) for name, size in by_axis.items() if size and math.isfinite(size)}
+    data = image.dask_data
+    data = data[tuple(slice(None) if at in kept else 0 for at in range(data.ndim))]
+    names = [image.dims.order[at].lower() for at in kept]
+    axes = make_axes(
+        data.shape,
+        names=names,
+        scale=[known.get(name, 1.0) for name in names],
+        units=[
+            "" if name not in known else "second" if name == "t" else "micrometer" for name in names
+        ],
+    )
+    return LoadedImage(data, axes, "s" in names)
 
 
 def _open_bio(path: Path, reader: str) -> Untyped:

@@ -53,7 +53,26 @@ def read_zarr(
     ImageError
         If it is none of these, or has no such image.
     """
-    node = _open_node(place)
+    return read_node(_open_node(place), hide_secrets(str(place)), series)
+
+
+def read_node(node: Untyped, name: str, series: int | None = None) -> LoadedImage:
+    """Return the image of an array or a group that is open; see :func:`read_zarr`.
+
+    Parameters
+    ----------
+    node : zarr.Array or zarr.Group
+        The array, or the group.
+    name : str
+        What the user knows it by.
+    series : int, optional
+        Which image.
+
+    Raises
+    ------
+    ImageError
+        If there is none, or no such one.
+    """
     fields = _fields_of(node)
     if fields:
         # Of each only the name is known: to open them all would take long.
@@ -67,7 +86,7 @@ def read_zarr(
             images = [replace(images[0], axes=axes)]
         if not images:
             raise ImageError(
-                f"{hide_secrets(str(place))} is not an OME-Zarr image, and holds no array.",
+                f"{name} is not an OME-Zarr image, and holds no array.",
                 "Choose an image file or a .zarr folder with an image.",
             )
         choices = tuple(Series(image.name, tuple(image.data.shape)) for image in images)

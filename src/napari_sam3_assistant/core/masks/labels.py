@@ -72,7 +72,7 @@ def as_labels(array: AnyArray) -> AnyArray:
     """Return whole numbers that are kept as floats as labels; all other arrays as they are.
 
     ImageJ has no whole numbers of 32 bits: label images of MorphoLibJ and CLIJ are floats. NaN is
-    background. Arrays that are read piece by piece stay so.
+    background, as what is masked. Arrays that are read piece by piece stay so.
 
     Raises
     ------
@@ -85,6 +85,8 @@ def as_labels(array: AnyArray) -> AnyArray:
             f"Labels of the type {array.dtype} can't be read", "Give a NumPy array."
         ):
             array = np.asarray(array)
+    if isinstance(array, np.ma.MaskedArray):
+        array = array.filled(0)
     if array.dtype.kind != "f":
         return array
     if isinstance(array, np.ndarray):
