@@ -338,6 +338,28 @@ def test_what_stops_an_early_accept_keeps_the_clicks_for_undo(bare, verb):
     assert not bare.session.step or not len(bare.points.data)
 
 
+@pytest.mark.parametrize("verb", ["nothing", "cancel"])
+def test_what_is_saved_after_an_early_accept_holds_the_object_or_nothing_is(bare, tmp_path, verb):
+    path, saving = tmp_path / "labels.npy", bare.session.saving
+    for spot in (DARK, OTHER):
+        bare.points.add(spot)
+        bare.binding.actions.call("accept")
+    bare.session.save_accepted(lambda: saving.export(path))
+    assert bare.model.message.text == "Saved as soon as the object that you accepted is found."
+    if verb == "cancel":
+        bare.session.cancel()
+    bare.settle()
+    if verb == "cancel":
+        assert not path.exists()
+        return
+    saved = np.load(path)
+    assert saved[DARK]
+    assert saved[OTHER]
+    assert saved[DARK] != saved[OTHER]
+    np.testing.assert_array_equal(saved, np.asarray(bare.viewer.layers[ACCEPTED].data))
+    assert bare.model.message.text.startswith("Saved")
+
+
 def test_an_early_accept_of_nothing_says_so_and_the_next_one_goes_on(bare, monkeypatch):
     from napari_sam3_assistant.engines.builtin import engine
 

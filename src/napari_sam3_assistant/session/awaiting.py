@@ -10,7 +10,7 @@ from napari_sam3_assistant.jobs import JobState
 from napari_sam3_assistant.session.values import Level, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from napari_sam3_assistant.jobs import Job
     from napari_sam3_assistant.session.accepting import Accepting
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _AWAITED = "Accepted as soon as it is found. Ready for the next object."
+_THEN = "Saved as soon as the object that you accepted is found."
 _CANCELLED = "Cancelled; the object that was still looked for is not accepted."
 _NOTHING = "Nothing was found there, so nothing was accepted."
 _AGAIN = "Undo brings its prompts back."
@@ -44,6 +45,7 @@ class Awaiting:
         self._undo, self._jobs = services.undo, services.jobs
         self._accepting, self._run = accepting, run
         self._awaited: list[Awaited] = []
+        self._then: Callable[[], object] | None = None
 
     def add(self, job: Job | None) -> None:
         """Put the prompts on show away: what they find is accepted.
@@ -83,10 +85,31 @@ class Awaiting:
             except Sam3AssistantError as error:
                 self._forget(first)
                 self.reopen([first], str(error))
+        if self._then is not None and not (self._awaited or self._model.running):
+            self._save()
+
+    def save_after(self, save: Callable[[], object]) -> None:
+        """Call what saves, once all that is waited for is accepted: at once where nothing is.
+
+        It is not called where something was not found, or is given up.
+        """
+        if not self._awaited:
+            save()
+            return
+        self._then = save
+        self._model.message = Message(_THEN)
+
+    def _save(self) -> None:
+        save, self._then = self._then, None
+        try:
+            if save is not None:
+                save()
+        except Sam3AssistantError as error:
+            self._model.message = Message(str(error), Level.ERROR)
 
     def give_up(self) -> list[Awaited]:
         """Wait for nothing any more; returns what was waited for."""
-        given_up, self._awaited = self._awaited, []
+        given_up, self._awaited, self._then = self._awaited, [], None
         self._accepting.is_awaited = False
         return given_up
 
@@ -95,7 +118,7 @@ class Awaiting:
 
         Returns whether some are back; those that something came after, Undo brings back.
         """
-        is_back = False
+        is_back, self._then = False, None
         for awaited in reversed(given_up):
             is_latest = self._undo.reopen(awaited.step)
             is_back = is_back or is_latest

@@ -480,6 +480,13 @@ class Session:
         unanswered = self._edited or self._running.has_asked
         self._accepting.accept(_UNANSWERED if unanswered else "")
 
+    def save_accepted(self, save: Callable[[], object]) -> None:
+        """Call what saves; where an accepted object is still to be found, when it is there.
+
+        ``save``: a verb of :attr:`saving` or :attr:`cleaning`; as a run it would stop the search.
+        """
+        self._awaiting.save_after(save)
+
     def save_figure(
         self, path: Path, draw: Callable[[Figure, str], bytes], ending: str = ".png"
     ) -> Job:

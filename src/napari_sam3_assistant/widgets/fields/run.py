@@ -28,7 +28,6 @@ from napari_sam3_assistant.qt.bind import (
     disconnect_with,
     follow,
     format_message,
-    show_errors,
     watch,
 )
 from napari_sam3_assistant.qt.controls import ask_where, check_box, push_button, show_progress
@@ -135,7 +134,9 @@ class RunControls(QWidget):
         clear = push_button(model, "Clear Preview", "clear_preview", session.clear_preview, _CLEARS)
         undo = push_button(model, "Undo", "undo", binding.actions.undo, _UNDOES)
         redo = push_button(model, "Redo", "redo", binding.actions.redo, _REDOES)
-        save_now = push_button(model, "Save", "save_now", session.saving.save, _AT_ONCE)
+        save_now = push_button(
+            model, "Save", "save_now", lambda: session.save_accepted(session.saving.save), _AT_ONCE
+        )
         at_accept = check_box(model, "save_at_accept", "Save at Accept", _AT_ACCEPT)
         save = push_button(model, "Save as Layer", "save", session.saving.keep_all, _IN_NAPARI)
         to_file = push_button(model, "Save to File …", "save_file", self._save_file, _ON_DISK)
@@ -205,7 +206,7 @@ class RunControls(QWidget):
             # The dialog may keep the ending that was proposed when another kind is chosen.
             kept = chosen == start and ending != start.suffix
             path = chosen.with_suffix("") if kept else chosen
-            show_errors(session.model, lambda: saving.export(path, ending))()
+            session.save_accepted(lambda: saving.export(path, ending))
 
     def _show_task(self, chosen: tuple[Task, bool, Tool]) -> None:
         task, is_batch, tool = chosen

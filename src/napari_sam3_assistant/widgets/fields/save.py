@@ -50,7 +50,7 @@ class SaveCleanField(QWidget):
             model,
             "Save && Clean",
             "save_clean",
-            session.cleaning.save,
+            lambda: session.save_accepted(session.cleaning.save),
             "Save every preview as a layer and a file, and what you accepted as a file, remove the "
             "previews and unload the model, which the next run loads again",
         )
