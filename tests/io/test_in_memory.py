@@ -4,11 +4,9 @@ import os
 from types import SimpleNamespace
 
 import dask.array as da
-import h5py
 import numpy as np
 import pint
 import pytest
-import xarray as xr
 import zarr
 from PIL import Image
 
@@ -16,6 +14,8 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.in_memory import load_object
 
+h5py = pytest.importorskip("h5py")
+xr = pytest.importorskip("xarray")
 PLANE = np.arange(12 * 15, dtype=np.uint8).reshape(12, 15)
 STACK = np.stack([PLANE, PLANE + 1])
 COLOURS = np.stack([PLANE, PLANE // 2, PLANE // 3], -1)

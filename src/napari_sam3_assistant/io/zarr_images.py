@@ -53,18 +53,18 @@ def read_zarr(
     ImageError
         If it is none of these, or has no such image.
     """
-    return read_node(_open_node(place), hide_secrets(str(place)), series)
+    return read_node(_open_node(place), place, series)
 
 
-def read_node(node: Untyped, name: str, series: int | None = None) -> LoadedImage:
+def read_node(node: Untyped, place: str | Path, series: int | None = None) -> LoadedImage:
     """Return the image of an array or a group that is open; see :func:`read_zarr`.
 
     Parameters
     ----------
     node : zarr.Array or zarr.Group
         The array, or the group.
-    name : str
-        What the user knows it by.
+    place : str or Path
+        Where it is, or what the user knows it by.
     series : int, optional
         Which image.
 
@@ -86,7 +86,7 @@ def read_node(node: Untyped, name: str, series: int | None = None) -> LoadedImag
             images = [replace(images[0], axes=axes)]
         if not images:
             raise ImageError(
-                f"{name} is not an OME-Zarr image, and holds no array.",
+                f"{hide_secrets(str(place))} is not an OME-Zarr image, and holds no array.",
                 "Choose an image file or a .zarr folder with an image.",
             )
         choices = tuple(Series(image.name, tuple(image.data.shape)) for image in images)
