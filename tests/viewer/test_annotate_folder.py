@@ -84,6 +84,24 @@ def test_the_next_image_is_seen_where_the_user_had_the_canvas(binding, annotatio
     assert camera.zoom == 3
 
 
+def test_an_image_of_another_size_fills_the_canvas(binding, tmp_path):
+    source = tmp_path / "sizes"
+    source.mkdir()
+    shapes = ((400, 300), (60, 80), (500, 700))
+    for name, shape in zip("abc", shapes, strict=True):
+        tifffile.imwrite(source / f"{name}.tif", np.zeros(shape, np.uint8))
+    binding.session.annotation.start(str(source), str(tmp_path / "labels"))
+    settle(binding)
+    camera = getattr(binding.viewer, "scene", binding.viewer).camera
+    for place, (height, width) in enumerate(shapes):
+        if place:
+            go(binding, 1)
+        seen = camera.center, camera.zoom
+        assert seen[0][1:] == pytest.approx(((height - 1) / 2, (width - 1) / 2))
+        binding.viewer.reset_view()
+        assert (camera.center, camera.zoom) == seen
+
+
 def shown(binding):
     return [layer.name for layer in binding.viewer.layers]
 

@@ -74,6 +74,7 @@ class OpenedImages:
         # The image that is opened next, as a layer, and the look that it was given.
         self._ready: tuple[LoadedImage, Image, dict[str, Any]] | None = None
         self._order: tuple[int, ...] = ()  # of the axes, as it was set here
+        self._is_to_fit = False  # the canvas, once the image is gone that has another size
 
     @property
     def left(self) -> object:
@@ -147,8 +148,11 @@ class OpenedImages:
         self._show_rows_and_columns(image, layer)
         leave_shown(self._viewer)
         earlier = self._prompts.find(before)
-        if earlier is None or tuple(earlier.extent.world[1]) != tuple(layer.extent.world[1]):
+        if earlier is None:
             self._viewer.reset_view()
+        else:
+            size, before_it = layer.extent.world[1], earlier.extent.world[1]
+            self._is_to_fit = tuple(size) != tuple(before_it)
         return key_of(layer)
 
     def _count_alike(self, layer: Image, before: str) -> None:
@@ -223,6 +227,9 @@ class OpenedImages:
                 else:
                     self._viewer.layers.remove(own)
             drop_deep_spares(self._viewer)  # those of a stack, where flat images come next
+        if self._is_to_fit:
+            self._is_to_fit = False
+            self._viewer.reset_view()
         return [key_of(layer) for layer in ours if role_of(layer) in PROMPT_ROLES]
 
     def _look_to_keep(self, key: str) -> dict[str, Any]:
