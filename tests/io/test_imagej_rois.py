@@ -1,8 +1,11 @@
 """Regions of ImageJ become labels; roifile, which is not ours, writes them."""
 
+import json
 import tracemalloc
 import zipfile
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -163,6 +166,39 @@ def test_regions_are_imported_and_prompts_without_a_window(tmp_path):
     assert [one.id for one in found.objects] == [1, 2]
 
 
+@given(st.permutations([2, 4, 6, 9, 9]))
+def test_what_lies_within_a_larger_one_is_seen_in_whatever_order(sides):
+    with TemporaryDirectory() as folder:
+        boxes = [box(ROI_TYPE.RECT, 20 - side, 20 - side, 2 * side, 2 * side) for side in sides]
+        labels = write(Path(folder, "a.zip"), *boxes)
+        rois = api.read_rois(labels).paint(SHAPE)
+        shapes = [{"segmentation": [square_ring(side)]} for side in sides]
+        entries = [
+            {"id": at, "image_id": 1, "category_id": 1, **shape} for at, shape in enumerate(shapes)
+        ]
+        image = {"id": 1, "file_name": "a.tif", "height": SHAPE[0], "width": SHAPE[1]}
+        written = {
+            "images": [image],
+            "annotations": entries,
+            "categories": [{"id": 1, "name": "x"}],
+        }
+        Path(folder, "a.json").write_text(json.dumps(written))
+        coco = api.read_coco(Path(folder, "a.json"))
+        coco = coco.paint(coco.images[0])
+
+    inner = dict(zip([2, 4, 6, 9], [0, 2, 4, 6], strict=True))
+    for found in (rois, coco):
+        sizes = np.bincount(found.labels.ravel(), minlength=6)[1:]
+        for side, size in zip(sides, sizes, strict=True):
+            assert size == (2 * side) ** 2 - (2 * inner[side]) ** 2 or (side, size) == (9, 0)
+        assert found.notes == ("1 annotation wholly below others.",)  # one of two that are equal
+
+
+def square_ring(side):
+    low, high = 20 - side, 20 + side
+    return [low, low, high, low, high, high, low, high]
+
+
 def test_counting_what_is_below_others_takes_no_room_beside_the_labels(tmp_path):
     file = RoiFile(
         write(
@@ -177,5 +213,5 @@ def test_counting_what_is_below_others_takes_no_room_beside_the_labels(tmp_path)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert found.notes == ("1 annotation wholly below others.",)
+    assert np.bincount(found.labels.ravel())[1:].tolist() == [400, 900 - 400]
     assert most < 1.25 * found.labels.nbytes

@@ -1,10 +1,12 @@
 """The order and the names that OME files give to axes, which each keep what is theirs."""
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from napari_sam3_assistant import api
 from napari_sam3_assistant.core.axes import Axis, make_axes
-from napari_sam3_assistant.errors import ExportError, ImageError
+from napari_sam3_assistant.errors import ExportError, ImageError, MaskError
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.pixel_size import ome_tiff_axes, ome_zarr_axes
 
@@ -73,3 +75,31 @@ def test_units_are_known_by_any_of_their_names():
         Axis("y", 3, 2.0, "micrometer"),
         Axis("x", 4, 3.0),
     )
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.int64])
+def test_minus_one_is_the_background_where_there_is_no_zero(tmp_path, kind):
+    labels = np.full((20, 30), -1, kind)
+    labels[2:6, 3:9] = 1
+    labels[10:15, 3:9] = 4
+    np.save(tmp_path / "a.npy", labels)
+
+    for given in (labels, tmp_path / "a.npy"):
+        assert [row["id"] for row in api.measure(given)] == [1, 4]
+        assert api.clean(given, [api.Renumber()]).max() == 2
+    labels[0, 0] = 0
+    with pytest.raises(MaskError, match=r"lowest here is -1.*np\.where\(labels < 0, 0, labels\)"):
+        api.measure(labels)
+
+
+def test_labels_that_jpeg_has_changed_are_refused(tmp_path):
+    labels = np.zeros((40, 60), np.uint8)
+    labels[5:20, 5:20] = 80
+    labels[20:35, 20:50] = 160
+    iio.imwrite(tmp_path / "labels.jpg", labels)
+    iio.imwrite(tmp_path / "even.jpg", np.full((16, 16), 255, np.uint8))
+
+    for use in (api.measure, lambda path: api.segment(labels, labels=path)):
+        with pytest.raises(MaskError, match=r"JPEG, which changes numbers.*PNG or TIFF"):
+            use(tmp_path / "labels.jpg")
+    assert len(api.measure(tmp_path / "even.jpg")) == 1

@@ -25,8 +25,8 @@ from napari_sam3_assistant.errors import ImageError, MaskError
 from napari_sam3_assistant.io.areas import (
     Area,
     ImportedLabels,
-    count_hidden,
     explain_left_out,
+    lift_hidden,
     list_names,
     paint_areas,
 )
@@ -256,7 +256,8 @@ class CocoFile:
     def paint(self, image: CocoImage) -> ImportedLabels:
         """Return the annotations of an image as labels; those of crowds lie below the others.
 
-        COCO means several objects by a crowd. CVAT marks each mask so that was painted by a brush.
+        Where others overlap, the later one is on top, but for one within a larger one. COCO means
+        several objects by a crowd. CVAT marks each mask so that was painted by a brush.
 
         Raises
         ------
@@ -269,6 +270,7 @@ class CocoFile:
         labels = np.zeros(image.shape, np.uint32)
         values = {entry.id: entry.id + self.classes.first for entry in self.classes}
         classes: dict[int, int] = {}
+        painted: dict[int, dict[str, Any]] = {}
         empty = crowds = 0
         for place, entry in enumerate(self._annotations[image.id], 1):
             try:
@@ -290,14 +292,21 @@ class CocoFile:
                 free = labels[rows, columns] == 0
                 rows, columns = rows[free], columns[free]
             label = len(classes) + 1
+            painted[label] = entry
             labels[rows, columns] = label
             classes[label] = values[category]
+
+        def pixels(label: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+            entry = painted[label]
+            segmentation = None if entry.get("iscrowd") else entry.get("segmentation")
+            return _pixels(segmentation, image.shape)
+
         notes = explain_left_out(
             {
                 "without pixels left out": empty,
                 "marked as a crowd taken as one object each": crowds,
                 "of images that the file does not list left out": self._of_others,
-                "wholly below others": count_hidden(labels, len(classes)),
+                "wholly below others": lift_hidden(labels, len(classes), pixels),
             }
         )
         return ImportedLabels(image.file_name, labels, self.classes, classes, notes)

@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.plurals import plural_of, pluralize
 from napari_sam3_assistant.io.loaded import check_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -95,7 +95,9 @@ def paint_areas(
     *,
     image: str = "",
 ) -> ImportedLabels:
-    """Return the objects of a plane as labels; where they overlap, the later one is on top.
+    """Return the objects of a plane as labels.
+
+    Where they overlap, the later one is on top, but for one within a larger one, which is seen.
 
     Parameters
     ----------
@@ -123,20 +125,28 @@ def paint_areas(
     of_class: dict[int, int] = {}
     measured: dict[int, dict[str, float]] = {}
     here = _on_plane(areas, plane)
-    empty = 0
+    painted: list[Area] = []
     for area in here:
-        label = len(of_class) + 1
-        if not _fill(area, labels, label):
-            empty += 1
+        rows, columns, inside = _fill(area, shape)
+        if not inside.any():
             continue
+        painted.append(area)
+        label = len(painted)
+        labels[rows, columns][inside] = label
         of_class[label] = values[area.class_name]
         measured[label] = area.measured
+
+    def pixels(label: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        rows, columns, inside = _fill(painted[label - 1], shape)
+        y, x = np.nonzero(inside)
+        return y + rows.start, x + columns.start
+
     notes = explain_left_out(
         {
             **left_out,
             "on other planes left out": len(areas) - len(here),
-            "without pixels left out": empty,
-            "wholly below others": count_hidden(labels, len(of_class)),
+            "without pixels left out": len(here) - len(painted),
+            "wholly below others": lift_hidden(labels, len(painted), pixels),
         }
     )
     return ImportedLabels(image, labels, classes, of_class, notes, measured)
@@ -150,19 +160,15 @@ def _on_plane(areas: Sequence[Area], plane: Mapping[str, int]) -> Sequence[Area]
     return [area for area in areas if area.plane == at]
 
 
-def _fill(area: Area, labels: npt.NDArray[np.uint32], label: int) -> bool:
-    """Paint an object; returns whether it has a pixel. No more than its box is looked at."""
+def _fill(area: Area, shape: tuple[int, int]) -> tuple[slice, slice, npt.NDArray[np.bool_]]:
+    """Return the rows and columns of an object's box in the plane, and which pixels are its own."""
     corners = [ring for rings in area.polygons for ring in rings if len(ring)]
-    if not corners:
-        return False
-    every, shape = np.concatenate(corners), np.array(labels.shape)
+    every = np.concatenate(corners) if corners else np.zeros((1, 2))
     first = np.floor(every.min(axis=0)).clip(0, shape).astype(int)
     end = np.ceil(every.max(axis=0)).clip(first, shape).astype(int)
     size = tuple(end - first)
-    if not all(size):
-        return False
     whole = np.zeros(size, bool)
-    for rings in area.polygons:
+    for rings in area.polygons if all(size) else ():
         filled = np.zeros(size, bool)
         for place, ring in enumerate(rings):
             if len(ring):
@@ -172,16 +178,50 @@ def _fill(area: Area, labels: npt.NDArray[np.uint32], label: int) -> bool:
                 # After the first one come holes.
                 filled[inside] = ~filled[inside] if area.even_odd else place == 0
         whole |= filled
-    labels[first[0] : end[0], first[1] : end[1]][whole] = label
-    return bool(whole.any())
+    return slice(first[0], end[0]), slice(first[1], end[1]), whole
 
 
-def count_hidden(labels: npt.NDArray[np.uint32], count: int) -> int:
-    """Return how many of the labels 1, 2, ... have no pixel."""
-    seen = np.zeros(count + 1, bool)
-    for row in labels:  # as indices all pixels at once would take twice as much as the labels
-        seen[row] = True
-    return int(np.count_nonzero(~seen[1:]))
+def lift_hidden(
+    labels: npt.NDArray[np.uint32],
+    count: int,
+    pixels: Callable[[int], tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]],
+) -> int:
+    """Paint objects that are wholly below larger ones on top of these.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (H, W), dtype uint32
+        The objects 1 to ``count``; changed in place.
+    count : int
+        How many they are.
+    pixels : callable
+        Returns rows and columns of all pixels of an object; of none that must not be lifted.
+
+    Returns
+    -------
+    int
+        How many stay hidden: by others that would not be seen then.
+    """
+    sizes = np.zeros(count + 1, np.int64)
+    for row in labels:  # all pixels at once would take twice as much as the labels
+        sizes += np.bincount(row, minlength=count + 1)
+    hidden = [(label, *pixels(label)) for label in np.flatnonzero(sizes == 0).tolist() if label]
+    whole = {label: len(rows) for label, rows, _ in hidden}
+    stay = 0
+    # What lies in one that is lifted itself comes after it.
+    for label, rows, columns in sorted(hidden, key=lambda found: -len(found[1])):
+        covers, at = np.unique(labels[rows, columns], return_inverse=True)
+        for cover in covers.tolist():
+            whole[cover] = whole.get(cover) or len(pixels(cover)[0])
+        larger = np.array([whole[cover] > len(rows) for cover in covers.tolist()], bool)
+        covered = np.bincount(at, minlength=len(covers))
+        if not larger.any() or (sizes[covers] == covered)[larger].any():
+            stay += 1
+            continue
+        labels[rows[larger[at]], columns[larger[at]]] = label
+        sizes[covers[larger]] -= covered[larger]
+        sizes[label] = covered[larger].sum()
+    return stay
 
 
 _MOST_NAMED = 5

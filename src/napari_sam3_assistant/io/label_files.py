@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.images import as_lazy
 from napari_sam3_assistant.core.masks.labels import as_labels
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam3_assistant.io.loaded import LoadedImage
+
+
+_LOSSY = ("JPEG", "AVI", "MP4", "Matroska")
 
 
 def read_labels(path: str | Path) -> LoadedImage:
@@ -32,7 +37,7 @@ def read_labels(path: str | Path) -> LoadedImage:
     ImageError
         If it can't be read.
     MaskError
-        If it holds colours or numbers that are no labels.
+        If it holds colours or numbers that are no labels, or a format has changed them.
     """
     return to_labels(read_numbers(path), str(path))
 
@@ -44,7 +49,17 @@ def to_labels(loaded: LoadedImage, name: str) -> LoadedImage:
             f"{name} is a colour picture; labels have one number for each pixel.",
             "Give the labels, or use segment on the picture.",
         )
-    return _rows_and_columns_last(replace(loaded, data=as_labels(loaded.data), smaller=()))
+    data = as_labels(loaded.data)
+    if loaded.format in _LOSSY and np.unique(data[(0,) * (len(data.shape) - 2)]).size > 2:
+        raise MaskError(
+            f"{name} is {loaded.format}, which changes numbers: these are no labels any more.",
+            "Save them anew as PNG or TIFF where they were made. Of a mask take what is bright, in "
+            "Python as api.imread(path).data > 127.",
+        )
+    if isinstance(data, np.ndarray) and data.dtype.kind == "i" and data.min(initial=0) == -1:
+        # Where there is no 0, -1 is the background.
+        data = data if (data == 0).any() else np.where(data < 0, 0, data)
+    return _rows_and_columns_last(replace(loaded, data=data, smaller=()))
 
 
 def read_numbers(path: str | Path) -> LoadedImage:

@@ -117,7 +117,8 @@ def check_not_negative(values: npt.NDArray[Any]) -> None:
     if values.dtype.kind == "i" and values.size and int(values.min()) < 0:
         raise MaskError(
             f"Labels begin at 0 (the background), the lowest here is {values.min()}.",
-            "Change the negative values first, for example in napari's console.",
+            "Make it 0 where it is background, in Python by np.where(labels < 0, 0, labels); "
+            "where 0 is an object there, add 1 to all.",
         )
 
 
