@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from faulty_disks import locked
 from killed_process import run_and_kill
+from napari_sam3_assistant import api
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.display import view_of_array
@@ -192,6 +193,25 @@ def test_labels_of_other_tools_are_no_images(source, output):
     assert [one.name for one in folder.images][:3] == ["cell1.tif", "cell2.tif", "cell10.tif"]
     assert [one.name for one in folder.images][3:] == ["lonely_mask.tif"]
     assert folder.get("cell2.tif").others == source / "cell2_cp_masks.tif"
+
+
+@pytest.mark.parametrize("name", ["cell_2_labels", "cell_2_labels_1", "other_mask_001"])
+def test_labels_that_save_has_put_among_the_images_are_none_of_them(source, output, name):
+    """Of an image `cell 2` they are called `cell_2_labels`: a space is not for every system."""
+    (source / "cell2.tif").rename(source / "cell 2.tif")
+    before = [image.name for image in AnnotatedFolder(source, output).images]
+    saved = source / f"{name}.tif"
+    api.segment(squares(1), text="bright objects", output=saved)
+    assert saved.with_name(f"{saved.name}.json").exists()
+    assert [image.name for image in AnnotatedFolder(source, output).images] == before
+
+
+def test_a_folder_of_nothing_but_saved_labels_is_said(tmp_path):
+    source = tmp_path / "saved"
+    source.mkdir()
+    api.segment(squares(1), text="bright objects", output=source / "cells_labels.tif")
+    with pytest.raises(ImageError, match="holds labels, and no image of them"):
+        AnnotatedFolder(source, tmp_path / "out")
 
 
 def test_two_processes_add_up_and_overwrite_nothing(source, output):

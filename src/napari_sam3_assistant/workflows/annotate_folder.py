@@ -32,6 +32,7 @@ from napari_sam3_assistant.io.images import image_name, read_image
 from napari_sam3_assistant.io.outputs import free_name, make_folder, stamp_of
 from napari_sam3_assistant.io.provenance import (
     find_place,
+    is_provenance,
     provenance_path,
     read_provenance,
     write_provenance,
@@ -220,6 +221,10 @@ class AnnotatedFolder:
         self._file = output / STATES_FILE
         self._read_to = 0
         found = _take_companions(list_images(source, output, pattern))
+        if not found:
+            raise ImageError(
+                f"{source} holds labels, and no image of them.", "Choose the folder of the images."
+            )
         with explain_os_errors(output):
             output.mkdir(parents=True, exist_ok=True)
         self._images = list(found)
@@ -645,9 +650,15 @@ def _take_companions(files: tuple[FolderImage, ...]) -> tuple[AnnotatedImage, ..
         image = (folder, image_of_labels(name))
         if image in known:
             others.setdefault(image, file.path)
-        else:
+        elif not _is_ours(file.path, name):
             own.append((file, (folder, name)))
     return tuple(AnnotatedImage(file, others=others.get(image)) for file, image in own)
+
+
+def _is_ours(path: Path, name: str) -> bool:
+    """Return whether a file is labels that were saved here, as its note says; few are looked at."""
+    without_number = name.rstrip("0123456789_-")
+    return bool(image_of_labels(without_number)) and is_provenance(provenance_path(path))
 
 
 def _same_folder(first: str, second: str) -> bool:
