@@ -25,6 +25,11 @@ class MaskBench:
             self._calls.get(timeout=240)()
         return self.model.message.text
 
+    def wait(self, job):
+        """Deliver results until a job has ended that is none of the window's."""
+        while not job.state.is_over:
+            self._calls.get(timeout=240)()
+
     def deliver_one(self):
         """Deliver the next result, if something runs."""
         if self.model.running:

@@ -148,18 +148,25 @@ def test_of_a_plain_file_the_resolution_counts(tmp_path):
 
 @pytest.mark.parametrize("version", [2, 3])
 def test_ome_zarr_and_one_of_its_sizes(tmp_path, version):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ome-zarr warns of parts of itself
-        from ome_zarr.format import FormatV04, FormatV05
-        from ome_zarr.writer import write_image
-
     group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=version)
-    write_image(
-        np.zeros((3, 5, 16, 20), np.uint8), group, axes="tzyx", scale_factors=[2],
-        scale={"t": 30.0, "z": 2.0, "y": 0.25, "x": 0.25},
-        axes_units={"t": "second", **dict.fromkeys("zyx", "micrometer")},
-        fmt={2: FormatV04, 3: FormatV05}[version](),
-    )  # fmt: skip
+    units = {"t": "second", **dict.fromkeys("zyx", "micrometer")}
+    with warnings.catch_warnings():
+        # ome-zarr warns of parts of itself, and of what its oldest versions take.
+        warnings.simplefilter("ignore")
+        from ome_zarr.format import FormatV04, FormatV05
+        from ome_zarr.writer import write_multiscale
+
+        write_multiscale(
+            [np.zeros((3, 5, 16, 20), np.uint8), np.zeros((3, 5, 8, 10), np.uint8)], group,
+            axes=[
+                {"name": name, "type": "time" if name == "t" else "space", "unit": unit}
+                for name, unit in units.items()
+            ],
+            coordinate_transformations=[
+                [{"type": "scale", "scale": [30.0, 2.0, size, size]}] for size in (0.25, 0.5)
+            ],
+            fmt={2: FormatV04, 3: FormatV05}[version](),
+        )  # fmt: skip
     whole = find_axes(tmp_path / "a.zarr", (3, 5, 16, 20))
     assert told(whole)[:3] == [
         ("t", 30, "second"), ("z", 2, "micrometer"), ("y", 0.25, "micrometer")

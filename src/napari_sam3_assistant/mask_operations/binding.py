@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _LEFT, _RIGHT = 1, 2
+_AXES = ("axis_labels", "scale", "units")
 _POINTING = {"pan_zoom", "pick"}
 _BINDINGS: Bindings[MaskBinding] = WeakKeyDictionary()
 
@@ -88,7 +89,8 @@ class MaskBinding(RefCounted):
     def _watch(self, layer: Labels) -> None:
         self._kinds[key_of(layer)] = _shape_and_dtype(layer)
         layer.events.name.connect(self._list_layers)
-        layer.events.axis_labels.connect(self._list_layers)
+        for name in _AXES:
+            getattr(layer.events, name).connect(self._on_axes)
         layer.events.data.connect(self._on_data)
         layer.events.paint.connect(self._on_paint)
         for key, forward in (("Control-Z", False), ("Control-Shift-Z", True)):
@@ -96,7 +98,7 @@ class MaskBinding(RefCounted):
 
     def _forget(self, layer: Labels) -> None:
         self._kinds.pop(key_of(layer), None)
-        for name in ("name", "axis_labels", "data", "paint"):
+        for name in ("name", *_AXES, "data", "paint"):
             getattr(layer.events, name).disconnect(self)
         for key in ("Control-Z", "Control-Shift-Z"):
             layer.bind_key(key, None, overwrite=True)
@@ -138,6 +140,11 @@ class MaskBinding(RefCounted):
                 self.session.cleanup.note_removed(key)
         event.value.events.axis_labels.disconnect(self)
         self._list_layers()
+
+    def _on_axes(self, event: Event) -> None:
+        del event
+        self._list_layers()
+        self.session.axes_from_file.look()
 
     def _on_data(self, event: Event) -> None:
         layer = event.source

@@ -25,6 +25,7 @@ from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.cleanup import OF_ROWS
 from napari_sam3_assistant.mask_operations.model import RightClick, Scope
 from napari_sam3_assistant.mask_operations.tables import ComponentTable, ValueTable
+from napari_sam3_assistant.qt.axes_from_file import AxesFromFileField
 from napari_sam3_assistant.qt.bind import follow, set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import (
     ChoiceCombo,
@@ -76,6 +77,7 @@ class CleanupTab(QWidget):
         summary.setObjectName("target_summary")
         form.addRow("Target layer", layer_box(model, "target", "The labels layer to clean"))
         form.addRow("", summary)
+        form.addRow(AxesFromFileField(model, self._session.axes_from_file))
         form.addRow(
             "Work on",
             ChoiceCombo(

@@ -36,6 +36,7 @@ from napari_sam3_assistant.viewer.accepted_objects import (
     read_parents,
     renumber_features,
 )
+from napari_sam3_assistant.viewer.axes_from_file import LayerAxes
 from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
@@ -98,10 +99,13 @@ class LabelsAdapter:
     ----------
     busy : bool
         Whether a layer is being taken out, or given other data, by us and not by the user.
+    layer_axes : LayerAxes
+        What files tell of the labels' axes, and what the labels have of it.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
+        self.layer_axes = LayerAxes(viewer, self.find)
         self.busy = False
 
     @property
@@ -119,10 +123,14 @@ class LabelsAdapter:
 
         Raises MaskError if it is gone.
         """
-        for layer in mask_layers(self.viewer):
-            if key_of(layer) == key:
-                return layer
-        raise MaskError("The labels layer is no longer open.", "Choose another one.")
+        layer = self.find(key)
+        if layer is None:
+            raise MaskError("The labels layer is no longer open.", "Choose another one.")
+        return layer
+
+    def find(self, key: str) -> Labels | None:
+        """Return the layer of a key, or None if it is gone."""
+        return next((layer for layer in mask_layers(self.viewer) if key_of(layer) == key), None)
 
     def take_snapshot(self, key: str, *, editable: bool = False) -> LabelsSnapshot:
         """Return what a job may see of a layer; raises MaskError if it can't be edited."""

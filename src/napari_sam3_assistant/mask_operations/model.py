@@ -26,7 +26,7 @@ from napari_sam3_assistant.core.masks.operations import (
     Split,
 )
 from napari_sam3_assistant.core.masks.pieces import Apart
-from napari_sam3_assistant.session.values import Message
+from napari_sam3_assistant.session.values import AxesFromFile, Message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -236,6 +236,8 @@ class MaskModel:
         many pixels the layers share (-1 if that is not known).
     target, connectivity, scope, physical, apart
         Mask Cleanup: key of the layer, and how operations work.
+    axes_from_file : AxesFromFile or None
+        What the file of that layer says of its axes; None where there is nothing to take.
     remove_small, fill_holes, smooth, keep_largest, split, expand, renumber
         Mask Cleanup: the operations, each with what was chosen for it.
     values_text, new_value
@@ -285,6 +287,7 @@ class MaskModel:
     scope: Scope = Scope.WHOLE
     physical: bool = False
     apart: Apart = Apart.FRAMES
+    axes_from_file: AxesFromFile | None = None
     remove_small: RemoveSmall = field(default_factory=RemoveSmall)
     fill_holes: FillHoles = field(default_factory=FillHoles)
     smooth: Smooth = field(default_factory=Smooth)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.mask_operations.cleanup import MaskCleanup
 from napari_sam3_assistant.mask_operations.collect import MaskCollection
 from napari_sam3_assistant.mask_operations.edits import MaskEdits, MaskJobs
+from napari_sam3_assistant.session.axes_from_file import FileAxes
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Deliver
@@ -27,6 +28,15 @@ class MaskSession:
         self.edits = MaskEdits(model, adapter, self.jobs, deliver)
         self.cleanup = MaskCleanup(model, adapter, self.jobs, self.edits)
         self.collection = MaskCollection(model, adapter, self.jobs, self.edits)
+        self.axes_from_file = FileAxes(
+            model,
+            adapter.layer_axes,
+            lambda: model.target,
+            lambda: model.running or self.edits.history.knows(model.target),
+            deliver,
+        )
+        for event in (model.events.target, model.events.layers):
+            event.connect(self.axes_from_file.look, max_args=0)
 
     def take_picked(self) -> None:
         """Let only the label be saved that the user picked in the source layer.
@@ -43,4 +53,5 @@ class MaskSession:
         """Stop the work."""
         self.cleanup.hide_preview()
         self.cleanup.forget_preview()
+        self.axes_from_file.close()
         self.jobs.close()

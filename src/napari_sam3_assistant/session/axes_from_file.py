@@ -1,4 +1,4 @@
-"""Axes and pixel size that the file of an image knows, where another reader left them out."""
+"""Axes and pixel size that the file of a layer knows, where another reader left them out."""
 
 from __future__ import annotations
 
@@ -11,50 +11,60 @@ from napari_sam3_assistant.jobs import Job, JobRunner
 from napari_sam3_assistant.session.values import AxesFromFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from napari_sam3_assistant.core.axes import Axes, Axis
     from napari_sam3_assistant.core.progress import Deliver, Reporter
+    from napari_sam3_assistant.mask_operations.model import MaskModel
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.values import LayerSource
-    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+    from napari_sam3_assistant.viewer.axes_from_file import LayerAxes
 
 
-class ImageAxesFromFile:
-    """Asks the file of the chosen image. Called on the GUI thread; a worker of its own reads.
+class FileAxes:
+    """Asks the file of the chosen layer. Called on the GUI thread; a worker of its own reads.
 
-    Names of axes are given to an image that has none and nothing on it; a size of pixels, which
+    Names of axes are given to a layer that has none and is not worked on; a size of pixels, which
     moves what is on show, waits for the user.
+
+    ``model``: what shows it.
+    ``chosen``: returns the key of the chosen layer.
+    ``is_worked_on``: returns whether something is on the layer that other names may be wrong for.
 
     Attributes
     ----------
     job : Job or None
-        The reading of the latest file; None where no image is of one.
+        The reading of the latest file; None where no layer is of one.
     """
 
-    def __init__(self, model: SessionModel, adapter: ViewerAdapter, deliver: Deliver) -> None:
-        self._model, self._adapter = model, adapter
+    def __init__(
+        self,
+        model: SessionModel | MaskModel,
+        layer_axes: LayerAxes,
+        chosen: Callable[[], str],
+        is_worked_on: Callable[[], bool],
+        deliver: Deliver,
+    ) -> None:
+        self._model, self._layer_axes = model, layer_axes
+        self._chosen, self._is_worked_on = chosen, is_worked_on
         # A thread of its own: a far disk keeps no run waiting.
         self._runner = JobRunner(deliver)
         self._asked: tuple[str, LayerSource | None] = ("", None)
         self._axes: Axes = ()
         self._why_not = ""
         self.job: Job | None = None
-        model.events.image.connect(self.look, max_args=0)
-        model.events.images.connect(self.look, max_args=0)
 
     def close(self) -> None:
         """Stop the work."""
         self._runner.close()
 
     def look(self) -> None:
-        """Ask the file of the chosen image, unless that is the one that was asked last."""
-        model = self._model
-        source = self._adapter.source_of(model.image)
-        if (model.image, source) == self._asked:
+        """Ask the file of the chosen layer, unless that is the one that was asked last."""
+        source = self._layer_axes.source_of(self._chosen())
+        if (self._chosen(), source) == self._asked:
             self._tell()
             return
-        self._asked = (model.image, source)
+        self._asked = (self._chosen(), source)
         self._axes, self._why_not = (), ""
         if self.job is not None:
             self.job.cancel()
@@ -75,16 +85,16 @@ class ImageAxesFromFile:
         self._runner.start(self.job)
 
     def take(self) -> None:
-        """Give the image what its file says; what lies on it goes with it.
+        """Give the layer what its file says; what lies on it goes with it.
 
         Raises ImageError if its pixels were replaced meanwhile.
         """
-        self._adapter.take_axes(self._model.image, self._axes)
+        self._layer_axes.give(self._chosen(), self._axes)
         self._tell()
 
     def take_back(self) -> None:
-        """Have the image as it was opened; it is not named unasked again."""
-        self._adapter.take_axes_back(self._model.image)
+        """Have the layer as it was opened; it is not named unasked again."""
+        self._layer_axes.take_back(self._chosen())
         self._tell()
 
     def _take_found(self, found: Axes | ImageError) -> None:
@@ -93,20 +103,14 @@ class ImageAxesFromFile:
         else:
             self._axes = found
             if found and not self._is_worked_on():
-                self._adapter.name_axes(self._model.image, found)
+                self._layer_axes.give_names(self._chosen(), found)
         self._tell()
 
-    def _is_worked_on(self) -> bool:
-        """Return whether something is on the image that other names may be wrong for."""
-        model, counts = self._model, self._model.prompts
-        drawn = counts.positive or counts.negative or counts.boxes or counts.painted
-        return bool(drawn or model.running or model.previews or model.kept or model.propagated)
-
     def _tell(self) -> None:
-        model = self._model
-        offered, taken = self._adapter.axes_offered(model.image, self._axes)
+        model, key = self._model, self._chosen()
+        offered, taken = self._layer_axes.find_offered(key, self._axes)
         if self._why_not and not taken:
-            unnamed = self._adapter.source_of(model.image) is not None
+            unnamed = self._layer_axes.source_of(key) is not None
             model.axes_from_file = AxesFromFile(self._why_not) if unnamed else None
         elif offered or taken:
             text = f"By its file: {describe_axes(self._axes)}."

@@ -16,7 +16,7 @@ from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.annotating import FolderAnnotation
 from napari_sam3_assistant.session.availability import no_preview, resolve
 from napari_sam3_assistant.session.awaiting import Awaiting
-from napari_sam3_assistant.session.axes_from_file import ImageAxesFromFile
+from napari_sam3_assistant.session.axes_from_file import FileAxes
 from napari_sam3_assistant.session.classes import ObjectClasses
 from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
@@ -109,7 +109,7 @@ class Session:
         Encodes the images of a folder ahead.
     series_choice : SeriesChoice
         Which image of each file of the folder: what there is to choose.
-    axes_from_file : ImageAxesFromFile
+    axes_from_file : FileAxes
         Axes and pixel size that the file of the chosen image knows, and its layer does not.
     merging : Merging
         Puts the results of regions into one file.
@@ -176,7 +176,9 @@ class Session:
         self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self.engine)
         run = self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
         self._awaiting = Awaiting(services, self._accepting, run)
-        self.axes_from_file = ImageAxesFromFile(model, adapter, deliver)
+        self.axes_from_file = FileAxes(
+            model, adapter.layer_axes, lambda: model.image, self._is_worked_on, deliver
+        )
         self.use_labels = UseLabels(
             services, self._accepting, run, self.propagation, self.classes.file
         )
@@ -216,6 +218,8 @@ class Session:
         self._running.unanswered.connect(self._on_unanswered)
         self.prompts_edited.connect(self.prefetch.start)
         self.prompts_edited.connect(self._on_edited)
+        for event in (model.events.image, model.events.images):
+            event.connect(self.axes_from_file.look, max_args=0)
         for event in (model.events.task, model.events.tool, model.events.image, model.events.live):
             event.connect(self._forget_wait, max_args=0)
         model.events.connect(self._on_change)
@@ -633,6 +637,12 @@ class Session:
         self._edited, self._live_again = self._edited or waiting[0], waiting[1]
         if self._live_again and not self.model.running:
             self.run_live()
+
+    def _is_worked_on(self) -> bool:
+        """Return whether prompts or results lie on the image, or are on their way."""
+        model, counts = self.model, self.model.prompts
+        drawn = counts.positive or counts.negative or counts.boxes or counts.painted
+        return bool(drawn or model.running or model.previews or model.kept or model.propagated)
 
     def _is_awaited(self) -> bool:
         """Return whether what was drawn is about to be answered.

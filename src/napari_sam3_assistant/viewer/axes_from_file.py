@@ -1,4 +1,4 @@
-"""Give image layers the axes that their files tell, and take them back."""
+"""Give images and labels the axes that their files tell, and take them back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from napari_sam3_assistant.viewer.geometry import (
 from napari_sam3_assistant.viewer.roles import move_to, preserve_choices, role_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Layer
@@ -53,6 +53,49 @@ _GIVEN: WeakKeyDictionary[Layer, _Given] = WeakKeyDictionary()
 """The layers that have something from a file."""
 
 
+class LayerAxes:
+    """What files tell of the axes of layers, and what the layers have of it. GUI thread only.
+
+    Does nothing with layers that are gone.
+
+    ``find``: returns the image or the labels of a key, None if they are gone.
+    """
+
+    def __init__(self, viewer: ViewerModel, find: Callable[[str], Layer | None]) -> None:
+        self._viewer, self._find = viewer, find
+
+    def source_of(self, key: str) -> LayerSource | None:
+        """Return what a layer was read from; None if nothing is left to be told of its axes."""
+        layer = self._find(key)
+        return None if layer is None else source_of(layer)
+
+    def find_offered(self, key: str, axes: Axes) -> tuple[AxesUse, bool]:
+        """Return what a layer lacks of what its file says, and whether it has some of it."""
+        layer = self._find(key)
+        return (AxesUse.NOTHING, False) if layer is None else find_offered(layer, axes)
+
+    def give_names(self, key: str, axes: Axes) -> None:
+        """Name the axes of a layer as its file does, if nobody has and it is plain how."""
+        layer = self._find(key)
+        if layer is not None:
+            name_axes(self._viewer, layer, axes)
+
+    def give(self, key: str, axes: Axes) -> None:
+        """Give a layer the names and sizes of its file's axes; what lies on it goes with it.
+
+        Raises ImageError if it was given other pixels.
+        """
+        layer = self._find(key)
+        if layer is not None:
+            take_axes(self._viewer, layer, axes)
+
+    def take_back(self, key: str) -> None:
+        """Have a layer, and what went with it, as it was opened."""
+        layer = self._find(key)
+        if layer is not None:
+            take_axes_back(self._viewer, layer)
+
+
 def label_of(layer: Layer, axis: int) -> str:
     """Return the name that somebody gave an axis; empty for those that napari counts."""
     # From the end: "-3", or "axis -3" before 0.9.
@@ -60,7 +103,7 @@ def label_of(layer: Layer, axis: int) -> str:
     return "" if label.removeprefix("axis").strip().lstrip("-").isdigit() else label
 
 
-def source_of(layer: Image) -> LayerSource | None:
+def source_of(layer: Layer) -> LayerSource | None:
     """Return what of which file napari or a plugin made a layer of.
 
     None if it is of no file on this computer, or nothing is left to be told of its axes.
@@ -76,7 +119,7 @@ def source_of(layer: Image) -> LayerSource | None:
     return LayerSource(Path(path), shape, reader in _BY_NAPARI)
 
 
-def find_offered(layer: Image, axes: Axes) -> tuple[AxesUse, bool]:
+def find_offered(layer: Layer, axes: Axes) -> tuple[AxesUse, bool]:
     """Return what a layer lacks of what its file says, and whether it has something from there."""
     fits = tuple(axis.length for axis in axes) == tuple(array_of(layer).shape)
     own = axes[: layer.ndim] if fits else ()
@@ -87,7 +130,7 @@ def find_offered(layer: Image, axes: Axes) -> tuple[AxesUse, bool]:
     return offered, layer in _GIVEN
 
 
-def _lacks_names(layer: Image, axes: Axes) -> bool:
+def _lacks_names(layer: Layer, axes: Axes) -> bool:
     if any(label_of(layer, axis) for axis in range(layer.ndim)):
         return False
     # That the last two are rows and columns is known without names.
@@ -95,7 +138,7 @@ def _lacks_names(layer: Image, axes: Axes) -> bool:
     return any(axis.name for axis in axes[:-2]) or kinds[-2:] not in ([], ["", ""], ["y", "x"])
 
 
-def _sizes_to_take(layer: Image, axes: Axes) -> tuple[float, ...] | None:
+def _sizes_to_take(layer: Layer, axes: Axes) -> tuple[float, ...] | None:
     """Return by how much each axis is stretched; None where there is nothing to take.
 
     So it is where the layer was turned, or somebody gave it another size or unit.
@@ -122,7 +165,7 @@ def _counts_pixels(layer: Layer) -> bool:
     return straight and not any(map(unit_name, layer.units))
 
 
-def name_axes(viewer: ViewerModel, layer: Image, axes: Axes) -> None:
+def name_axes(viewer: ViewerModel, layer: Layer, axes: Axes) -> None:
     """Give the layers of a file the names of its axes, if they have none, and it is plain how.
 
     It is where rows and columns are the last two axes, and the user has not taken names back.
@@ -134,20 +177,20 @@ def name_axes(viewer: ViewerModel, layer: Image, axes: Axes) -> None:
                 _name(image, own)
 
 
-def _of_one_file(viewer: ViewerModel, layer: Image) -> list[Image]:
-    """Return the images that are of one file with another, such as its channels."""
+def _of_one_file(viewer: ViewerModel, layer: Layer) -> list[Layer]:
+    """Return the layers of one kind that are of one file, such as its channels."""
     return [
         other
         for other in viewer.layers
-        if isinstance(other, Image)
+        if isinstance(other, type(layer))
         and role_of(other) is None
         and other.source.path == layer.source.path
         and array_of(other).shape == array_of(layer).shape
-        and other.rgb == layer.rgb
+        and other.ndim == layer.ndim
     ]
 
 
-def _name(layer: Image, axes: Axes) -> None:
+def _name(layer: Layer, axes: Axes) -> None:
     if _lacks_names(layer, axes):
         before = tuple(layer.axis_labels)
         unstretched = (1.0,) * layer.ndim
@@ -158,7 +201,7 @@ def _name(layer: Image, axes: Axes) -> None:
         layer.axis_labels = tuple(axis.name or label for axis, label in named)
 
 
-def take_axes(viewer: ViewerModel, layer: Image, axes: Axes) -> None:
+def take_axes(viewer: ViewerModel, layer: Layer, axes: Axes) -> None:
     """Give an image all that its file says; what lies on it in pixels goes with it.
 
     Raises ImageError if its pixels are others than those that the file was asked for.
@@ -181,7 +224,7 @@ def take_axes(viewer: ViewerModel, layer: Image, axes: Axes) -> None:
     _show_rows_and_columns(viewer, layer, own)
 
 
-def _lying_on(viewer: ViewerModel, layer: Image, images: Sequence[Image]) -> list[Layer]:
+def _lying_on(viewer: ViewerModel, layer: Layer, images: Sequence[Layer]) -> list[Layer]:
     """Return the layers of the user that count in an image's pixels, itself included.
 
     Those are other images and labels of its size, and where no other image counts in pixels, all
@@ -233,7 +276,7 @@ def _move(layer: Layer, factors: Sequence[float], units: Sequence[Any]) -> None:
     move_to(layer, {**place, **sizes, "units": layer.units})
 
 
-def take_axes_back(viewer: ViewerModel, layer: Image) -> None:
+def take_axes_back(viewer: ViewerModel, layer: Layer) -> None:
     """Have an image, and what went with it, as they were before :func:`take_axes`."""
     with _same_view(viewer, layer):
         for image in _of_one_file(viewer, layer):
@@ -247,7 +290,7 @@ def take_axes_back(viewer: ViewerModel, layer: Image) -> None:
 
 
 @contextmanager
-def _same_view(viewer: ViewerModel, layer: Image) -> Iterator[None]:
+def _same_view(viewer: ViewerModel, layer: Layer) -> Iterator[None]:
     """Have the same pixels of a layer on show, as large, after it was stretched."""
     camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
     world, count = World.of(viewer), viewer.dims.ndisplay
@@ -267,7 +310,7 @@ def _same_view(viewer: ViewerModel, layer: Image) -> Iterator[None]:
     camera.zoom *= float(np.linalg.norm(linear[:, -1]) / np.linalg.norm(stretched[:, -1]))
 
 
-def _show_rows_and_columns(viewer: ViewerModel, layer: Image, axes: Axes) -> None:
+def _show_rows_and_columns(viewer: ViewerModel, layer: Layer, axes: Axes) -> None:
     """Order the axes on show where a file has rows and columns not last, such as y, x, c."""
     kinds = [axis_kind(axis.name) for axis in axes]
     if viewer.dims.ndisplay == 2 and kinds.count("y") == kinds.count("x") == 1:

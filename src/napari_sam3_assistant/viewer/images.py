@@ -31,20 +31,8 @@ from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
 from napari_sam3_assistant.core.paths import is_address
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 from napari_sam3_assistant.session.layer_files import find_origin
-from napari_sam3_assistant.session.values import (
-    AxesUse,
-    FrameAxis,
-    ImageChoice,
-    PlaneTarget,
-)
-from napari_sam3_assistant.viewer.axes_from_file import (
-    find_offered,
-    label_of,
-    name_axes,
-    source_of,
-    take_axes,
-    take_axes_back,
-)
+from napari_sam3_assistant.session.values import FrameAxis, ImageChoice, PlaneTarget
+from napari_sam3_assistant.viewer.axes_from_file import LayerAxes, label_of
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,
@@ -57,9 +45,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from napari.components import ViewerModel
-
-    from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.session.values import LayerSource
 
 
 def image_layers(viewer: ViewerModel) -> list[Image]:
@@ -270,12 +255,15 @@ class ViewerImages:
         Number of the images' channel axis; -1 to find it out.
     sources : SourceCache
         The pixels of the images that have been looked at.
+    layer_axes : LayerAxes
+        What files tell of the images' axes, and what the images have of it.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.channel_axis = FIND_OUT
         self.sources = SourceCache()
+        self.layer_axes = LayerAxes(viewer, self.find)
 
     def choices(self) -> tuple[ImageChoice, ...]:
         """Return the images that can be chosen, the topmost first."""
@@ -380,36 +368,6 @@ class ViewerImages:
             names = list(layer.axis_labels)
             names[axis] = name
             layer.axis_labels = names
-
-    def source_of(self, image: str) -> LayerSource | None:
-        """Return what an image was read from; None if nothing is left to be told of its axes."""
-        layer = self.find(image)
-        return None if layer is None else source_of(layer)
-
-    def axes_offered(self, image: str, axes: Axes) -> tuple[AxesUse, bool]:
-        """Return what an image lacks of what its file says, and whether it has some of it."""
-        layer = self.find(image)
-        return (AxesUse.NOTHING, False) if layer is None else find_offered(layer, axes)
-
-    def name_axes(self, image: str, axes: Axes) -> None:
-        """Name the axes of an image as its file does, if nobody has and it is plain how."""
-        layer = self.find(image)
-        if layer is not None:
-            name_axes(self.viewer, layer, axes)
-
-    def take_axes(self, image: str, axes: Axes) -> None:
-        """Give an image the names and sizes of its file's axes; what lies on it goes with it.
-
-        Raises ImageError if it is gone, or was given other pixels.
-        """
-        take_axes(self.viewer, self.image(image), axes)
-
-    def take_axes_back(self, image: str) -> None:
-        """Have an image, and what went with it, as it was opened.
-
-        Raises ImageError if it is gone.
-        """
-        take_axes_back(self.viewer, self.image(image))
 
     def _visible_images(self) -> list[Image]:
         images = [layer for layer in image_layers(self.viewer) if layer.visible]

@@ -8,7 +8,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
-    QHBoxLayout,
     QPushButton,
     QSpinBox,
     QVBoxLayout,
@@ -16,23 +15,23 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.core.tiling import ROI_SIZES
+from napari_sam3_assistant.qt.axes_from_file import AxesFromFileField
 from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, set_enabled
 from napari_sam3_assistant.qt.controls import (
     ChoiceCombo,
     DecimalBox,
     ElidedCombo,
     check_box,
-    push_button,
     spin_box,
 )
 from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.session.runs import explain_large_image
-from napari_sam3_assistant.session.values import AxesUse, EncodeAhead
+from napari_sam3_assistant.session.values import EncodeAhead
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
-    from napari_sam3_assistant.session.values import AxesFromFile, ImageChoice
+    from napari_sam3_assistant.session.values import ImageChoice
     from napari_sam3_assistant.viewer.binding import Binding
 
 
@@ -54,7 +53,7 @@ class ImageField(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._combo)
         layout.addWidget(self._summary)
-        layout.addWidget(AxesFromFileField(binding.session))
+        layout.addWidget(AxesFromFileField(model, binding.session.axes_from_file))
         self._combo.activated.connect(self._choose)
         follow(self, lambda: (model.images, model.image, model.no_image), self._show, model)
 
@@ -69,55 +68,6 @@ class ImageField(QWidget):
         self._combo.choose(image)
         chosen = self._model.chosen_image
         self._summary.setText(chosen.summary if chosen else none)
-
-
-_USES = {
-    AxesUse.NAMES: "Use Axes",
-    AxesUse.SIZES: "Use Pixel Size",
-    AxesUse.ALL: "Use Axes and Pixel Size",
-}
-
-
-class AxesFromFileField(QWidget):
-    """What the image's file says of its axes, and two buttons; on show where it says anything."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        model, verbs = session.model, session.axes_from_file
-        self._text = WrappedLabel(most_lines=4)
-        self._text.setObjectName("axes_from_file")
-        self._use = push_button(
-            model,
-            _USES[AxesUse.SIZES],
-            "use_axes",
-            verbs.take,
-            "Take what the image's file says, and the reader that opened it left out: names of "
-            "the axes, size of a pixel, unit. Prompts, results and layers that lie on the image go "
-            "with it",
-        )
-        self._back = push_button(
-            model,
-            "Take Back",
-            "take_axes_back",
-            verbs.take_back,
-            "Have the image without what its file says of its axes, as it was opened",
-        )
-        row = QHBoxLayout()
-        row.addWidget(self._use, 1)
-        row.addWidget(self._back, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._text)
-        layout.addLayout(row)
-        follow(self, lambda: model.axes_from_file, self._show, model)
-
-    def _show(self, told: AxesFromFile | None) -> None:
-        self.setVisible(told is not None)
-        if told is not None:
-            self._text.setText(told.text)
-            self._use.setVisible(bool(told.offered))
-            self._use.setText(_USES.get(told.offered, ""))
-            self._back.setVisible(told.taken)
 
 
 def channel_axis_box(model: SessionModel) -> QSpinBox:
