@@ -291,6 +291,23 @@ def test_flipping_where_there_is_no_point_leaves_the_next_click_as_it_is(viewer,
         binding.actions.mark_selected()
 
 
+def test_clicks_on_stacks_go_on_where_an_accepted_object_came_back(viewer, binding, disc, run):
+    """It ended in an error of napari, which had no colour for the next point."""
+    viewer.add_image(np.stack([disc] * 3))
+    binding.prompts.arm()
+    points = viewer.layers["SAM3 points"]
+    points.add((1, 20, 30))
+    run()
+    binding.session.accept()
+    binding.session.undo()
+    binding.session.redo()
+
+    binding.model.task = Task.VIDEO
+
+    points.add((1, 20, 30))
+    assert points.features.to_dict("list") == {"polarity": ["positive"], "object_id": [1]}
+
+
 def test_a_mask_layer_of_another_slice_is_left_alone(viewer, binding):
     viewer.add_image(np.zeros((6, 40, 50)))
     binding.model.tool = Tool.MASK

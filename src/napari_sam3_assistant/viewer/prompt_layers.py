@@ -134,7 +134,10 @@ def set_features(layer: Points | Shapes, features: Untyped) -> None:
     napari takes the last prompt's for the next one, and none where there is no prompt.
     """
     defaults = layer.feature_defaults.copy()
-    layer.features = features
+    # Of pandas' own texts napari takes NaN for the next prompt where there is none, and has no
+    # colour for it.
+    texts = features.select_dtypes(exclude="number").columns
+    layer.features = features.astype(dict.fromkeys(texts, object))
     for name in features.columns.difference(defaults.columns):
         defaults[name] = layer.feature_defaults[name]
     layer.feature_defaults = defaults[list(features.columns)]
