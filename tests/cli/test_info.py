@@ -39,7 +39,7 @@ def test_for_people(stack, capsys):
         "by default: a plane of 32 x 48 pixels; channel axis 1, by its label; its 2 channels "
         "together; segment and scan need --plane for z (0 to 4)",
         "note: The file holds 2 images; series 1 was taken, the largest. To take another one, "
-        "choose its series: 0: 'small' (8 x 8); 1: 'cells' (5 x 2 x 32 x 48).",
+        "or in a batch all, choose its series: 0: 'small' (8 x 8); 1: 'cells' (5 x 2 x 32 x 48).",
     ]
 
 

@@ -21,8 +21,11 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from zarr.storage import ZipStore
 
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.regions import Region
@@ -299,6 +302,18 @@ LIF_SWEEP = ((1, 32, 2.5e-7, "m", 2), (3, 24, 5e-7, "m", 64), (5, 3, 1e-8, "m", 
 LIF_COLOURS = ((1, 32, 1e-6, "m", 3), (2, 24, 1e-6, "m", 96), (4, 2, 0.5, "s", 2304))
 
 
+def write_zarr_zip(path):
+    """Write an OME-Zarr whose files are in a zip, as the draft of single-file OME-Zarr has them."""
+    with ZipStore(path, mode="w") as store:
+        steps = [{"type": "scale", "scale": [2.0, 0.5, 0.25]}]
+        level = {"path": "0", "coordinateTransformations": steps}
+        axes = [{"name": name, "type": "space", "unit": MICRO} for name in "zyx"]
+        scales = [{"axes": axes, "datasets": [level]}]
+        told = {"ome": {"version": "0.5", "multiscales": scales}}
+        group = zarr.create_group(store, zarr_format=3, attributes=told)
+        group.create_array("0", data=DEEP, chunks=(1, 16, 16))
+
+
 NINE = np.concatenate([DEEP, DEEP + 1, DEEP + 2])
 TIMES = np.stack([[DEEP, DEEP + 1], [DEEP + 2, DEEP + 3]])
 SETUPS = np.stack([[DEEP + 40000, DEEP], [DEEP * 0, DEEP + 1]]).astype("u2")
@@ -318,6 +333,26 @@ FILES = {
             imagecodecs.jpeg2k_encode(DEEP[0], level=0, codecformat="j2k")
         ),
         DEEP[0], plain("yx"),
+    ),
+    "lossless.jpg": (
+        lambda path: path.write_bytes(imagecodecs.ljpeg_encode(DEEP[0])), DEEP[0], plain("yx"),
+    ),
+    "a.jls": (
+        lambda path: path.write_bytes(imagecodecs.jpegls_encode(DEEP[0])), DEEP[0], plain("yx"),
+    ),
+    "grey.pgm": (lambda path: Image.fromarray(RGB[..., 0]).save(path), RGB[..., 0], plain("yx")),
+    "deep.pgm": (
+        lambda path: path.write_bytes(
+            b"P5\n%d %d\n65535\n" % DEEP[0].shape[::-1] + DEEP[0].astype(">u2").tobytes()
+        ),
+        DEEP[0], plain("yx"),
+    ),
+    "a.ppm": (lambda path: Image.fromarray(RGB).save(path), RGB, plain("yxs")),
+    "a.pbm": (
+        lambda path: Image.fromarray(RGB[..., 0] > 99).save(path), RGB[..., 0] > 99, plain("yx"),
+    ),
+    "a.ozx": (
+        write_zarr_zip, DEEP, (("z", 2.0, MICRO), ("y", 0.5, MICRO), ("x", 0.25, MICRO))
     ),
     "a.svs": (write_svs, RGB, (("y", 0.499, MICRO), ("x", 0.499, MICRO), ("s", 1.0, ""))),
     "a.qptiff": (write_qptiff, DEEP, (("c", 1.0, ""), ("y", 0.25, MICRO), ("x", 0.5, MICRO))),
@@ -595,6 +630,33 @@ damages = st.lists(
     min_size=1,
     max_size=4,
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "begins", "said"),
+    [
+        ("a.vsi", b"II*\0", r"\.ets files beside it.*bioformats2raw"),
+        ("a.oib", b"\xd0\xcf\x11\xe0", "Fiji"),
+        ("a.companion.ome", b"<OME>", "describes TIFF files beside it"),
+        ("a.HEIC", b"\0\0\0\x18ftypheic", "PNG or TIFF"),
+        ("a.pdf", b"%PDF-1.7", "PNG or TIFF"),
+    ],
+)
+def test_what_is_not_read_is_told_with_the_way_on(tmp_path, name, begins, said):
+    path = tmp_path / name
+    path.write_bytes(begins + bytes(64))
+    with pytest.raises(ImageError, match=said):
+        read_image(path)
+    if name != "a.vsi":  # which begins as an image that it is not
+        iio.imwrite(path, RGB, extension=".png")
+        np.testing.assert_array_equal(read_image(path).data, RGB)
+
+
+def test_n5_is_told(tmp_path):
+    (tmp_path / "a.n5").mkdir()
+    (tmp_path / "a.n5" / "attributes.json").write_text('{"n5": "2.0.0"}')
+    with pytest.raises(ImageError, match=r"nothing here reads this format.*OME-Zarr"):
+        read_image(tmp_path / "a.n5")
 
 
 def damage(content, change):

@@ -24,9 +24,12 @@ from napari_sam3_assistant.io.movies import read_movie
 from napari_sam3_assistant.io.readers import (
     GZIP,
     JPEG_2000,
+    is_deep_jpeg,
+    list_deep_jpeg,
     list_npz,
     list_picture,
     read_bio,
+    read_deep_jpeg,
     read_dicom,
     read_mrc,
     read_nifti,
@@ -36,7 +39,7 @@ from napari_sam3_assistant.io.readers import (
 )
 from napari_sam3_assistant.io.tiff import list_tiff, read_tiff
 from napari_sam3_assistant.io.untrusted import open_regular
-from napari_sam3_assistant.io.zarr_images import read_zarr
+from napari_sam3_assistant.io.zarr_images import read_zarr, read_zarr_zip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,6 +92,18 @@ def _is_npz(head: bytes) -> bool:
     return head.startswith(b"PK\3\4") and name.endswith(b".npy")
 
 
+_ZARR_FILES = (".zgroup", ".zattrs", ".zarray", "zarr.json", ".zmetadata")
+
+
+def _is_zarr_zip(head: bytes) -> bool:
+    name = head[30 : 30 + int.from_bytes(head[26:28], "little")].decode("utf-8", "replace")
+    return head.startswith(b"PK\3\4") and (name.endswith(_ZARR_FILES) or ".zarr/" in name)
+
+
+def _is_pnm(head: bytes) -> bool:
+    return head[:1] == b"P" and head[1:2] in b"123456f" and head[2:3].isspace()
+
+
 def _is_hdf5(head: bytes) -> bool:
     return any(head.startswith(b"\x89HDF\r\n\x1a\n", at) for at in (0, 512, 1024, 2048))
 
@@ -125,11 +140,16 @@ FORMATS = (
         _begins(*_TIFF), "tifffile", "", read_tiff, list_tiff,
     ),
     _picture("PNG", (".png",), _begins(b"\x89PNG\r\n\x1a\n")),
+    Format(
+        "JPEG, of other kinds", (".jls",), is_deep_jpeg, "imagecodecs", "", read_deep_jpeg,
+        list_deep_jpeg,
+    ),
     _picture("JPEG", (".jpg", ".jpeg"), _begins(b"\xff\xd8\xff")),
     _picture("BMP", (".bmp",), lambda head: head.startswith(b"BM") and head[6:10] == b"\0\0\0\0"),
     _picture("GIF", (".gif",), _begins(b"GIF87a", b"GIF89a")),
     _picture("WebP", (".webp",), _riff(b"WEBP")),
     _picture("JPEG 2000", (".jp2", ".j2k", ".jpx"), _begins(*JPEG_2000)),
+    _picture("PNM", (".pgm", ".ppm", ".pbm", ".pnm", ".pfm"), _is_pnm),
     Format("AVI", (".avi",), _riff(b"AVI "), "av", "formats", read_movie),
     Format("MP4", (".mp4", ".mov", ".m4v"), _is_mp4, "av", "formats", read_movie),
     Format(
@@ -137,6 +157,7 @@ FORMATS = (
     ),
     Format("NumPy", (".npy",), _begins(b"\x93NUMPY"), "numpy", "", read_npy),
     Format("NumPy, several", (".npz",), _is_npz, "numpy", "", read_npz, list_npz),
+    Format("OME-Zarr in a zip", (".zarr.zip", ".ozx"), _is_zarr_zip, "zarr", "", read_zarr_zip),
     Format("HDF5", (".h5", ".hdf5", ".ims"), _is_hdf5, "h5py", "formats", read_hdf5),
     Format("NIfTI", (".nii.gz", ".nii"), _is_nifti, "nibabel", "formats", read_nifti),
     Format(
@@ -153,9 +174,27 @@ FORMATS = (
     ),
 )  # fmt: skip
 """All formats of files, each once; folders and servers hold OME-Zarr."""
-NAMES = ", ".join(form.name for form in FORMATS if "," not in form.name)
+NAMES = ", ".join(form.name for form in FORMATS if "," not in form.name and "zip" not in form.name)
 _ZARR = Format("zarr", (".zarr",), _begins(), "zarr", "", read_zarr)
 _HEAD = 4096  # bytes that tell the format
+_CONVERT = "Convert it to OME-TIFF or OME-Zarr, with Fiji (Bio-Formats) or bioformats2raw"
+_SAVE = "Save it as PNG or TIFF"
+_UNREAD = {
+    ".vsi": ("Olympus keeps the image in .ets files beside it, which nothing here reads", _CONVERT),
+    ".companion.ome": (
+        "it describes TIFF files beside it, and these do not describe themselves",
+        _CONVERT,
+    ),
+    **dict.fromkeys(
+        (".ets", ".oib", ".oif", ".oir", ".zvi", ".sld", ".sldy", ".mrxs", ".dv", ".lei", ".n5"),
+        ("nothing here reads this format", _CONVERT),
+    ),
+    **dict.fromkeys(
+        (".pdf", ".heic", ".heif", ".avif", ".jxl", ".jxr", ".tga", ".psd", ".svg", ".eps"),
+        ("nothing here reads this format", _SAVE),
+    ),
+}
+"""What users have and we don't read, why, and the way on. A VSI begins as a TIFF of its label."""
 
 
 def format_of(path: Path) -> Format | None:
@@ -268,12 +307,14 @@ def _not_installed(place: str | Path, subject: str, extra: str) -> ImageError:
 
 def _format(place: str | Path) -> Format:
     if isinstance(place, str) or place.is_dir():
+        _check_is_read(place, None)
         return _ZARR
     if not place.is_file():
         raise ImageError(f"{place} is not a file.", "Choose a file that holds an image.")
     if place.stat().st_size == 0:
         raise ImageError(f"{place} is empty.", "Choose a file that holds an image.")
     form = format_of(place)
+    _check_is_read(place, form)
     if form is None:
         raise ImageError(
             f"Files of the type '{place.suffix}' can't be read: {place} does not begin as those of "
@@ -281,6 +322,19 @@ def _format(place: str | Path) -> Format:
             f"Use {NAMES} or OME-Zarr; or open it in napari, then segment there.",
         )
     return form
+
+
+def _check_is_read(place: str | Path, form: Format | None) -> None:
+    """Raise for what users have and we don't read; content that is known counts for more."""
+    name = str(place).lower()
+    ending = next((ending for ending in _UNREAD if name.endswith(ending)), "")
+    if not ending or (form is not None and ending != ".vsi"):
+        return
+    why, remedy = _UNREAD[ending]
+    raise ImageError(
+        f"{hide_secrets(str(place))} can't be read: {why}.",
+        f"{remedy}; or open it in napari by a plugin that reads it, then segment there.",
+    )
 
 
 def image_name(path: Path) -> str:

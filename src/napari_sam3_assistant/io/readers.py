@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
-from imagecodecs import jpeg2k_decode, png_decode
+from imagecodecs import jpeg2k_decode, jpeg_decode, jpegls_decode, ljpeg_decode, png_decode
 from PIL import Image
 
 from napari_sam3_assistant.core.axes import make_axes
@@ -113,7 +113,7 @@ def _members(file: zipfile.ZipFile) -> Iterator[tuple[str, tuple[int, ...], np.d
 
 JPEG_2000 = (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 """How the files and the bare streams of JPEG 2000 begin."""
-_KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")
+_KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 _PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "F")
 _KEPT_MODES = {
     "1": np.dtype("?"), "L": np.dtype("u1"), "I;16": np.dtype("u2"),
@@ -125,7 +125,7 @@ _KEPT_MODES = {
 def read_picture(
     path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES
 ) -> LoadedImage:
-    """Read a PNG, JPEG, BMP, GIF, WebP or JPEG 2000 file; of an animation all frames.
+    """Read a PNG, JPEG, BMP, GIF, WebP, PNM or JPEG 2000 file; of an animation all frames.
 
     Parameters
     ----------
@@ -174,7 +174,54 @@ def _decode(path: Path, mode: str) -> npt.NDArray[np.generic]:
     pixels: npt.NDArray[np.generic] = iio.imread(
         content, index=0, plugin="pillow", mode=None if plain else "RGB"
     )
-    return pixels
+    # Pillow gives 32 bits of a PGM, which has 16 at most.
+    return pixels.astype(np.uint16) if content[:2] in (b"P2", b"P5") and mode == "I" else pixels
+
+
+def is_deep_jpeg(head: bytes) -> bool:
+    """Return whether a file begins as a JPEG of more than 8 bits, a lossless one, or JPEG-LS."""
+    return _jpeg_frame(head)[:2] not in ((0, 0), (0xC0, 8), (0xC1, 8), (0xC2, 8))
+
+
+_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""Markers of JPEG that say what the image is; the others of their range are tables."""
+
+
+def _jpeg_frame(head: bytes) -> tuple[int, int, tuple[int, int, int]]:
+    """Return marker, bits, and height, width and channels of a JPEG; zeros if it does not say."""
+    at = 2
+    while head.startswith(b"\xff\xd8\xff") and at + 10 <= len(head) and head[at] == 0xFF:
+        length = int.from_bytes(head[at + 2 : at + 4], "big")
+        if head[at + 1] in _FRAMES:
+            size = int.from_bytes(head[at + 5 : at + 7], "big")
+            return (
+                head[at + 1],
+                head[at + 4],
+                (size, int.from_bytes(head[at + 7 : at + 9], "big"), head[at + 9]),
+            )
+        at += 2 + length
+    return 0, 0, (0, 0, 0)
+
+
+def read_deep_jpeg(
+    path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES
+) -> LoadedImage:
+    """Read a JPEG of 9 to 16 bits, a lossless one, or JPEG-LS, which Pillow does not know.
+
+    Parameters, results and errors are those of :func:`read_picture`.
+    """
+    content = path.read_bytes()
+    check_memory(_jpeg_frame(content)[2], np.uint16)
+    marker = _jpeg_frame(content)[0]
+    decode = {0xC3: ljpeg_decode, 0xF7: jpegls_decode}.get(marker, jpeg_decode)
+    pixels = np.asarray(decode(content))
+    return only_image(pixels, "yxs"[: pixels.ndim], series, rgb=pixels.ndim == 3)
+
+
+def list_deep_jpeg(path: Path) -> tuple[Series, ...]:
+    """Return the image of such a JPEG; decodes no pixels."""
+    height, width, channels = _jpeg_frame(path.read_bytes())[2]
+    return (Series("", (height, width, channels)[: 2 + (channels > 1)], samples=channels),)
 
 
 def read_palette_numbers(path: str | Path) -> npt.NDArray[np.uint8] | None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.storage import FsspecStore
+from zarr.storage import FsspecStore, ZipStore
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.images import map_read_errors
@@ -54,6 +56,24 @@ def read_zarr(
         If it is none of these, or has no such image.
     """
     return read_node(_open_node(place), place, series)
+
+
+def read_zarr_zip(
+    path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES
+) -> LoadedImage:
+    """Open what a zip holds of zarr: at its top, or in the only folder there.
+
+    Parameters, results and errors are those of :func:`read_zarr`.
+    """
+    with zipfile.ZipFile(path) as file:
+        tops = {name.partition("/")[0] for name in file.namelist()}
+    inner = next(iter(tops)) if len(tops) == 1 else ""
+    with ExitStack() as opened:
+        store = ZipStore(path, mode="r")
+        opened.callback(store.close)
+        loaded = read_node(zarr.open(store, path=inner, mode="r"), path, series)
+        opened.pop_all()
+    return loaded
 
 
 def read_node(node: Untyped, place: str | Path, series: int | None = None) -> LoadedImage:
