@@ -9,6 +9,7 @@ import io
 import logging
 import math
 import os
+import re
 import struct
 import tracemalloc
 import warnings
@@ -647,6 +648,9 @@ def test_what_is_not_read_is_told_with_the_way_on(tmp_path, name, begins, said):
     path.write_bytes(begins + bytes(64))
     with pytest.raises(ImageError, match=said):
         read_image(path)
+    iio.imwrite(tmp_path / "b.png", RGB)
+    left_out = dict(find_images(tmp_path, tmp_path / "out", "*").left_out)
+    assert name == "a.vsi" or re.search(said, left_out[name])
     if name != "a.vsi":  # which begins as an image that it is not
         iio.imwrite(path, RGB, extension=".png")
         np.testing.assert_array_equal(read_image(path).data, RGB)

@@ -194,6 +194,10 @@ def test_a_set_of_files_is_one_image_and_each_of_a_set_of_positions_offers_none(
 
     assert (stack.files, [one.shapes for one in stack.series]) == (1, [((3, 64, 80),)])
     assert (positions.files, positions.unreadable, positions.series) == (3, 0, ())
+    for asked, files in (("all", "012"), ("1-", "12"), ("2", "2"), ("P1", "1")):
+        folder = tmp_path / "positions"
+        found = find_images(folder, tmp_path / "out", "*", parse_series(asked))
+        assert [image.title for image in found.images] == [f"p{at}.ome.tif" for at in files]
 
 
 def write_set(folder, names, *, positions=False):

@@ -17,6 +17,7 @@ from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.images import (
     NAMES,
+    find_unread,
     format_by_name,
     format_of,
     image_name,
@@ -346,7 +347,10 @@ def _why_not(path: Path, home: Path) -> str:
     if format_by_name(path) is not None:
         return ""
     try:
-        return "" if format_of(path) else f"It is not one of {NAMES} and OME-Zarr."
+        if format_of(path):
+            return ""
+        unread = find_unread(path, None)
+        return f"It is not one of {NAMES} and OME-Zarr." if unread is None else str(unread)
     except OSError as error:
         return f"It can't be opened: {error.strerror}."
 

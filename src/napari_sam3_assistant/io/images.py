@@ -307,14 +307,18 @@ def _not_installed(place: str | Path, subject: str, extra: str) -> ImageError:
 
 def _format(place: str | Path) -> Format:
     if isinstance(place, str) or place.is_dir():
-        _check_is_read(place, None)
+        unread = find_unread(place, None)
+        if unread is not None:
+            raise unread
         return _ZARR
     if not place.is_file():
         raise ImageError(f"{place} is not a file.", "Choose a file that holds an image.")
     if place.stat().st_size == 0:
         raise ImageError(f"{place} is empty.", "Choose a file that holds an image.")
     form = format_of(place)
-    _check_is_read(place, form)
+    unread = find_unread(place, form)
+    if unread is not None:
+        raise unread
     if form is None:
         raise ImageError(
             f"Files of the type '{place.suffix}' can't be read: {place} does not begin as those of "
@@ -324,14 +328,22 @@ def _format(place: str | Path) -> Format:
     return form
 
 
-def _check_is_read(place: str | Path, form: Format | None) -> None:
-    """Raise for what users have and we don't read; content that is known counts for more."""
+def find_unread(place: str | Path, form: Format | None) -> ImageError | None:
+    """Return what to say of a format that users have and we don't read; None of any other.
+
+    Parameters
+    ----------
+    place : str or Path
+        The file or folder.
+    form : Format or None
+        What its content says.
+    """
     name = str(place).lower()
     ending = next((ending for ending in _UNREAD if name.endswith(ending)), "")
     if not ending or (form is not None and ending != ".vsi"):
-        return
+        return None
     why, remedy = _UNREAD[ending]
-    raise ImageError(
+    return ImageError(
         f"{hide_secrets(str(place))} can't be read: {why}.",
         f"{remedy}; or open it in napari by a plugin that reads it, then segment there.",
     )

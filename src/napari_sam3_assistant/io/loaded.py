@@ -348,7 +348,7 @@ def select_series(series: Sequence[Series], wanted: Sequence[int | str]) -> list
     """Return the numbers of those images of a file that are meant.
 
     A number or name that is not there stays as it is: who opens it is told so. Ranges, patterns and
-    ``all`` mean what there is: no smaller copies, and of a set of files each its own.
+    ``all`` mean what there is, and no smaller copies. Of a set of files each has its own.
 
     Parameters
     ----------
@@ -363,15 +363,17 @@ def select_series(series: Sequence[Series], wanted: Sequence[int | str]) -> list
     for part in wanted:
         limits = _RANGE.fullmatch(part) if isinstance(part, str) else None
         if isinstance(part, int):
-            some: Sequence[int | str] = [part]
+            lacks = not 0 <= part < len(series)
+            some: Sequence[int | str] = [part] if part in own or lacks else []
         elif limits:
             last = int(limits[2] or len(series))
             some = [number for number in whole if int(limits[1]) <= number <= last]
         elif part.lower() == ALL_SERIES:
             some = whole
         else:
-            some = [number for number in _named_so(series, part) if number in whole]
-            some = some or ([] if set("*?[") & set(part) else [part])
+            named, is_pattern = _named_so(series, part), bool(set("*?[") & set(part))
+            some = [number for number in named if number in (whole if is_pattern else own)]
+            some = some if named or is_pattern else [part]
         found |= dict.fromkeys(some)
     return list(found)
 
