@@ -150,13 +150,13 @@ def test_track(tmp_path, capsys):
     assert main([*arguments, "--overwrite"]) == 0
     assert "series 0 was taken" in capsys.readouterr().out
     assert values(output) == [1]
-    folder = ["track", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--text", "bright"]
     path.rename(tmp_path / "in" / "movie.ome.tif")
-    assert main([*folder, "--series", "all"]) == 0
-    assert [values(tmp_path / "out" / f"movie_Image{at}_tracks.tif") for at in (0, 1)] == [
-        [1],
-        [1, 2, 3],
-    ]
+    made = [tmp_path / "out" / f"movie_Image{at}_tracks.tif" for at in (0, 1)]
+    for stacks, which in (("movie.ome.tif", "0-1"), ("*.tif", "all")):
+        folder = ["track", str(tmp_path / "in" / stacks), "-o", str(tmp_path / "out")]
+        assert main([*folder, "--text", "bright", "--series", which]) == 0
+        assert [values(one) for one in made] == [[1], [1, 2, 3]]
+    assert "2 skipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["segment", "scan", "track"])

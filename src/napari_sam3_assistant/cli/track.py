@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import time
 from collections import Counter
@@ -39,6 +40,7 @@ from napari_sam3_assistant.core.tracks import Direction, TrackScale, TrackTable
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import check_stack_path, open_label_stack
+from napari_sam3_assistant.io.loaded import means_several, parse_series
 from napari_sam3_assistant.io.ome_zarr_labels import is_zarr
 from napari_sam3_assistant.io.outputs import check_apart, check_output
 from napari_sam3_assistant.io.provenance import check_provenance_path
@@ -68,7 +70,7 @@ def add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "stack",
         type=parse_image,
         metavar="STACK",
-        help="a file of any format, a zarr folder, or a folder of stacks",
+        help="a file of any format, a zarr folder, or a folder of stacks or a pattern in quotes",
     )
     add_output(
         parser,
@@ -126,7 +128,7 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Follow the objects that were named, and write each frame as it is done."""
-    if _is_folder(chosen.stack):
+    if _is_folder(chosen.stack) or means_several(parse_series(chosen.series)):
         return _run_folder(chosen)
     output = check_stack_path(chosen.output)
     masks = (_split_mask(text, 0)[1] for text in chosen.mask)
@@ -141,15 +143,17 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _is_folder(stack: Path | str) -> bool:
-    """Return whether a folder of stacks was named."""
-    return isinstance(stack, Path) and stack.is_dir() and not is_zarr(stack)
+    """Return whether a folder of stacks was named, or some by a pattern that no shell knows."""
+    if not isinstance(stack, Path) or stack.is_file():
+        return False
+    return (stack.is_dir() and not is_zarr(stack)) or glob.has_magic(str(stack))
 
 
 def _run_folder(chosen: argparse.Namespace) -> int:
     """Follow the objects in each stack of a folder; returns 1 if one failed."""
     if chosen.csv is not None or chosen.mask or chosen.plane is not None:
         raise PromptError(
-            "--csv, --mask and --plane are for a single stack.",
+            "--table, --mask and --plane are for a single stack.",
             "Leave them out; the notes beside the labels list the objects.",
         )
     look = plane_arguments(chosen)

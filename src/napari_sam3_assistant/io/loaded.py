@@ -289,7 +289,10 @@ def find_named(series: Sequence[Series], name: str) -> int:
         if found
         else f"There is no series '{name}' in the file, which holds {images}"
     )
-    raise ImageError(f"{what} ({_list_choices(series)}).", "Choose one by its number.")
+    raise ImageError(
+        f"{what} ({_list_choices(series)}).",
+        "Choose one by its number; a batch takes several.",
+    )
 
 
 def _named_so(series: Sequence[Series], name: str) -> list[int]:
@@ -342,6 +345,13 @@ def parse_series(
     if not parts:
         raise ImageError("No series is chosen.", "Give numbers from 0, names, or 'all'.")
     return tuple(parts)
+
+
+def means_several(wanted: tuple[int | str, ...] | None) -> bool:
+    """Return whether what :func:`parse_series` returned is no single number or name."""
+    parts = wanted or ()
+    text = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else ""
+    return len(parts) > 1 or text.lower() == ALL_SERIES or _RANGE.fullmatch(text) is not None
 
 
 def select_series(series: Sequence[Series], wanted: Sequence[int | str]) -> list[int | str]:
