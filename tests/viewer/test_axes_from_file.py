@@ -230,6 +230,39 @@ def test_what_one_image_has_taken_stays_when_another_gives_its_own_back(bench, t
     assert known(second) == (UNNAMED, (1, 1, 1), ("", "", ""))
 
 
+def test_who_went_along_goes_back_with_the_one_that_was_asked(bench, tmp_path):
+    (raw,) = bench.open(write(tmp_path / "raw.ome.tif", **TIME))
+    (clean,) = bench.open(write(tmp_path / "clean.ome.tif", **TIME))
+    bench.verbs.take()
+    assert known(raw) == known(clean) == (("t", "y", "x"), (30, 0.325, 0.325), MICRO)
+    bench.verbs.take_back()
+    assert known(raw) == (("t", "y", "x"), (1, 1, 1), ("", "", ""))  # its names are its own
+    bench.verbs.take()
+    bench.model.image = str(raw.unique_id)
+    bench.read()
+    assert not bench.told.offered
+    assert bench.told.taken
+    bench.verbs.take_back()
+    assert known(clean) == (("t", "y", "x"), (30, 0.325, 0.325), MICRO)
+    assert known(raw) == (UNNAMED, (1, 1, 1), ("", "", ""))
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_colours_in_time(bench, tmp_path, planar):
+    path = tmp_path / "a.ome.tif"
+    shape, axes = ((5, 48, 64, 3), "TYXS") if planar == "contig" else ((5, 3, 48, 64), "TSYX")
+    metadata = {"axes": axes, **SIZE, **TIME}
+    tifffile.imwrite(
+        path, np.zeros(shape, np.uint8), photometric="rgb", planarconfig=planar, metadata=metadata
+    )
+    (image,) = bench.open(path)
+    names = ("t", "y", "x") if planar == "contig" else ("t", "s", "y", "x")
+    assert image.axis_labels == names
+    assert [axis.name for axis in bench.model.frame_axes] == ["t"]
+    bench.verbs.take()
+    assert tuple(image.scale[[0, -1]]) == (30, 0.325)
+
+
 def test_what_may_be_either_is_said_and_not_done(bench, tmp_path):
     path = write(tmp_path / "a.ome.tif", "TZYX", (5, 5, 48, 64))
     image = bench.open(path, channel_axis=0)[-1]
@@ -252,7 +285,8 @@ def test_pixels_that_were_replaced_are_another_image(bench, tmp_path):
     (image,) = bench.open(write(tmp_path / "a.ome.tif", **TIME))
     image.data = np.zeros((5, 30, 30))
     bench.read()
-    assert not bench.told.offered  # its names can be taken back
+    assert not bench.told.offered
+    assert bench.told.text == "Its axes are those that its file told."
     bench.verbs.take_back()
     assert image.axis_labels == UNNAMED
     assert bench.told is None

@@ -113,7 +113,9 @@ class FileAxes:
             unnamed = self._layer_axes.source_of(key) is not None
             model.axes_from_file = AxesFromFile(self._why_not) if unnamed else None
         elif offered or taken:
-            text = f"By its file: {describe_axes(self._axes)}."
+            told = describe_axes(self._axes)
+            # Where it has other pixels now its file was not asked for them, or knows none.
+            text = f"By its file: {told}." if told else "Its axes are those that its file told."
             model.axes_from_file = AxesFromFile(text, offered, taken)
         else:
             model.axes_from_file = None

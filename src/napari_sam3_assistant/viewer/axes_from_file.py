@@ -41,16 +41,25 @@ _BY_NAPARI = ("napari", "builtins")
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """Of which file a layer has something, what it had before, and how much it was stretched."""
+    """What a layer had before it had something from a file: names, if it was named, and units.
 
-    file: str
-    axis_labels: tuple[str, ...]
+    ``by``: the file that its sizes are of, its own or that of the layer it lies on; empty for none.
+    ``factors``: by how much it was stretched.
+    """
+
+    axis_labels: tuple[str, ...] | None
     units: tuple[Any, ...]
+    by: str
     factors: tuple[float, ...]
 
 
 _GIVEN: WeakKeyDictionary[Layer, _Given] = WeakKeyDictionary()
 """The layers that have something from a file."""
+
+
+def _given(layer: Layer) -> _Given:
+    nothing = _Given(None, tuple(layer.units), "", (1.0,) * layer.ndim)
+    return _GIVEN.get(layer, nothing)
 
 
 class LayerAxes:
@@ -113,7 +122,7 @@ def source_of(layer: Layer) -> LayerSource | None:
         return None
     named = all(label_of(layer, axis) for axis in range(layer.ndim))
     sized = all(unit_name(unit) for unit in layer.units[-2:])
-    if named and sized and layer not in _GIVEN:
+    if named and sized and not _has_given(layer):
         return None
     shape = tuple(map(int, array_of(layer).shape))
     return LayerSource(Path(path), shape, reader in _BY_NAPARI)
@@ -127,7 +136,15 @@ def find_offered(layer: Layer, axes: Axes) -> tuple[AxesUse, bool]:
     offered = AxesUse.NAMES if names else AxesUse.NOTHING
     if sizes:
         offered = AxesUse.ALL if names else AxesUse.SIZES
-    return offered, layer in _GIVEN
+    return offered, _has_given(layer)
+
+
+def _has_given(layer: Layer) -> bool:
+    """Return whether a layer has something from its own file, and not from one that lies on it."""
+    given = _GIVEN.get(layer)
+    return given is not None and (
+        given.axis_labels is not None or given.by == str(layer.source.path)
+    )
 
 
 def _lacks_names(layer: Layer, axes: Axes) -> bool:
@@ -193,10 +210,7 @@ def _of_one_file(viewer: ViewerModel, layer: Layer) -> list[Layer]:
 def _name(layer: Layer, axes: Axes) -> None:
     if _lacks_names(layer, axes):
         before = tuple(layer.axis_labels)
-        unstretched = (1.0,) * layer.ndim
-        _GIVEN.setdefault(
-            layer, _Given(str(layer.source.path), before, tuple(layer.units), unstretched)
-        )
+        _GIVEN[layer] = replace(_given(layer), axis_labels=before)
         named = zip(axes, before, strict=True)
         layer.axis_labels = tuple(axis.name or label for axis, label in named)
 
@@ -262,9 +276,7 @@ def _stretch(layer: Layer, file: str, axes: Axes, factors: Sequence[float]) -> N
     along = min(layer.ndim, len(axes))
     others = (1.0,) * (layer.ndim - along)
     own_factors = (*others, *factors[len(factors) - along :])
-    labels, own_units = tuple(layer.axis_labels), tuple(layer.units)
-    before = _GIVEN.get(layer) or _Given(file, labels, own_units, own_factors)
-    _GIVEN[layer] = replace(before, factors=own_factors)
+    _GIVEN[layer] = replace(_given(layer), by=file, factors=own_factors)
     units = [axis.unit or "pixel" for axis in axes[len(axes) - along :]]
     _move(layer, own_factors, (*map(str, layer.units[: len(others)]), *units))
 
@@ -281,11 +293,16 @@ def take_axes_back(viewer: ViewerModel, layer: Layer) -> None:
     with _same_view(viewer, layer):
         for image in _of_one_file(viewer, layer):
             image.metadata = {**image.metadata, _LEFT: True}
-        for other in viewer.layers:
-            given = _GIVEN.get(other)
-            if given is not None and given.file == str(layer.source.path):
+        for other in [other for other in viewer.layers if other in _GIVEN]:
+            given, its_own = _GIVEN[other], other.source.path == layer.source.path
+            if not its_own and given.by != str(layer.source.path):
+                continue
+            _move(other, [1 / factor for factor in given.factors], given.units)
+            if its_own or given.axis_labels is None:
                 del _GIVEN[other]
-                _move(other, [1 / factor for factor in given.factors], given.units)
+            else:  # its names are those of its own file
+                _GIVEN[other] = replace(given, by="", factors=(1.0,) * other.ndim)
+            if its_own and given.axis_labels is not None:
                 other.axis_labels = given.axis_labels
 
 
