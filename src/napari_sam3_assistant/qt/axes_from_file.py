@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.qt.bind import follow
 from napari_sam3_assistant.qt.controls import push_button
@@ -47,13 +48,14 @@ class AxesFromFileField(QWidget):
             verbs.take_back,
             "Have it without what its file says of its axes, as it was opened",
         )
+        self._back.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         row = QHBoxLayout()
-        row.addWidget(self._use, 1)
-        row.addWidget(self._back, 1)
+        row.addWidget(self._text, 1)
+        row.addWidget(self._back, 0, Qt.AlignmentFlag.AlignTop)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._text)
         layout.addLayout(row)
+        layout.addWidget(self._use)
         follow(self, lambda: model.axes_from_file, self._show, model)
 
     def _show(self, told: AxesFromFile | None) -> None:
