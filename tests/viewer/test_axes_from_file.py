@@ -209,6 +209,14 @@ def test_an_image_with_prompts_on_it_is_named_by_a_click_alone(bench, tmp_path):
     assert image.axis_labels == ("t", "y", "x")
 
 
+def test_a_preview_of_another_image_keeps_no_image_from_its_names(bench, tmp_path):
+    bench.open(write(tmp_path / "a.ome.tif", "ZYX"))
+    bench.click(2, 20, 30)
+    (image,) = bench.open(write(tmp_path / "b.ome.tif", **TIME))
+    assert bench.model.previews
+    assert image.axis_labels == ("t", "y", "x")
+
+
 def test_names_that_were_taken_back_do_not_come_again(bench, tmp_path):
     (image,) = bench.open(write(tmp_path / "a.ome.tif", **TIME))
     bench.verbs.take_back()

@@ -642,7 +642,11 @@ class Session:
         """Return whether prompts or results lie on the image, or are on their way."""
         model, counts = self.model, self.model.prompts
         drawn = counts.positive or counts.negative or counts.boxes or counts.painted
-        return bool(drawn or model.running or model.previews or model.kept or model.propagated)
+        targets = [preview.target for preview in model.previews]
+        if model.propagated is not None:
+            targets.append(model.propagated.target)
+        found = any(target.image == model.image for target in targets)
+        return bool(drawn or model.running or model.kept or found)
 
     def _is_awaited(self) -> bool:
         """Return whether what was drawn is about to be answered.
