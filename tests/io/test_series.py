@@ -1,6 +1,7 @@
 """Files that hold several images, and images that are spread over several files."""
 
 import uuid
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -152,8 +153,14 @@ def test_images_of_bioformats2raw(tmp_path, version, told):
     assert value_of(read_image(tmp_path / "a.zarr", 10)) == 10
 
 
-def write_set(folder, names, write=None, *, positions=False):
-    """Write one plane into each OME-TIFF, as Bio-Formats does: of a z-stack, or of a position."""
+COMPANION = "cells.companion.ome"
+
+
+def write_set(folder, names, write=None, *, positions=False, kept=None):
+    """Write one plane into each OME-TIFF, as Bio-Formats does: of a z-stack, or of a position.
+
+    ``kept``: the file that has the metadata of all; by default each has them.
+    """
     ids = [f"urn:uuid:{uuid.uuid4()}" for _ in names]
     data = [
         f'<TiffData IFD="0" PlaneCount="1" FirstZ="{0 if positions else z}" FirstC="0" FirstT="0">'
@@ -168,31 +175,40 @@ def write_set(folder, names, write=None, *, positions=False):
             [(1, one) for one in data] if positions else [(len(names), "".join(data))]
         )
     )
+    if kept == COMPANION:
+        (folder / kept).write_text(ome("urn:uuid:1", images))
     for number, (name, one) in enumerate(zip(names, ids, strict=True)):
         if write is None or name in write:
-            xml = (
-                '<?xml version="1.0" encoding="UTF-8"?>'
-                f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{one}">'
-                f"{images}</OME>"
-            )
+            refers = f'<BinaryOnly MetadataFile="{kept}" UUID="urn:uuid:1"/>'
+            xml = ome(one, images if kept in (None, name) else refers)
             tifffile.imwrite(folder / name, plane(number + 1), description=xml, metadata=None)
+
+
+def ome(own, content):
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><OME '
+        f'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{own}">{content}</OME>'
+    )
 
 
 NAMES = [f"cells_z{number}.ome.tif" for number in range(4)]
 
 
-def test_a_set_of_files_is_one_image(tmp_path):
-    write_set(tmp_path, NAMES)
+@pytest.mark.parametrize("lazy_bytes", [0, 1 << 28], ids=["lazy", "read"])
+@pytest.mark.parametrize("kept", [None, COMPANION, NAMES[0]])
+def test_a_set_of_files_is_one_image(tmp_path, kept, lazy_bytes):
+    write_set(tmp_path, NAMES, kept=kept)
 
     for name in NAMES:
-        loaded = read_image(tmp_path / name)
+        loaded = read_image(tmp_path / name, lazy_bytes=lazy_bytes)
         assert np.asarray(loaded.data[...]).max((1, 2)).tolist() == [1, 2, 3, 4]
         assert loaded.notes == ()
         assert list_set_files(tmp_path / name) == set(NAMES)
 
 
-def test_each_file_of_a_set_of_positions_is_its_own_image(tmp_path):
-    write_set(tmp_path, NAMES, positions=True)
+@pytest.mark.parametrize("kept", [None, COMPANION, NAMES[0]])
+def test_each_file_of_a_set_of_positions_is_its_own_image(tmp_path, kept):
+    write_set(tmp_path, NAMES, positions=True, kept=kept)
 
     for number, name in enumerate(NAMES):
         loaded = read_image(tmp_path / name)
@@ -200,8 +216,10 @@ def test_each_file_of_a_set_of_positions_is_its_own_image(tmp_path):
         assert len(loaded.choices) == 4
         assert value_of(read_image(tmp_path / name, 3)) == 4
         assert list_set_files(tmp_path / name) == {name}
-    (tmp_path / NAMES[0]).unlink()
-    assert value_of(read_image(tmp_path / NAMES[2])) == 3
+    (tmp_path / (kept or NAMES[0])).unlink()
+    left = read_image(tmp_path / NAMES[2])
+    assert value_of(left) == 3
+    assert (f"{kept} describes, which is not beside it" in "".join(left.notes)) == bool(kept)
 
 
 @pytest.mark.parametrize("there", [NAMES[:1], NAMES[1:], NAMES[:2]])
@@ -214,6 +232,17 @@ def test_missing_files_of_a_set_are_an_error_and_no_black_planes(tmp_path, there
     for name in set(NAMES) - set(there):
         assert name in caught.value.message
     assert "\n" not in str(caught.value)
+
+
+def test_metadata_of_a_set_are_read_beside_it_only(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_set(tmp_path / "in", NAMES, kept=f"../../{COMPANION}")
+    (tmp_path / COMPANION).write_text("<OME>secret</OME>")
+    assert value_of(read_image(tmp_path / "in" / NAMES[1])) == 2
+    for content in (b"", b"\xff", b"<OME>", b"<OME></OME>"):
+        (tmp_path / "in" / COMPANION).write_bytes(content)
+        with suppress(ImageError):
+            assert value_of(read_image(tmp_path / "in" / NAMES[1])) == 2
 
 
 def test_planes_that_were_never_written_are_told(tmp_path):

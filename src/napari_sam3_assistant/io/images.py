@@ -182,8 +182,8 @@ _SAVE = "Save it as PNG or TIFF"
 _UNREAD = {
     ".vsi": ("Olympus keeps the image in .ets files beside it, which nothing here reads", _CONVERT),
     ".companion.ome": (
-        "it describes TIFF files beside it, and these do not describe themselves",
-        _CONVERT,
+        "it describes the TIFF files beside it",
+        "Open one of these, which takes all of them",
     ),
     **dict.fromkeys(
         (".ets", ".oib", ".oif", ".oir", ".zvi", ".sld", ".sldy", ".mrxs", ".dv", ".lei", ".n5"),

@@ -20,6 +20,7 @@ from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage, Series, choose_series
 from napari_sam3_assistant.io.pixel_size import axes_of_series
+from napari_sam3_assistant.io.untrusted import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _JPEG = (6, 7, 34892, 33007)
 """Compressions of which tifffile returns YCbCr as RGB."""
 _MOST_NAMED = 3
+_MOST_METADATA = 1 << 28  # bytes of OME-XML
 
 
 def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
@@ -54,21 +56,22 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
     ImageError
         If there is no image in it, no such one, or other files of it are missing.
     """
-    with tifffile.TiffFile(path) as file:
+    with _open(path) as file:
         choices = _tiff_series_of(file)
         if not choices:
             raise ImageError(f"There is no image in {path}.", "Choose a file that holds an image.")
         number, notes = choose_series(choices, series)
         chosen = file.series[number]
-        if choices[number].elsewhere:
+        home = Path(chosen.keyframe.parent.filehandle.path)
+        if choices[number].elsewhere and home.name != path.name:
             # tifffile would read at the places that they have there, but in this file.
-            home = Path(chosen.keyframe.parent.filehandle.path)
             return read_tiff(home, number, lazy_bytes)
         notes = (*notes, *_explain_missing(path, file, chosen), *_explain_palette(chosen.keyframe))
         axes = axes_of_series(file, number)
         keyframe = chosen.keyframe
         data = None if chosen.nbytes > lazy_bytes else _read_at_once(path, chosen)
-        in_one_piece = chosen.dataoffset is not None
+        # By metadata of another file a series has another number than by the file alone.
+        in_one_piece = chosen.dataoffset is not None and not _metadata_file(file)
         several = len(chosen.levels) > 1
     if data is None and in_one_piece:
         data = tifffile.memmap(path, series=number, mode="r")
@@ -97,8 +100,38 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
 
 def list_tiff(path: Path) -> tuple[Series, ...]:
     """Return the images of a TIFF file; reads no pixels."""
-    with tifffile.TiffFile(path) as file:
+    with _open(path) as file:
         return _tiff_series_of(file)
+
+
+def _open(path: Path) -> tifffile.TiffFile:
+    """Open a file; a part of an OME set with the metadata that are in another file beside it."""
+    file = tifffile.TiffFile(path)
+    beside = path.with_name(_metadata_file(file) or path.name)
+    if beside == path or not beside.is_file():
+        return file
+    file.close()
+    if beside.suffix.lower() in (".tif", ".tiff"):
+        with tifffile.TiffFile(beside) as first:
+            metadata = first.ome_metadata or ""
+    else:
+        with open_regular(beside) as text:
+            metadata = text.read(_MOST_METADATA).decode("utf-8-sig")
+    root = ElementTree.fromstring(metadata)
+    # Whose metadata they are is told by that, and tifffile takes its planes for those of the file.
+    own = (one.text for one in root.iterfind(".//{*}UUID") if one.get("FileName") == path.name)
+    root.set("UUID", next(own, None) or "")
+    return tifffile.TiffFile(path, omexml=ElementTree.tostring(root, "unicode"))
+
+
+def _metadata_file(file: tifffile.TiffFile) -> str:
+    """Return the name of the file that holds the metadata of one that says so; else nothing."""
+    own = file.pages.first.description if file.is_ome else ""
+    if "BinaryOnly" not in own[:10_000]:
+        return ""
+    names = [one.get("MetadataFile", "") for one in ElementTree.fromstring(own)]
+    # Folders are those of another computer, and may lead anywhere.
+    return next(filter(None, names), "").replace("\\", "/").rpartition("/")[2]
 
 
 def _tiff_series_of(file: tifffile.TiffFile) -> tuple[Series, ...]:
@@ -129,7 +162,7 @@ def _read_at_once(path: Path, series: tifffile.TiffPageSeries) -> npt.NDArray[np
 def _open_lazily(path: Path, number: int) -> list[AnyArray]:
     """Return all levels as zarr arrays on the file, which is closed when the last is let go."""
     with ExitStack() as opened:
-        series = opened.enter_context(tifffile.TiffFile(path)).series[number]
+        series = opened.enter_context(_open(path)).series[number]
         try:
             store = series.aszarr()
             node = zarr.open(store, mode="r")
@@ -209,7 +242,7 @@ def list_set_files(path: Path) -> frozenset[str]:
     if not path.is_file():
         return frozenset()
     try:
-        with map_read_errors(f"{path} can't be read", ""), tifffile.TiffFile(path) as file:
+        with map_read_errors(f"{path} can't be read", ""), _open(path) as file:
             if file.is_ndtiff:
                 index = tifffile.read_ndtiff_index(path.with_name("NDTiff.index"))
                 return frozenset(name for _, name, *_ in index)
@@ -237,7 +270,10 @@ def _explain_missing(
     if not file.is_ome:
         return ()
     if "BinaryOnly" in (file.ome_metadata or "")[:10_000]:
-        return ("The file is a part of a set that another file names; only this part was read.",)
+        return (
+            f"The file is a part of a set that {_metadata_file(file) or 'another file'} describes, "
+            "which is not beside it; only this part was read.",
+        )
     absent = sum(page is None for page in series.pages)
     if not absent:
         return ()
