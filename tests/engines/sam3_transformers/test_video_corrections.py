@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amounts import FEWEST, each_once
+from amounts import FEWEST, each_once, thorough
 from contracts.documented_use import DEVICE
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
@@ -187,7 +187,7 @@ def test_a_frame_is_corrected_after_a_whole_pass(quick_engine, unlimited, frames
     assert compare(quick_engine, unlimited, frames, 4, steps)
 
 
-@pytest.mark.parametrize("way", ["forward", "backward"])
+@pytest.mark.parametrize("way", [thorough("forward"), "backward"])
 def test_a_pass_from_the_middle_looks_back_at_what_was_followed(
     quick_engine, unlimited, frames, way
 ):
@@ -213,6 +213,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.thorough
 @FEWEST
 @given(first=FRAMES, steps=STEPS)
 def test_any_corrections_give_the_masks_of_unlimited_memory(

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from amounts import thorough
+from amounts import each_once, thorough
 from contracts import documented_use
 from contracts.documented_use import (
     DEVICE,
@@ -46,8 +46,7 @@ def tracker(video_checkpoint, _one_thread):
 PASSES = {"forward": (False,), "backward": (True,), "both": (False, True)}
 
 
-@pytest.mark.parametrize("start", [0, 4])
-@pytest.mark.parametrize("kind", PROMPTS)
+@pytest.mark.parametrize(("start", "kind"), each_once([0, 4], list(PROMPTS)))
 def test_every_prompt_forward(video_engine, tracker, frames, kind, start):
     frames = frames[:FEW]
     theirs, seed = PROMPTS[kind]
@@ -66,8 +65,7 @@ def test_a_click_means_the_same_on_an_image_and_on_the_first_frame(video_engine,
     np.testing.assert_array_equal(plane(found[0].objects[0]), plane(record))
 
 
-@pytest.mark.parametrize("way", ["backward", "both"])
-@pytest.mark.parametrize("kind", ["points", "mask"])
+@pytest.mark.parametrize(("way", "kind"), each_once(["backward", "both"], ["points", "mask"]))
 def test_backward_and_both(video_engine, tracker, frames, kind, way):
     theirs, seed = PROMPTS[kind]
     expected = documented(tracker, frames, 12, PASSES[way], theirs)

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from amounts import thorough
+from amounts import each_once, thorough
 from contracts import documented_use
 from contracts import video as video_contract
 from contracts.documented_use import (
@@ -88,7 +88,7 @@ def tracker(sam_folder):
     return of
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize(("kind", "prompt"), each_once(VIDEO_KINDS, list(PROMPTS)))
 def test_every_prompt_forward(video_engine, tracker, kind, frames, prompt):
     theirs, seed = PROMPTS[prompt]
     expected = documented(tracker(kind), frames[:6], 1, (False,), theirs)
