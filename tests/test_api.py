@@ -7,6 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
+from amounts import thorough
 from napari_sam3_assistant import api
 from napari_sam3_assistant.errors import EngineError, ImageError, PromptError, Sam3AssistantError
 
@@ -172,7 +173,7 @@ def random_request(rng, turn, shape):
     }
 
 
-@pytest.mark.parametrize("batch", range(4))
+@pytest.mark.parametrize("batch", [0, 1, thorough(2), thorough(3)])
 def test_random_prompts_on_random_images_give_labels_or_a_sentence(batch):
     rng = np.random.default_rng(batch)
     answers = {"labels": 0, "sentence": 0}

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 import zarr
 
-from amounts import each_once
+from amounts import each_once, thorough
 from napari_sam3_assistant import api
 from napari_sam3_assistant.api.track import TrackFrames
 from napari_sam3_assistant.cli import main
@@ -39,10 +39,10 @@ def file(stack, tmp_path):
     ("arguments", "request_"),
     [
         (["--point", "20,30,+", "--point", "2,2,-"], {"points": [(20, 30, 1), (2, 2, 0)]}),
-        (["--point", "20,30"], {"points": [(20, 30)]}),
-        (["--point", "20,30,4"], {"points": [(20, 30, 1, 4)]}),
+        thorough(["--point", "20,30"], {"points": [(20, 30)]}),
+        thorough(["--point", "20,30,4"], {"points": [(20, 30, 1, 4)]}),
         (["--point", "4:20,30,+,4"], {"points": {4: [(20, 30, 1, 4)]}}),
-        (["--box", "8,18,33,43"], {"boxes": [(8, 18, 33, 43)]}),
+        thorough(["--box", "8,18,33,43"], {"boxes": [(8, 18, 33, 43)]}),
         (["--box", "2:8,18,33,43,6"], {"boxes": {2: [(8, 18, 33, 43, 6)]}}),
         (["--exemplar", "8,18,33,43,+"], {"exemplars": [(8, 18, 33, 43)]}),
         (["--text", "bright objects"], {"text": "bright objects"}),
@@ -139,15 +139,17 @@ def test_the_progress_line_tells_the_time_left(file, tmp_path, capsys, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "said"),
-    [
-        (KeyboardInterrupt(), 130, "Stopped"),
-        (MemoryError(), 2, "not enough free memory"),
-        (ImageError("It can't be read.", "Look."), 2, "It can't be read. Look."),
-        (ZeroDivisionError("a fault of ours"), None, ""),
-    ],
+    ("error", "status", "said", "ending"),
+    each_once(
+        [
+            pytest.param(KeyboardInterrupt(), 130, "Stopped"),
+            pytest.param(MemoryError(), 2, "not enough free memory"),
+            pytest.param(ImageError("It can't be read.", "Look."), 2, "It can't be read. Look."),
+            pytest.param(ZeroDivisionError("a fault of ours"), None, ""),
+        ],
+        [".tif", ".zarr"],
+    ),
 )
-@pytest.mark.parametrize("ending", [".tif", ".zarr"])
 def test_what_is_done_stays_whatever_ends_the_work(
     file, tmp_path, capsys, monkeypatch, error, status, said, ending
 ):

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import zarr
 
+from amounts import thorough
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.io.images import read_image
 
@@ -252,7 +253,7 @@ class TestProcess:
         assert said.startswith("napari-sam3: What was found can't be printed: No space")
         assert said.count("\n") == 1
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("number", [signal.SIGINT, thorough(signal.SIGTERM)])
     def test_a_stopped_propagation_keeps_what_is_done(self, folder, number):
         np.save("long.npy", np.repeat(np.load("stack.npy"), 300, axis=0))
         stop = f"""
@@ -280,7 +281,7 @@ TrackFrames.__next__ = kill
         assert main(["rerun", "b.tif.json"]) == 0
         np.testing.assert_array_equal(tifffile.imread("b_02.tif"), tifffile.imread("b.tif"))
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("number", [thorough(signal.SIGINT), signal.SIGTERM])
     def test_stopped_while_it_starts(self, folder, number):
         stop = f"""
 import os, signal, sys

@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from skimage.draw import disk
 
+from amounts import each_once
 from faulty_disks import locked
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import Task, Tool
@@ -381,8 +382,9 @@ def test_stacks_channels_and_colours_come_back(binding, tmp_path, shape, axes, r
     assert len(at) == binding.viewer.dims.ndim
 
 
-@pytest.mark.parametrize("by_hand", [False, True])
-@pytest.mark.parametrize("tool", [Tool.POINTS, Tool.BOX, Tool.MASK])
+@pytest.mark.parametrize(
+    ("tool", "by_hand"), each_once([Tool.POINTS, Tool.BOX, Tool.MASK], [False, True])
+)
 def test_no_slider_stays_that_no_image_has(binding, source, tmp_path, tool, by_hand):
     stack = np.stack([draw(1)] * 5)
     tifffile.imwrite(source / "cell0.tif", stack, metadata={"axes": "ZYX"})

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
-from amounts import FEW, each_once
+from amounts import FEW, each_once, thorough
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.errors import ExportError, PromptError
@@ -115,7 +115,7 @@ class Desk:
         return sorted(row.record.id for row in self.model.results)
 
 
-@pytest.fixture(params=[(), (2,)], ids=["plane", "slice of a stack"])
+@pytest.fixture(params=[thorough((), id="plane"), pytest.param((2,), id="slice of a stack")])
 def desk(request):
     image = draw_discs()
     made = Desk(image if not request.param else np.stack([image, image * 0, image]), request.param)
@@ -747,9 +747,10 @@ def test_what_was_found_on_another_slice_stays_and_is_saved_with_the_rest(tmp_pa
     desk.binding.close()
 
 
-@pytest.mark.parametrize("accepted", [False, True])
-@pytest.mark.parametrize("planes", [(0,), (0, 2)])
-@pytest.mark.parametrize("shape", [(3, 60, 90), (3, 1, 90), (1, 60, 90)])
+@pytest.mark.parametrize(
+    ("shape", "planes", "accepted"),
+    each_once([(1, 60, 90), (3, 60, 90), (3, 1, 90)], [(0,), (0, 2)], [False, True]),
+)
 def test_the_formats_that_are_offered_are_those_that_can_be_written(
     tmp_path, shape, planes, accepted
 ):
@@ -879,8 +880,9 @@ def check_acts(desk, found, acts):
     np.testing.assert_array_equal(desk.labels, found)
 
 
-@pytest.mark.parametrize("ending", [".tif", ".npy", ".ome.zarr"])
-@pytest.mark.parametrize("accepted", ["nothing", "all", "some"])
+@pytest.mark.parametrize(
+    ("accepted", "ending"), each_once(["nothing", "all", "some"], [".tif", ".npy", ".ome.zarr"])
+)
 def test_the_note_beside_a_saved_file_tells_of_the_objects_in_it(desk, tmp_path, accepted, ending):
     """Of a preview, of accepted objects and of both; and never of what the file held before."""
     path = tmp_path / f"cells_labels{ending}"

@@ -7,12 +7,14 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QListView, QWidget
 from skimage.draw import disk
 
+from amounts import thorough
+
 PREVIEW = "SAM3 preview labels"
 SIZES = (6, 9, 12, 19)
 CENTRES = ((30, 40), (30, 110), (85, 40), (85, 110))
 
 
-@pytest.fixture(params=["advanced", "simple"])
+@pytest.fixture(params=["advanced", thorough("simple")])
 def user(request, open_window):
     """Somebody who has found four discs by a phrase, and opens the gallery in one of the modes."""
     image = np.random.default_rng(0).normal(50, 4, (120, 150))

@@ -1,11 +1,18 @@
 """“Basic Workflow” of the first manual, step by step, by mouse and keyboard."""
 
 import numpy as np
+import pytest
 from qtpy.QtWidgets import QDockWidget
+
+import needs
+from amounts import thorough
 
 PREVIEW, MASKS, BOXES = "SAM3 preview labels", "SAM3 preview masks", "SAM3 preview boxes"
 
 
+@pytest.mark.parametrize(
+    "engine", ["builtin", thorough("sam3-transformers", marks=[needs.TORCH])], indirect=True
+)
 def test_basic_workflow(open_advanced, discs, engine):
     # 1 to 3: an image is open, SAM3 Assistant comes from the plugin menu, Advanced is chosen.
     user = open_advanced(discs).user
