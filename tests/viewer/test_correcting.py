@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
-from amounts import FEW
+from amounts import FEW, each_once
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.masks.splitting import split_along
 from napari_sam3_assistant.core.progress import deliver_inline
@@ -272,8 +272,13 @@ def paint(desk, rng):
 VERBS = (accept, accept, delete, delete_row, merge, split, refine, paint, undo, undo, redo)
 
 
-@pytest.mark.parametrize("small", [False, True], ids=["memory", "disk"])
-@pytest.mark.parametrize("shape", [PLANE, (3, *PLANE)], ids=["plane", "stack"])
+@pytest.mark.parametrize(
+    ("shape", "small"),
+    each_once(
+        [pytest.param(PLANE, id="plane"), pytest.param((3, *PLANE), id="stack")],
+        [pytest.param(False, id="memory"), pytest.param(True, id="disk")],
+    ),
+)
 @FEW
 @given(seed=st.integers(0, 2**32 - 1))
 def test_random_corrections_of_accepted_objects(shape, small, seed):
