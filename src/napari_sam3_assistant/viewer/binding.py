@@ -148,6 +148,7 @@ class Binding(RefCounted):
         for layer in self.viewer.layers:
             self._forget_layer(layer)
         self._labels.close()
+        self.prompts.close()
         self._keys.close()
         self.viewer.mouse_wheel_callbacks.remove(self._on_wheel)
         self._corrections.close()

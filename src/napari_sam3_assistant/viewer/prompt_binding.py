@@ -47,6 +47,9 @@ CLICK = 5
 """A mouse that moves by fewer pixels has clicked, for napari as well."""
 _DRAGGED = {"add_rectangle", "add_ellipse", "add_line"}
 """Modes of shapes that are drawn by one drag: napari makes a speck of a click."""
+_STROKES = {"paint", "erase", "fill", "polygon"}
+"""Modes of labels that change pixels."""
+_LEFT = 1
 
 
 class PromptBinding:
@@ -84,7 +87,12 @@ class PromptBinding:
         self.drawing = False
         self._clicked = False  # whether the mouse has not been moved since it was pressed
         self._hint = Message("")
+        viewer.mouse_drag_callbacks.append(self._on_press)
         self._watch_model()
+
+    def close(self) -> None:
+        """Listen to the mouse no more; layers are forgotten one by one."""
+        self._viewer.mouse_drag_callbacks.remove(self._on_press)
 
     def _watch_model(self) -> None:
         events = self._model.events
@@ -229,6 +237,19 @@ class PromptBinding:
         # A drag moves the view, which is what it shall do then.
         if idle and self._clicked:
             self._model.message = Message(idle, Level.WARNING)
+
+    def _on_press(self, viewer: ViewerModel, event: Event) -> None:
+        """Have a stroke on another slice than that of the painted layer go on one of its own."""
+        layer = viewer.layers.selection.active
+        draws = event.button == _LEFT and getattr(layer, "mode", "") in _STROKES
+        if not (draws and role_of(layer) is Role.MASK) or viewer.dims.ndisplay != 2:
+            return
+        try:
+            name = self._adapter.follow_stroke(layer)
+        except ImageError:
+            return  # no plane of the image is on show, and nothing to paint over
+        if name:
+            self._model.message = Message(f"This slice has a painted layer of its own, “{name}”.")
 
     def _end_drawing(self) -> None:
         self.drawing = False

@@ -31,6 +31,7 @@ from napari_sam3_assistant.viewer.roles import (
     role_metadata,
     role_of,
     topmost,
+    with_role,
 )
 
 if TYPE_CHECKING:
@@ -221,8 +222,9 @@ def ensure(viewer: ViewerModel, displayed: DisplayedPlane, role: Role) -> Layer:
     """
     image = key_of(displayed.layer)
     layer = topmost(viewer.layers, role, image)
-    if layer is not None and role is Role.MASK and not _on_plane(layer, displayed):
-        layer = None
+    if role is Role.MASK:  # one for each slice that is painted on
+        painted = [*with_role(viewer.layers, role, image)]
+        layer = next((one for one in reversed(painted) if is_on_plane(one, displayed)), None)
     if layer is None:
         layer = _take_spare(viewer, displayed, role)
     if layer is None:
@@ -345,7 +347,7 @@ def _keep_size_on_screen(event: Event) -> None:
     points.canvas_size_limits = (_POINT_SIZE if on_show else 0, _POINT_SIZE)
 
 
-def _on_plane(layer: Layer, displayed: DisplayedPlane) -> bool:
+def is_on_plane(layer: Layer, displayed: DisplayedPlane) -> bool:
     """Return whether a painted layer lies on the plane on show."""
     data_map = DataMap.between(displayed.layer, layer, displayed.world)
     middle = data_map(plane_position(displayed, displayed.shape[0] / 2, displayed.shape[1] / 2))[0]

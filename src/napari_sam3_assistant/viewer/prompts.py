@@ -34,6 +34,7 @@ from napari_sam3_assistant.viewer.prompt_layers import (
     LAYER_TYPES,
     ensure,
     get_ready,
+    is_on_plane,
     read_states,
     restore_states,
 )
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from napari.components import ViewerModel
+    from napari.layers import Labels
 
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.session.values import PlaneTarget
@@ -139,6 +141,24 @@ class ViewerPrompts(ViewerImages):
             layer = ensure(self.viewer, displayed, _ROLE_OF_TOOL[tool])
             chosen.select(layer)
         return str(layer.name)
+
+    def follow_stroke(self, layer: Labels) -> str:
+        """Let a stroke go where it is seen: on a painted layer of the plane on show.
+
+        napari would raise an IndexError for one on a layer of another slice.
+
+        ``layer``: the painted layer that the stroke begins on.
+        Returns the name of the one that it goes on; empty where that is the same.
+        Raises ImageError if the image is gone, or the viewer shows no plane of it.
+        """
+        image = str(layer.metadata[IMAGE])
+        if is_on_plane(layer, self.displayed(image)):
+            return ""
+        tool = layer.mode, layer.brush_size, layer.selected_label
+        name = self.arm(image, Tool.MASK)
+        other = self.viewer.layers.selection.active
+        other.mode, other.brush_size, other.selected_label = tool
+        return name
 
     def is_for(self, layer: Layer, image: str, tool: Tool) -> bool:
         """Return whether prompts of a tool for an image are taken from a layer."""

@@ -71,8 +71,8 @@ _HINTS = {
     (Task.VIDEO, Tool.POINTS): "Click objects; New Object in between.",
     (Task.VIDEO, Tool.BOX): "Draw a box around each object of this slice, then start.",
     (Task.VIDEO, Tool.MASK): (
-        "Paint the objects of this slice, each with its own label value, then start. On another "
-        "slice press Create Prompt Layer first."
+        "Paint the objects of this slice, each with its own label value, then start. Each slice "
+        "that you paint on has a layer of its own."
     ),
     (Task.VIDEO, Tool.EXAMPLE): (
         "Draw a box around an example: all like it on this slice are found and followed."
