@@ -1,7 +1,8 @@
 """All objects of a plane that are brighter, or darker, than their surroundings.
 
 The flattened plane is cut at several grey levels and resolutions; what looks most like objects
-is kept, what touches is divided, every outline is fitted, and every object is scored.
+is kept, what touches is divided, every outline is fitted, and every object is scored. A network
+then draws them (:mod:`redrawing`).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     split,
 )
 from napari_sam3_assistant.engines.builtin.proposals import upsample_proposal
+from napari_sam3_assistant.engines.builtin.redrawing import add_missed, redraw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,7 +167,10 @@ def _detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple
     usual = _usual_size(features, flat, polarity, parts, reporter)
     owner = assign_pixels(features, _best(trees, usual, reporter), reporter)
     found = refine_contours(flat, owner, polarity, reporter)
-    return _score(features, flat, found, reporter)
+    scored = _score(features, flat, found, reporter)
+    drawn = redraw(features, scored, reporter)
+    all_ = add_missed(features, ground, drawn, polarity, reporter)
+    return tuple(sorted(all_, key=lambda item: -item.score))
 
 
 def _trees(

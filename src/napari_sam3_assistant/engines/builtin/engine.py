@@ -74,7 +74,7 @@ class BuiltinEngine:
 
     @property
     def version(self) -> str:
-        """Version of scikit-image, and of the network that draws outlines."""
+        """Version of scikit-image, and of the networks that draw outlines and what they draw."""
         return f"{package_version('scikit-image')} outlines {outline_net.VERSION}"
 
     def load(self, reporter: Reporter) -> None:

@@ -21,7 +21,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin.features import bilinear
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -39,8 +39,9 @@ NEVER = -10.0  # log-odds of what the network does not see
 # Its threads wait for each other after each product, beside a window that draws for long.
 ONE_THREAD = 1 << 17
 TURNS = 4  # in which it sees a window: answers turn with the image
+BATCH = 4  # windows that are sketched at a time: what is worked on then fits into a cache
 
-VERSION = 3  # of the weights; labels note it
+VERSION = 4  # of the weights and of what is drawn by them; labels note it
 WEIGHTS = Path(__file__).with_name("outline_net.npz")
 
 
@@ -73,10 +74,14 @@ class Window:
             (float(box.height), float(box.width)),
         )
 
+    @property
+    def octave(self) -> int:
+        """The octave that it is looked at in."""
+        return max(0, round(math.log2(max(self.side / SIDE, 1e-6) / 2)))
+
     def planes(self, features: PlaneFeatures) -> Floats:
         """Return what the network sees: grey levels, box (twice) and click, (4, SIDE, SIDE)."""
-        step = self.side / SIDE
-        octave = max(0, round(math.log2(max(step, 1e-6) / 2)))
+        step, octave = self.side / SIDE, self.octave
         image = features.octave(octave)
         along = (np.arange(2 * SIDE) + 0.5) / (2 * SIDE) * self.side - self.side / 2
         rows, columns = (
@@ -269,3 +274,22 @@ def draw_outlines(features: PlaneFeatures, windows: Iterable[Window]) -> Iterato
         odds = np.mean([drawn for drawn, _ in answers], 0)
         mean = np.mean([np.rot90(odds[turn], -turn) for turn in range(TURNS)], 0)
         yield Drawing(window, mean, float(np.mean([expit(scores) for _, scores in answers])))
+
+
+def sketch_outlines(features: PlaneFeatures, windows: Sequence[Window]) -> Iterator[Drawing]:
+    """Yield what the first network draws in windows, in a tenth of the time of all turns of both.
+
+    Each is seen with its brightest side up, so answers turn along.
+    """
+    net, rows = shipped()[0], SIDE // 3
+    for first in range(0, len(windows), BATCH):
+        some = windows[first : first + BATCH]
+        planes, turns = [], []
+        for window in some:
+            seen = window.planes(features)
+            grey = seen[0]
+            sides = (grey[:rows], grey[:, -rows:], grey[-rows:], grey[:, :rows])
+            turns.append(int(np.argmax([side.mean() for side in sides])))
+            planes.append(np.rot90(seen, turns[-1], (1, 2)))
+        for window, turn, odds, score in zip(some, turns, *net(np.stack(planes)), strict=True):
+            yield Drawing(window, np.rot90(odds, -turn), float(expit(score)))
