@@ -1,16 +1,18 @@
 """How well the built-in engine segments real images whose truth is known: printed tables.
 
 Run ``python benchmarks/quality_real.py --data FOLDER``. The folder holds ``.npz`` files with
-``image`` (Y, X), (Y, X, 3) or, for a stack, (Z, Y, X), and ``labels`` of the same planes, 0 for
-background. Files whose names differ only behind the last ``-`` are one set. All figures are means
-of sets, of images of a set, or what the title says of the objects of an image; the choice of
-objects, clicks and boxes is seeded. In a stack objects are followed from a click and from their
-true mask on a slice, and everything is looked for.
+``image`` (Y, X), (Y, X, 3) or, for a stack or a movie, (Z, Y, X), and ``labels`` of the same
+planes, 0 for background; ``axes`` of ``tyx`` tells a movie. Files whose names differ only behind
+the last ``-`` are one set. All figures are means of sets, of images of a set, or what the title
+says of the objects of an image; the choice of objects, clicks and boxes is seeded. In a stack
+objects are followed from a click and from their true mask on their middle slice, in a movie on the
+first; and everything is looked for in stacks.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import time
 from collections import defaultdict
@@ -42,7 +44,8 @@ GOOD = 0.8  # overlap at which a mask needs no more clicks
 MOST_CLICKS = 8
 LOOSE = (1.3, 1.6, 2.0)  # sides of boxes, times those of the tight one
 PAINTED = 0.06  # of the diameter by which a painted outline is off
-STACK_SLICES = 0.8  # a stack's objects that reach so far along it, as a share, are left out
+STACK_SLICES = 0.8  # a stack's objects that reach so far along it, as a share, are left out ...
+ENDING = 5  # ... as are those that don't end inside it, if there are so many others
 COLUMNS = {
     "click": "median IoU of one click on the deepest point",
     "c>=.5": "share of clicks with an IoU of 0.5 or more",
@@ -67,6 +70,19 @@ BESIDE = {
     "ellipse": "box: the ellipse that fills it",
     "otsu F1": "Otsu and watershed on the distance",
     "local F1": "local threshold and watershed told the diameter",
+}
+
+
+STACK_COLUMNS = {
+    "click": "mean IoU over all slices (times) of objects followed from a click on one",
+    "click .5": "share of their slices with an IoU of 0.5 or more",
+    "click lost": "share of their slices on which they are not found",
+    "click more": "slices on which they are found and are not, per slice on which they are",
+    "mask": "mean IoU over all slices of objects followed from their true mask on one",
+    "mask .5": "the same shares",
+    "mask lost": "",
+    "mask more": "",
+    "ms": "milliseconds of processor time per slice on which an object is found",
 }
 
 
@@ -432,41 +448,55 @@ def draw(task: Task, scene: Scene, found: list, worst: list) -> None:
         imsave(task.overlays / name, picture, check_contrast=False)
 
 
+def followable(labels: np.ndarray) -> list[int]:
+    """Return the objects of a stack that are long enough to follow, if possible to both ends."""
+    ending, long = [], []
+    for name, place in enumerate(ndi.find_objects(labels), start=1):
+        if place is None or place[0].stop - place[0].start < 5:
+            continue
+        if np.count_nonzero(labels[place] == name) > 500:
+            long.append(name)
+            inside = place[0].start > 0 and place[0].stop < len(labels)
+            if inside and place[0].stop - place[0].start < STACK_SLICES * len(labels):
+                ending.append(name)
+    return ending if len(ending) >= ENDING else long
+
+
 def measure_stack(path: Path, objects: int) -> dict[str, float]:
-    """Return the mean IoU of a stack's objects, over all slices, from their middle slices."""
+    """Return the figures of what is followed in a stack or a movie, by ``STACK_COLUMNS``."""
     data = np.load(path)
     labels = data["labels"].astype(np.int32)
-    view = view_of_array(data["image"], plane=0)
-    frames = FrameSource(view, 0)
+    axis = str(data["axes"])[0] if "axes" in data else "z"
+    frames = FrameSource(view_of_array(data["image"], plane=0), 0, axis)
     engine = registry.create("builtin")
     engine.load(REPORTER)
-    names = [
-        name
-        for name, place in enumerate(ndi.find_objects(labels), start=1)
-        if place is not None
-        and 5 <= place[0].stop - place[0].start < STACK_SLICES * len(labels)
-        and place[0].start > 0
-        and place[0].stop < len(labels)
-        and np.count_nonzero(labels[place] == name) > 500
-    ]
-    result: dict[str, list[float]] = defaultdict(list)
-    for name in np.random.default_rng(0).permutation(names)[:objects]:
+    rows: dict[str, list[float]] = defaultdict(list)
+    took, steps = 0.0, 0
+    for name in np.random.default_rng(0).permutation(followable(labels))[:objects]:
         truth = labels == name
         slices = np.flatnonzero(truth.any((1, 2)))
-        middle = int(slices[len(slices) // 2])
-        embedding = engine.embed(frames.read(middle), REPORTER)
-        click = PromptSet(points=(PointPrompt(*deepest(truth[middle])),))
+        begin = int(slices[0 if frames.is_movie else len(slices) // 2])
+        embedding = engine.embed(frames.read(begin), REPORTER)
+        click = PromptSet(points=(PointPrompt(*deepest(truth[begin])),))
         (clicked,) = engine.predict(embedding, click, PredictOptions(), REPORTER).objects
         seeds = {
             "click": MaskPrompt(clicked.mask, clicked.region),
-            "mask": MaskPrompt.from_plane(truth[middle]),
+            "mask": MaskPrompt.from_plane(truth[begin]),
         }
         for title, seed in seeds.items():
-            found = followed(engine, frames, middle, seed)
-            there = np.flatnonzero(found.any((1, 2)))
-            result[f"volume from {title}"].append(iou(found, truth))
-            result[f"slices from {title}"].append(there.size / slices.size)
-    return {title: float(np.mean(values)) for title, values in result.items()}
+            began = time.process_time()
+            found = followed(engine, frames, begin, seed)
+            took += time.process_time() - began
+            there = found.any((1, 2))
+            steps += np.count_nonzero(there)
+            good = [iou(found[index], truth[index]) >= 0.5 for index in slices]
+            rows[title].append(iou(found, truth))
+            rows[f"{title} .5"].append(float(np.mean(good)))
+            rows[f"{title} lost"].append(1 - float(there[slices].mean()))
+            beyond = np.count_nonzero(there) - np.count_nonzero(there[slices])
+            rows[f"{title} more"].append(beyond / slices.size)
+    result = {title: float(np.mean(values)) for title, values in rows.items()}
+    return result | {"ms": 1000 * took / max(1, steps)}
 
 
 def measure_volume(path: Path) -> dict[str, float]:
@@ -496,12 +526,14 @@ def measure_volume(path: Path) -> dict[str, float]:
 def followed(engine, frames: FrameSource, middle: int, mask: MaskPrompt) -> np.ndarray:
     """Return an object's volume, followed from a mask on one slice to both ends."""
     volume = np.zeros((len(frames), *frames.shape), bool)
-    track = engine.track(frames, PredictOptions(), lambda: 2)
+    ids = itertools.count(2)
+    track = engine.track(frames, PredictOptions(), lambda: next(ids))
     track.add(TrackSeed(middle, 1, mask=mask))
     for order in (range(middle, len(frames)), range(middle - 1, -1, -1)):
         for answer in track.propagate(order, REPORTER):
             for record in answer.objects:
-                volume[answer.frame][record.region.slices] = record.mask
+                if record.id == 1:
+                    volume[answer.frame][record.region.slices] = record.mask
     track.close()
     return volume
 
@@ -567,9 +599,15 @@ def main() -> None:
         print()
         for key, meaning in {**COLUMNS, **BESIDE}.items():
             print(f"{key:>10}  {meaning}")
-    for path in stacks if options.change == "none" and not options.first else []:
-        values = measure_stack(path, objects) | measure_volume(path)
-        print(f"\n{path.stem}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
+    if stacks and options.change == "none" and not options.first:
+        print("\nstacks and movies:")
+        table({path.stem: measure_stack(path, objects // 2) for path in stacks}, STACK_COLUMNS)
+        for key, meaning in STACK_COLUMNS.items():
+            print(f"{key:>10}  {meaning}".rstrip())
+        for path in stacks:
+            if not path.stem.startswith("movie"):
+                values = ", ".join(f"{k} {v:.3f}" for k, v in measure_volume(path).items())
+                print(f"{path.stem}: {values}")
     print(f"\n{time.perf_counter() - began:.0f} s")
 
 

