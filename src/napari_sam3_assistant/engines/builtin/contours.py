@@ -138,7 +138,6 @@ def fit(
     owner: npt.NDArray[np.int32] | None = None,
     names: npt.NDArray[np.int32] | None = None,
     range_: tuple[float, float] = (0.6, 1.4),
-    scale: float = 1.0,
     steps: int = STEPS,
 ) -> Contours:
     """Return the best closed contours near those to start from.
@@ -157,8 +156,6 @@ def fit(
         The objects' values in ``owner``; pixels of others are kept out.
     range_ : tuple of float
         Smallest and largest radius, as shares of the one to start from.
-    scale : float
-        Pixels of the plane per pixel of ``image`` (and of ``owner``).
     steps : int
         How many radii are looked at in each direction.
 
@@ -167,7 +164,7 @@ def fit(
     Contours
         With the centres of ``start``, one contour each.
     """
-    grid = _Grid.round(start, range_, steps, image.shape, scale)
+    grid = _Grid.round(start, range_, steps, image.shape)
     values = ndi.map_coordinates(image, [grid.y, grid.x], order=1, mode="nearest")
     values *= polarity[:, None, None]
     foreign = np.zeros(values.shape, bool)
@@ -285,7 +282,6 @@ class _Grid:
         range_: tuple[float, float],
         steps: int,
         shape: tuple[int, ...],
-        scale: float,
     ) -> _Grid:
         """Return the grid round contours; see :func:`fit`."""
         typical = np.median(start.radii, 1, keepdims=True)
@@ -295,11 +291,9 @@ class _Grid:
         far = high.max(1, keepdims=True) * 1.35 + 1.5
         step = far / np.float32(steps)
         ring = ((np.arange(steps, dtype=np.float32) + 0.5) * step)[:, None, :]
-        # Pixel i of a coarser image covers plane pixels from i * scale.
-        shift = 0.5 / scale - 0.5
         sines, cosines = unit_directions(start.radii.shape[1])
-        y = (start.centres[:, :1, None] + sines[:, None] * ring) / scale + shift
-        x = (start.centres[:, 1:, None] + cosines[:, None] * ring) / scale + shift
+        y = start.centres[:, :1, None] + sines[:, None] * ring
+        x = start.centres[:, 1:, None] + cosines[:, None] * ring
         beyond = (y < -0.5) | (y > shape[0] - 0.5) | (x < -0.5) | (x > shape[1] - 0.5)
         return cls(y, x, ring, step, low, high, typical, beyond)
 

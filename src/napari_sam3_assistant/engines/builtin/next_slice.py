@@ -1,11 +1,10 @@
-"""From one slice to the next: outlines move, neighbours are found, and objects divide.
+"""From one slice to the next: outlines move, objects end, and objects divide.
 
-An outline is first shifted to where the old slice's picture of it fits best, and then fitted to
-the edges. What does not stand out any more as it did is missing. A fit
-(:func:`~napari_sam3_assistant.engines.builtin.contours.fit`) may change an outline as a whole, by
-growth and shift; single directions that go further than the rest are held back, so that a touching
-neighbour without an edge between is not taken in bit by bit. Neighbours are followed too, unseen:
-where one touches an object it gives no edge, and its pixels count as not the object's.
+An outline is first shifted to where the old slice's picture of it fits best. Then each pixel in it
+and round it belongs to the object if that is likely by where it lies, by what the networks draw in
+the outline's box, and by its grey level: how likely each of these is the object's was seen on the
+prompted slice (:class:`Look`). So an object becomes smaller where its light fades, and is missing
+where the networks do not find it there any more.
 """
 
 from __future__ import annotations
@@ -18,39 +17,54 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.linking import LinkedFrame, link_times
-from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, paint_labels
-from napari_sam3_assistant.engines.builtin import contours
 from napari_sam3_assistant.engines.builtin.detection import detect
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
-from napari_sam3_assistant.engines.builtin.object_mask import BLOB, Patch, solidity
-from napari_sam3_assistant.engines.builtin.prompted import polarity_of, snap_to_edge
+from napari_sam3_assistant.engines.builtin.object_mask import (
+    BLOB,
+    Patch,
+    Proposal,
+    largest_part,
+    signed_depth,
+    solidity,
+)
+from napari_sam3_assistant.engines.builtin.outline_net import Window, draw_outlines
+from napari_sam3_assistant.engines.builtin.prompted import polarity_of
+from napari_sam3_assistant.engines.builtin.proposals import octave_for, upsample_proposal
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Reporter
 
-    Floats = npt.NDArray[np.float32]
+    Floats = npt.NDArray[np.float64]
 
-SLACK = 0.05  # how much further than the rest a direction may go, as a share of the radius
-SLACK_PIXELS = 0.6
+# What counts for a pixel, in log-odds: where it lies, what the networks draw, and its grey level.
+PLACE, DRAWN, GREYS = 3.0, 6.0, 3.0
+SOFT = 0.35  # share of the greatest depth over which the first rises
+BLUR = 0.7  # pixels over which they are averaged
+BINS = 24  # of grey levels
+AROUND, MARGIN = 0.3, 4  # of the longer side, and pixels: what is looked at round an object
+MOST_LEVEL = 1.5  # log-odds by which a prompted outline may be wider or narrower
+ROUNDS, STEADY = 4, 0.8  # in movies, until an outline overlaps that before by so much (IoU)
 LEAST_AREA = 6  # pixels
-ROUNDS = 2
-TYPICAL = 24  # pixels of radius at which outlines are fitted
+TYPICAL = 24  # pixels of radius at which motion is looked for
+NEARBY, TIME_REACH = 0.4, 1.0  # of the shorter side: how far things move; in movies, at most
+FARTHER = 0.2  # by how much more the picture must fit (correlation) where they move further
 
 PATIENCE = 2  # slices on which an object may be missing before it is given up
-# An object is gone when its contrast falls to this share of that on its prompted slice: there half
-# of the light in an optical section comes from above or below it.
-FADED = 0.45
+# An object is gone when the overlap that the networks expect falls to a share of that on its
+# prompted slice: to the second, or to the first if its contrast has fallen, too. Where that is a
+# share of ``FADED`` half of the light in an optical section comes from above or below it.
+LIKE, UNLIKE = 0.95, 0.7
+FADED = 0.3
 FAINT = 3.0  # ... or below so many grey levels
 SHRUNK = 0.1  # ... or its area to this share
 BLEACHED = 0.985  # to which share of the contrast expected before it may sink from slice to slice
 # Another thing lies behind it where the contrast falls below this share of the strongest so far and
 # comes back, on what overlaps the last outline before by less (IoU).
 FIRM, BEHIND = 0.7, 0.5
-MOST_BEYOND = 2.0  # pixels by which a prompted outline may differ from the fitted edge
 
 SURE = 0.5  # least score of a neighbour
 SHARED = 0.25  # a find that shares more of its pixels with a known object is that object
@@ -63,102 +77,114 @@ CHANGED, MOVED = 0.9, 0.7
 OVERLAPPING = 0.25  # linked is what shares so much of the smaller one
 
 
-# -- outlines on the edges of a slice -------------------------------------------------------------
+# -- the pixels of an object on a slice ------------------------------------------------------------
 
 
-def octave_of(radius: float) -> int:
-    """Return the octave at which an object of some radius in pixels is looked at."""
-    return max(0, int(np.log2(max(1.0, float(radius) / TYPICAL))))
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What the prompted slice shows of an object.
 
-
-def is_blob(patch: Patch) -> bool:
-    """Return whether an object's outline is seen whole from its middle."""
-    return patch.area < 2 * LEAST_AREA or solidity(patch.mask) >= BLOB
-
-
-def fitted_outlines(
-    now: PlaneFeatures, moved: dict[int, Patch], beyond: dict[int, float]
-) -> dict[int, Patch]:
-    """Return the outlines with their edges on those of the slice, none over another."""
-    blobs: dict[int, dict[int, contours.Contours]] = {}
-    fitted: dict[int, Patch] = {}
-    owner = np.zeros(now.shape, np.int32)
-    for id_, patch in moved.items():
-        owner[patch.region.slices][patch.mask] = id_
-        if is_blob(patch):
-            centre, radii = contours.from_mask(patch.mask, patch.region.y0, patch.region.x0)
-            octave = octave_of(float(np.median(radii)))
-            start = contours.Contours(centre[None], radii[None])
-            blobs.setdefault(octave, {})[id_] = start
-        else:
-            fitted[id_] = replace(snap_to_edge(now, patch, NullReporter()), polarity=patch.polarity)
-    for octave, starts in blobs.items():
-        signs = np.array([moved[id_].polarity for id_ in starts], np.float32)
-        wider = np.array([[beyond.get(id_, 0.0)] for id_ in starts], np.float32)
-        fitted |= _fitted_blobs(now, octave, starts, signs, wider, owner)
-    return _apart(fitted, now.region)
-
-
-def _fitted_blobs(
-    now: PlaneFeatures,
-    octave: int,
-    starts: dict[int, contours.Contours],
-    signs: Floats,
-    wider: Floats,
-    owner: npt.NDArray[np.int32],
-) -> dict[int, Patch]:
-    """Return the blobs that are fitted at one octave."""
-    names = np.array(list(starts), np.int32)
-    current = contours.Contours(
-        np.concatenate([start.centres for start in starts.values()]),
-        np.concatenate([start.radii for start in starts.values()]),
-    )
-    size = 2**octave
-    image = now.octave(octave)
-    coarse = owner if octave == 0 else _at(owner, size, image.shape)
-    for _ in range(ROUNDS):
-        free = contours.fit(
-            image, current, signs, owner=coarse, names=names, range_=(0.6, 1.3), scale=size
-        )
-        current = _held(current, free).recenter()
-    current = contours.Contours(current.centres, np.maximum(current.radii + wider, 0.5))
-    fitted = {}
-    for row, id_ in enumerate(starts):
-        mask, y0, x0 = current.mask(row, now.shape)
-        region = Region(y0, x0, y0 + mask.shape[0], x0 + mask.shape[1])
-        if not region.is_empty:
-            fitted[id_] = Patch(mask, region, int(signs[row]))
-    return fitted
-
-
-def _at(owner: npt.NDArray[np.int32], size: int, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
-    """Return a map's values in the middle of blocks of ``size`` pixels."""
-    middle = size // 2
-    rows = np.minimum(np.arange(shape[0]) * size + middle, owner.shape[0] - 1)
-    columns = np.minimum(np.arange(shape[1]) * size + middle, owner.shape[1] - 1)
-    picked: npt.NDArray[np.int32] = owner[np.ix_(rows, columns)]
-    return picked
-
-
-def _held(start: contours.Contours, free: contours.Contours) -> contours.Contours:
-    """Return fitted contours without directions that go far beyond growth and shift.
-
-    The change of the radii is taken apart into growth, shift and the rest, by least squares that
-    gives outliers less weight (Holland & Welsch, Commun. Stat. A6:813, 1977).
+    Parameters
+    ----------
+    low, high : float
+        Grey levels between which ``shares`` are evenly spread.
+    shares : ndarray, shape (BINS,), dtype float64
+        Log-odds of pixels of a grey level to belong to the object.
+    level : float
+        Log-odds from which on pixels did: where in a blurred edge the border lies is what the
+        prompt shows.
+    overlap : float
+        The overlap with it that the networks expect of what they draw in its box.
     """
-    directions = start.radii.shape[1]
-    shapes = np.stack([np.ones(directions, np.float32), *contours.unit_directions(directions)])
-    radii = np.empty_like(free.radii)
-    for row, change in enumerate(free.radii - start.radii):
-        limit = SLACK_PIXELS + SLACK * float(np.median(start.radii[row]))
-        weights = np.ones_like(change)
-        whole = change
-        for _ in range(5):
-            scaled = shapes * weights
-            whole = np.linalg.solve(scaled @ shapes.T, scaled @ change) @ shapes
-            weights = (1 / (1 + ((change - whole) / limit) ** 2)).astype(np.float32)
-        radii[row] = start.radii[row] + whole + np.clip(change - whole, -2 * limit, limit)
-    return contours.Contours(start.centres, np.maximum(radii, 0.5).astype(np.float32))
+
+    low: float
+    high: float
+    shares: npt.NDArray[np.float64]
+    level: float = 0.0
+    overlap: float = 0.0
+
+    @classmethod
+    def of(cls, features: PlaneFeatures, patch: Patch) -> Look:
+        """Return what a slice shows of a mask on it."""
+        around = _Surroundings.of(features, patch)
+        low, high = (float(value) for value in np.percentile(around.grey, (1, 99)))
+        look = cls(low, max(high, low + 1), np.zeros(BINS))
+        sides = []
+        for side in (around.inside, ~around.inside):
+            bins = look.bins(around.grey)[side]
+            counts = np.bincount(bins, minlength=BINS).astype(np.float64)
+            counts = ndi.gaussian_filter1d(counts, 1.0) + 0.5
+            sides.append(counts / counts.sum())
+        look = replace(look, shares=np.log(sides[0] / sides[1]).clip(-GREYS, GREYS))
+        odds, overlap = _log_odds(features, patch.region, around, look)
+        outside = int(np.count_nonzero(~around.inside))
+        level = float(np.sort(odds, axis=None)[max(0, outside - 1)])
+        return replace(look, level=min(max(level, -MOST_LEVEL), MOST_LEVEL), overlap=overlap)
+
+    def bins(self, grey: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+        """Return where in ``shares`` grey levels are."""
+        place = (grey - self.low) / (self.high - self.low) * (BINS - 1)
+        bins: npt.NDArray[np.intp] = place.round().clip(0, BINS - 1).astype(np.intp)
+        return bins
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Surroundings:
+    """An object and what is round it, at the octave at which it is looked at."""
+
+    window: Region
+    octave: int
+    inside: npt.NDArray[np.bool_]
+    grey: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, features: PlaneFeatures, patch: Patch) -> _Surroundings:
+        """Return those of a patch, with smooth grey levels."""
+        octave = octave_for(patch.region)
+        seen, image = patch.coarser(octave), features.octave(octave)
+        window = seen.region.grow(max(MARGIN, round(AROUND * max(seen.region.shape))))
+        window = window.intersect(Region.whole((image.shape[0], image.shape[1])))
+        grey = ndi.gaussian_filter(image[window.slices], 1.0, mode="nearest")
+        return cls(window, octave, seen.within(window), grey)
+
+
+def _log_odds(
+    features: PlaneFeatures, box: Region, around: _Surroundings, look: Look
+) -> tuple[Floats, float]:
+    """Return the log-odds of pixels round an outline to belong to the object.
+
+    They sum up where the pixels lie, what the networks draw in its box, and the grey levels. The
+    second is the overlap with the object that the networks expect of what they draw.
+    """
+    depth = signed_depth(around.inside)
+    (drawn,) = draw_outlines(features, [Window.of_box(box)])
+    odds = PLACE * np.tanh(depth / (SOFT * max(float(depth.max()), 1.0)))
+    odds += drawn.within(around.window, around.octave).clip(-DRAWN, DRAWN)
+    odds += look.shares[look.bins(around.grey)]
+    return ndi.gaussian_filter(odds, BLUR, mode="nearest"), drawn.overlap
+
+
+def _redraw(
+    features: PlaneFeatures, patch: Patch, look: Look, rounds: int
+) -> tuple[Patch | None, float]:
+    """Return an object with its outline where the slice shows it, if it does.
+
+    What is drawn elsewhere than it was looked for is looked for there once more, in so many rounds.
+    The second is the overlap that the networks expect, as a share of that on its prompted slice.
+    """
+    share = 0.0
+    for _ in range(rounds):
+        around = _Surroundings.of(features, patch)
+        odds, overlap = _log_odds(features, patch.region, around, look)
+        share = overlap / max(look.overlap, 1e-3)
+        mask = odds > look.level
+        if not mask.any():
+            return None, share
+        found = Proposal(largest_part(mask), around.window, around.octave, patch.polarity, 0.0)
+        before, patch = patch, upsample_proposal(features, found).crop()
+        if patch.overlap(before) >= STEADY:
+            break
+    return patch, share
 
 
 def _apart(patches: dict[int, Patch], plane: Region) -> dict[int, Patch]:
@@ -210,9 +236,8 @@ class Outline:
         Pixels on the prompted slice.
     missed : int
         On how many slices it has not been seen since.
-    beyond : float
-        How far outside the fitted edge the prompted outline ran, in pixels: where in a blurred
-        edge the border lies is what the prompt shows.
+    look : Look
+        What its prompted slice shows of it.
     strongest : float
         The most that it has stood out by so far, in grey levels.
     firm : Patch or None
@@ -222,8 +247,8 @@ class Outline:
     patch: Patch
     contrast: float
     area: int
+    look: Look
     missed: int = 0
-    beyond: float = 0.0
     strongest: float = 0.0
     firm: Patch | None = None
 
@@ -232,22 +257,16 @@ def trace_outline(features: PlaneFeatures, patch: Patch) -> Outline:
     """Return the outline of a mask on the slice that it was made on."""
     patch = replace(patch, polarity=polarity_of(features, patch))
     contrast = contrast_of(features, patch, ())
-    if not is_blob(patch):
-        return Outline(patch, contrast, patch.area)
-    centre, radii = contours.from_mask(patch.mask, patch.region.y0, patch.region.x0)
-    start = contours.Contours(centre[None], radii[None])
-    octave = octave_of(float(np.median(radii)))
-    sign = np.array([patch.polarity], np.float32)
-    free = contours.fit(features.octave(octave), start, sign, range_=(0.6, 1.3), scale=2**octave)
-    # The median: where a neighbour touches there is no edge to compare with.
-    beyond = float(np.median(radii - free.radii[0]))
-    return Outline(
-        patch, contrast, patch.area, beyond=float(np.clip(beyond, -MOST_BEYOND, MOST_BEYOND))
-    )
+    return Outline(patch, contrast, patch.area, Look.of(features, patch))
 
 
 def advance(
-    before: PlaneFeatures, now: PlaneFeatures, outlines: dict[int, Outline], *, is_movie: bool
+    before: PlaneFeatures,
+    now: PlaneFeatures,
+    outlines: dict[int, Outline],
+    reporter: Reporter,
+    *,
+    is_movie: bool,
 ) -> dict[int, Outline]:
     """Return the outlines on the next slice.
 
@@ -257,35 +276,47 @@ def advance(
         The slice that the outlines are of, and the one next to it.
     outlines : dict
         The objects by id; those that are missing too long are kept as they are.
+    reporter : Reporter
+        Stops the work.
     is_movie : bool
         Whether they are times, at which objects move, and not slices, where others lie behind.
     """
     sought = {id_: item for id_, item in outlines.items() if item.missed <= PATIENCE}
-    moved = {
-        id_: _shift(item.patch, _motion(before, now, item.patch), now.region)
-        for id_, item in sought.items()
-    }
-    moved = {id_: patch for id_, patch in moved.items() if patch.area >= LEAST_AREA}
-    fitted = fitted_outlines(now, moved, {id_: item.beyond for id_, item in sought.items()})
+    patches: dict[int, Patch] = {}
+    alike: dict[int, float] = {}
+    for id_, item in sought.items():
+        reporter.check()
+        reach, rounds = (TIME_REACH, ROUNDS) if is_movie else (NEARBY, 1)
+        moved = _shift(item.patch, _motion(before, now, item.patch, reach), now.region)
+        if moved.area >= LEAST_AREA:
+            patch, alike[id_] = _redraw(now, moved, item.look, rounds)
+            if patch is not None:
+                patches[id_] = patch
+    patches = _apart(patches, now.region)
     found = dict(outlines)
     for id_, old in sought.items():
-        new = _judge(now, old, id_, fitted)
+        new = replace(old, missed=old.missed + 1)
+        if id_ in patches:
+            others = [other for name, other in patches.items() if name != id_]
+            new = _judge(now, old, patches[id_], alike[id_], others)
         found[id_] = new if is_movie or new.missed else _end_before_another(old, new)
     return found
 
 
-def _judge(now: PlaneFeatures, old: Outline, id_: int, fitted: dict[int, Patch]) -> Outline:
-    """Return an object's new outline, or the old one with one more slice missed."""
-    patch = fitted.get(id_)
-    if patch is None or patch.area < LEAST_AREA:
-        return replace(old, missed=old.missed + 1)
-    others = [other for name, other in fitted.items() if name != id_]
+def _judge(
+    now: PlaneFeatures, old: Outline, patch: Patch, alike: float, others: list[Patch]
+) -> Outline:
+    """Return an object's new outline, or the old one with one more slice missed.
+
+    How much it is like an object is told by the overlap that the networks expect.
+    """
     contrast = contrast_of(now, patch, others)
     # Where it filled the frame until here, how it stands out is seen now.
     known = contrast if np.isinf(old.contrast) else old.contrast
     # Spread over a larger area, the same light is what glows past the end of the object.
-    alike = contrast / max(1.0, patch.area / old.area)
-    if alike < max(FAINT, FADED * known) or patch.area < SHRUNK * old.area:
+    spread = contrast / max(1.0, patch.area / old.area)
+    gone = alike < (LIKE if spread < max(FAINT, FADED * known) else UNLIKE)
+    if gone or patch.area < max(LEAST_AREA, SHRUNK * old.area):
         return replace(old, missed=old.missed + 1)
     # The whole stack may bleach or darken with depth, but not from one slice to the next.
     expected = min(known, max(contrast, BLEACHED * known))
@@ -302,6 +333,16 @@ def _end_before_another(old: Outline, new: Outline) -> Outline:
     if old.firm is not None and new.firm is None and new.patch.overlap(old.firm) < BEHIND:
         return replace(old, missed=PATIENCE + 1)
     return new
+
+
+def octave_of(radius: float) -> int:
+    """Return the octave at which the motion of an object of some radius in pixels is looked for."""
+    return max(0, int(np.log2(max(1.0, float(radius) / TYPICAL))))
+
+
+def is_blob(patch: Patch) -> bool:
+    """Return whether an object's outline is seen whole from its middle."""
+    return patch.area < 2 * LEAST_AREA or solidity(patch.mask) >= BLOB
 
 
 def contrast_of(features: PlaneFeatures, patch: Patch, others: list[Patch] | tuple[()]) -> float:
@@ -338,13 +379,18 @@ def contrast_of(features: PlaneFeatures, patch: Patch, others: list[Patch] | tup
     return patch.polarity * float(values[strip].mean() - np.median(values[ring]))
 
 
-def _motion(before: PlaneFeatures, now: PlaneFeatures, patch: Patch) -> tuple[int, int]:
-    """Return by how many pixels the picture of an object has moved, by normalised correlation."""
+def _motion(
+    before: PlaneFeatures, now: PlaneFeatures, patch: Patch, share: float
+) -> tuple[int, int]:
+    """Return by how many pixels the picture of an object has moved, by normalised correlation.
+
+    It is looked for as far away as a share of the object's shorter side.
+    """
     from skimage.feature import match_template
 
     octave = octave_of(np.sqrt(patch.area / np.pi))
     size = 2**octave
-    reach = max(2, int(0.4 * min(patch.region.shape) / size))
+    reach = max(2, int(share * min(patch.region.shape) / size))
     old, new = before.octave(octave), now.octave(octave)
     box = [value // size for value in patch.region.grow(2 * size).intersect(now.region).box]
     template = old[box[0] : box[2] + 1, box[1] : box[3] + 1]
@@ -357,7 +403,9 @@ def _motion(before: PlaneFeatures, now: PlaneFeatures, patch: Patch) -> tuple[in
         box[1] : box[1] + template.shape[1] + 2 * reach,
     ]
     fit = match_template(search, template)
-    y, x = np.unravel_index(int(np.argmax(fit)), fit.shape)
+    near = max(2, int(NEARBY * min(patch.region.shape) / size))
+    beyond = np.abs(np.indices(fit.shape) - reach).max(0) > near
+    y, x = np.unravel_index(int(np.argmax(fit - FARTHER * beyond)), fit.shape)
     if fit[y, x] < 0.5 or fit[y, x] < fit[reach, reach] + 0.01:
         return (0, 0)
     return ((int(y) - reach) * size, (int(x) - reach) * size)
@@ -368,42 +416,77 @@ def _shift(patch: Patch, by: tuple[int, int], plane: Region) -> Patch:
     return replace(patch, region=patch.region.shift(*by)).clip(plane)
 
 
-# -- neighbours -----------------------------------------------------------------------------------
+# -- divisions ------------------------------------------------------------------------------------
 
 
-def with_neighbours(
-    features: PlaneFeatures, outlines: dict[int, Outline], reporter: Reporter
-) -> dict[int, Outline]:
-    """Return outlines and those of what is beside them, under ids below 0.
+def find_divisions(
+    before: PlaneFeatures,
+    now: PlaneFeatures,
+    outlines: dict[int, Outline],
+    moved: dict[int, Outline],
+    reporter: Reporter,
+) -> dict[int, tuple[Patch, Patch]]:
+    """Return which objects have divided since the time before, and into which two.
+
+    What is found near objects whose outlines have changed suddenly is linked with what was there
+    before (:func:`~napari_sam3_assistant.core.linking.link_times`).
 
     Parameters
     ----------
-    features : PlaneFeatures
-        The slice that the outlines are of.
-    outlines : dict
-        The objects by id.
+    before, now : PlaneFeatures
+        Two times of a movie.
+    outlines, moved : dict
+        The objects, by id, at the time before and now.
     reporter : Reporter
         Stops the work.
     """
-    followed = {id_: item for id_, item in outlines.items() if id_ > 0}
-    seen = [item.patch for item in followed.values() if not item.missed]
-    unseen = {
-        id_: item
-        for id_, item in outlines.items()
-        if id_ < 0 and item.missed <= PATIENCE and not is_one_of(item.patch, seen)
-    }
-    known = seen + [item.patch for item in unseen.values()]
-    crowded = [patch for patch in seen if _is_crowded(features, patch, known)]
-    for polarity in sorted({patch.polarity for patch in crowded}):
-        beside = [patch for patch in crowded if patch.polarity == polarity]
-        for patch in _finds(features, beside, polarity, reporter):
-            if is_one_of(patch, known) or not any(_near(patch, own) for own in beside):
-                continue
-            free = _less(patch, known)
-            if free.area >= LEAST_AREA:
-                known.append(free)
-                unseen[min([0, *unseen]) - 1] = trace_outline(features, free)
-    return followed | unseen
+    known = {id_: item.patch for id_, item in outlines.items()}
+    there = [item.patch for item in moved.values() if not item.missed]
+    changed = [id_ for id_ in known if _has_changed(now, outlines[id_], moved[id_], there)]
+    divided: dict[int, tuple[Patch, Patch]] = {}
+    for polarity in sorted({known[id_].polarity for id_ in changed}):
+        beside = [known[id_] for id_ in changed if known[id_].polarity == polarity]
+        found = _finds(now, beside, polarity, reporter)
+        if len(found) < 2:
+            continue
+        others = [
+            patch
+            for patch in _finds(before, beside, polarity, reporter)
+            if not is_one_of(patch, list(known.values()))
+        ]
+        # Others were no mothers, and have their own to go on in.
+        first = max(known) + 1
+        window = reduce(
+            Region.union, (patch.region for patch in [*known.values(), *others, *found])
+        )
+        earlier = _linked(known | dict(enumerate(others, first)), window)
+        later = _linked(dict(enumerate(found, 1)), window)
+        _, divisions = link_times(earlier, later, OVERLAPPING)
+        for id_ in set(changed) & set(divisions):
+            one, other = divisions[id_]
+            divided[id_] = found[one - 1], found[other - 1]
+    return divided
+
+
+def _has_changed(now: PlaneFeatures, old: Outline, new: Outline, there: list[Patch]) -> bool:
+    """Return whether an outline is not what growth would have made of it, or leaves much beside."""
+    if old.missed > PATIENCE:
+        return False
+    if new.missed or new.patch.area < CHANGED * old.patch.area:
+        return True
+    if not is_blob(new.patch) or new.patch.overlap(old.patch) < MOVED:
+        return True
+    return _is_crowded(now, new.patch, there)
+
+
+def _linked(patches: dict[int, Patch], window: Region) -> LinkedFrame:
+    """Return patches as what is linked."""
+    records = [
+        ObjectRecord.from_mask(id_, patch.mask, offset=(patch.region.y0, patch.region.x0))
+        for id_, patch in patches.items()
+    ]
+    objects = [record for record in records if record is not None]
+    return LinkedFrame.of(paint_labels(objects, window), objects, [one.id for one in objects])
 
 
 def _is_crowded(features: PlaneFeatures, patch: Patch, known: list[Patch]) -> bool:
@@ -456,93 +539,8 @@ def is_one_of(patch: Patch, known: list[Patch]) -> bool:
     return shared > SHARED * patch.area
 
 
-def _near(patch: Patch, own: Patch) -> bool:
-    return not patch.region.intersect(own.region.grow(NEAR)).is_empty
-
-
 def _common(one: Patch, other: Patch) -> int:
     shared = one.region.intersect(other.region)
     if shared.is_empty:
         return 0
     return int(np.count_nonzero(one.within(shared) & other.within(shared)))
-
-
-def _less(patch: Patch, known: list[Patch]) -> Patch:
-    mask = patch.mask.copy()
-    for other in known:
-        if not patch.region.intersect(other.region).is_empty:
-            mask &= ~other.within(patch.region)
-    return Patch(mask, patch.region, patch.polarity)
-
-
-# -- divisions ------------------------------------------------------------------------------------
-
-
-def find_divisions(
-    before: PlaneFeatures,
-    now: PlaneFeatures,
-    outlines: dict[int, Outline],
-    moved: dict[int, Outline],
-    reporter: Reporter,
-) -> dict[int, tuple[Patch, Patch]]:
-    """Return which objects have divided since the time before, and into which two.
-
-    What is found near objects whose outlines have changed suddenly is linked with what was there
-    before (:func:`~napari_sam3_assistant.core.linking.link_times`).
-
-    Parameters
-    ----------
-    before, now : PlaneFeatures
-        Two times of a movie.
-    outlines, moved : dict
-        The objects, by id, at the time before and now.
-    reporter : Reporter
-        Stops the work.
-    """
-    known = {id_: item.patch for id_, item in outlines.items() if id_ > 0}
-    there = [item.patch for item in moved.values() if not item.missed]
-    changed = [id_ for id_ in known if _has_changed(now, outlines[id_], moved[id_], there)]
-    divided: dict[int, tuple[Patch, Patch]] = {}
-    for polarity in sorted({known[id_].polarity for id_ in changed}):
-        beside = [known[id_] for id_ in changed if known[id_].polarity == polarity]
-        found = _finds(now, beside, polarity, reporter)
-        if len(found) < 2:
-            continue
-        others = [
-            patch
-            for patch in _finds(before, beside, polarity, reporter)
-            if not is_one_of(patch, list(known.values()))
-        ]
-        # Others were no mothers, and have their own to go on in.
-        first = max(known) + 1
-        window = reduce(
-            Region.union, (patch.region for patch in [*known.values(), *others, *found])
-        )
-        earlier = _linked(known | dict(enumerate(others, first)), window)
-        later = _linked(dict(enumerate(found, 1)), window)
-        _, divisions = link_times(earlier, later, OVERLAPPING)
-        for id_ in set(changed) & set(divisions):
-            one, other = divisions[id_]
-            divided[id_] = found[one - 1], found[other - 1]
-    return divided
-
-
-def _has_changed(now: PlaneFeatures, old: Outline, new: Outline, there: list[Patch]) -> bool:
-    """Return whether an outline is not what growth would have made of it, or leaves much beside."""
-    if old.missed > PATIENCE:
-        return False
-    if new.missed or new.patch.area < CHANGED * old.patch.area:
-        return True
-    if not is_blob(new.patch) or new.patch.overlap(old.patch) < MOVED:
-        return True
-    return _is_crowded(now, new.patch, there)
-
-
-def _linked(patches: dict[int, Patch], window: Region) -> LinkedFrame:
-    """Return patches as what is linked."""
-    records = [
-        ObjectRecord.from_mask(id_, patch.mask, offset=(patch.region.y0, patch.region.x0))
-        for id_, patch in patches.items()
-    ]
-    objects = [record for record in records if record is not None]
-    return LinkedFrame.of(paint_labels(objects, window), objects, [one.id for one in objects])

@@ -12,9 +12,7 @@ from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.next_slice import (
     advance,
     find_divisions,
-    is_one_of,
     trace_outline,
-    with_neighbours,
 )
 from napari_sam3_assistant.engines.builtin.object_mask import Patch
 from napari_sam3_assistant.errors import PromptError
@@ -26,9 +24,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.tracks import TrackSeed
     from napari_sam3_assistant.engines.builtin.next_slice import Outline
-
-
-STRIDE = 3  # slices after which neighbours are looked for again
 
 
 @dataclass(slots=True)
@@ -72,8 +67,6 @@ class BuiltinTrack:
     def __init__(self, frames: FrameSource, new_id: Callable[[], int]) -> None:
         self._frames, self._new_id = frames, new_id
         self._known: dict[int, _Known] = {}
-        # The last frame of each direction, and what lay beside the objects there.
-        self._beside: dict[bool, tuple[int, dict[int, Outline]]] = {}
 
     def add(self, seed: TrackSeed) -> None:
         """Take an object's mask on a frame.
@@ -89,7 +82,6 @@ class BuiltinTrack:
                 f"Object {seed.object_id} has no mask on frame {seed.frame}.",
                 "Paint it, or prompt it with clicks or a box on this frame.",
             )
-        self._beside.clear()
         known = self._known.setdefault(seed.object_id, _Known())
         known.text = seed.text or known.text
         if known.divided is not None:
@@ -111,12 +103,10 @@ class BuiltinTrack:
     def remove(self, object_id: int) -> None:
         """Forget an object."""
         self._known.pop(object_id, None)
-        self._beside.clear()
 
     def close(self) -> None:
         """Forget everything."""
         self._known.clear()
-        self._beside.clear()
 
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
         """Yield what is on each frame; see :class:`.engines.base.VideoTrack`.
@@ -137,31 +127,21 @@ class BuiltinTrack:
             now = PlaneFeatures.from_rgb(self._frames.read(frame))
             if before is not None and outlines:
                 is_movie = self._frames.is_movie
-                earlier, outlines = outlines, advance(before, now, outlines, is_movie=is_movie)
+                earlier = outlines
+                outlines = advance(before, now, earlier, reporter, is_movie=is_movie)
                 if is_movie and not reverse:
                     divided = find_divisions(before, now, earlier, outlines, reporter)
                     parents |= self._divide(divided, frame, now, outlines)
             outlines |= {
                 id_: self._outline_at(id_, frame, reverse, now) for id_ in joins.get(frame, ())
             }
-            outlines = self._without_mothers(outlines, frame)
-            left, beside = self._beside.get(reverse, (None, {}))
-            if frame == left == begin:
-                outlines |= beside  # goes on as if it had not ended
-            elif outlines and (frame in joins or frame % STRIDE == 0):
-                outlines = with_neighbours(now, outlines, reporter)
+            outlines = self._followed(outlines, frame)
             before = now
             if frame not in order:
                 continue
             for id_, outline in outlines.items():
-                if id_ in self._known:
-                    self._known[id_].reached[reverse] = (frame, outline)
-            self._beside[reverse] = (
-                frame,
-                {id_: outline for id_, outline in outlines.items() if id_ not in self._known},
-            )
-            sought = frozenset(id_ for id_ in outlines if id_ in self._known)
-            yield TrackedFrame(frame, self._records(outlines), sought, parents)
+                self._known[id_].reached[reverse] = (frame, outline)
+            yield TrackedFrame(frame, self._records(outlines), frozenset(outlines), parents)
             parents = {}
 
     def _divide(
@@ -183,14 +163,14 @@ class BuiltinTrack:
                 self._known[id_] = _Known(known.text, {frame: patch}, is_daughter=True)
                 outlines[id_] = trace_outline(now, patch)
             parents |= dict.fromkeys(daughters, mother)
-        for id_, outline in tuple(outlines.items()):
-            if id_ < 0 and any(is_one_of(outline.patch, list(both)) for both in divided.values()):
-                del outlines[id_]
         return parents
 
-    def _without_mothers(self, outlines: dict[int, Outline], frame: int) -> dict[int, Outline]:
+    def _followed(self, outlines: dict[int, Outline], frame: int) -> dict[int, Outline]:
+        """Return those of objects that were not removed and have not divided."""
         return {
-            id_: outline for id_, outline in outlines.items() if not self._has_divided(id_, frame)
+            id_: outline
+            for id_, outline in outlines.items()
+            if id_ in self._known and not self._has_divided(id_, frame)
         }
 
     def _has_divided(self, id_: int, frame: int) -> bool:
@@ -224,7 +204,7 @@ class BuiltinTrack:
     def _records(self, outlines: dict[int, Outline]) -> tuple[ObjectRecord, ...]:
         records = []
         for id_, outline in sorted(outlines.items()):
-            if outline.missed or id_ not in self._known:
+            if outline.missed:
                 continue
             patch = outline.patch
             record = ObjectRecord.from_mask(
