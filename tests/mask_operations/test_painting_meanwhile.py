@@ -36,6 +36,8 @@ def test_what_a_layer_is_called_is_shown_as_it_is(curator):
     curator.tab("Mask Cleanup")
     curator.click("apply_remove_small")
 
+    for name in ("mask_status", "merge_overlap"):
+        label = curator.widget.findChild(object, name)
+        assert label.textFormat() == label.textFormat().PlainText
     label = curator.widget.findChild(object, "mask_status")
-    assert label.textFormat() == label.textFormat().PlainText
     assert "“a <b>bold</b> name”" in label.text()

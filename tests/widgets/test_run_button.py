@@ -44,6 +44,17 @@ def test_why_it_is_grey_is_read_under_it(open_window, discs, mode):
     assert below.mapTo(user.widget, below.rect().topLeft()) == place
 
 
+def test_names_of_others_are_shown_as_they_are(open_window, discs):
+    user = open_window(discs)
+    user.click("mode_advanced")
+    told = ("run_reason", "results", "status", "engine_badge", "findings", "download_progress")
+    for name in told:
+        for label in user.widget.findChildren(QLabel, name):
+            # A buddy would make the key of a button of the & in a name.
+            assert label.textFormat() == Qt.TextFormat.PlainText
+            assert label.buddy() is None
+
+
 def test_it_stands_out_in_both_themes(open_window, discs):
     user = open_window(discs)
     user.choose("2d_segmentation", "points")

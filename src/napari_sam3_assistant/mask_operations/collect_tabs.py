@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QToolButton,
     QVBoxLayout,
@@ -158,9 +157,8 @@ class MergeTab(QWidget):
         self._model = session.model
         self._list = TickList("merge_layers", "The accepted layers to merge")
         self._list.setAccessibleName("Layers to merge")
-        self._overlap = QLabel()
+        self._overlap = WrappedLabel()
         self._overlap.setObjectName("merge_overlap")
-        self._overlap.setWordWrap(True)
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow(

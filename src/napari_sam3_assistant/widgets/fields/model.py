@@ -32,7 +32,7 @@ from napari_sam3_assistant.qt.bind import (
     watch,
 )
 from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, check_box, push_button
-from napari_sam3_assistant.qt.layout import with_readable_links
+from napari_sam3_assistant.qt.layout import WrappedLabel, with_readable_links
 from napari_sam3_assistant.session.messages import explain_engine, format_engine
 from napari_sam3_assistant.session.model_setup import PRECISION_TITLES
 from napari_sam3_assistant.widgets.fields.server import OTHER, ServerDialog, server_choices, use
@@ -56,6 +56,7 @@ class EngineBadge(QWidget):
         self._session = session
         self._label = QLabel()
         self._label.setObjectName("engine_badge")
+        self._label.setTextFormat(Qt.TextFormat.PlainText)
         self._label.setWordWrap(True)
         button = QPushButton("Engine")
         button.setObjectName("engine_menu")
@@ -328,9 +329,9 @@ class ModelFolderField(QWidget):
         model = session.model
         self._validate = push_button(model, "Validate", "validate", session.setup.validate, "")
         self._download = push_button(model, "", "download", self._start_or_stop, "")
-        self._findings = QLabel()
+        self._findings = WrappedLabel()
         self._findings.setObjectName("findings")
-        self._going = QLabel()
+        self._going = WrappedLabel()
         self._going.setObjectName("download_progress")
         buttons = QHBoxLayout()
         buttons.addWidget(self._validate)
@@ -339,7 +340,6 @@ class ModelFolderField(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(buttons)
         for label in (self._going, self._findings):
-            label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             layout.addWidget(label)
         follow(

@@ -273,11 +273,9 @@ class RunButton(QWidget):
     def __init__(self, button: QPushButton, viewer: ViewerModel) -> None:
         super().__init__()
         self._button = button
-        self._line = line = QLabel()
+        self._line = line = WrappedLabel()
         line.setObjectName("run_reason")
-        line.setWordWrap(True)
         line.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
-        line.setBuddy(button)
         # napari's margins would come on top of the lines.
         line.setStyleSheet("margin: 0px; padding: 0px;")
         layout = QVBoxLayout(self)
@@ -340,9 +338,8 @@ class StatusField(QWidget):
         self._bar.setObjectName("progress")
         self._message = WrappedLabel(_STATUS_LINES)
         self._message.setObjectName("status")
-        self._results = QLabel()
+        self._results = WrappedLabel()
         self._results.setObjectName("results")
-        self._results.setWordWrap(True)
         self._clock = QTimer(self)
         self._clock.setInterval(_TICK_MS)
         self._clock.timeout.connect(self._show_progress)
