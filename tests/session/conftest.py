@@ -21,7 +21,12 @@ from napari_sam3_assistant.session.model import SessionModel
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.session.snapshots import ImageSnapshot
-from napari_sam3_assistant.session.values import ImageChoice, PlaneTarget, PromptCounts
+from napari_sam3_assistant.session.values import (
+    AxesUse,
+    ImageChoice,
+    PlaneTarget,
+    PromptCounts,
+)
 
 
 class Desk:
@@ -54,6 +59,12 @@ class ArrayScene:
     # Where a session looks for what it saves; nothing is saved by these tests.
     saved: object = field(
         default_factory=lambda: SimpleNamespace(view_as_json=list, prompts_as_json=list)
+    )
+    # Its image is of no file that could tell anything of its axes.
+    layer_axes: object = field(
+        default_factory=lambda: SimpleNamespace(
+            source_of=lambda _image: None, find_offered=lambda *_: (AxesUse.NOTHING, False)
+        )
     )
     clicks: int = 0
     _view: object = field(init=False)
