@@ -216,7 +216,15 @@ def test_a_stopped_propagation_goes_on_where_it_stopped(binding, tmp_path, name)
         assert "Propagated: " in one.model.message.text
     mine = again.viewer.layers["SAM3 propagated preview labels"].data
     assert np.asarray(mine).any(axis=(1, 2)).all()
-    np.testing.assert_array_equal(mine, labels.data)
+    # The built-in engine takes the frame where it stopped for one that was prompted: there, single
+    # pixels of outlines may be others.
+    mine, whole = np.asarray(mine), np.asarray(labels.data)
+    for frame in range(9):
+        there = np.unique(whole[frame])
+        np.testing.assert_array_equal(np.unique(mine[frame]), there)
+        for id_ in there[1:]:
+            one, other = mine[frame] == id_, whole[frame] == id_
+            assert np.count_nonzero(one & other) >= 0.97 * np.count_nonzero(one | other)
     if name == "click":
         # A correction is known as one, and no prompt is given twice.
         click(again, (6, 26, 30))

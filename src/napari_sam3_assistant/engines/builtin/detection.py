@@ -44,7 +44,7 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     split,
 )
 from napari_sam3_assistant.engines.builtin.proposals import upsample_proposal
-from napari_sam3_assistant.engines.builtin.redrawing import add_missed, redraw
+from napari_sam3_assistant.engines.builtin.redrawing import add_missed, divide, redraw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,7 +170,7 @@ def _detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple
     scored = _score(features, flat, found, reporter)
     drawn = redraw(features, scored, reporter)
     all_ = add_missed(features, ground, drawn, polarity, reporter)
-    return tuple(sorted(all_, key=lambda item: -item.score))
+    return tuple(divide(all_, features.shape))
 
 
 def _trees(
