@@ -295,10 +295,13 @@ def write_plate():
 
 
 @pytest.fixture
-def windows_files():
+def windows_files(monkeypatch):
     """Have files behave as those of Windows: what is open stays where it is."""
     if not sys.platform.startswith("linux"):
         yield
         return
     with load_beside("windows_files.py").files_of_windows():
         yield
+        # What a test has put in the place of one of its functions goes first: put back later, it
+        # would have files behave so in all tests that follow.
+        monkeypatch.undo()
