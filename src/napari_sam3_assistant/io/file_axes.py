@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.axes import Axis, axis_kind
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.images import format_of, list_series, read_image
+from napari_sam3_assistant.io.ome_zarr_labels import is_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,17 +59,13 @@ def find_axes(path: Path, shape: Sequence[int], *, as_stored: bool = False) -> A
     """
     shape = tuple(map(int, shape))
     with suppress(OSError):
-        if path.is_dir() and not _is_zarr(path):
+        if path.is_dir() and not is_zarr(path):
             return _of_folder(path, shape, as_stored=as_stored)
         found = _of_file(path, shape, as_stored=as_stored)
         if not found and len(shape) > 2 and _may_begin(path, shape[0]):
             found = _of_frames(_of_file(path, shape[1:], as_stored=as_stored), shape)
         return found
     return ()
-
-
-def _is_zarr(path: Path) -> bool:
-    return any((path / name).exists() for name in (".zarray", ".zgroup", "zarr.json"))
 
 
 def _may_begin(path: Path, count: int) -> bool:
