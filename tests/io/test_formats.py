@@ -216,6 +216,27 @@ def write_mrc_stack(path):
         file.voxel_size = 1.5
 
 
+def write_mrc_of_other_order(path):
+    """Write columns along z, rows along x and sections along y, as some of the EMDB are."""
+    mrcfile = pytest.importorskip("mrcfile")
+    with mrcfile.new(path) as file:
+        file.set_data(DEEP.transpose(1, 2, 0).copy())
+        file.set_volume()
+        file.header.mapc, file.header.mapr, file.header.maps = 3, 1, 2
+        # Their lengths are told of x, y and z, whatever the order.
+        file.header.mz, file.header.my, file.header.mx = DEEP.shape
+        depth, height, width = DEEP.shape
+        file.header.cella = (1.5 * width, 2.5 * height, 3.5 * depth)
+
+
+def write_mrc_of_imod(path):
+    """Write bytes from 0 to 255, as IMOD did: its stamp, and no flag of signed ones."""
+    mrcfile = pytest.importorskip("mrcfile")
+    with mrcfile.new(path) as file:
+        file.set_data(RGB[..., 0].view(np.int8))
+        file.header.extra2 = bytes(40) + struct.pack("<2i", 1146047817, 0) + bytes(36)
+
+
 def write_dicom(path, pixels=DEEP, **told):
     pydicom = pytest.importorskip("pydicom")
     file = pydicom.Dataset()
@@ -421,6 +442,11 @@ FILES = {
         write_mrc, DEEP.astype(np.float32),
         (("z", 3.5, "angstrom"), ("y", 2.5, "angstrom"), ("x", 1.5, "angstrom")),
     ),
+    "order.map": (
+        write_mrc_of_other_order, DEEP,
+        (("z", 3.5, "angstrom"), ("y", 2.5, "angstrom"), ("x", 1.5, "angstrom")),
+    ),
+    "imod.mrc": (write_mrc_of_imod, RGB[..., 0], plain("yx")),
     "a.mrcs": (write_mrc_stack, DEEP, (PLAIN, ("y", 1.5, "angstrom"), ("x", 1.5, "angstrom"))),
     "a.dcm": (
         lambda path: write_dicom(path, DEEP[0], PixelSpacing=[0.5, 0.25]), DEEP[0],

@@ -354,8 +354,13 @@ def read_mrc(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES
     data = file.data
     if data is None or data.ndim < 2:
         raise ImageError(f"{path} is shorter than it says.", "Copy it again from where it is from.")
+    if data.dtype == np.int8 and _has_unsigned_bytes(file.header):
+        data = data.view(np.uint8)
     volume = data.ndim == 4 or (data.ndim == 3 and file.is_volume())
     names = ("", "z", "y", "x")[-data.ndim :] if volume else ("", "y", "x")[-data.ndim :]
+    if volume:
+        order = (len(names) - 3 + at for at in _order_of_volume(file.header))
+        data = data.transpose(*range(len(names) - 3), *order)
     sizes = {name: float(file.voxel_size[name]) for name in "zyx"}
     known = [math.isfinite(sizes.get(name, 0.0)) and sizes.get(name, 0.0) > 0 for name in names]
     axes = make_axes(
@@ -365,6 +370,22 @@ def read_mrc(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES
         units=["angstrom" if good else "" for good in known],
     )
     return only_image(data, axes, series, rgb=False)
+
+
+_IMOD = int.from_bytes(b"IMOD", "little")
+_SIGNED = 1
+
+
+def _has_unsigned_bytes(header: Untyped) -> bool:
+    """Return whether bytes are from 0 to 255: IMOD wrote them so, and says it by a flag."""
+    stamp, flags = np.frombuffer(header.extra2.tobytes(), header.mode.dtype)[10:12]
+    return int(stamp) == _IMOD and not int(flags) & _SIGNED
+
+
+def _order_of_volume(header: Untyped) -> Sequence[int]:
+    """Return which axes of the file z, y and x are: sections, rows and columns may be any."""
+    along = [int(header[name]) for name in ("maps", "mapr", "mapc")]
+    return [along.index(axis) for axis in (3, 2, 1)] if sorted(along) == [1, 2, 3] else (0, 1, 2)
 
 
 def read_dicom(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
