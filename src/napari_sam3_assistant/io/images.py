@@ -17,6 +17,7 @@ from napari_sam3_assistant.core.extras import pip_install
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.core.paths import hide_secrets, is_address
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.dicom import read_dicom
 from napari_sam3_assistant.io.hdf5 import read_hdf5
 from napari_sam3_assistant.io.leica import read_lif
 from napari_sam3_assistant.io.loaded import LAZY_BYTES, find_named
@@ -30,7 +31,6 @@ from napari_sam3_assistant.io.readers import (
     list_picture,
     read_bio,
     read_deep_jpeg,
-    read_dicom,
     read_mrc,
     read_nifti,
     read_npy,
@@ -100,6 +100,15 @@ def _is_zarr_zip(head: bytes) -> bool:
     return head.startswith(b"PK\3\4") and (name.endswith(_ZARR_FILES) or ".zarr/" in name)
 
 
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_DICOM = b"DICM"
+
+
+def _is_tiff(head: bytes) -> bool:
+    # What stands before the mark of DICOM may be anything, and often is the beginning of a TIFF.
+    return head.startswith(_TIFF) and not head.startswith(_DICOM, 128)
+
+
 def _is_pnm(head: bytes) -> bool:
     return head[:1] == b"P" and head[1:2] in b"123456f" and head[2:3].isspace()
 
@@ -132,12 +141,11 @@ def _read_by(module: str) -> Callable[[Path, int | None, int], LoadedImage]:
     return lambda path, series, lazy_bytes: read_bio(path, module, series, lazy_bytes)
 
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 FORMATS = (
     Format(
         "TIFF",
         (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".qptiff", ".ndpi", ".scn"),
-        _begins(*_TIFF), "tifffile", "", read_tiff, list_tiff,
+        _is_tiff, "tifffile", "", read_tiff, list_tiff,
     ),
     _picture("PNG", (".png",), _begins(b"\x89PNG\r\n\x1a\n")),
     Format(
@@ -164,7 +172,7 @@ FORMATS = (
         "MRC", (".mrc", ".mrcs", ".mrc.gz", ".map.gz"),
         _begins(b"MAP ", at=208), "mrcfile", "formats", read_mrc,
     ),
-    Format("DICOM", (".dcm",), _begins(b"DICM", at=128), "pydicom", "formats", read_dicom),
+    Format("DICOM", (".dcm",), _begins(_DICOM, at=128), "pydicom", "formats", read_dicom),
     _bio("CZI", _begins(b"ZISRAWFILE")),
     _bio("ND2", _begins(b"\xda\xce\xbe\x0a")),
     Format(

@@ -220,6 +220,56 @@ def frames_of(
     return da.map_blocks(block, chunks=chunks, dtype=dtype, meta=np.empty(0, dtype), name=token)
 
 
+def tiles_of(
+    read: Callable[[int], npt.NDArray[np.generic]],
+    tiles: npt.NDArray[np.intp],
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    size: tuple[int, int],
+    lazy_bytes: int,
+) -> AnyArray:
+    """Return tiles that are read one by one, as one image; black where there is none.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the tile of a number; is called for one at a time.
+    tiles : ndarray of int, shape (rows, columns)
+        Number of each tile; -1 for none.
+    shape : tuple of int
+        Of one tile: height, width and perhaps colours.
+    dtype : dtype
+        Type of a pixel.
+    size : tuple of int
+        Height and width of the image, which the last tiles may reach beyond.
+    lazy_bytes : int
+        Up to so many bytes all tiles are read now, beyond it when they are indexed.
+    """
+    one_at_a_time = Lock()
+
+    def block(block_id: tuple[int, ...]) -> npt.NDArray[np.generic]:
+        number = int(tiles[block_id[:2]])
+        with one_at_a_time:
+            tile = read(number) if number >= 0 else np.zeros(shape)
+        return tile.astype(dtype, copy=False)
+
+    chunks = tuple((length,) * count for length, count in zip(shape, tiles.shape, strict=False))
+    token = f"tiles-{uuid.uuid4().hex}"
+    import dask.array as da
+
+    whole = (*chunks, *((length,) for length in shape[2:]))
+    data = da.map_blocks(block, chunks=whole, dtype=dtype, meta=np.empty(0, dtype), name=token)
+    data = data[: size[0], : size[1]]
+    return data.compute(scheduler="synchronous") if data.nbytes <= lazy_bytes else data
+
+
+ZERO_IS_WHITE = (
+    "The file says that 0 is white. Its numbers were read as they are: what other programs show "
+    "dark is bright here."
+)
+NUMBERS_OF_PALETTE = "Its numbers were read, not the colours that its palette gives them."
+"""Notes for the user on what a file says of its grey."""
+
 _MOST_LISTED = 8
 
 

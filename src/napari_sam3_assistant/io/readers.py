@@ -1,4 +1,4 @@
-"""Read pictures and arrays: NumPy, what Pillow knows, NIfTI, MRC, DICOM, CZI and ND2."""
+"""Read pictures and arrays: NumPy, what Pillow knows, NIfTI, MRC, CZI and ND2."""
 
 from __future__ import annotations
 
@@ -386,70 +386,6 @@ def _order_of_volume(header: Untyped) -> Sequence[int]:
     """Return which axes of the file z, y and x are: sections, rows and columns may be any."""
     along = [int(header[name]) for name in ("maps", "mapr", "mapc")]
     return [along.index(axis) for axis in (3, 2, 1)] if sorted(along) == [1, 2, 3] else (0, 1, 2)
-
-
-def read_dicom(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
-    """Read the image of a DICOM file, of one frame or several, as it is stored.
-
-    Parameters, results and errors are those of :func:`read_nifti`.
-    """
-    import pydicom
-    from pydicom.pixels import pixel_array
-
-    head = pydicom.dcmread(path, stop_before_pixels=True)
-    if "Rows" not in head or "Columns" not in head:
-        raise ImageError(f"There is no image in {path}.", "Choose a file that holds an image.")
-    count = int(head.get("NumberOfFrames") or 1)
-    samples = int(head.get("SamplesPerPixel") or 1)
-    shape = (int(head.Rows), int(head.Columns), *([samples] if samples > 1 else []))
-    if not head.file_meta.TransferSyntaxUID.is_compressed:
-        check_length(path, count * math.prod(shape) * int(head.BitsAllocated) // 8)
-    check_memory(shape, np.uint16)
-    first = pixel_array(path, index=0)
-    data = first
-    if count > 1:
-        data = frames_of(
-            lambda number: np.asarray(pixel_array(path, index=number)),
-            count, shape, first.dtype, lazy_bytes,
-        )  # fmt: skip
-    leading, along, unit = _frame_axis(head) if count > 1 else ("", 0.0, "")
-    sizes = _dicom_spacing(head)
-    axes = make_axes(
-        data.shape,
-        names=[leading, "y", "x", "s"][count == 1 :][: data.ndim],
-        scale=[along or 1.0, *(sizes or (1.0, 1.0)), 1.0][count == 1 :][: data.ndim],
-        units=[unit, *["millimeter" if sizes else ""] * 2, ""][count == 1 :][: data.ndim],
-    )
-    return only_image(data, axes, series, rgb=samples > 1)
-
-
-def _dicom_spacing(head: Untyped) -> Sequence[float] | None:
-    """Return height and width of a pixel in mm; None where the file does not say."""
-    for place in (_measures(head), head):
-        for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-            spacing = place.get(name) if place is not None else None
-            if spacing and len(spacing) == 2 and all(float(size) > 0 for size in spacing):
-                return [float(size) for size in spacing]
-    return None
-
-
-def _measures(head: Untyped) -> Untyped:
-    """Return what files of several frames say of all of them; None where they don't."""
-    shared = head.get("SharedFunctionalGroupsSequence")
-    found = shared[0].get("PixelMeasuresSequence") if shared else None
-    return found[0] if found else None
-
-
-def _frame_axis(head: Untyped) -> tuple[str, float, str]:
-    """Return name, distance and unit of what the frames of a file lie along."""
-    if head.get("FrameTime"):
-        return ("t", float(head.FrameTime), "millisecond")
-    for place in (_measures(head), head):
-        for name in ("SpacingBetweenSlices", "SliceThickness"):
-            spacing = place.get(name) if place is not None else None
-            if spacing and float(spacing) > 0:
-                return ("z", float(spacing), "millimeter")
-    return ("", 0.0, "")
 
 
 def read_bio(

@@ -1,0 +1,129 @@
+"""DICOM as scanners and other programs wrote it: files that pydicom brings for its own tests."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.images import read_image
+
+pydicom = pytest.importorskip("pydicom")
+TILE, GRID = (16, 24), (3, 2)  # of a slide of 40 x 36 pixels
+SLIDE = np.random.default_rng(0).integers(1, 256, (40, 36, 3), np.uint8)
+
+
+def bundled(name):
+    return pydicom.data.get_testdata_file(name, download=False)
+
+
+@pytest.mark.parametrize("kept_name", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CT_small.dcm",  # what stands before its mark begins as a TIFF, which it is not
+        "MR_small_RLE.dcm",
+        "image_dfl.dcm",  # packed as a whole
+        "SC_ybr_full_422_uncompressed.dcm",  # two pixels share their colours
+        "liver_1frame.dcm",  # eight pixels in a byte
+    ],
+)
+def test_pixels_are_those_that_pydicom_reads(tmp_path, name, kept_name):
+    file = pydicom.dcmread(bundled(name))
+    path = tmp_path / (name if kept_name else "a.tif")
+    shutil.copyfile(bundled(name), path)
+
+    loaded = read_image(path)
+
+    np.testing.assert_array_equal(loaded.pixels(), file.pixel_array)
+    assert loaded.format == "DICOM"
+    if "PixelSpacing" in file:
+        assert [axis.scale for axis in loaded.axes[:2]] == pytest.approx(list(file.PixelSpacing))
+
+
+@pytest.mark.parametrize("syntax", ["Explicit", "Implicit"])
+def test_a_file_without_its_first_part_is_read(tmp_path, syntax):
+    """As many were written before DICOM had files: the data alone."""
+    file = pydicom.dcmread(bundled("MR_small.dcm"))
+    pixels = file.pixel_array
+    del file.file_meta
+    file.preamble = None
+    path = tmp_path / "a.dcm"
+    file.save_as(path, implicit_vr=syntax == "Implicit", little_endian=True, overwrite=True)
+    assert path.read_bytes()[128:132] != b"DICM"
+
+    np.testing.assert_array_equal(read_image(path).pixels(), pixels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("MONOCHROME1", "0 is white"), ("PALETTE COLOR", "palette")]
+)
+def test_what_is_shown_otherwise_is_told(tmp_path, kind, said):
+    file = pydicom.dcmread(bundled("MR_small.dcm"))
+    file.PhotometricInterpretation = kind
+    file.save_as(tmp_path / "a.dcm")
+
+    (note,) = read_image(tmp_path / "a.dcm").notes
+
+    assert said in note
+    assert not read_image(bundled("MR_small.dcm")).notes
+
+
+def write_slide(path, frames, places=None):
+    """Write a slide of tiles; row by row, or each with the place that it has."""
+    file = pydicom.dcmread(bundled("SC_rgb_rle_2frame.dcm"))
+    file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    file.Rows, file.Columns = TILE
+    file.TotalPixelMatrixRows, file.TotalPixelMatrixColumns = SLIDE.shape[:2]
+    file.NumberOfFrames, file.PixelData = len(frames), np.stack(frames).tobytes()
+    file["PixelData"].is_undefined_length = False
+    file.PlanarConfiguration = 0
+    if places is not None:
+        file.PerFrameFunctionalGroupsSequence = []
+        for row, column in places:
+            place, frame = pydicom.Dataset(), pydicom.Dataset()
+            place.RowPositionInTotalImagePixelMatrix = row + 1
+            place.ColumnPositionInTotalImagePixelMatrix = column + 1
+            frame.PlanePositionSlideSequence = [place]
+            file.PerFrameFunctionalGroupsSequence.append(frame)
+    file.save_as(path)
+
+
+def tiles_of_slide():
+    (height, width), (rows, columns) = TILE, GRID
+    whole = np.zeros((rows * height, columns * width, 3), np.uint8)
+    whole[: SLIDE.shape[0], : SLIDE.shape[1]] = SLIDE
+    places = [(row * height, column * width) for row in range(rows) for column in range(columns)]
+    return [whole[y : y + height, x : x + width] for y, x in places], places
+
+
+@pytest.mark.parametrize("lazy_bytes", [1 << 28, 0], ids=["read", "lazy"])
+def test_a_slide_is_one_image(tmp_path, lazy_bytes):
+    """It was a stack of its tiles."""
+    frames, _ = tiles_of_slide()
+    write_slide(tmp_path / "a.dcm", frames)
+
+    loaded = read_image(tmp_path / "a.dcm", lazy_bytes=lazy_bytes)
+
+    np.testing.assert_array_equal(loaded.pixels(), SLIDE)
+    assert [axis.name for axis in loaded.axes] == ["y", "x", "s"]
+    assert loaded.rgb
+
+
+def test_a_slide_may_lack_tiles_and_have_them_in_any_order(tmp_path):
+    frames, places = tiles_of_slide()
+    order = [5, 0, 3, 2]
+    write_slide(tmp_path / "a.dcm", [frames[at] for at in order], [places[at] for at in order])
+
+    pixels = read_image(tmp_path / "a.dcm").pixels()
+
+    expected = SLIDE.copy()
+    for gone in set(range(len(places))) - set(order):
+        y, x = places[gone]
+        expected[y : y + TILE[0], x : x + TILE[1]] = 0
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_what_holds_no_image_is_told(tmp_path):
+    with pytest.raises(ImageError, match="There is no image in"):
+        read_image(bundled("rtplan.dcm"))
