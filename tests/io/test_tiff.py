@@ -229,4 +229,19 @@ def test_a_palette_of_colours_is_told(tmp_path, palette):
     loaded = read_tiff(tmp_path / "palette.tif")
 
     assert np.array_equal(loaded.pixels(), numbers)
-    assert ("not the colours" in " ".join(loaded.notes)) == (palette == "picture")
+    said = " ".join(loaded.notes)
+    assert ("not the colours" in said) == (palette == "picture")
+    assert ("0 is white" in said) == (palette == "inverted")
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_a_file_in_which_0_is_white_is_told(tmp_path, mode):
+    numbers = np.random.default_rng(0).integers(0, 2, (40, 60), np.uint8) * 255
+    image = Image.fromarray(numbers).convert(mode)
+    image.save(tmp_path / "usual.tif")
+    image.save(tmp_path / "inverted.tif", tiffinfo={262: 0})
+
+    assert not read_tiff(tmp_path / "usual.tif").notes
+    (note,) = read_tiff(tmp_path / "inverted.tif").notes
+
+    assert "0 is white" in note

@@ -18,7 +18,14 @@ from PIL import Image
 from napari_sam3_assistant.core.images import as_lazy, map_read_errors
 from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage, Series, choose_series
+from napari_sam3_assistant.io.loaded import (
+    LAZY_BYTES,
+    NUMBERS_OF_PALETTE,
+    ZERO_IS_WHITE,
+    LoadedImage,
+    Series,
+    choose_series,
+)
 from napari_sam3_assistant.io.pixel_size import axes_of_series
 from napari_sam3_assistant.io.untrusted import open_regular
 
@@ -66,7 +73,7 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
         if choices[number].elsewhere and home.name != path.name:
             # tifffile would read at the places that they have there, but in this file.
             return read_tiff(home, number, lazy_bytes)
-        notes = (*notes, *_explain_missing(path, file, chosen), *_explain_palette(chosen.keyframe))
+        notes = (*notes, *_explain_missing(path, file, chosen), *_explain_grey(chosen.keyframe))
         axes = axes_of_series(file, number)
         keyframe = chosen.keyframe
         data = None if chosen.nbytes > lazy_bytes else _read_at_once(path, chosen)
@@ -200,19 +207,22 @@ def _has_alpha(keyframe: tifffile.TiffPage) -> bool:
     grey = keyframe.photometric in (
         tifffile.PHOTOMETRIC.MINISBLACK,
         tifffile.PHOTOMETRIC.MINISWHITE,
+        tifffile.PHOTOMETRIC.PALETTE,
     )
     alpha = {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}
     return grey and keyframe.samplesperpixel == 2 and not alpha.isdisjoint(keyframe.extrasamples)
 
 
-def _explain_palette(keyframe: tifffile.TiffPage) -> tuple[str, ...]:
-    """Return a note for the user on the palette of a picture: those of cameras grow brighter."""
+def _explain_grey(keyframe: tifffile.TiffPage) -> tuple[str, ...]:
+    """Return a note for the user on grey that is shown otherwise: inverted, or by a palette."""
+    if keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        return (ZERO_IS_WHITE,)
     if keyframe.photometric != tifffile.PHOTOMETRIC.PALETTE or keyframe.colormap is None:
         return ()
     brightness = np.diff(np.asarray(keyframe.colormap, float).sum(0))
-    if (brightness >= 0).all() or (brightness <= 0).all():
-        return ()
-    return ("Its numbers were read, not the colours that its palette gives them.",)
+    if (brightness >= 0).all():
+        return ()  # as those of cameras
+    return (ZERO_IS_WHITE if (brightness <= 0).all() else NUMBERS_OF_PALETTE,)
 
 
 def _to_rgb(data: Untyped, mode: str) -> Untyped:
