@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from contracts.video import no_numbers
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
@@ -112,19 +112,6 @@ def test_out_of_memory_inside_the_model(engine, make_image, monkeypatch, prompts
     assert "smaller region" in caught.value.hint
     monkeypatch.undo()
     assert predict(engine, embedding, prompts).objects
-
-
-@contextmanager
-def no_numbers(module):
-    """Have a part of the model give NaN, as of a GPU that computes wrongly."""
-    from torch.utils._pytree import tree_map
-
-    def spoil(value):
-        return value * float("nan") if getattr(value, "is_floating_point", bool)() else value
-
-    handle = module.register_forward_hook(lambda _part, _given, answer: tree_map(spoil, answer))
-    yield
-    handle.remove()
 
 
 def test_an_encoding_without_numbers_is_told_and_not_kept(engine, make_image, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -322,4 +323,23 @@ def watch_layers(layers: Sequence[Any], message: str, reporter: Reporter) -> Ite
         for number, layer in enumerate(layers):
             handle = layer.register_forward_pre_hook(before(number))
             stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def watch_numbers(*modules: Untyped) -> Iterator[None]:
+    """Raise where a part of the model answers with values that are no numbers, while in the block.
+
+    For answers that a package weighs itself: no value that is none passes a threshold, so objects
+    would be missing without a word.
+    """
+
+    def hook(_module: object, _arguments: object, answer: Untyped) -> None:
+        for value in answer.values() if isinstance(answer, Mapping) else answer:
+            if getattr(value, "is_floating_point", bool)() and value.numel():
+                require_numbers(float(value.amax()))
+
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_hook(hook).remove)
         yield

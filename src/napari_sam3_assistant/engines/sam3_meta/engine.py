@@ -12,7 +12,7 @@ from napari_sam3_assistant.core.progress import CancelOnlyReporter
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.device import memory_device, objects_together
-from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watch_layers
+from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watch_layers, watch_numbers
 from napari_sam3_assistant.engines.sam3.track import ObjectTrack, TrackContext
 from napari_sam3_assistant.engines.sam3_meta import compat, compat_video
 from napari_sam3_assistant.engines.sam3_meta.image import (
@@ -312,7 +312,9 @@ class FollowedPhrase:
     def follow(self, video: Untyped, frame: int, *, reverse: bool) -> Untyped:
         """Return the package's answer on a frame, for :meth:`records`."""
         state = self._state
-        answer = compat_video.run_frame(video, state, frame, reverse=reverse)
+        parts = video.detector.transformer.decoder, video.tracker.sam_mask_decoder
+        with watch_numbers(*parts):
+            answer = compat_video.run_frame(video, state, frame, reverse=reverse)
         self._forget(video, state, frame)
         for tracked in state["tracker_inference_states"]:
             memory = self._memory(video, tracked)

@@ -28,7 +28,12 @@ from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.base import package_version
 from napari_sam3_assistant.engines.device import memory_device, objects_together
-from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, replace_attribute, watch_layers
+from napari_sam3_assistant.engines.sam3.engine import (
+    Sam3Engine,
+    replace_attribute,
+    watch_layers,
+    watch_numbers,
+)
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
 from napari_sam3_assistant.engines.sam3.together import Network, run_together
@@ -317,6 +322,7 @@ class FollowedPhrases:
             with (
                 _kernel_of_ours(model.video),
                 _objects_together(model.video.tracker_model, session, together),
+                watch_numbers(model.detector.detr_decoder, model.tracker.mask_decoder),
             ):
                 # Without `frame`, with which false objects are not looked for.
                 answer = model.video(inference_session=session, frame_idx=frame, reverse=reverse)
