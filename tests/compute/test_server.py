@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import gc
 import importlib
 import inspect
 import json
@@ -26,7 +27,7 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
-from napari_sam3_assistant.core.progress import NullReporter, Progress
+from napari_sam3_assistant.core.progress import CancelToken, NullReporter, Progress
 from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.tracks import Direction, Span, TrackSeed
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
@@ -579,6 +580,25 @@ def test_a_step_that_was_stopped_while_it_asked_leaves_no_answer_for_the_next(is
     found = [step("next") for _ in range(4)]
     assert [value and value.frame for _, value in found] == [0, 1, 2, None]
     assert {kind for kind, _ in found} == {"value"}
+
+
+def test_a_stop_reaches_a_call_that_comes_after_it_and_leaves_nothing_of_one_that_is_over():
+    host = hosting.Host(hosting.EngineChoice("builtin"))
+    host.describe("client", "load")
+    picture = hosting.PackedPicture.pack(np.dstack([COINS] * 3))
+    host.stop("client", "early")
+    with pytest.raises(JobCancelled):
+        host.embed("client", "early", "encoding", picture)
+
+    def tokens():
+        gc.collect()
+        return sum(isinstance(held, CancelToken) for held in gc.get_objects())
+
+    before = tokens()
+    for number in range(100):
+        host.describe("client", f"over {number}")
+        host.stop("client", f"over {number}")
+    assert tokens() == before
 
 
 def test_a_frame_that_comes_too_late_ends_in_an_error_and_not_as_if_it_was_cancelled(monkeypatch):

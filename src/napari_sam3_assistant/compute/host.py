@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -57,6 +57,8 @@ ENCODINGS = 4
 """So many encodings are kept for each client."""
 IDLE_SECONDS = 1800.0
 """What a client holds goes when it has not been heard of for so long."""
+_STOPS = 64
+"""So many calls of a client may be stopped before they have come: all that it can have sent."""
 _ANSWER_SECONDS = 60.0
 _ASK_SECONDS = 0.1  # between two looks whether a question is still to be answered
 _REPORT_SECONDS = 0.1
@@ -184,6 +186,7 @@ class _Session:
     encodings: OrderedDict[str, Any] = field(default_factory=OrderedDict)
     tracks: dict[str, TrackHost] = field(default_factory=dict)
     calls: dict[str, CancelToken] = field(default_factory=dict)
+    stopped: deque[str] = field(default_factory=lambda: deque(maxlen=_STOPS))
     works: dict[str, tuple[Piecework[Any, Any, Any], threading.Lock]] = field(default_factory=dict)
     going: set[str] = field(default_factory=set)
     heard: float = 0.0
@@ -249,12 +252,14 @@ class Host:
 
     def tell_release(self, session: str, call: str) -> str:
         """Return the release of this package here."""
-        self._session(session).calls.pop(call, None)
+        del call
+        self._session(session)
         return __version__
 
     def swallow(self, session: str, call: str, data: bytes) -> int:
         """Return how many bytes arrived."""
-        self._session(session).calls.pop(call, None)
+        del call
+        self._session(session)
         return len(data)
 
     def describe(self, session: str, call: str) -> HostCard:
@@ -346,11 +351,16 @@ class Host:
             found.works.pop(name, None)
             track = found.tracks.pop(name, None)
             if track is not None:
+                found.calls.pop(track.asked_by, None)
                 track.close()
 
     def stop(self, session: str, call: str) -> None:
-        """Have a call, which may not have come yet, stop at its next check."""
-        self._session(session).calls.setdefault(call, CancelToken()).cancel()
+        """Have a call stop at its next check; it may not have come yet, or be over."""
+        found = self._session(session)
+        found.stopped.append(call)
+        token = found.calls.get(call)
+        if token is not None:
+            token.cancel()
 
     def leave(self, session: str) -> None:
         """Forget all that a client holds."""
@@ -409,7 +419,10 @@ class Host:
     @contextmanager
     def _going(self, owner: _Session, session: str, call: str) -> Iterator[_HostReporter]:
         """Give the reporter of a call, whose client counts as heard of as long as it goes on."""
-        token = owner.calls.setdefault(call, CancelToken())
+        token = owner.calls[call] = CancelToken()
+        # Looked up in the other order than :meth:`stop` writes, so that one of them sees the other.
+        if call in owner.stopped:
+            token.cancel()
         owner.going.add(call)
         try:
             yield _HostReporter(token, lambda event: self._tell(session, [call, *event]))
