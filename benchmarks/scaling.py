@@ -27,13 +27,8 @@ import zarr
 from distributed import Client, LocalCluster, WorkerPlugin
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.compute.host import (
-    PLUGIN,
-    EngineChoice,
-    Host,
-    pack,
-    pack_pixels,
-)
+from napari_sam3_assistant.compute.host import PLUGIN, EngineChoice, Host
+from napari_sam3_assistant.compute.wire import pack, pack_pixels
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.progress import NullReporter

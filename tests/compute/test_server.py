@@ -40,6 +40,7 @@ Server = importlib.import_module("server_process").Server
 pytest.importorskip("cryptography")
 distributed = pytest.importorskip("distributed")
 hosting = pytest.importorskip("napari_sam3_assistant.compute.host")
+wire = pytest.importorskip("napari_sam3_assistant.compute.wire")
 remote_engine = pytest.importorskip("napari_sam3_assistant.compute.remote_engine")
 connection_module = pytest.importorskip("napari_sam3_assistant.compute.connection")
 Connection, connect = connection_module.Connection, connection_module.connect
@@ -501,7 +502,7 @@ def test_a_client_that_was_not_heard_of_for_long_holds_nothing():
     prompts = PromptSet(points=(PointPrompt(4, 4),))
     for client in ("one", "two"):
         host.describe(client, "load")
-    picture = hosting.PackedPicture.pack(np.zeros((9, 9, 3), np.uint8))
+    picture = wire.PackedPicture.pack(np.zeros((9, 9, 3), np.uint8))
     host.embed("one", "encode", "encoding", picture)
     assert host.predict("one", "click", "encoding", prompts, PredictOptions()) is not None
     now[0] = hosting.IDLE_SECONDS + 1
@@ -551,7 +552,7 @@ def test_a_step_that_was_stopped_while_it_asked_leaves_no_answer_for_the_next(is
     host.describe("client", "load")
     about = (COINS.shape, 3, PredictOptions())
     host.open_track("client", "open", "track", *about, is_movie=False)
-    picture = hosting.PackedPicture.pack(np.dstack([COINS] * 3))
+    picture = wire.PackedPicture.pack(np.dstack([COINS] * 3))
     painted = MaskPrompt.from_plane(COINS > 150)
     calls = iter(map(str, range(1000)))
 
@@ -585,7 +586,7 @@ def test_a_step_that_was_stopped_while_it_asked_leaves_no_answer_for_the_next(is
 def test_a_stop_reaches_a_call_that_comes_after_it_and_leaves_nothing_of_one_that_is_over():
     host = hosting.Host(hosting.EngineChoice("builtin"))
     host.describe("client", "load")
-    picture = hosting.PackedPicture.pack(np.dstack([COINS] * 3))
+    picture = wire.PackedPicture.pack(np.dstack([COINS] * 3))
     host.stop("client", "early")
     with pytest.raises(JobCancelled):
         host.embed("client", "early", "encoding", picture)
@@ -611,7 +612,7 @@ def test_a_frame_that_comes_too_late_ends_in_an_error_and_not_as_if_it_was_cance
     host.step_track("client", "add", "track", "add", seed)
     host.step_track("client", "propagate", "track", "propagate", range(3))
     assert host.step_track("client", "next", "track", "next") == ("frame", 0)
-    picture = hosting.PackedPicture.pack(np.dstack([COINS] * 3))
+    picture = wire.PackedPicture.pack(np.dstack([COINS] * 3))
     with pytest.raises(EngineError, match="Start it again; what was found stays"):
         host.step_track("client", "answer", "track", "answer", picture)
 
@@ -641,7 +642,7 @@ def test_pictures_arrive_as_they_were(grey):
     image = rng.integers(0, 256, (33, 21, 3), np.uint8)
     if grey:
         image[...] = image[..., :1]
-    packed = hosting.PackedPicture.pack(image)
+    packed = wire.PackedPicture.pack(image)
     np.testing.assert_array_equal(packed.unpack(), image)
     assert packed.grey == grey
 
@@ -650,7 +651,7 @@ def test_pictures_arrive_as_they_were(grey):
 def test_masks_of_any_shape_and_order_arrive_as_they_were_and_can_be_written(shape):
     mask = np.random.default_rng(2).random(shape) < 0.5
     for one in (np.asarray(mask), np.asfortranarray(mask), np.asarray(mask).T):
-        (found, again), other = hosting.unpack(hosting.pack(((one, one), one.astype(np.uint8))))
+        (found, again), other = wire.unpack(wire.pack(((one, one), one.astype(np.uint8))))
         np.testing.assert_array_equal(found, one)
         assert (found.dtype, found.shape) == (np.dtype(bool), one.shape)
         assert found is again
@@ -670,7 +671,7 @@ def _refuse():
 
 
 def test_paths_of_another_system_arrive_as_those_of_this_one():
-    found, named = hosting.unpack(hosting.pack((ForeignPath("images/a.tif"), {"in": Path("out")})))
+    found, named = wire.unpack(wire.pack((ForeignPath("images/a.tif"), {"in": Path("out")})))
     assert (found, type(found)) == (Path("images/a.tif"), type(Path()))
     assert named == {"in": Path("out")}
 

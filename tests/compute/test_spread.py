@@ -35,6 +35,7 @@ from napari_sam3_assistant.workflows.folder_work import FolderImages, SharedView
 
 distributed = pytest.importorskip("distributed")
 hosting = pytest.importorskip("napari_sam3_assistant.compute.host")
+wire = pytest.importorskip("napari_sam3_assistant.compute.wire")
 workers_module = pytest.importorskip("napari_sam3_assistant.compute.workers")
 
 SCAN = {"text": "bright spots", "tile": 256, "overlap": 0.2}
@@ -111,10 +112,10 @@ def test_a_worker_does_not_take_a_file_of_another_image(image, tmp_path):
     tifffile.imwrite(path, image[::-1])
     view = api.view_of_array(image)
     tokens = {channel.source.token: path for channel in view.channels}
-    there = hosting.unpack(hosting.pack(SharedView(view, tokens)))
+    there = wire.unpack(wire.pack(SharedView(view, tokens)))
     assert not there.can_read()
     tifffile.imwrite(path, image)
-    there = hosting.unpack(hosting.pack(SharedView(view, tokens)))
+    there = wire.unpack(wire.pack(SharedView(view, tokens)))
     assert there.can_read()
     np.testing.assert_array_equal(there.view.rgb(), view.rgb())
 
@@ -163,8 +164,8 @@ def test_workers_read_an_image_on_a_web_server_themselves(
     address, asked = web
     view = api.view_of_array(api.imread(address).data)
     # An array of zarr says itself where it is.
-    shared = hosting.pack(SharedView(view, {}))
-    there = hosting.unpack(shared)
+    shared = wire.pack(SharedView(view, {}))
+    there = wire.unpack(shared)
     assert there.can_read()
     asked.clear()
     np.testing.assert_array_equal(there.view.rgb(), api.view_of_array(image).rgb())
@@ -172,7 +173,7 @@ def test_workers_read_an_image_on_a_web_server_themselves(
     # One where another image is now, or none: the pixels are sent.
     stored = zarr.open_group(str(tmp_path / "web" / "image.zarr"), mode="r+")["0"]
     stored[:] = image[::-1]
-    assert not hosting.unpack(shared).can_read()
+    assert not wire.unpack(shared).can_read()
     stored[:] = image
     result = api.scan(address, output=tmp_path / "labels.zarr", engine=engine, **SCAN)
     assert_same(result, one_process)
@@ -261,18 +262,18 @@ def bucket(image, tmp_path, monkeypatch):
 def test_workers_read_a_bucket_with_keys_of_their_own(bucket, image, monkeypatch):
     address = bucket
     view = api.view_of_array(api.imread(address).data)
-    shared = hosting.pack(SharedView(view, {}))
+    shared = wire.pack(SharedView(view, {}))
     sent = numcodecs.Zstd().decode(shared)
     # The address goes over the wire, and no key.
     assert address.encode() in sent
     assert b"OUR-" not in sent
-    there = hosting.unpack(shared)
+    there = wire.unpack(shared)
     assert there.can_read()
     np.testing.assert_array_equal(there.view.rgb(), api.view_of_array(image).rgb())
     # A worker without a key does not read, and says so: the pixels are sent.
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    assert not hosting.unpack(shared).can_read()
+    assert not wire.unpack(shared).can_read()
 
 
 def kill_a_worker(cluster):

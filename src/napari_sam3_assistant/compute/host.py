@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import math
-import pickle
 import queue
 import socket
 import sys
@@ -15,14 +12,12 @@ from collections import OrderedDict, deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import numcodecs  # type: ignore[import-untyped]
-import numpy as np
 from distributed import WorkerPlugin, get_worker
 
 from napari_sam3_assistant import __version__
+from napari_sam3_assistant.compute.wire import PackedPicture, pack, unpack, unpack_pixels
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter, Progress
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import Unpacker
@@ -40,7 +35,9 @@ from napari_sam3_assistant.errors import (
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
     from distributed import Client, Worker
 
@@ -48,7 +45,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.engines.base import EngineSpec, ImageEngine, Prediction, VideoEngine
-    from napari_sam3_assistant.engines.piecework import Piecework, Pixels
+    from napari_sam3_assistant.engines.piecework import Piecework
 
 T = TypeVar("T")
 
@@ -62,7 +59,6 @@ _STOPS = 64
 _ANSWER_SECONDS = 60.0
 _ASK_SECONDS = 0.1  # between two looks whether a question is still to be answered
 _REPORT_SECONDS = 0.1
-_CODEC = numcodecs.Zstd(level=1)  # Blosc takes no more than 2 GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,40 +129,6 @@ class HostCard:
         engine = self.release, self.spec.name, self.version, self.precision
         # Small and large models have files of the same name.
         return *engine, self.weights, self.portable_id
-
-
-@dataclass(frozen=True, slots=True)
-class PackedPicture:
-    """An RGB picture for the wire; of a grey one, one channel.
-
-    Parameters
-    ----------
-    data : bytes
-        Compressed.
-    shape : tuple of int
-        Height and width.
-    grey : bool
-        Whether the three channels are equal.
-    """
-
-    data: bytes
-    shape: tuple[int, int]
-    grey: bool
-
-    @classmethod
-    def pack(cls, image: npt.NDArray[np.uint8]) -> PackedPicture:
-        """Pack a picture of shape (H, W, 3)."""
-        first = image[..., 0]
-        grey = all(np.array_equal(first, image[..., other]) for other in (1, 2))
-        pixels = np.ascontiguousarray(first if grey else image)
-        return cls(bytes(_CODEC.encode(pixels)), image.shape[:2], grey)
-
-    def unpack(self) -> npt.NDArray[np.uint8]:
-        """Return the picture, shape (H, W, 3)."""
-        flat = np.frombuffer(_CODEC.decode(self.data), np.uint8)
-        if self.grey:
-            return np.repeat(flat.reshape(*self.shape, 1), 3, axis=2)
-        return flat.reshape(*self.shape, 3)
 
 
 class PieceState(StrEnum):
@@ -679,46 +641,3 @@ def _call(worker: Worker, method: str, arguments: tuple[object, ...]) -> bytes:
             f"The server's worker {worker.address} could not do it: {error}.",
             "Make room, or mend it there, and try again.",
         ) from error
-
-
-def pack_pixels(pixels: Pixels) -> bytes:
-    """Return pictures for the wire."""
-    pictures = (pixels,) if isinstance(pixels, np.ndarray) else pixels
-    packed = [PackedPicture.pack(picture) for picture in pictures]
-    return pack((pictures is pixels, packed))
-
-
-def unpack_pixels(packed: bytes) -> Pixels:
-    """Return what :func:`pack_pixels` packed."""
-    many, pictures = unpack(packed)
-    unpacked = tuple(picture.unpack() for picture in pictures)
-    return unpacked if many else unpacked[0]
-
-
-class _Packer(pickle.Pickler):
-    """Pickles masks as bits, and paths so that Windows and others understand each other."""
-
-    def reducer_override(self, value: object) -> Any:  # noqa: ANN401 - as pickle has it
-        """Return how a mask or a path is made again; the rest is pickled as usual."""
-        if isinstance(value, Path):
-            return Path, (str(value),)
-        if type(value) is np.ndarray and value.dtype == np.bool_:
-            return _unpack_mask, (np.packbits(value).tobytes(), value.shape)
-        return NotImplemented
-
-
-def _unpack_mask(bits: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    count = math.prod(shape)
-    return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).view(bool).reshape(shape)
-
-
-def pack(value: object) -> bytes:
-    """Return a value for the wire; masks become a small part of what they were."""
-    file = io.BytesIO()
-    _Packer(file, pickle.HIGHEST_PROTOCOL).dump(value)
-    return bytes(_CODEC.encode(file.getbuffer()))
-
-
-def unpack(packed: bytes) -> Any:  # noqa: ANN401 - as it was packed
-    """Return an answer; its server is trusted, as Dask does."""
-    return pickle.loads(_CODEC.decode(packed))

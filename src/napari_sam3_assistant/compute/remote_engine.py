@@ -18,12 +18,11 @@ from napari_sam3_assistant import __version__
 from napari_sam3_assistant.compute.connection import UNKNOWN_ENGINE, connect, leave
 from napari_sam3_assistant.compute.host import (
     HostCard,
-    PackedPicture,
     TrackForgotten,
     ask_worker,
     progress_topic,
-    unpack,
 )
+from napari_sam3_assistant.compute.wire import PackedPicture, unpack
 from napari_sam3_assistant.compute.workers import LOST, spread
 from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import NullReporter, Progress

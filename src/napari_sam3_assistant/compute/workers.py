@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import CancelledError, KilledWorker, fire_and_forget
 
-from napari_sam3_assistant.compute.host import PieceState, call, pack, pack_pixels, unpack
+from napari_sam3_assistant.compute.host import PieceState, call
+from napari_sam3_assistant.compute.wire import pack, pack_pixels, unpack
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.base import Outcome
 from napari_sam3_assistant.errors import EngineError, JobCancelled, PromptError, Sam3AssistantError
