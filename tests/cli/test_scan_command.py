@@ -58,6 +58,29 @@ def test_the_same_as_the_api_and_never_over_what_is_there(image, tmp_path, capsy
     assert main([*command, "--overwrite"]) == 0
 
 
+def test_every_plane_of_a_stack(image, tmp_path, capsys):
+    stack, table = tmp_path / "stack.tif", tmp_path / "objects.csv"
+    plane = tifffile.imread(image)
+    planes = np.stack([plane, np.full_like(plane, 30), plane[::-1, ::-1]])
+    tifffile.imwrite(stack, planes, imagej=True, metadata={"axes": "ZYX"})
+    command = ["scan", str(stack), "--text", "bright objects", "--tile", "256"]
+    assert main([*command, "-o", str(tmp_path / "a.zarr")]) == 2
+    assert "--plane" in capsys.readouterr().err
+
+    command += ["--plane", "all", "-o", str(tmp_path / "labels.zarr"), "--table", str(table)]
+    assert main(command) == 0
+
+    assert capsys.readouterr().out.startswith("14 objects in 12 tiles, ")
+    labels = zarr.open_group(str(tmp_path / "labels.zarr"), mode="r")["0"][...]
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["z"]) for row in rows] == [0] * 7 + [2] * 7
+    for row in rows:
+        assert np.count_nonzero(labels[int(row["z"])] == int(row["id"])) == int(row["area"])
+    assert main(["segment", str(stack), "--text", "bright", "--plane", "all", "-o", "a.tif"]) == 2
+    assert "--plane all" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

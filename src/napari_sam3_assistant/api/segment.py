@@ -6,7 +6,7 @@ import zlib
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -39,7 +39,7 @@ from napari_sam3_assistant.workflows.provenance import RunProvenance
 from napari_sam3_assistant.workflows.save import save_segmentation
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, ScanStep
 from napari_sam3_assistant.workflows.scan import scan as _scan
-from napari_sam3_assistant.workflows.segment import SegmentRequest
+from napari_sam3_assistant.workflows.segment import SegmentRequest, first_view
 from napari_sam3_assistant.workflows.segment import segment as _segment
 
 if TYPE_CHECKING:
@@ -433,7 +433,7 @@ def scan(
     precision: str = AUTO,
     threshold: float = DEFAULT_THRESHOLD,
     contrast: tuple[float, float] | None = None,
-    plane: Sequence[int] | None = None,
+    plane: Sequence[int] | Literal["all"] | None = None,
     channel_axis: int | None = None,
     channel: int | None = None,
     axis_labels: Sequence[str] | None = None,
@@ -445,7 +445,7 @@ def scan(
     reporter: Reporter | None = None,
     on_step: Callable[[ScanStep], None] | None = None,
 ) -> ScanResult:
-    """Scan a large plane tile by tile into an OME-Zarr image of labels.
+    """Scan a large plane, or all of a stack, tile by tile into an OME-Zarr image of labels.
 
     What a tile gave is kept in the folder ``<output>.scan``. The same call goes on from there
     after it was stopped, however it was stopped. Beside the labels lies a note, ``<output>.json``,
@@ -470,7 +470,10 @@ def scan(
         band are found whole.
     engine, compute, model_folder, device, precision, threshold
         As :func:`segment` takes them. All workers of a server scan.
-    contrast, plane, channel_axis, channel, axis_labels, rgb
+    plane : sequence of int or "all", optional
+        Index on each axis before rows and columns, or ``"all"`` for each of these planes one after
+        another: every object is of one plane, and ids go on from plane to plane.
+    contrast, channel_axis, channel, axis_labels, rgb
         As :func:`segment` takes them; of a file, its own axes are the default.
     scale : (y, x), optional
         Length of a pixel; by default what the file says, and in its units.
@@ -489,7 +492,8 @@ def scan(
     Returns
     -------
     ScanResult
-        ``path`` of the labels, ``objects`` (id, area, region, score, text), ``notes``.
+        ``path`` of the labels, ``objects`` (id, area, region, score, text), ``notes``, and
+        ``plane_of(id)`` for the plane of an object.
 
     Raises
     ------
@@ -503,20 +507,27 @@ def scan(
         If the output exists or can't be written.
     """
     source = read_input(image, axis_labels, rgb=rgb, series=series)
-    view = view_of_array(
-        source.image.data,
-        plane=plane,
-        channel_axis=channel_axis,
-        channel=channel,
-        contrast=contrast,
-        axis_labels=source.image.axis_labels,
-        rgb=source.image.rgb,
-    )
+    if plane == "all":
+        view = first_view(
+            source.image, channel_axis=channel_axis, channel=channel, contrast=contrast
+        )
+    else:
+        view = view_of_array(
+            source.image.data,
+            plane=plane,
+            channel_axis=channel_axis,
+            channel=channel,
+            contrast=contrast,
+            axis_labels=source.image.axis_labels,
+            rgb=source.image.rgb,
+        )
     tokens = {channel.source.token for channel in view.channels}
     axes = source.plane_axes(view)
     if scale is not None:
         names = [axis.name for axis in axes]
         axes = make_axes(view.shape, names=names, scale=scale, units=unit)
+    if plane == "all":
+        axes = (*source.image.along(view.channels[0].source.axes.leading), *axes)
     request = ScanRequest(
         view,
         make_prompts((), (), exemplars, None, text, view.shape, everything),
@@ -530,6 +541,7 @@ def scan(
         None if source.path is None else source.image.series,
         source.image.notes,
         image if isinstance(image, str) and is_address(image) else "",
+        plane == "all",
     )
     with use_engine(engine, compute, model_folder, device, precision) as ready:
         request = replace(request, model_folder=ready.model_folder)

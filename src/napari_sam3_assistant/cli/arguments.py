@@ -30,16 +30,14 @@ from napari_sam3_assistant.io.label_files import read_labels
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from napari_sam3_assistant.api import (
         FolderRow,
-        ObjectRecord,
         PrecomputedRow,
         ScanResult,
         Segmentation,
-        StitchedObject,
     )
     from napari_sam3_assistant.core.progress import Progress
 
@@ -103,17 +101,19 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def write_objects(
-    path: Path | None, objects: Iterable[ObjectRecord | StitchedObject], answer: Answer
-) -> None:
+def write_objects(path: Path | None, found: Segmentation | ScanResult, answer: Answer) -> None:
     """Write a row for each object, where a table was asked for."""
     if path is None:
         return
+    # Of a scan of a stack the table says in which plane each object lies.
+    stack = found if isinstance(found, api.ScanResult) else None
+    axes = [] if stack is None else [axis.name for axis in stack.axes[:-2]]
     write_table(
         path,
-        ("id", "text", "score", "stability", "area", "y0", "x0", "y1", "x1"),
+        (*axes, "id", "text", "score", "stability", "area", "y0", "x0", "y1", "x1"),
         (
             (
+                *(() if stack is None else stack.plane_of(record.id)),
                 record.id,
                 record.text,
                 record.score,
@@ -121,7 +121,7 @@ def write_objects(
                 record.area,
                 *record.region.box,
             )
-            for record in objects
+            for record in found.objects
         ),
     )
     answer.file(path)
@@ -395,10 +395,17 @@ def everything_argument(chosen: argparse.Namespace) -> bool | api.Everything:
     )
 
 
-def add_plane(parser: argparse.ArgumentParser, leading: str = "each leading axis") -> None:
-    """Add what chooses the plane and its contrast."""
+_ALL_PLANES = "all"
+
+
+def add_plane(
+    parser: argparse.ArgumentParser, leading: str = "each leading axis", *, several: bool = False
+) -> None:
+    """Add what chooses the plane, or ``several``, and its contrast."""
     plane = parser.add_argument_group("what to look at")
-    plane.add_argument("--plane", metavar="I,J,...", help=f"index along {leading}")
+    how = f"index along {leading}"
+    how += f", or {_ALL_PLANES}: every plane, one after another" if several else ""
+    plane.add_argument("--plane", metavar="I,J,...", help=how)
     add_series(plane)
     plane.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
     plane.add_argument("--channel", type=int, help="one channel (default: all together)")
@@ -445,9 +452,11 @@ def add_series(group: argparse._ArgumentGroup, *, several: bool = False) -> None
     )
 
 
-def plane_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
+def plane_arguments(chosen: argparse.Namespace, *, several: bool = False) -> dict[str, Any]:
     """Return the plane that was chosen, as the functions of the API take it."""
-    plane = None if chosen.plane is None else parse_whole_numbers(chosen.plane, (), "--plane")
+    plane = chosen.plane
+    if plane is not None and not (several and plane == _ALL_PLANES):
+        plane = parse_whole_numbers(plane, (), "--plane")
     return {
         "plane": plane,
         "contrast": _parse_contrast(chosen),

@@ -140,7 +140,7 @@ def run_segment(chosen: argparse.Namespace) -> int:
         seconds = time.monotonic() - began
         answer.found(result, " in", seconds)
         answer.file(chosen.output)
-        write_objects(chosen.table, result.objects, answer)
+        write_objects(chosen.table, result, answer)
     return 0
 
 
@@ -150,8 +150,9 @@ def add_scan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "scan",
         help="find objects in all of a large image, tile by tile",
         description=(
-            "Find objects in all of a large image, tile by tile. A scan that was stopped goes on "
-            "where it was when the same command is given again."
+            "Find objects in all of a large image, tile by tile, or in every plane of a stack "
+            "(--plane all). A scan that was stopped goes on where it was when the same command is "
+            "given again."
         ),
         epilog=(
             "Example: napari-sam3 scan slide.svs -o nuclei.zarr --text 'bright nuclei' "
@@ -171,7 +172,7 @@ def add_scan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add_tiles(parser)
     add_everything(parser)
     add_engine(parser)
-    add_plane(parser)
+    add_plane(parser, several=True)
     parser.set_defaults(command=run_scan)
 
 
@@ -197,13 +198,13 @@ def run_scan(chosen: argparse.Namespace) -> int:
                 series=chosen.series,
                 reporter=reporter,
                 **engine,
-                **plane_arguments(chosen),
+                **plane_arguments(chosen, several=True),
             )
         on_tiles = f" in {result.tiles} {plural_of(result.tiles, 'tile')},"
         seconds = time.monotonic() - began
         answer.found(result, on_tiles, seconds)
         answer.file(result.path)
-        write_objects(chosen.table, result.objects, answer)
+        write_objects(chosen.table, result, answer)
     return 0
 
 

@@ -242,6 +242,12 @@ class Stitcher:
         done = [self._objects.pop(id_) for id_ in self._objects.keys() - seen]
         self._closed += self._rows(done).tobytes()
 
+    def end_plane(self) -> int:
+        """End the plane; its last id is returned, and those of another one go on from there."""
+        self._open = []
+        self._close()
+        return self._next_id - 1
+
     def add(self, number: int, records: Sequence[ObjectRecord]) -> None:
         """Put the objects of the next tile into the plane.
 

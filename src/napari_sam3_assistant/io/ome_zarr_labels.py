@@ -421,7 +421,8 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
     path : Path
         The folder; replaced if it exists.
     axes : tuple of Axis
-        Rows and columns of the plane.
+        Rows and columns last. Where there are others, the first plane is written until
+        :meth:`go_to` names another one; in the file they are in the order t, c, z.
     called : Path, optional
         The name that the user knows it by, where it is a draft.
     pause : float
@@ -446,7 +447,10 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
         kept: int = 64,
     ) -> None:
         self._called = called or path
-        self._levels: tuple[Any, ...] = create_pyramid(path, axes, called=self._called)
+        named = ome_zarr_names(axes)
+        self._order = sorted(range(len(named) - 2), key=lambda n: "tczyx".index(named[n].name))
+        stored = (*(named[number] for number in self._order), *named[-2:])
+        self._levels: tuple[Any, ...] = create_pyramid(path, stored, called=self._called)
         self._pause, self._kept = pause, kept
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write-labels")
         self._round: Future[None] | None = None
@@ -456,12 +460,17 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
         self._chunks: OrderedDict[ChunkName, npt.NDArray[np.uint32]] = OrderedDict()
         self._waiting: set[ChunkName] = set()
         self._writing: set[ChunkName] = set()
-        self._stored = [
-            np.zeros([-(-size // CHUNK) for size in level.shape], bool) for level in self._levels
-        ]
+        self._begin_plane((0,) * len(self._order))
         self._at_work = False
         self._coming: Region | None = None  # holds what waits
         self._changed: Region | None = None
+
+    def _begin_plane(self, plane: tuple[int, ...]) -> None:
+        self._plane = plane  # as it is stored
+        self._stored = [
+            np.zeros([-(-size // CHUNK) for size in level.shape[-2:]], bool)
+            for level in self._levels
+        ]
 
     def __exit__(
         self,
@@ -504,6 +513,20 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
         if begins:
             self._round = self._writer.submit(self._write)
 
+    def go_to(self, plane: Sequence[int]) -> None:
+        """Write another plane from now on; each may be written once.
+
+        Parameters
+        ----------
+        plane : sequence of int
+            Its index on each axis before rows and columns, in the order of ``axes``.
+        """
+        self._finish_writing()
+        self._raise_failed()
+        with self._lock:
+            self._chunks.clear()
+            self._begin_plane(tuple(plane[number] for number in self._order))
+
     def take_changed(self, patience: float) -> Region | None:
         """Return a box around all that was written since the latest call.
 
@@ -541,18 +564,18 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
                 if gone is None:
                     break
                 del self._chunks[gone]
-            (number, *place), chunk_key = name, self._chunk_slices(name)
+            (number, *place), sides = name, self._chunk_slices(name)
             if self._stored[number][tuple(place)]:
-                chunk = self._levels[number][chunk_key]
+                chunk = self._levels[number][(*self._plane, *sides)]
             else:
-                chunk = np.zeros([side.stop - side.start for side in chunk_key], np.uint32)
+                chunk = np.zeros([side.stop - side.start for side in sides], np.uint32)
             self._chunks[name] = chunk
         self._chunks.move_to_end(name)
         return chunk
 
     def _chunk_slices(self, name: ChunkName) -> tuple[slice, ...]:
         number, *place = name
-        shape = self._levels[number].shape
+        shape = self._levels[number].shape[-2:]
         return tuple(
             slice(CHUNK * at, min(CHUNK * (at + 1), size))
             for at, size in zip(place, shape, strict=True)
@@ -571,7 +594,8 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
                     chunk = self._chunks[name]
                     height, width = chunk.shape
                     copy[:height, :width] = chunk
-                self._levels[name[0]][self._chunk_slices(name)] = copy[:height, :width]
+                key = (*self._plane, *self._chunk_slices(name))
+                self._levels[name[0]][key] = copy[:height, :width]
             with self._lock:
                 for number, *place in self._writing:
                     self._stored[number][tuple(place)] = True

@@ -216,6 +216,11 @@ class ScanFolder:
     def new_labels(self, axes: Axes) -> GrowingLabels:
         """Return new labels, all 0.
 
+        Parameters
+        ----------
+        axes : tuple of Axis
+            Rows and columns last.
+
         Raises
         ------
         ExportError

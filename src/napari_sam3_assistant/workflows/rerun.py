@@ -79,7 +79,13 @@ def rerun(
                 "Labels of a scan are written to a zarr folder.", "Give the output as labels.zarr."
             )
         scan_request = ScanRequest(
-            view, record.prompts, request.output, options, record.tiles, record.axes
+            view,
+            record.prompts,
+            request.output,
+            options,
+            record.tiles,
+            record.axes,
+            all_planes=record.all_planes,
         )
         yield from (
             step for step in scan(engine, scan_request, reporter) if isinstance(step, ScanResult)

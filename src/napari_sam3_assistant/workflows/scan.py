@@ -1,7 +1,9 @@
-"""Find objects in all of a large plane, tile by tile."""
+"""Find objects in all of a large plane, or of every plane of a stack, tile by tile."""
 
 from __future__ import annotations
 
+import zlib
+from bisect import bisect_left
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -9,10 +11,12 @@ from glob import escape
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.masks.objects import ExportFormat, explain_lost_place
 from napari_sam3_assistant.core.options import PredictOptions, TileOptions
-from napari_sam3_assistant.core.plurals import part_of, plural_of
+from napari_sam3_assistant.core.plurals import part_of, plural_of, pluralize
 from napari_sam3_assistant.core.progress import (
     CancelOnlyReporter,
     Progress,
@@ -39,12 +43,12 @@ from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult, is_fold
 from napari_sam3_assistant.workflows.everything import predict
 from napari_sam3_assistant.workflows.folder_work import SharedView, view_checksum
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
+from napari_sam3_assistant.workflows.segment import leading_shape, view_of_plane
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
@@ -66,7 +70,7 @@ _PATIENCE = 0.01  # share of a slower tile's time that its labels are waited for
 def scan(
     engine: CachingEngine, request: ScanRequest, reporter: Reporter
 ) -> Iterator[ScanStep | ScanResult]:
-    """Scan a plane; tiles that an earlier start of the same scan has finished are not repeated.
+    """Scan a plane or all; tiles that an earlier start of the same scan has finished stay.
 
     Beside the labels lies a note from which they can be made again.
     """
@@ -91,10 +95,10 @@ def _scan(
     picture: int,
 ) -> Iterator[ScanStep | ScanResult]:
     """Scan what ``folder`` lacks; ``picture`` is the checksum of the view at the begin."""
-    shape = request.view.shape
-    axes = request.axes or make_axes(shape)
-    to_do = {number for number in range(len(grid)) if not folder.has(number)}
-    kept = len(grid) - len(to_do)
+    planes, total = request.planes, len(request.planes) * len(grid)
+    axes = request.axes or make_axes((*request.stack_shape, *request.view.shape))
+    to_do = {number for number in range(total) if not folder.has(number)}
+    kept = total - len(to_do)
     notes_seen: Counter[str] = Counter()
     made_by = _engine_provenance(engine, request)
     remaining_time = RemainingTime(len(to_do))
@@ -102,11 +106,17 @@ def _scan(
         folder.new_labels(axes) as labels,
         closing(_iter_results(engine, request, grid, folder, reporter)) as results,
     ):
-        yield ScanStep(folder.labels_path, 0, len(grid), 0, kept=kept)
+        yield ScanStep(folder.labels_path, 0, total, 0, kept=kept)
+        reporter.report(Progress(0, total, f"Looking at {pluralize(total, 'tile')}"))
         stitcher = Stitcher(labels, grid)
+        last_ids: list[int] = []
         began = monotonic()
         for number, (result, workers) in enumerate(results):
-            stitcher.add(number, result.records)
+            place, tile = divmod(number, len(grid))
+            if place > len(last_ids):
+                last_ids.append(stitcher.end_plane())
+                labels.go_to(planes[place])
+            stitcher.add(tile, result.records)
             notes_seen.update(result.notes)
             # Where it runs is said by the engine here: a worker knows itself alone.
             made_by = replace(result.engine, device=made_by.device) if number == 0 else made_by
@@ -115,7 +125,7 @@ def _scan(
             step = ScanStep(
                 folder.labels_path,
                 number + 1,
-                len(grid),
+                total,
                 len(stitcher),
                 labels.take_changed(_PATIENCE * took if took > _FAST else 0),
                 left,
@@ -128,7 +138,7 @@ def _scan(
             reporter.report(Progress(step.done, step.total, _format_step(step), left))
     objects = stitcher.objects()
     lost = explain_lost_place(ExportFormat.OME_ZARR, axes)
-    changed = _explain_changed(request.view, picture)
+    changed = _explain_changed(request, picture)
     notes = (*request.notes, *_unique_notes(notes_seen), *filter(None, [lost, changed]))
     provenance = RunProvenance(
         request.view,
@@ -139,21 +149,34 @@ def _scan(
         request.paths,
         tiles=request.tiles,
         axes=axes,
+        all_planes=request.all_planes,
         notes=notes,
         series=request.series,
     )
-    record = make_record(provenance, request.output.parent, map(object_entry, objects))
-    yield ScanResult(folder.finish(record), shape, objects, len(grid), made_by, notes)
+    scanned = ScanResult(
+        folder.output, axes, objects, total, made_by, notes, planes, tuple(last_ids)
+    )
+    entries = (object_entry(record, scanned.plane_of(record.id)) for record in objects)
+    folder.finish(make_record(provenance, request.output.parent, entries))
+    yield scanned
 
 
-def _explain_changed(view: ImageView, picture: int) -> str:
+def _explain_changed(request: ScanRequest, picture: int) -> str:
     """Return a note on pixels that somebody has written meanwhile, such as a microscope."""
     try:
-        changed = view_checksum(view) != picture
+        changed = _checksum(request) != picture
     except ImageError:
         return ""  # the file is gone; all tiles were read before
     found = "The image was changed while it was scanned: its tiles are of different pixels."
     return f"{found} Scan it again." if changed else ""
+
+
+def _checksum(request: ScanRequest) -> int:
+    """Return a checksum of pieces of the picture; of a stack of its first, middle and last one."""
+    planes = request.planes
+    some = dict.fromkeys(planes[place] for place in (0, len(planes) // 2, -1))
+    found = [view_checksum(request.view_of(plane)) for plane in some]
+    return found[0] if len(found) == 1 else zlib.crc32(str(found).encode())
 
 
 def _check(engine: CachingEngine, request: ScanRequest) -> None:
@@ -180,13 +203,14 @@ def _iter_results(
 
     What can't be done on a server does not stop the other tiles: it is raised at the end.
     """
-    to_do = [number for number in range(len(grid)) if not folder.has(number)]
+    total = len(request.planes) * len(grid)
+    to_do = [number for number in range(total) if not folder.has(number)]
     work = TileWork.of(request, grid)
     quiet = CancelOnlyReporter(reporter)
     failed: dict[int, Sam3AssistantError | MemoryError] = {}
     with closing(work_through(engine, work, to_do, quiet)) as outcomes:
         waiting = set(to_do)
-        for number in range(len(grid)):
+        for number in range(total):
             reporter.check()
             result = None if number in waiting else folder.load(number)
             workers = 1
@@ -205,12 +229,12 @@ def _iter_results(
                 result = cast("TileResult", outcome.value)
                 folder.save(number, result)
             if failed:
-                message = f"Tile {part_of(number + 1, len(grid))}, {len(failed)} failed"
-                reporter.report(Progress(number + 1, len(grid), message))
+                message = f"Tile {part_of(number + 1, total)}, {len(failed)} failed"
+                reporter.report(Progress(number + 1, total, message))
             else:
                 yield result, workers
     if failed:
-        raise _failed_error(failed, len(grid))
+        raise _failed_error(failed, total)
 
 
 def _failed_error(
@@ -235,9 +259,11 @@ class TileWork:
     Parameters
     ----------
     picture : SharedView
-        The plane.
+        The plane, or one of the stack.
+    planes : tuple of tuple of int
+        The planes of the stack; one without an index for that of the picture.
     grid : TileGrid
-        The tiles; a piece is the number of one.
+        The tiles of each; a piece is the number of one, through all planes.
     prompts : TilePrompts
         What to look for.
     options : PredictOptions
@@ -245,6 +271,7 @@ class TileWork:
     """
 
     picture: SharedView
+    planes: tuple[tuple[int, ...], ...]
     grid: TileGrid
     prompts: TilePrompts
     options: PredictOptions
@@ -254,7 +281,7 @@ class TileWork:
         """Return the work of a scan."""
         picture = SharedView(request.view, request.paths, request.series, request.address)
         prompts = TilePrompts(request.view, request.prompts)
-        return cls(picture, grid, prompts, request.options)
+        return cls(picture, request.planes, grid, prompts, request.options)
 
     def can_read(self) -> bool:
         """Return whether the plane can be read here, and is the same."""
@@ -262,7 +289,8 @@ class TileWork:
 
     def read(self, number: int) -> npt.NDArray[np.uint8]:
         """Read a tile."""
-        return self.picture.view.rgb(self.grid[number])
+        place, tile = divmod(number, len(self.grid))
+        return _plane_of(self.picture.view, self.planes[place]).rgb(self.grid[tile])
 
     def run(
         self,
@@ -272,7 +300,7 @@ class TileWork:
         reporter: Reporter,
     ) -> TileResult:
         """Find the objects of a tile."""
-        tile, whole = self.grid[number], len(self.grid) == 1
+        tile, whole = self.grid[number % len(self.grid)], len(self.grid) == 1
         return _run(engine, pixels, tile, self.prompts, self.options, reporter, whole=whole)
 
 
@@ -318,8 +346,8 @@ def scan_identity(engine: CachingEngine, request: ScanRequest) -> dict[str, Any]
     """Return what must be the same for a scan to go on; the engine must be loaded."""
     made_by = _engine_provenance(engine, request)
     return {
-        "shape": list(request.view.shape),
-        "picture": view_checksum(request.view),
+        "shape": [*request.stack_shape, *request.view.shape],
+        "picture": _checksum(request),
         "prompts": prompts_to_json(request.prompts),
         "threshold": request.options.threshold,
         "tile": request.tiles.size,
@@ -366,7 +394,7 @@ class ScanRequest:
     tiles : TileOptions
         How the plane is cut.
     axes : tuple of Axis or None
-        Rows and columns of the labels; None where the size of a pixel is not known.
+        Axes of the labels, rows and columns last; None where the size of a pixel is not known.
     overwrite : bool
         Whether existing labels of that name may be replaced.
     model_folder : Path or None
@@ -380,6 +408,8 @@ class ScanRequest:
     address : str
         Where on a web server or in a bucket the image is, so that workers read it themselves;
         empty for elsewhere.
+    all_planes : bool
+        Whether every plane of the view's image is scanned, and not that of the view alone.
     """
 
     view: ImageView
@@ -394,6 +424,25 @@ class ScanRequest:
     series: int | None = None
     notes: tuple[str, ...] = ()
     address: str = ""
+    all_planes: bool = False
+
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        """How many planes there are along each axis before rows and columns; empty for one."""
+        return leading_shape(self.view) if self.all_planes else ()
+
+    @property
+    def planes(self) -> tuple[tuple[int, ...], ...]:
+        """The index of each plane on these axes."""
+        return tuple(np.ndindex(*self.stack_shape))
+
+    def view_of(self, plane: tuple[int, ...]) -> ImageView:
+        """Return the view of one of the planes."""
+        return _plane_of(self.view, plane)
+
+
+def _plane_of(view: ImageView, plane: tuple[int, ...]) -> ImageView:
+    return view_of_plane(view, plane) if plane else view
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,24 +489,41 @@ class ScanResult:
     ----------
     path : Path
         The OME-Zarr image of the labels.
-    shape : tuple of int
-        Height and width of the plane.
+    axes : tuple of Axis
+        Axes of the labels in the order of the image, rows and columns last.
     objects : StitchedObjects
-        A sequence of :class:`StitchedObject`, by id; each is made as it is asked for.
+        A sequence of :class:`StitchedObject`, by id; each is made as it is asked for, and lies in
+        one plane.
     tiles : int
         How many tiles there were.
     engine : Provenance
         What made it.
     notes : tuple of str
         What the user should know about how it came about.
+    planes : tuple of tuple of int
+        The planes of a stack by their index on the axes before rows and columns; one without an
+        index where one plane was scanned.
+    last_ids : tuple of int
+        The highest id up to each of them, without the last.
     """
 
     path: Path
-    shape: tuple[int, int]
+    axes: Axes
     objects: StitchedObjects
     tiles: int
     engine: Provenance
     notes: tuple[str, ...] = ()
+    planes: tuple[tuple[int, ...], ...] = ((),)
+    last_ids: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the labels: height and width last."""
+        return tuple(axis.length for axis in self.axes)
+
+    def plane_of(self, object_id: int) -> tuple[int, ...]:
+        """Return the index of the plane in which an object lies; empty where there is one."""
+        return self.planes[bisect_left(self.last_ids, object_id)]
 
 
 def place_output(engine: CachingEngine, request: ScanRequest, reporter: Reporter) -> ScanRequest:
