@@ -113,6 +113,26 @@ def test_labels_of_before_are_no_images(source, tmp_path, capsys):
     assert main([*command[:-1], "*_cp_masks.tif", "-o", str(tmp_path / "third")]) == 0
 
 
+def test_every_plane_tile_by_tile(source, tmp_path, capsys):
+    output = tmp_path / "out"
+    command = ["batch", str(source), str(output), "--text", "bright discs", "--tile", "256"]
+
+    assert main(command) == 0
+    assert "b.tif - bright discs: 2 objects, done: b_bright_discs_mask.zarr" in (
+        capsys.readouterr().out
+    )
+    assert main(command) == 0
+    assert "0 done, 2 skipped, 0 failed" in capsys.readouterr().out
+    assert main(["rerun", str(output / "b_bright_discs_mask.zarr.json")]) == 0
+    first, again = (
+        read_image(output / f"b_bright_discs_mask{name}.zarr").data[...] for name in ("", "_02")
+    )
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (2, 60, 80)
+    assert main([*command, "--format", "tif"]) == 2
+    assert "Choose the format zarr" in capsys.readouterr().err
+
+
 def test_a_scan_again(source, tmp_path, capsys):
     output = tmp_path / "labels.zarr"
     command = ["scan", str(source / "b.tif"), "--plane", "1", "-o", str(output)]

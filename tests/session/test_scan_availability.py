@@ -98,6 +98,21 @@ def test_labels_of_stacks_are_no_png(model, scan_model, spec):
     assert "PNG holds one plane" in resolve(model, scan_model, spec).batch_folder
 
 
+def test_what_keeps_a_folder_from_being_scanned_tile_by_tile(model, scan_model, spec):
+    def reason():
+        return resolve(model, scan_model, spec).batch_folder
+
+    scan_model.folder_tiles = True
+    assert reason() == ""
+    model.task, model.tool, model.prompts = Task.SEGMENT, Tool.BOX, PromptCounts(boxes=1)
+    assert "untick Tile by tile" in reason()
+    scan_model.folder_tiles = False
+    assert reason() == ""
+    model.task, model.tool = Task.TEXT, Tool.TEXT
+    scan_model.folder_tiles, scan_model.scan_tile = True, 7
+    assert "tile size of 7" in reason()
+
+
 def test_what_keeps_a_folder_from_being_encoded(model, scan_model, spec):
     def reason(engine=WEIGHTS):
         return resolve(model, scan_model, engine).encode_folder
@@ -126,11 +141,13 @@ def test_choices_are_remembered(scan_model):
     store = MemorySettings()
     restore(scan_model, store, REMEMBERED_OF_SCANS)
     scan_model.scan_overlap, scan_model.folder_skips, scan_model.folder_format = 30, False, ".zarr"
+    scan_model.folder_tiles = True
     fresh = ScanModel()
 
     restore(fresh, store, REMEMBERED_OF_SCANS)
 
     assert (fresh.scan_overlap, fresh.folder_skips, fresh.folder_format) == (30, False, ".zarr")
+    assert fresh.folder_tiles
 
 
 def test_nothing_to_merge(model, scan_model, spec):

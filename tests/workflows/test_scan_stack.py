@@ -1,4 +1,4 @@
-"""Scans of every plane of a stack."""
+"""Scans of every plane of a stack, and of every image of a folder."""
 
 import json
 
@@ -10,12 +10,14 @@ import zarr
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import view_of_array
-from napari_sam3_assistant.core.options import TileOptions
+from napari_sam3_assistant.core.options import PredictOptions, TileOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
-from napari_sam3_assistant.core.prompts import PromptSet
-from napari_sam3_assistant.errors import ExportError, JobCancelled
+from napari_sam3_assistant.core.prompts import BoxPrompt, PromptSet
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.errors import ExportError, JobCancelled, PromptError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.provenance import read_provenance
+from napari_sam3_assistant.workflows.batch import FolderRequest, segment_folder
 from napari_sam3_assistant.workflows.rerun import RerunRequest, rerun
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, scan
 
@@ -199,3 +201,97 @@ def test_a_stack_again_from_its_note(engine, stack, tmp_path):
 
     assert isinstance(again, ScanResult)
     np.testing.assert_array_equal(labels_at(again.path), labels_at(first.path))
+
+
+@pytest.fixture
+def folder_of(stack, tmp_path):
+    """Return what makes requests for a folder with a plane and a stack."""
+    image, _ = stack
+    source = tmp_path / "in"
+    source.mkdir()
+    tifffile.imwrite(source / "slide.tif", image[0])
+    tifffile.imwrite(source / "stack.tif", image, imagej=True, metadata={"axes": "ZYX"})
+
+    def make(**changes):
+        settings = {
+            "prompts": PromptSet(), "options": PredictOptions(), "phrases": ("cat",),
+            "ending": ".zarr", "tiles": TILES, **changes,
+        }  # fmt: skip
+        return FolderRequest(source, tmp_path / "out", **settings)
+
+    return make
+
+
+def batch(engine, request, reporter=None):
+    return list(segment_folder(engine, request, reporter or NullReporter()))
+
+
+def test_every_image_of_a_folder_tile_by_tile(engine, bright, folder_of, stack, tmp_path):
+    _, truth = stack
+
+    rows = batch(engine, folder_of())
+
+    assert [(row.image, row.status, row.objects, row.labels) for row in rows] == [
+        ("slide.tif", "done", truth[0].max(), "slide_cat_mask.zarr"),
+        ("stack.tif", "done", 2 * truth[0].max(), "stack_cat_mask.zarr"),
+    ]
+    assert same_partition(labels_at(tmp_path / "out/slide_cat_mask.zarr"), truth[0])
+    found = read_image(tmp_path / "out/stack_cat_mask.zarr")
+    assert [axis.name for axis in found.axes] == ["z", "y", "x"]
+    for plane, expected in zip(found.data, truth, strict=True):
+        assert same_partition(np.asarray(plane), expected)
+    assert {image.shape for image in bright.encoded} == {(256, 256, 3)}
+
+
+def test_a_second_start_skips_what_was_scanned_so(engine, bright, folder_of):
+    batch(engine, folder_of())
+    encoded = len(bright.encoded)
+
+    rows = batch(engine, folder_of())
+    assert [row.status for row in rows] == ["skipped", "skipped"]
+    assert len(bright.encoded) == encoded
+
+    rows = batch(engine, folder_of(tiles=TileOptions(512, 0.25)))
+    assert [row.labels for row in rows] == ["slide_cat_mask_02.zarr", "stack_cat_mask_02.zarr"]
+    rows = batch(engine, folder_of(tiles=None))
+    assert [row.labels for row in rows] == ["slide_cat_mask_03.zarr", "stack_cat_mask_03.zarr"]
+
+
+def test_a_stopped_batch_goes_on_within_the_image(engine, bright, folder_of, stack, tmp_path):
+    reporter = Stopping()
+    told = []
+
+    def report(progress):
+        told.append(progress.message)
+        if "Tile 20 of 24" in progress.message:
+            reporter.token.cancel()
+
+    reporter.report = report
+    with pytest.raises(JobCancelled):
+        batch(engine, folder_of(), reporter)
+    assert any(
+        message.startswith("stack.tif (2 of 2") and "Tile 20 of 24" in message for message in told
+    )
+    encoded = len(bright.encoded)
+
+    rows = batch(engine, folder_of())
+
+    assert [row.status for row in rows] == ["skipped", "done"]
+    assert len(bright.encoded) - encoded <= 4
+    labels = labels_at(tmp_path / "out/stack_cat_mask.zarr")
+    assert all(map(same_partition, labels, stack[1]))
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.zarr*")) == [
+        "slide_cat_mask.zarr",
+        "slide_cat_mask.zarr.json",
+        "stack_cat_mask.zarr",
+        "stack_cat_mask.zarr.json",
+    ]
+
+
+def test_what_tiles_can_not_take_is_said(engine, folder_of):
+    with pytest.raises(ExportError, match=r"written as OME-Zarr, not as \.tif"):
+        batch(engine, folder_of(ending=".tif"))
+
+    boxes = PromptSet(boxes=(BoxPrompt(Region(1, 1, 5, 5)),))
+    with pytest.raises(PromptError, match="A scan can't use boxes"):
+        batch(engine, folder_of(prompts=boxes, phrases=()))

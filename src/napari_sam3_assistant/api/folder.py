@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.api.inputs import make_prompts
 from napari_sam3_assistant.api.segment import use_engine
 from napari_sam3_assistant.core.measurements import MORE
-from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
+from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import parse_phrases
@@ -54,7 +54,9 @@ def segment_folder(
     exemplars: Sequence[Sequence[float]] = (),
     everything: bool | Everything = False,
     pattern: str = "*",
-    ending: str = ".tif",
+    ending: str | None = None,
+    tile: int | None = None,
+    overlap: float = 0.15,
     engine: str | CachingEngine | None = None,
     compute: Compute | None = None,
     model_folder: str | Path | None = None,
@@ -88,8 +90,15 @@ def segment_folder(
         Find all objects, without any other prompt; as :func:`segment` takes it.
     pattern : str
         Which files, as ``*.tif`` (or ``.TIF``); ``**/*`` for all folders below.
-    ending : str
-        Format of the labels: ``.tif``, ``.png``, ``.npy`` or ``.zarr``.
+    ending : str, optional
+        Format of the labels: ``.tif`` (the default), ``.png``, ``.npy`` or ``.zarr``; with ``tile``
+        it is ``.zarr``.
+    tile : int, optional
+        Scan every plane in tiles of this side, as :func:`scan` does, for slides and stacks that the
+        memory does not hold; for phrases, examples or everything. By default each plane is looked
+        at as a whole.
+    overlap : float
+        Share of a tile that the next one sees as well, 0 to 0.5.
     engine, compute, model_folder, device, precision, threshold, contrast, channel_axis, channel
         As :func:`segment` takes them. All workers of a server segment.
     series : int, str or sequence of these, optional
@@ -110,14 +119,16 @@ def segment_folder(
     Raises
     ------
     PromptError
-        If there is no prompt, or it can't be used.
+        If there is no prompt, or it can't be used, or the tiles can't.
     ImageError
         If there is no image in the folder.
     EngineError
         If the engine can't be loaded.
     ExportError
-        If the output folder can't be made.
+        If the output folder can't be made, or the format does not hold what is scanned.
     """
+    tiles = None if tile is None else TileOptions(tile, overlap)
+    ending = ending or (".tif" if tiles is None else ".zarr")
     check_ending(Path(f"labels{ending}"))
     folder, pattern = split_source(expand_user(source), pattern)
     request = FolderRequest(
@@ -129,6 +140,7 @@ def segment_folder(
         pattern,
         ending,
         look={"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
+        tiles=tiles,
         series=parse_series(series),
     )
     rows = []

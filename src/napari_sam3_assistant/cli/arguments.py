@@ -474,15 +474,15 @@ def explain_row(row: FolderRow) -> str:
     return f"{name}: {objects}, {row.status}: {row.labels}{row.message and f' ({row.message})'}"
 
 
-def add_tiles(parser: argparse.ArgumentParser) -> None:
-    """Add how a large image is cut."""
+def add_tiles(parser: argparse.ArgumentParser, if_any: str = "") -> None:
+    """Add how a large image is cut; ``if_any`` says what a tile does, where there may be none."""
     tiles = parser.add_argument_group("tiles")
     tiles.add_argument(
         "--tile",
         type=int,
-        default=TileOptions().size,
+        default=None if if_any else TileOptions().size,
         metavar="PIXELS",
-        help="side of a tile (default: %(default)s)",
+        help=if_any or "side of a tile (default: %(default)s)",
     )
     tiles.add_argument(
         "--overlap",

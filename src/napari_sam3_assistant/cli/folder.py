@@ -20,6 +20,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_pattern,
     add_precision,
     add_repeated,
+    add_tiles,
     chosen_engine,
     everything_argument,
     explain_row,
@@ -69,9 +70,8 @@ def add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add_pattern(parser)
     parser.add_argument(
         "--format",
-        default="tif",
         choices=("tif", "png", "npy", "zarr"),
-        help="format of the labels (default: %(default)s)",
+        help="format of the labels (default: tif; with --tile it is zarr)",
     )
     prompts = parser.add_argument_group("prompts, in pixels of each image, y before x")
     prompts.add_argument(
@@ -85,6 +85,7 @@ def add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add_repeated(
         prompts, "--exemplar", "Y0,X0,Y1,X1[,+|-]", "a box around an example of what to find"
     )
+    add_tiles(parser, "scan every plane in tiles of this side, as scan does (default: as a whole)")
     add_everything(parser)
     add_engine(parser)
     add_look(parser)
@@ -125,7 +126,9 @@ def run_batch(chosen: argparse.Namespace) -> int:
                 exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
                 everything=everything_argument(chosen),
                 pattern=chosen.pattern,
-                ending=f".{chosen.format}",
+                ending=chosen.format and f".{chosen.format}",
+                tile=chosen.tile,
+                overlap=chosen.overlap,
                 reporter=reporter,
                 on_row=lambda row: answer.row(explain_row(row), row),
                 **look,

@@ -238,18 +238,14 @@ def _why_not_scan(model: SessionModel, scan_model: ScanModel, run: str) -> str:
         return "Open an image first."
     if not _takes_scans(model):
         return (
-            "A scan finds everything that a phrase or an example names. Choose the task Text or "
-            "Exemplar."
+            "A scan finds everything that a phrase or an example names. Choose the task Text, "
+            "Exemplar or Everything."
         )
     if model.phrases:
         return "A scan takes one phrase. Empty Batch text prompts first."
     if model.running:
         return _RUNNING
-    try:
-        scan_model.tiles()
-    except PromptError as error:
-        return str(error)
-    return run
+    return _why_no_tiles(scan_model) or run
 
 
 def _why_not_batch_folder(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> str:
@@ -260,7 +256,7 @@ def _why_not_batch_folder(model: SessionModel, scan_model: ScanModel, spec: Engi
         return "A painted mask fits one image only. Choose a phrase, boxes or points for a folder."
     if refused := _why_kind_is_refused(model, spec, kind):
         return refused
-    if refused := _why_not_stacks(model, scan_model, kind):
+    if refused := _why_not_stacks(model, scan_model, kind) or _why_not_tiles(model, scan_model):
         return refused
     if missing := _why_no_model(model, spec):
         return missing
@@ -289,6 +285,27 @@ def _why_not_stacks(model: SessionModel, scan_model: ScanModel, kind: PromptKind
             "What is not drawn is looked for from the first frame of each stack on. Choose the "
             "direction forward or both."
         )
+    return ""
+
+
+def _why_not_tiles(model: SessionModel, scan_model: ScanModel) -> str:
+    """Return why the images of a folder can't be scanned; empty where they shall not be."""
+    if not scan_model.folder_tiles or model.task is Task.VIDEO:
+        return ""
+    if not _takes_scans(model):
+        return (
+            "A scan finds everything that a phrase or an example names. Choose the task Text, "
+            "Exemplar or Everything, or untick Tile by tile."
+        )
+    return _why_no_tiles(scan_model)
+
+
+def _why_no_tiles(scan_model: ScanModel) -> str:
+    """Return why the size and overlap of tiles can't be used."""
+    try:
+        scan_model.tiles()
+    except PromptError as error:
+        return str(error)
     return ""
 
 

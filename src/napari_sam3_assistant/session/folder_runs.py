@@ -112,7 +112,10 @@ class FolderBatch(FileRun):
                 else self._adapter.take_snapshot(model.image, kind).prompts
             )
             phrases = ()
-        return FolderRequest(prompts=prompts, phrases=phrases, **self._folder_choices())
+        scan_model, choices = self._scan_model, self._folder_choices()
+        if scan_model.folder_tiles:
+            choices |= {"tiles": scan_model.tiles(), "ending": ".zarr"}
+        return FolderRequest(prompts=prompts, phrases=phrases, **choices)
 
     def _stacks_request(self) -> TrackFolderRequest:
         model = self._model

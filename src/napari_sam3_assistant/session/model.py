@@ -392,6 +392,7 @@ REMEMBERED_OF_SCANS = (
     "folder_output",
     "folder_pattern",
     "folder_format",
+    "folder_tiles",
     "folder_skips",
     "folder_series",
 )
@@ -423,6 +424,8 @@ class ScanModel:
         Which files, as ``*.tif``.
     folder_format : str
         Ending of the labels: ``.tif``, ``.png``, ``.npy`` or ``.zarr``.
+    folder_tiles : bool
+        Whether every plane is scanned tile by tile, whose labels are ``.zarr``.
     folder_skips : bool
         Whether images that are finished are left out.
     folder_series : int
@@ -448,6 +451,7 @@ class ScanModel:
     folder_output: str = ""
     folder_pattern: str = "*"
     folder_format: str = ".tif"
+    folder_tiles: bool = False
     folder_skips: bool = True
     folder_series: int = LARGEST
     folder_series_found: FolderSeries | None = None

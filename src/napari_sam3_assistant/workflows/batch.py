@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import (
     CancelOnlyReporter,
+    PartReporter,
     Progress,
     RemainingTime,
     format_duration,
@@ -22,6 +23,7 @@ from napari_sam3_assistant.core.progress import (
 from napari_sam3_assistant.engines.piecework import work_through
 from napari_sam3_assistant.errors import (
     NO_MEMORY,
+    ExportError,
     ImageError,
     JobCancelled,
     PromptError,
@@ -45,6 +47,13 @@ from napari_sam3_assistant.workflows.folder_work import (
     weights_of,
 )
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
+from napari_sam3_assistant.workflows.scan import (
+    ScanRequest,
+    ScanResult,
+    check_kinds,
+    place_output,
+    scan,
+)
 from napari_sam3_assistant.workflows.segment import (
     SegmentRequest,
     check_labels_fit,
@@ -54,12 +63,12 @@ from napari_sam3_assistant.workflows.segment import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.display import ImageView
-    from napari_sam3_assistant.core.options import PredictOptions
+    from napari_sam3_assistant.core.options import PredictOptions, TileOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import Segmentation
@@ -206,6 +215,9 @@ class FolderRequest:
         Folder of the weights, for the notes beside the labels.
     look : mapping
         ``channel_axis``, ``channel`` and ``contrast``, where they are not to be found out.
+    tiles : TileOptions or None
+        How every plane is scanned, see :func:`.scan.scan`; None to look at each as a whole. What is
+        scanned is written as ``.zarr``.
     skip_finished : bool
         Whether images that an earlier start has finished with the same prompts are left out.
     series : tuple of int or str, or None
@@ -222,6 +234,7 @@ class FolderRequest:
     ending: str = ".tif"
     model_folder: Path | None = None
     look: dict[str, Any] = field(default_factory=dict)
+    tiles: TileOptions | None = None
     skip_finished: bool = True
     series: tuple[int | str, ...] | None = None
 
@@ -230,7 +243,12 @@ class FolderRequest:
         """What is looked for, as JSON holds it."""
         phrases = self.phrases or (self.prompts.text,)
         runs = [prompts_to_json(replace(self.prompts, text=phrase)) for phrase in phrases]
-        return {"prompts": runs}
+        return {"prompts": runs, **self.cut}
+
+    @property
+    def cut(self) -> dict[str, Any]:
+        """How planes are cut, as JSON holds it; empty where they are not."""
+        return {} if self.tiles is None else {"tiles": [self.tiles.size, self.tiles.overlap]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +295,13 @@ def segment_folder(
     """
     if not (request.phrases or request.prompts.kinds):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
+    if request.tiles is not None:
+        check_kinds(request.prompts)
+        if request.ending != ".zarr":
+            raise ExportError(
+                f"What is scanned tile by tile is written as OME-Zarr, not as {request.ending}.",
+                "Choose the format zarr.",
+            )
     content = find_images(request.source, request.output, request.pattern, request.series, reporter)
     left_out = [FolderRow(name, "", _LEFT_OUT, message=why) for name, why in content.left_out]
     phrases = request.phrases or (request.prompts.text,)
@@ -292,38 +317,56 @@ def segment_folder(
     skipped = {run: run.skip(finished) for of_image in runs for run in of_image}
     remaining_time = RemainingTime(list(skipped.values()).count(None))
     left: float | None = None
-    work = PhraseWork(request.prompts, request.options, request.look)
     plans = [
         _ImagePlan(of_image, tuple(run.phrase for run in of_image if skipped[run] is None))
         for of_image in runs
     ]
-    if engine.many is not None:
-        work.take_sample(plan.image for plan in plans if plan.phrases)
-    pieces = chain.from_iterable(plan.pieces(work) for plan in plans if plan.phrases)
+    part = PartReporter(reporter)
     rows: list[FolderRow] = []
     try:
         with (
             claim_folder(engine, request, request.sought),
-            closing(work_through(engine, work, pieces, CancelOnlyReporter(reporter))) as outcomes,
+            _finding(engine, request, plans, part) as find,
         ):
             for plan in plans:
-                name = plan.image.title
-                answers: dict[str, _Answer] = {}
                 for run in plan.runs:
-                    place = len(rows) + 1
                     soon = "" if left is None else f", {format_duration(left)} left"
-                    message = f"{name} ({part_of(place, total)}{soon})"
-                    reporter.report(Progress(len(rows), total, message, left))
+                    message = f"{plan.image.title} ({part_of(len(rows) + 1, total)}{soon})"
+                    part.begin(Progress(len(rows), total, message, left))
                     row = skipped[run]
                     if row is None:
-                        answers = answers or plan.take(outcomes)
-                        row = run.finish(work, answers[run.phrase])
+                        row = find(plan, run)
                         left = remaining_time.step()
                     rows.append(row)
                     yield row
     finally:
         write_summary(request.output, [*rows, *left_out])
     yield from left_out
+
+
+@contextmanager
+def _finding(
+    engine: CachingEngine, request: FolderRequest, plans: Sequence[_ImagePlan], part: PartReporter
+) -> Iterator[Callable[[_ImagePlan, _FolderRun], FolderRow]]:
+    """Yield what finds the objects of one run after another, in order, and writes them."""
+    work = PhraseWork(request.prompts, request.options, request.look)
+    if request.tiles is not None:
+        tiles = request.tiles
+        yield lambda _, run: run.finish(lambda: run.scan(work, tiles, part))
+        return
+    if engine.many is not None:
+        work.take_sample(plan.image for plan in plans if plan.phrases)
+    pieces = chain.from_iterable(plan.pieces(work) for plan in plans if plan.phrases)
+    answers: dict[_ImagePlan, dict[str, _Answer]] = {}
+    with closing(work_through(engine, work, pieces, CancelOnlyReporter(part))) as outcomes:
+
+        def find(plan: _ImagePlan, run: _FolderRun) -> FolderRow:
+            if plan not in answers:
+                answers.clear()
+                answers[plan] = plan.take(outcomes)
+            return run.finish(lambda: run.write(work, answers[plan][run.phrase]))
+
+        yield find
 
 
 def write_summary(folder: Path, rows: Iterable[FolderRow]) -> None:
@@ -431,6 +474,7 @@ class _FolderRun:
             "phrase": self.phrase,
             "look": {key: value for key, value in look.items() if value is not None},
             "engine": self.engine.spec.name,
+            **self.request.cut,
             **self.weights,
         }
 
@@ -455,10 +499,10 @@ class _FolderRun:
         name = found.path.relative_to(self.request.output).as_posix()
         return FolderRow(self.image.title, self.phrase, "skipped", found.objects, 0.0, name)
 
-    def finish(self, work: PhraseWork, answer: _Answer) -> FolderRow:
-        """Write what was found, and return the row."""
+    def finish(self, work: Callable[[], FolderRow]) -> FolderRow:
+        """Do what is to be done, and return the row, also of what failed."""
         try:
-            return self._write(work, answer)
+            return work()
         except JobCancelled:
             raise
         except Sam3AssistantError as error:
@@ -466,15 +510,51 @@ class _FolderRun:
         except MemoryError:
             return FolderRow(self.image.title, self.phrase, "failed", message=NO_MEMORY)
 
-    def _write(self, work: PhraseWork, answer: _Answer) -> FolderRow:
+    @property
+    def _path(self) -> Path:
+        """How the labels are called, if that is free."""
+        label = f"_{safe_name(self.phrase)[:_LONGEST_PHRASE]}" if self.phrase else ""
+        name = f"{self.image.stem}{label}_mask{self.request.ending}"
+        return self.request.output / self.image.folder / name
+
+    def _done(self, path: Path, objects: int, seconds: float, notes: tuple[str, ...]) -> FolderRow:
+        name = path.relative_to(self.request.output).as_posix()
+        return FolderRow(
+            self.image.title, self.phrase, "done", objects, seconds, name, " ".join(notes)
+        )
+
+    def scan(self, work: PhraseWork, tiles: TileOptions, reporter: Reporter) -> FolderRow:
+        """Scan every plane tile by tile, or go on with that, and return the row."""
+        began = time.monotonic()
+        loaded, view = work.open(self.image)
+        wanted = ScanRequest(
+            view,
+            self.prompts,
+            self._path,
+            self.request.options,
+            tiles,
+            _labels_axes(loaded, view),
+            model_folder=self.request.model_folder,
+            paths={view.channels[0].source.token: self.image.path},
+            series=loaded.series,
+            notes=loaded.notes,
+            all_planes=True,
+            extra=_through_json(self.identity),
+        )
+        free = place_output(self.engine, wanted, reporter)
+        found = scan(self.engine, free, reporter)
+        result = next(step for step in found if isinstance(step, ScanResult))
+        seconds = time.monotonic() - began
+        return self._done(result.path, len(result.objects), seconds, result.notes)
+
+    def write(self, work: PhraseWork, answer: _Answer) -> FolderRow:
         """Write labels and note, and return the row."""
         began = time.monotonic()
         request = self.request
         planes, seconds = answer.get()
         loaded, view = work.open(self.image)
         result = join_planes(view, planes)
-        label = f"_{safe_name(self.phrase)[:_LONGEST_PHRASE]}" if self.phrase else ""
-        folder = request.output / self.image.folder
+        folder = self._path.parent
         with explain_os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         axes = _labels_axes(loaded, view)
@@ -495,20 +575,11 @@ class _FolderRun:
         objects = [object_entry(record, plane) for plane, record in result.objects]
         provenance = make_record(run, folder, objects, _through_json(self.identity))
         path = save_under_free_name(
-            folder / f"{self.image.stem}{label}_mask{request.ending}",
-            lambda name: save_labels(result.labels, name, axes, overwrite=False),
+            self._path, lambda name: save_labels(result.labels, name, axes, overwrite=False)
         )
         # The note comes last: labels without one are not finished, and are made again.
         write_provenance(path, provenance)
-        return FolderRow(
-            self.image.title,
-            self.phrase,
-            "done",
-            len(result.objects),
-            seconds + time.monotonic() - began,
-            path.relative_to(request.output).as_posix(),
-            " ".join(notes),
-        )
+        return self._done(path, len(result.objects), seconds + time.monotonic() - began, notes)
 
 
 def _through_json(identity: dict[str, Any]) -> dict[str, Any]:

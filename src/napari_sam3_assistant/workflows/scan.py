@@ -157,7 +157,7 @@ def _scan(
         folder.output, axes, objects, total, made_by, notes, planes, tuple(last_ids)
     )
     entries = (object_entry(record, scanned.plane_of(record.id)) for record in objects)
-    folder.finish(make_record(provenance, request.output.parent, entries))
+    folder.finish(make_record(provenance, request.output.parent, entries, request.extra))
     yield scanned
 
 
@@ -182,14 +182,19 @@ def _checksum(request: ScanRequest) -> int:
 def _check(engine: CachingEngine, request: ScanRequest) -> None:
     request.prompts.check(request.view.shape)
     check_apart(request.output, *request.paths.values())
-    kinds = request.prompts.kinds
+    check_kinds(request.prompts)
+    engine.spec.check_kinds(request.prompts.kinds)
+
+
+def check_kinds(prompts: PromptSet) -> None:
+    """Raise PromptError where a scan can't use the prompts."""
+    kinds = prompts.kinds
     if not kinds <= _KINDS:
         raise PromptError(
             f"A scan can't use {' and '.join(sorted(kinds - _KINDS))}.",
             "Give a phrase or example boxes, or ask for everything; for points and boxes segment a "
             "region.",
         )
-    engine.spec.check_kinds(kinds)
 
 
 def _iter_results(
@@ -410,6 +415,8 @@ class ScanRequest:
         empty for elsewhere.
     all_planes : bool
         Whether every plane of the view's image is scanned, and not that of the view alone.
+    extra : mapping
+        What the note says beside.
     """
 
     view: ImageView
@@ -425,6 +432,7 @@ class ScanRequest:
     notes: tuple[str, ...] = ()
     address: str = ""
     all_planes: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stack_shape(self) -> tuple[int, ...]:

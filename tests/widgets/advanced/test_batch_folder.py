@@ -212,6 +212,29 @@ def test_the_folders_are_chosen_and_remembered(advanced, tmp_path, monkeypatch):
     assert user.combo("folder_format").currentText() == "OME-Zarr"
 
 
+def test_every_image_tile_by_tile(advanced, folders):
+    user, (source, output) = advanced.user, folders
+    set_up(user, folders)
+    user.type_phrase(TEXT, enter=False)
+    assert user.combo("folder_format").currentText() == "TIFF"
+    user.button("folder_tiles").click()
+    assert user.combo("folder_format").currentText() == "OME-Zarr"
+    assert not user.combo("folder_format").isEnabled()
+    run(user)
+
+    assert [row["labels"] for row in rows(output)[:2]] == [
+        "a_bright_discs_mask.zarr",
+        "b_bright_discs_mask.zarr",
+    ]
+    assert api.imread(output / "a_bright_discs_mask.zarr").data.shape == (
+        tifffile.imread(source / "a.tif").shape
+    )
+    user.choose_in("task", "3D/video propagation")
+    assert user.combo("folder_format").isEnabled()
+    assert user.combo("folder_format").currentText() == "TIFF"
+    assert not user.button("folder_tiles").isEnabled()
+
+
 def test_another_image_of_each_file(advanced, tmp_path, discs):
     user, source, output = advanced.user, tmp_path / "in", tmp_path / "out"
     source.mkdir()

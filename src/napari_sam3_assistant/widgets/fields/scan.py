@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.options import MOST_OVERLAP, TILE_SIZES
 from napari_sam3_assistant.core.plurals import part_of
+from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.qt.bind import (
     bind_enabled,
     bind_value,
@@ -150,6 +151,14 @@ class BatchFolderField(QWidget):
         pattern = line_edit(scan_model, "folder_pattern", "", tip)
         self._series = ChoiceCombo(scan_model, "folder_series")
         self._series.setAccessibleName("Series")
+        tiles = check_box(
+            scan_model,
+            "folder_tiles",
+            "Tile by tile",
+            "Scan every plane of every image as Scan whole image does, with its tile size and "
+            "overlap: for slides and stacks that the memory does not hold. The labels are "
+            "OME-Zarr.",
+        )
         skips = check_box(
             scan_model,
             "folder_skips",
@@ -183,7 +192,10 @@ class BatchFolderField(QWidget):
         form.addRow("Labels", output)
         form.addRow("Pattern", pattern)
         form.addRow("Series", self._series)
-        form.addRow("Format", ChoiceCombo(scan_model, "folder_format", _FORMATS))
+        tip = "What the labels are written as"
+        self._format = ChoiceCombo(scan_model, "folder_format", _FORMATS, tip)
+        form.addRow("Format", self._format)
+        form.addRow(tiles)
         form.addRow(skips)
         form.addRow(run)
         form.addRow(AnnotateFolderButton(session, asks=False))
@@ -198,6 +210,13 @@ class BatchFolderField(QWidget):
             session.model,
             scan_model,
         )
+        follow(self, self._why_one_format, self._show_format, session.model, scan_model)
+        follow(
+            self,
+            lambda: "3D/video goes through whole slices." if self._follows() else "",
+            lambda why_not: set_enabled(tiles, why_not),
+            session.model,
+        )
         choice = session.series_choice
         follow(self, lambda: (choice.choices, choice.reason), self._show_series, scan_model)
         watch(scan_model, "folder_done", self, self._show_done)
@@ -206,6 +225,17 @@ class BatchFolderField(QWidget):
         """Look at the folder when its choices come on show: files may have come and gone."""
         super().showEvent(event)
         self._session.series_choice.look()
+
+    def _follows(self) -> bool:
+        return self._session.model.task is Task.VIDEO
+
+    def _why_one_format(self) -> str:
+        scanned = self._scan_model.folder_tiles and not self._follows()
+        return "What is scanned tile by tile is written as OME-Zarr." if scanned else ""
+
+    def _show_format(self, why_one: str) -> None:
+        set_enabled(self._format, why_one)
+        self._format.choose(".zarr" if why_one else self._scan_model.folder_format)
 
     def _open_folder(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(self._scan_model.folder_done))
