@@ -30,6 +30,7 @@ from napari_sam3_assistant.session.messages import AREA, CLASS, NOTHING, column_
 from napari_sam3_assistant.session.results import format_row
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.session.values import FileBackedLabels, FramePlace, KeptPlace, Preview
+from napari_sam3_assistant.viewer.accepted_objects import read_parents
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.roles import Role, key_of, with_role
 
@@ -179,6 +180,33 @@ def test_renumbered_objects_keep_their_classes(desk):
     other.session.cleanup.undo()
     np.testing.assert_array_equal(layer.data, numbers)
     look()
+    other.close()
+
+
+def test_renumbered_objects_are_the_parents_by_their_new_numbers(desk):
+    desk.find_all()
+    desk.session.accept()
+    desk.settle()
+    layer = desk.viewer.layers[ACCEPTED]
+    other = mask_binding_for(desk.viewer, deliver_inline)
+    other.model.target = key_of(layer)
+    layer.features = layer.features.assign(parent=[4, 0, 1, 3])
+    layer.data_setitem(np.nonzero(layer.data == 2), 0)
+
+    def parents():
+        told = {row.record.id: row.record.parent for row in desk.rows(KeptPlace)}
+        assert read_parents(layer) == {id_: of for id_, of in told.items() if of}
+        return read_parents(layer)
+
+    assert parents() == {1: 4, 3: 1, 4: 3}
+    other.session.cleanup.apply(Operation.RENUMBER)
+    saved.wait_until(lambda: "Renumber labels: changed" in other.model.message.text)
+    assert parents() == {1: 3, 2: 1, 3: 2}
+    other.session.cleanup.undo()
+    assert parents() == {1: 4, 3: 1, 4: 3}
+    # What has become a part of another object leaves its daughters to nobody.
+    layer.data_setitem(np.nonzero(layer.data == 4), 3)
+    assert read_parents(layer) == {3: 1}
     other.close()
 
 

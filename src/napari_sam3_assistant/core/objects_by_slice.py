@@ -185,13 +185,13 @@ class ObjectsBySlice:
             if not there:
                 del self.slices[place]
 
-    def set_classes(self, objects: Mapping[int, Known]) -> None:
-        """Record the classes of objects, by their ids; the others stay as they are."""
+    def describe(self, objects: Mapping[int, Known]) -> None:
+        """Record classes and parents of objects, by their ids; the others stay as they are."""
         for there in self.slices.values():
             for id_, part in there.items():
                 known = objects.get(id_)
-                if known is not None and known.class_name != part.class_name:
-                    there[id_] = replace(part, class_name=known.class_name)
+                if known is not None and known[2:4] != (part.class_name, part.parent):
+                    there[id_] = replace(part, class_name=known.class_name, parent=known.parent)
 
     def _split(self, changes: Changes) -> Iterator[tuple[tuple[int, ...], Changes]]:
         """Yield the changes of each plane."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -140,7 +141,8 @@ def follow_changes(layer: Labels, changes: Changes) -> None:
     """Record that somebody has changed pixels of accepted labels."""
     if layer in _OBJECTS:
         described = describe_changed(layer, changes)
-        update_list(layer, changes, described, described["index"])
+        numbers = find_numbers(changes, _OBJECTS[layer][1].areas())
+        update_list(layer, changes, described, described["index"], numbers)
 
 
 def recount(layer: Labels) -> None:
@@ -162,21 +164,28 @@ def recount(layer: Labels) -> None:
 
 
 def update_list(
-    layer: Labels, changes: Changes, rows: Mapping[str, list[Any]], dropped: Collection[int]
+    layer: Labels,
+    changes: Changes,
+    rows: Mapping[str, list[Any]],
+    dropped: Collection[int],
+    numbers: Mapping[int, int] = MappingProxyType({}),
 ) -> None:
     """Bring the objects of accepted labels, and their features, up to date with their pixels.
 
     ``rows``: what is known of some objects, by column.
     ``dropped``: the objects of which what was known does not hold any more.
+    ``numbers``: the new numbers of objects, by which their daughters name them.
     """
     features = layer.features
     others = features[~features["index"].isin(dropped)] if "index" in features else features
     columns: dict[str, list[Any]] = others.to_dict("list")
     _extend(columns, rows)
+    if PARENT in columns:
+        columns[PARENT] = [numbers.get(as_label(one), one) for one in columns[PARENT]]
     known = dict(zip(columns.get("index", ()), _iter_known(columns), strict=True))
     _, objects = _OBJECTS[layer]
     objects.update(array_of(layer), changes, known)
-    objects.set_classes(known)
+    objects.describe(known)
     areas = objects.areas()
     # An object that somebody has painted is known by its pixels alone.
     _extend(columns, {"index": [id_ for id_ in areas if id_ not in known]})
@@ -212,6 +221,20 @@ def find_givers(changes: Changes) -> dict[int, int]:
         if after and before:
             found[after] = before
     return found
+
+
+def find_numbers(changes: Changes, areas: Mapping[int, int]) -> dict[int, int]:
+    """Return which objects have another number now, and which one.
+
+    What became a part of an object that stays has none. ``areas``: of each object before.
+    """
+    moved = find_moved(changes, areas)
+    takers = find_givers(changes.reverse())
+    return {
+        id_: takers[id_]
+        for id_ in moved
+        if takers.get(id_, 0) and (takers[id_] not in areas or takers[id_] in moved)
+    }
 
 
 def renumber_features(layer: Labels, changes: Changes) -> None:
