@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
 from napari_sam3_assistant.core.masks.objects import ExportFormat
+from napari_sam3_assistant.mask_operations.collect import DEFAULT_CLASS
 from napari_sam3_assistant.mask_operations.model import SaveMode
 from napari_sam3_assistant.qt.bind import follow, set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import (
@@ -83,9 +84,9 @@ class AcceptedTab(QWidget):
         form.addRow("Label", row)
         form.addRow(
             "Object name",
-            line_edit(model, "object_name", "object_001", "By default the source layer's name"),
+            line_edit(model, "object_name", "as the source layer", "What the object is called"),
         )
-        name = line_edit(model, "class_name", "myelin", "What the object is; by default “class”")
+        name = line_edit(model, "class_name", DEFAULT_CLASS, "What the object is, such as myelin")
         form.addRow("Class name", name)
         tip = "The class's value in merged masks"
         value = label_line(model, "class_value", "1", tip)
@@ -124,7 +125,7 @@ class AcceptedTab(QWidget):
             completer = QCompleter(names, name)
             completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
             name.setCompleter(completer if names else None)
-            name.setPlaceholderText(names[0] if names else "myelin")
+            name.setPlaceholderText("one of the class list" if names else DEFAULT_CLASS)
             set_enabled(value, "The class list gives each class its value" if names else "")
 
         watch(model, "class_list", self, show_classes)

@@ -247,7 +247,8 @@ class JournalField(QFrame):
         self.setVisible(bool(self._left))
         if self._left:
             ended = datetime.fromtimestamp(time_of(self._left[0])).strftime("%d %B, %H:%M")
-            more = f" ({len(self._left) - 1} earlier ones, too.)" if len(self._left) > 1 else ""
+            others = len(self._left) - 1
+            more = f" ({pluralize(others, 'earlier one')}, too.)" if others else ""
             self._text.setText(f"An earlier session ended unsaved on {ended}.{more}")
 
     def _go_on(self) -> None:
