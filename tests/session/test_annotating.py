@@ -258,3 +258,30 @@ def test_what_descends_from_what_is_saved_and_there_again(annotator, tmp_path):
     user.go(-1)
     kept = user.viewer.layers["SAM3 live accepted labels"]
     assert read_parents(kept) == {2: 1, 3: 1}
+
+
+def test_whatever_saves_it_the_labels_have_one_place(annotator, source):
+    """Save, and Save at Accept, wrote other files beside the images."""
+    user = annotator
+    user.model.save_at_accept = True
+    user.start(source)
+    before = set(source.rglob("*"))
+    user.click(20, 30)
+    user.run()
+    user.session.accept()
+    user.wait()
+
+    user.session.save()
+    user.wait(lambda: "Saved 1 object" in user.model.message.text)
+
+    assert "no other image" not in user.model.message.text
+    assert user.annotation.model.name == "image_1.tif"
+    user.go(1)
+    new = {path.name for path in set(source.rglob("*")) - before}
+    assert new == {"image_1_labels.tif", "image_1_labels.tif.json"}
+    user.annotation.finish()
+    user.wait(lambda: not user.annotation.model.images)
+    user.click(20, 30)
+    user.run()
+    user.session.accept()  # of an image as any other again
+    user.wait((source / "image_2_labels.tif").exists)

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 
 NO_SOURCE = "Choose the folder of the images first."
+_NO_OTHER = "There is no other image. Press Finish for the files of all."
 STATES = tuple((state, state.value.capitalize()) for state in ImageState)
 """The states of an image, and what the user reads."""
 
@@ -195,7 +196,16 @@ class FolderAnnotation:
         """
         folder, annotation = self._require_folder(), self._annotation
         name = folder.find_next(annotation.name, step, skip_done=annotation.skip_done)
-        self._leave(name, done=step > 0)
+        self._leave(name, done=step > 0, said="" if name else _NO_OTHER)
+
+    def holds(self, image: str) -> bool:
+        """Return whether the image of a key is the one of the folder that is on show."""
+        return bool(self._key) and image == self._key
+
+    def save(self) -> None:
+        """Save what is accepted and on show where the labels of the folder are; stay there."""
+        self._require_folder()
+        self._leave("", done=False)
 
     def go_to(self, name: str) -> None:
         """Save what is accepted and on show, and go to an image."""
@@ -294,10 +304,11 @@ class FolderAnnotation:
         *,
         done: bool,
         on_done: Callable[[], None] | None = None,
+        said: str = "",
         accepted: bool = False,
     ) -> None:
         """Accept and save, then go to an image; with an empty name stay, or do what comes then."""
-        go_on = partial(self._leave, name, done=done, on_done=on_done)
+        go_on = partial(self._leave, name, done=done, on_done=on_done, said=said)
         if self._is_busy():
             # Once: if it fails or is cancelled, the user decides anew.
             self._wait(partial(go_on, accepted=accepted))
@@ -308,7 +319,7 @@ class FolderAnnotation:
             if self._is_busy():
                 self._wait(partial(go_on, accepted=True))
                 return
-        self._save(name, done=done, on_done=on_done)
+        self._save(name, done=done, on_done=on_done, said=said)
 
     def _is_busy(self) -> bool:
         return self._jobs.current is not None
@@ -332,7 +343,9 @@ class FolderAnnotation:
         stack = model.propagated is not None and model.task is Task.VIDEO
         return stack or any(preview.segmentation.objects for preview in model.previews)
 
-    def _save(self, name: str, *, done: bool, on_done: Callable[[], None] | None) -> None:
+    def _save(
+        self, name: str, *, done: bool, on_done: Callable[[], None] | None, said: str
+    ) -> None:
         folder, annotation = self._require_folder(), self._annotation
         left, shown = annotation.name, folder.get(annotation.name)
         is_open = bool(self._key)  # else it can't be read: it stays in the state that it has
@@ -373,9 +386,8 @@ class FolderAnnotation:
         def end() -> None:
             if on_done is not None:
                 on_done()
-            elif sentences or not name:
-                last = "" if name else "There is no other image. Press Finish for the files of all."
-                self._say(" ".join([*sentences, last]).strip(), Level.SUCCESS)
+            elif sentences or said:
+                self._say(" ".join([*sentences, said]).strip(), Level.SUCCESS)
 
         self._write(Job("Saving", work, writes=True), show, end)
 

@@ -318,12 +318,26 @@ class SaveAtAccept:
 
     They go into one file for each image that has a free name at first. It is written anew as long
     as it is the one that was written before; what anybody else has written is left alone. It has a
-    worker of its own, so that no run waits, or ends it.
+    worker of its own, so that no run waits, or ends it. Of a folder that is annotated the labels
+    have a place already, where each step saves them.
+
+    Parameters
+    ----------
+    services, saving, deliver
+        The state and the viewer, what knows free names, and the way back to the GUI thread.
+    has_place : callable
+        Tells whether the image of a key is one of a folder that is annotated.
     """
 
-    def __init__(self, services: Services, saving: Saving, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        services: Services,
+        saving: Saving,
+        deliver: Deliver,
+        has_place: Callable[[str], bool],
+    ) -> None:
         self._model, self._adapter = services.model, services.adapter
-        self._saving = saving
+        self._saving, self._has_place = saving, has_place
         self._runner = JobRunner(deliver)
         self._job: Job | None = None
         self._due: dict[str, None] = {}
@@ -332,7 +346,7 @@ class SaveAtAccept:
     def note(self, images: Iterable[str]) -> None:
         """Record that the accepted labels of images have changed."""
         if self._model.save_at_accept:
-            self._due.update(dict.fromkeys(images))
+            self._due.update(dict.fromkeys(key for key in images if not self._has_place(key)))
             self._start_next()
 
     def close(self) -> None:

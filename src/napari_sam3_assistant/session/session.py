@@ -159,7 +159,12 @@ class Session:
         self.results = Results(model, self._running.start)
         self.propagation = Propagation(services, self.results, deliver)
         self.saving = Saving(services, self.propagation)
-        self._accepting = Accepting(services, SaveAtAccept(services, self.saving, deliver))
+        self._accepting = Accepting(
+            services,
+            SaveAtAccept(
+                services, self.saving, deliver, lambda image: self.annotation.holds(image)
+            ),
+        )
         self.correcting = Correcting(services, self._accepting, self.propagation)
         self.corrections = TrackCorrections(services, self._accepting, self.propagation)
         self.classes = ObjectClasses(
@@ -483,6 +488,11 @@ class Session:
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
         unanswered = self._edited or self._running.has_asked
         self._accepting.accept(_UNANSWERED if unanswered else "")
+
+    def save(self) -> None:
+        """Save what was accepted and is on show: of an annotated folder where its labels are."""
+        in_folder = self.annotation.holds(self.model.image)
+        self.save_accepted(self.annotation.save if in_folder else self.saving.save)
 
     def save_accepted(self, save: Callable[[], object]) -> None:
         """Call what saves; where an accepted object is still to be found, when it is there.

@@ -84,11 +84,13 @@ _ON_DISK = (
 )
 _AT_ONCE = (
     "Write what you accepted, and the preview, to a new TIFF file beside the image, or in the "
-    "folder that you saved to last. Nothing is replaced."
+    "folder that you saved to last. Nothing is replaced. In Annotate Folder: to the labels of the "
+    "folder, as Next does, and stay."
 )
 _AT_ACCEPT = (
     "Write the accepted labels to a file beside the image after each Accept Object: always the "
-    "same new file, which grows. Files of others are left alone."
+    "same new file, which grows. Files of others are left alone. In Annotate Folder, where each "
+    "step saves, it does nothing."
 )
 
 _LIVE = (
@@ -134,9 +136,7 @@ class RunControls(QWidget):
         clear = push_button(model, "Clear Preview", "clear_preview", session.clear_preview, _CLEARS)
         undo = push_button(model, "Undo", "undo", binding.actions.undo, _UNDOES)
         redo = push_button(model, "Redo", "redo", binding.actions.redo, _REDOES)
-        save_now = push_button(
-            model, "Save", "save_now", lambda: session.save_accepted(session.saving.save), _AT_ONCE
-        )
+        save_now = push_button(model, "Save", "save_now", session.save, _AT_ONCE)
         at_accept = check_box(model, "save_at_accept", "Save at Accept", _AT_ACCEPT)
         save = push_button(model, "Save as Layer", "save", session.saving.keep_all, _IN_NAPARI)
         to_file = push_button(model, "Save to File …", "save_file", self._save_file, _ON_DISK)
