@@ -102,4 +102,6 @@ def test_labels_that_jpeg_has_changed_are_refused(tmp_path):
     for use in (api.measure, lambda path: api.segment(labels, labels=path)):
         with pytest.raises(MaskError, match=r"JPEG, which changes numbers.*PNG or TIFF"):
             use(tmp_path / "labels.jpg")
+    with pytest.raises(MaskError, match=r"JPEG, which changes numbers.*> 127"):
+        api.segment(labels, mask=tmp_path / "labels.jpg")
     assert len(api.measure(tmp_path / "even.jpg")) == 1

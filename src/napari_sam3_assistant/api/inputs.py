@@ -21,7 +21,7 @@ from napari_sam3_assistant.core.prompts import (
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.in_memory import load_object
-from napari_sam3_assistant.io.label_files import read_numbers
+from napari_sam3_assistant.io.label_files import read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -157,7 +157,7 @@ def make_prompts(
             ExemplarPrompt.from_box(box[:4], positive=bool(box[4]) if len(box) > 4 else True)
             for box in exemplars
         ),
-        masks=() if mask is None else (_mask(read_mask(mask), shape),),
+        masks=() if mask is None else (_mask(take_mask(mask), shape),),
         text=as_phrase(text),
         everything=as_everything(everything),
     )
@@ -173,10 +173,10 @@ def as_phrase(text: str | None) -> str:
     return (text or "").strip()
 
 
-def read_mask(mask: npt.ArrayLike | str | Path) -> npt.NDArray[np.generic]:
+def take_mask(mask: npt.ArrayLike | str | Path) -> npt.NDArray[np.generic]:
     """Return a mask of an array or a file."""
     if isinstance(mask, str | Path):
-        return read_numbers(mask if is_address(mask) else expand_user(mask)).pixels()
+        return read_mask(mask if is_address(mask) else expand_user(mask))
     return np.asarray(load_object(mask).data)
 
 

@@ -16,7 +16,7 @@ from napari_sam3_assistant.api.inputs import (
     check_lists,
     one_of,
     read_input,
-    read_mask,
+    take_mask,
 )
 from napari_sam3_assistant.api.segment import use_engine
 from napari_sam3_assistant.core.axes import guess_axes
@@ -269,7 +269,7 @@ def _masks(
     """Return one prompt for each object of a labels mask."""
     if mask is None:
         return ()
-    labels: npt.NDArray[Any] = read_mask(mask)
+    labels: npt.NDArray[Any] = take_mask(mask)
     if labels.shape != shape:
         raise PromptError(
             f"The mask has the shape {labels.shape}, the frames {shape}.",

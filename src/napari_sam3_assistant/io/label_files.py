@@ -18,6 +18,8 @@ from napari_sam3_assistant.io.readers import read_palette_numbers
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from napari_sam3_assistant.io.loaded import LoadedImage
 
 
@@ -39,7 +41,7 @@ def read_labels(path: str | Path) -> LoadedImage:
     MaskError
         If it holds colours or numbers that are no labels, or a format has changed them.
     """
-    return to_labels(read_numbers(path), str(path))
+    return to_labels(_read_numbers(path), str(path))
 
 
 def to_labels(loaded: LoadedImage, name: str) -> LoadedImage:
@@ -50,19 +52,37 @@ def to_labels(loaded: LoadedImage, name: str) -> LoadedImage:
             "Give the labels, or use segment on the picture.",
         )
     data = as_labels(loaded.data)
-    if loaded.format in _LOSSY and np.unique(data[(0,) * (len(data.shape) - 2)]).size > 2:
-        raise MaskError(
-            f"{name} is {loaded.format}, which changes numbers: these are no labels any more.",
-            "Save them anew as PNG or TIFF where they were made. Of a mask take what is bright, in "
-            "Python as api.imread(path).data > 127.",
-        )
+    _check_kept(loaded, name, "labels")
     if isinstance(data, np.ndarray) and data.dtype.kind == "i" and data.min(initial=0) == -1:
         # Where there is no 0, -1 is the background.
         data = data if (data == 0).any() else np.where(data < 0, 0, data)
     return _rows_and_columns_last(replace(loaded, data=data, smaller=()))
 
 
-def read_numbers(path: str | Path) -> LoadedImage:
+def read_mask(path: str | Path) -> npt.NDArray[np.generic]:
+    """Read a mask, which is where it is not 0.
+
+    Errors are those of :func:`read_labels`.
+    """
+    loaded = _read_numbers(path)
+    _check_kept(loaded, str(path), "a mask")
+    return loaded.pixels()
+
+
+def _check_kept(loaded: LoadedImage, name: str, what: str) -> None:
+    """Raise where a format has changed the numbers: a mask then is not 0 far round itself."""
+    if loaded.format not in _LOSSY:
+        return
+    plane = np.asarray(loaded.data[(0,) * (len(loaded.axes) - 2)])
+    if np.unique(plane).size > 2:
+        raise MaskError(
+            f"{name} is {loaded.format}, which changes numbers: it holds {what} no more.",
+            "Save it anew as PNG or TIFF where it was made. Of a mask take what is bright, in "
+            "Python as api.imread(path).data > 127.",
+        )
+
+
+def _read_numbers(path: str | Path) -> LoadedImage:
     """Read an image, of a picture with a palette its numbers in place of the colours.
 
     Data sets such as VOC and DAVIS keep labels so. Errors are those of :func:`.read_image`.
