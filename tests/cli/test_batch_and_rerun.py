@@ -85,6 +85,8 @@ def test_how_people_name_their_images(source, tmp_path, monkeypatch, capsys, giv
     [
         (["in"], "required: OUT"),
         (["in", "out", "-o", "other"], "OUT was given twice"),
+        (["-o", "other", "in", "out"], "OUT was given twice"),
+        (["in", "-o", "other", "-o", "out"], "OUT was given twice"),
         (["in/a.tif", "in/b.tif", "out"], "needs its quotes"),
         (["in", "out", "-v"], "unrecognized arguments: -v\n"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -29,7 +30,6 @@ from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.label_files import read_labels
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -319,8 +319,37 @@ def add_output(
 ) -> None:
     """Add the file to write, and what it is for."""
     parser.add_argument(
-        "-o", "--output", type=parse_path, required=required, metavar=metavar, help=meaning
+        "-o",
+        "--output",
+        action=once(),
+        type=parse_path,
+        required=required,
+        metavar=metavar,
+        help=meaning,
     )
+
+
+def once(in_place_of: argparse.Action | None = None) -> type[argparse.Action]:
+    """Return what refuses an output that is given twice, of which argparse takes the last.
+
+    ``in_place_of``: an argument without a name that this option stands for.
+    """
+
+    class Once(argparse.Action):
+        def __call__(
+            self,
+            parser: argparse.ArgumentParser,
+            namespace: argparse.Namespace,
+            values: object,
+            option_string: str | None = None,
+        ) -> None:
+            if getattr(namespace, self.dest) is not None:
+                parser.error(f"{self.metavar} was given twice")
+            if in_place_of is not None:
+                in_place_of.required = False
+            setattr(namespace, self.dest, values)
+
+    return Once
 
 
 def add_repeated(group: argparse._ArgumentGroup, option: str, metavar: str, meaning: str) -> None:

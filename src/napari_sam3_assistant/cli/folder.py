@@ -25,6 +25,7 @@ from napari_sam3_assistant.cli.arguments import (
     everything_argument,
     explain_row,
     look_arguments,
+    once,
     parse_numbers,
     parse_path,
     parse_signed,
@@ -57,12 +58,16 @@ def add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="folder of the images, a plate, one image, or a pattern in quotes, as 'images/*.tif'",
     )
     output = parser.add_argument(
-        "output", type=parse_path, metavar="OUT", help="folder for the labels; or -o OUT"
+        "output",
+        action=once(),
+        type=parse_path,
+        metavar="OUT",
+        help="folder for the labels; or -o OUT",
     )
     parser.add_argument(
         "-o",
         "--output",
-        action=_instead_of(output),
+        action=once(output),
         type=parse_path,
         metavar="OUT",
         help=argparse.SUPPRESS,
@@ -91,25 +96,6 @@ def add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add_look(parser)
     add_json(parser)
     parser.set_defaults(command=run_batch)
-
-
-def _instead_of(argument: argparse.Action) -> type[argparse.Action]:
-    """Return what makes an option take the place of an argument without a name."""
-
-    class Option(argparse.Action):
-        def __call__(
-            self,
-            parser: argparse.ArgumentParser,
-            namespace: argparse.Namespace,
-            values: object,
-            option_string: str | None = None,
-        ) -> None:
-            if getattr(namespace, self.dest) is not None:
-                parser.error(f"{argument.metavar} was given twice")
-            argument.required = False
-            setattr(namespace, self.dest, values)
-
-    return Option
 
 
 def run_batch(chosen: argparse.Namespace) -> int:
