@@ -151,6 +151,10 @@ def test_images_of_bioformats2raw(tmp_path, version, told):
     assert (loaded.series, value_of(loaded)) == (2, 2)
     assert "0: 'P0' (16 x 20)" in loaded.notes[0]
     assert value_of(read_image(tmp_path / "a.zarr", 10)) == 10
+    # Only the one that is read is opened, of a plate on a server among hundreds.
+    for metadata in (tmp_path / "a.zarr" / "5" / "0").glob("*z*"):
+        metadata.unlink()
+    assert value_of(read_image(tmp_path / "a.zarr", 10)) == 10
 
 
 COMPANION = "cells.companion.ome"

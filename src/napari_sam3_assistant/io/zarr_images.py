@@ -10,6 +10,7 @@ import math
 import zipfile
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage, Series, choose_series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import Untyped
@@ -98,21 +99,31 @@ def read_node(node: Untyped, place: str | Path, series: int | None = None) -> Lo
         # Of each only the name is known: to open them all would take long.
         choices = tuple(Series(name, ()) for name in fields)
         number, notes = choose_series(choices, series)
-        loaded = next(_images_of(node[fields[number]]))
-    else:
-        images = list(_images_of(node))
-        if isinstance(node, zarr.Array) and isinstance(place, Path):
-            axes = _axes_in_group(place, node.shape) or images[0].axes
-            images = [replace(images[0], axes=axes)]
-        if not images:
-            raise ImageError(
-                f"{hide_secrets(str(place))} is not an OME-Zarr image, and holds no array.",
-                "Choose an image file or a .zarr folder with an image.",
-            )
-        choices = tuple(Series(image.name, tuple(image.data.shape)) for image in images)
+        _, read = next(_images_of(node[fields[number]]))
+        return replace(read(), notes=notes, series=number, choices=choices)
+    found = list(_images_of(node))
+    if not found:
+        raise ImageError(
+            f"{hide_secrets(str(place))} is not an OME-Zarr image, and holds no array.",
+            "Choose an image file or a .zarr folder with an image.",
+        )
+    if series is None or len(found) == 1:
+        images = [read() for _, read in found]
+        choices = tuple(
+            Series(name, tuple(image.data.shape))
+            for (name, _), image in zip(found, images, strict=True)
+        )
         number, notes = choose_series(choices, series)
         loaded = images[number]
-    return replace(loaded, notes=notes, series=number, choices=choices)
+    else:
+        # Who reads a hundred of them one by one opens each once.
+        choices = tuple(Series(name, ()) for name, _ in found)
+        number, notes = choose_series(choices, series)
+        loaded = found[number][1]()
+    if isinstance(node, zarr.Array) and isinstance(place, Path):
+        loaded = replace(loaded, axes=_axes_in_group(place, node.shape) or loaded.axes)
+    name = found[number][0]
+    return replace(loaded, name=name, notes=notes, series=number, choices=choices)
 
 
 def list_fields(path: Path) -> tuple[str, ...]:
@@ -175,22 +186,22 @@ def _path_in(entry: Mapping[str, Any]) -> str:
     return path
 
 
-def _images_of(node: Untyped, depth: int = 0) -> Iterator[LoadedImage]:
-    """Yield the images of an array or a group, and of the groups in it."""
+def _images_of(node: Untyped, depth: int = 0) -> Iterator[tuple[str, Callable[[], LoadedImage]]]:
+    """Yield each image of an array or a group, and of the groups in it: its name, what opens it."""
     if isinstance(node, zarr.Array):
-        yield _read_array(node)
+        yield "", partial(_read_array, node)
         return
     attributes = _ome_attributes(node)
     if "multiscales" in attributes:
         for image in attributes["multiscales"]:
-            yield _read_multiscale(node, image)
+            yield str(image.get("name") or ""), partial(_read_multiscale, node, image)
         return
     if depth == _DEEPEST:
         return
     inner = _converted_names(node) if "bioformats2raw.layout" in attributes else sorted(node.keys())
     for name in inner:
-        for image in _images_of(node[name], depth + 1):
-            yield image if image.name else replace(image, name=name)
+        for own, read in _images_of(node[name], depth + 1):
+            yield own or name, read
 
 
 def _converted_names(group: Untyped) -> list[str]:
@@ -220,7 +231,7 @@ def _read_multiscale(group: Untyped, image: Mapping[str, Any]) -> LoadedImage:
     for level_array in (array, *smaller):
         _check_codecs(level_array)
     axes = _axes_of_level(image, level, array.shape)
-    return LoadedImage(array, axes, name=str(image.get("name") or ""), smaller=smaller)
+    return LoadedImage(array, axes, smaller=smaller)
 
 
 def _axes_in_group(folder: Path, shape: tuple[int, ...]) -> Axes:
