@@ -663,7 +663,7 @@ damages = st.lists(
     ("name", "begins", "said"),
     [
         ("a.vsi", b"II*\0", r"\.ets files beside it.*bioformats2raw"),
-        ("a.oib", b"\xd0\xcf\x11\xe0", "Fiji"),
+        ("a.zvi", b"\xd0\xcf\x11\xe0", "Fiji"),
         ("a.companion.ome", b"<OME>", "describes the TIFF files beside it. Open one"),
         ("a.HEIC", b"\0\0\0\x18ftypheic", "PNG or TIFF"),
         ("a.pdf", b"%PDF-1.7", "PNG or TIFF"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes
 
 
-_TELLING = ("TIFF", "HDF5", "OME-Zarr in a zip", "NIfTI", "MRC", "CZI", "ND2", "LIF")
+_TELLING = ("TIFF", "HDF5", "OME-Zarr in a zip", "NIfTI", "MRC", "CZI", "ND2", "LIF", "OIB")
 """Formats of files that say what their axes are, apart from the pixels."""
 _MOST_SERIES = 16
 """Of a file with more images of one size it would take long to ask them all."""

@@ -334,7 +334,7 @@ def _is_meant(path: Path, source: Path, output: Path | None) -> bool:
     """Return whether a path is the user's, and no part of an image, hidden, or an output."""
     below = path.relative_to(source)
     hidden = any(part.startswith(".") for part in below.parts)  # .AppleDouble/a.tif is no image
-    in_image = any(map(_is_zarr, below.parents))
+    in_image = any(_is_zarr(folder) or _is_of_oif(folder) for folder in below.parents)
     real = Path(os.path.realpath(path))
     return not (hidden or in_image or real == output or output in real.parents)
 
@@ -357,6 +357,11 @@ def _why_not(path: Path, home: Path) -> str:
 
 def _is_zarr(path: Path) -> bool:
     return path.suffix.lower() == ".zarr"
+
+
+def _is_of_oif(path: Path) -> bool:
+    """Return whether a folder holds the planes of the OIF beside it."""
+    return path.name.lower().endswith(".oif.files")
 
 
 def _group_files(paths: Iterable[Path]) -> Iterator[list[Path]]:

@@ -22,6 +22,7 @@ from napari_sam3_assistant.io.hdf5 import read_hdf5
 from napari_sam3_assistant.io.leica import read_lif
 from napari_sam3_assistant.io.loaded import LAZY_BYTES, find_named
 from napari_sam3_assistant.io.movies import read_movie
+from napari_sam3_assistant.io.olympus import read_oif
 from napari_sam3_assistant.io.readers import (
     GZIP,
     JPEG_2000,
@@ -180,6 +181,8 @@ FORMATS = (
         lambda head: head.startswith(b"\x70\0\0\0") and head[8:9] == b"\x2a",
         "liffile", "bio", read_lif,
     ),
+    # Its files are of the kind of Word's and Zeiss' ZVI, and begin as these.
+    Format("OIB", (".oib", ".oif"), _begins(), "oiffile", "bio", read_oif),
 )  # fmt: skip
 """All formats of files, each once; folders and servers hold OME-Zarr."""
 NAMES = ", ".join(form.name for form in FORMATS if "," not in form.name and "zip" not in form.name)
@@ -194,7 +197,7 @@ _UNREAD = {
         "Open one of these, which takes all of them",
     ),
     **dict.fromkeys(
-        (".ets", ".oib", ".oif", ".oir", ".zvi", ".sld", ".sldy", ".mrxs", ".dv", ".lei", ".n5"),
+        (".ets", ".oir", ".zvi", ".sld", ".sldy", ".mrxs", ".dv", ".lei", ".n5"),
         ("nothing here reads this format", _CONVERT),
     ),
     **dict.fromkeys(
