@@ -1,6 +1,7 @@
 """DICOM as scanners and other programs wrote it: files that pydicom brings for its own tests."""
 
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_what_is_shown_otherwise_is_told(tmp_path, kind, said):
     assert not read_image(bundled("MR_small.dcm")).notes
 
 
-def write_slide(path, frames, places=None):
+def write_slide(path, frames, places=None, **told):
     """Write a slide of tiles; row by row, or each with the place that it has."""
     file = pydicom.dcmread(bundled("SC_rgb_rle_2frame.dcm"))
     file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
@@ -86,6 +87,8 @@ def write_slide(path, frames, places=None):
             place.ColumnPositionInTotalImagePixelMatrix = column + 1
             frame.PlanePositionSlideSequence = [place]
             file.PerFrameFunctionalGroupsSequence.append(frame)
+    for name, value in told.items():
+        setattr(file, name, value)
     file.save_as(path)
 
 
@@ -127,3 +130,27 @@ def test_a_slide_may_lack_tiles_and_have_them_in_any_order(tmp_path):
 def test_what_holds_no_image_is_told(tmp_path):
     with pytest.raises(ImageError, match="There is no image in"):
         read_image(bundled("rtplan.dcm"))
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_huge_claim_of_a_slide_takes_no_memory(tmp_path, listed):
+    frames, places = tiles_of_slide()
+    claimed = {f"TotalPixelMatrix{name}": 2**32 - 1 for name in ("Rows", "Columns")}
+    write_slide(tmp_path / "a.dcm", frames, places if listed else None, **claimed)
+
+    tracemalloc.start()
+    try:
+        pixels = read_image(tmp_path / "a.dcm").pixels()
+        assert tracemalloc.get_traced_memory()[1] < 64e6
+    finally:
+        tracemalloc.stop()
+
+    np.testing.assert_array_equal(pixels, np.stack(frames))
+
+
+def test_a_huge_number_of_packed_frames_is_told(tmp_path):
+    file = pydicom.dcmread(bundled("SC_rgb_rle_2frame.dcm"))
+    file.NumberOfFrames = 2**31 - 1
+    file.save_as(tmp_path / "a.dcm")
+    with pytest.raises(ImageError, match="too short for that"):
+        read_image(tmp_path / "a.dcm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import AnyArray, Untyped
 
 
+_ITEM = 8
+"""Bytes that each frame takes at least where frames are packed."""
+_MOST_EMPTY = 1000
+"""A slide has so many places for each tile at most: any more are nobody's."""
 _NOTES = {"MONOCHROME1": ZERO_IS_WHITE, "PALETTE COLOR": NUMBERS_OF_PALETTE}
 
 
@@ -63,7 +68,9 @@ def read_dicom(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
     samples = int(head.get("SamplesPerPixel") or 1)
     shape = (int(head.Rows), int(head.Columns), *([samples] if samples > 1 else []))
     syntax = head.file_meta.get("TransferSyntaxUID") or _guess_syntax(head)
-    if not syntax.is_compressed:
+    if syntax.is_compressed:
+        check_length(path, count * _ITEM)
+    else:
         check_length(path, get_expected_length(head), packed=syntax.is_deflated)
     check_memory(shape, np.uint16)
     # Packed as a whole, it has to be read as a whole.
@@ -118,7 +125,10 @@ def _tiles_of_slide(head: Untyped, count: int) -> npt.NDArray[np.intp] | None:
     tile = np.array([int(head.Rows), int(head.Columns)])
     size = np.array([int(head.TotalPixelMatrixRows), int(head.TotalPixelMatrixColumns)])
     grid = -(-size // tile)
-    if "PerFrameFunctionalGroupsSequence" in head:
+    listed, places_there = "PerFrameFunctionalGroupsSequence" in head, math.prod(grid.tolist())
+    if places_there > count * (_MOST_EMPTY if listed else 1):
+        return None
+    if listed:
         at = np.array([_place_of_tile(frame) for frame in head.PerFrameFunctionalGroupsSequence])
     else:
         at = np.indices(grid).reshape(2, -1).T * tile  # row by row
