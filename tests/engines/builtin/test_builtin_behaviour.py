@@ -171,6 +171,31 @@ def test_a_painted_mask_that_is_no_blob_is_snapped_too():
     assert iou(only(answer), bent) > 0.85
 
 
+@pytest.mark.parametrize(
+    "centres", [[(24, 22), (24, 64)], [(24, 22), (68, 64), (68, 106), (24, 106), (68, 22)]]
+)
+def test_each_piece_of_a_painted_mask_is_snapped_and_none_is_lost(centres):
+    drawn = np.any([disc(*centre, 14) for centre in centres], 0)
+    painted = np.any([disc(*centre, 11) for centre in centres], 0)
+    found = only(predict(picture(80.0 * drawn), masks=(MaskPrompt.from_plane(painted),)))
+    assert iou(painted, drawn) < 0.65
+    assert iou(found, drawn) > 0.95
+
+
+@pytest.mark.parametrize("inside", [0, 80], ids=["hole", "left out by the brush"])
+def test_a_painted_hole_stays_where_the_image_has_one(inside):
+    cell, hole = disc(47, 60, 25), disc(47, 60, 9)
+    picture_of = picture(80.0 * (cell & ~hole) + inside * hole)
+    found = only(predict(picture_of, masks=(MaskPrompt.from_plane(cell & ~hole),)))
+    assert iou(found, cell if inside else cell & ~hole) > 0.95
+
+
+def test_dabs_on_one_cell_are_still_that_cell():
+    dabs = disc(39, 49, 10) | disc(39, 71, 10) | disc(60, 60, 10)
+    found = only(predict(picture(80.0 * disc(47, 60, 22)), masks=(MaskPrompt.from_plane(dabs),)))
+    assert iou(found, disc(47, 60, 22)) > iou(dabs, disc(47, 60, 22)) + 0.2
+
+
 def test_clicks_correct_the_object_of_a_box():
     both = PAIR[0] | PAIR[1]
     image = picture(80.0 * both)

@@ -83,6 +83,8 @@ DISTANCE = 4.0  # how much clearer: power of the overlap
 OVERLAPPING = 4.0  # power of the overlap by which proposals vote
 BESIDE = 0.45  # of the longer side: what is looked at round what was painted
 DRAWN = 6.0  # log-odds of a pixel far from the outline to be as it was painted
+FEW = 16  # pixels below which a piece stays as it was painted
+GROUND = 8  # pixels round what was painted that are its ground
 THIN = 4.0  # greatest depth, in pixels, up to which a painted outline is as exact as pixels are
 NEAR_OUTLINE = 0.25  # share of the greatest depth over which these odds rise
 # Hands paint too large or too small all round. How far at most, as a share of the diameter and in
@@ -358,10 +360,9 @@ def clearness(features: PlaneFeatures, patch: Patch) -> float:
 def snap_to_edge(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patch:
     """Return a painted object, its outline moved where the image clearly contradicts it.
 
-    Among what the image proposes the clearest outline is taken if it is clearer than the painted
-    one, and so much the clearer the less the two overlap. Otherwise only pixels near the outline
-    change sides, which what was painted, the proposals and the grey levels together speak for. If
-    a clearer edge than that runs all round at the same distance from what was painted, that is it.
+    Its pieces may be strokes on one object, or parts of it that lie apart: where the one
+    object that the image shows leaves a piece out, each is moved to its own edge. Holes that look
+    like the ground stay.
 
     Parameters
     ----------
@@ -372,6 +373,67 @@ def snap_to_edge(features: PlaneFeatures, painted: Patch, reporter: Reporter) ->
     reporter : Reporter
         Stops the work.
     """
+    holes = _holes_in(features, painted)
+    filled = replace(painted, mask=painted.mask | holes)
+    found = _snap(features, filled, reporter)
+    pieces = _pieces(filled)
+    if len(pieces) > 1 and not all(_holds_half(found, piece) for piece in pieces):
+        mask = np.zeros(features.shape, bool)
+        for piece in pieces:
+            moved = _snap(features, piece, reporter) if piece.area >= FEW else piece
+            mask[moved.region.slices] |= moved.mask
+        found = Patch(mask, features.region, found.polarity).crop()
+    mask = found.mask & ~replace(painted, mask=holes).within(found.region)
+    return replace(found, mask=mask).crop() if mask.any() else painted
+
+
+def _pieces(patch: Patch) -> list[Patch]:
+    """Return the parts of a patch that do not touch each other, not even at a corner."""
+    labels, _ = ndi.label(patch.mask, np.ones((3, 3)))
+    return [
+        Patch(
+            labels[y, x] == number, Region(y.start, x.start, y.stop, x.stop).globalise(patch.region)
+        )
+        for number, (y, x) in enumerate(ndi.find_objects(labels), start=1)
+    ]
+
+
+def _holes_in(features: PlaneFeatures, painted: Patch) -> Bools:
+    """Return the holes of a mask whose grey level is nearer to that of the ground than to its own.
+
+    Other holes were left out by a quick brush.
+    """
+    labels, count = ndi.label(ndi.binary_fill_holes(painted.mask) & ~painted.mask)
+    if not count:
+        return np.zeros_like(painted.mask)
+    frame = painted.region.grow(GROUND).intersect(features.region)
+    grey = features.luminance[frame.slices]
+    inside = painted.within(frame)
+    ground = ndi.binary_dilation(inside, iterations=GROUND) & ~ndi.binary_fill_holes(inside)
+    if not ground.any():
+        return np.zeros_like(painted.mask)
+    own, beside = np.median(grey[inside]), np.median(grey[ground])
+    numbers = np.arange(1, count + 1)
+    greys = ndi.median(features.luminance[painted.region.slices], labels, numbers)
+    kept: Bools = np.isin(labels, numbers[np.abs(greys - beside) < np.abs(greys - own)])
+    return kept
+
+
+def _holds_half(found: Patch, piece: Patch) -> bool:
+    """Return whether an object has at least half of a piece."""
+    shared = int(np.count_nonzero(found.within(piece.region) & piece.mask))
+    return 2 * shared >= piece.area
+
+
+def _snap(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patch:
+    """Return one painted object with its outline moved.
+
+    Among what the image proposes the clearest outline is taken if it is clearer than the painted
+    one, and so much the clearer the less the two overlap. Otherwise only pixels near the outline
+    change sides, which what was painted, the proposals and the grey levels together speak for. If
+    a clearer edge than that runs all round at the same distance from what was painted, that is it.
+    """
+    reporter.check()
     painted = replace(painted, polarity=polarity_of(features, painted)).crop()
     octave = octave_for(painted.region)
     window = painted.region.grow(max(painted.region.shape) + 2**octave).intersect(features.region)
