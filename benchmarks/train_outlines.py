@@ -7,7 +7,8 @@ channels, which was trained so on one core: 10,895 steps of 12, 24, 48 and 64 ch
 of the whole, in batches of 48. The second began with the weights of the first in its first
 channels and made 3,958 steps in batches of 2,048 in 315 seconds on an H100, while eleven processes
 drew nearly all of 153,229 crops; two networks trained at once. So this makes one like it, not the
-same one bit for bit.
+same one bit for bit. ``--begin second --batch 128 --rate 5e-4`` goes on from the weights that ship:
+on one core some 300 samples a second.
 
 Each sample is a crop turned, flipped, stretched, bent, inverted and disturbed at random. Three of
 five show a box, tight with a trembling hand or up to 2.1 times as large, the rest a click, in a
@@ -34,12 +35,11 @@ from napari_sam3_assistant.engines.builtin.outline_net import (
     NO_BOX,
     ROOM,
     SIDE,
+    WEIGHTS,
 )
 
 CHANNELS, HIDDEN = (24, 48, 96, 128), 64
-BATCH = 2048
 CLICKS = 0.4  # share of the samples
-DRAWN = 0.62  # ... that were drawn
 NOTHING = 0.04  # ... that show noise, and no object
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 torch.set_default_device(DEVICE)
@@ -57,16 +57,16 @@ def convolution(inputs, outputs):
 class Net(nn.Module):
     """As :class:`OutlineNet` runs it, with the normalisation that is folded into the weights."""
 
-    def __init__(self):
+    def __init__(self, channels=CHANNELS, hidden=HIDDEN):
         super().__init__()
-        a, b, c, d = CHANNELS
+        a, b, c, d = channels
         sizes = {"e1": (4, a), "e2a": (a, b), "e2b": (b, b), "e3a": (b, c), "e3b": (c, c)}
         sizes |= {"e4a": (c, d), "e4b": (d, d), "d3": (c, c), "d2": (b, b), "d1": (a, a)}
         self.threes = nn.ModuleDict({name: convolution(*size) for name, size in sizes.items()})
         sizes = {"u3": (d, c), "u2": (c, b), "u1": (b, a), "out": (a, 1)}
         self.ones = nn.ModuleDict({name: nn.Conv2d(*size, 1) for name, size in sizes.items()})
         self.head = nn.ModuleDict(
-            {"h1": nn.Linear(2 * d + 3 * a + 3, HIDDEN), "h2": nn.Linear(HIDDEN, 1)}
+            {"h1": nn.Linear(2 * d + 3 * a + 3, hidden), "h2": nn.Linear(hidden, 1)}
         )
 
     def forward(self, planes):
@@ -98,6 +98,30 @@ class Net(nn.Module):
         ]
         return self.head["h2"](F.relu(self.head["h1"](torch.cat(told, 1))))[:, 0]
 
+    @classmethod
+    def shipped(cls, member):
+        """Return a network that ships; its normalisation is in its weights and does nothing."""
+        with np.load(WEIGHTS) as file:
+            held = {
+                name.removeprefix(f"{member}."): torch.from_numpy(file[name]).float()
+                for name in file.files
+                if name.startswith(f"{member}.")
+            }
+        channels = [len(held[f"{name}.bias"]) for name in ("e1", "e2b", "e3b", "e4b")]
+        net = cls(channels, len(held["h1.bias"]))
+        with torch.no_grad():
+            for name, (layer, norm, _) in net.threes.items():
+                outputs, inputs = layer.weight.shape[:2]
+                kernel = held[name].reshape(3, 3, inputs, outputs)
+                layer.weight.copy_(kernel.permute(3, 2, 0, 1))
+                norm.bias.copy_(held[f"{name}.bias"])
+                norm.running_var.fill_(1 - norm.eps)
+                norm.eval()
+            for name, layer in [*net.ones.items(), *net.head.items()]:
+                layer.weight.copy_(held[name].T.reshape(layer.weight.shape))
+                layer.bias.copy_(held[f"{name}.bias"])
+        return net
+
     def weights(self):
         """Return the weights as :class:`OutlineNet` takes them, in half precision."""
         found = {}
@@ -117,7 +141,8 @@ class Net(nn.Module):
 class Samples:
     """Batches of crops, each time as another hand and another microscope would show them."""
 
-    def __init__(self, path, seed):
+    def __init__(self, path, count, drawn_share, seed):
+        self.count = count
         with np.load(path) as file:
             self.images = torch.from_numpy(file["image"]).to(DEVICE)
             self.masks = torch.from_numpy(file["mask"]).to(DEVICE)
@@ -126,7 +151,7 @@ class Samples:
         _, group, counts = np.unique(kinds, return_inverse=True, return_counts=True)
         drawn = np.char.startswith(kinds, "drawn")
         odds = 1 / np.where(drawn, 1, np.sqrt(counts[group]))
-        share = 1.0 if drawn.all() else DRAWN if drawn.any() else 0.0
+        share = 1.0 if drawn.all() else drawn_share if drawn.any() else 0.0
         odds[~drawn] *= (1 - share) / max(odds[~drawn].sum(), 1e-9)
         odds[drawn] *= share / max(odds[drawn].sum(), 1e-9)
         self.odds = torch.from_numpy(odds.astype(np.float32)).to(DEVICE)
@@ -144,23 +169,23 @@ class Samples:
 
     def batch(self):
         """Return planes, masks, how many pixels of objects lie outside, and what holds none."""
-        rows = torch.multinomial(self.odds, BATCH, replacement=True, generator=self.torch)
+        rows = torch.multinomial(self.odds, self.count, replacement=True, generator=self.torch)
         images, masks = self.images[rows].float()[:, None], self.masks[rows].float()[:, None] / 255
         turn = self._turn()
         bend = self._bend()
         seen = self._turned(masks, turn, bend)
         box = self._bounds(seen)
-        clicked = self.now_and_then(BATCH, CLICKS)
+        clicked = self.now_and_then(self.count, CLICKS)
         drawn = self._drawn_box(box, self.sizes[rows])
         click = self._click(seen)
         longer = (box[1] - box[0]).amax(1)
-        near = self.uniform(BATCH, math.log(0.8), math.log(2.5))  # larger than the window
-        far = self.uniform(BATCH, math.log(0.2), math.log(1.0))
-        shown = torch.exp(torch.where(self.now_and_then(BATCH, 0.2), near, far))
+        near = self.uniform(self.count, math.log(0.8), math.log(2.5))  # larger than the window
+        far = self.uniform(self.count, math.log(0.2), math.log(1.0))
+        shown = torch.exp(torch.where(self.now_and_then(self.count, 0.2), near, far))
         side = torch.where(clicked, (longer / shown).clamp(max=170), ROOM * drawn[1].amax(1))
         middle = torch.where(clicked[:, None], click, drawn[0])
         grey, mask = self._seen(images, masks, turn, bend, middle, side)
-        nothing = self.now_and_then(BATCH, NOTHING)
+        nothing = self.now_and_then(self.count, NOTHING)
         grey = torch.where(nothing[:, None, None], self._empty(), grey)
         planes = self._planes(self._disturbed(grey), clicked, drawn[1], side)
         half = side[:, None] / 2 + 0.5
@@ -171,14 +196,19 @@ class Samples:
 
     def _bend(self):
         """Return how far places move so that shapes change, by some pixels, as in a crop of 2."""
-        amount = self.uniform((BATCH, 1, 1, 1), 0, 2.8) * self.now_and_then((BATCH, 1, 1, 1), 0.5)
-        return self.normal(BATCH, 2, 6, 6) * amount / (CROP / 2)
+        amount = self.uniform((self.count, 1, 1, 1), 0, 2.8) * self.now_and_then(
+            (self.count, 1, 1, 1), 0.5
+        )
+        return self.normal(self.count, 2, 6, 6) * amount / (CROP / 2)
 
     def _turn(self):
         """Return how places of a sample lie in its crop, as matrices of (x, y)."""
-        angle = self.uniform(BATCH, 0, 2 * math.pi) * self.now_and_then(BATCH, 0.75)
-        flip = torch.where(self.now_and_then(BATCH, 0.5), -1.0, 1.0)
-        ratio, scale = torch.exp(self.normal(BATCH) * 0.15), torch.exp(self.normal(BATCH) * 0.12)
+        angle = self.uniform(self.count, 0, 2 * math.pi) * self.now_and_then(self.count, 0.75)
+        flip = torch.where(self.now_and_then(self.count, 0.5), -1.0, 1.0)
+        ratio, scale = (
+            torch.exp(self.normal(self.count) * 0.15),
+            torch.exp(self.normal(self.count) * 0.12),
+        )
         cos, sin = torch.cos(angle), torch.sin(angle)
         turned = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
         return turned * torch.stack([flip * scale * ratio, scale / ratio], 1)[:, None]
@@ -187,8 +217,8 @@ class Samples:
         """Return masks in pixels of half the size."""
         along = torch.linspace(-1, 1, COARSE)
         places = torch.cartesian_prod(along, along).flip(1).reshape(1, COARSE, COARSE, 2)
-        places = bent(places.expand(BATCH, -1, -1, -1), bend).reshape(BATCH, -1, 2)
-        grid = (places @ turn.transpose(1, 2)).reshape(BATCH, COARSE, COARSE, 2)
+        places = bent(places.expand(self.count, -1, -1, -1), bend).reshape(self.count, -1, 2)
+        grid = (places @ turn.transpose(1, 2)).reshape(self.count, COARSE, COARSE, 2)
         return F.grid_sample(masks, grid, align_corners=False)[:, 0] > 0.5
 
     def _bounds(self, seen):
@@ -210,14 +240,20 @@ class Samples:
         first, last = box
         sides = last - first
         # Up to 2 pixels of the image, whatever the size of the object.
-        off = (2 * OBJECT / sizes.clamp(min=10)).clamp(max=6) * torch.exp(self.normal(BATCH) * 0.3)
+        off = (2 * OBJECT / sizes.clamp(min=10)).clamp(max=6) * torch.exp(
+            self.normal(self.count) * 0.3
+        )
         off = torch.minimum(off, 0.22 * sides.amin(1))[:, None]
-        loose = torch.where(self.now_and_then(BATCH, 0.5), 1.0, self.uniform(BATCH, 1, 2.1))[
-            :, None
-        ]
-        moved = (self.uniform((BATCH, 2)) * 2 - 1) * 0.25 * (loose - 1) * sides
-        first = first - (loose - 1) / 2 * sides + moved + (self.uniform((BATCH, 2)) * 2 - 1) * off
-        last = last + (loose - 1) / 2 * sides + moved + (self.uniform((BATCH, 2)) * 2 - 1) * off
+        loose = torch.where(
+            self.now_and_then(self.count, 0.5), 1.0, self.uniform(self.count, 1, 2.1)
+        )[:, None]
+        moved = (self.uniform((self.count, 2)) * 2 - 1) * 0.25 * (loose - 1) * sides
+        first = (
+            first - (loose - 1) / 2 * sides + moved + (self.uniform((self.count, 2)) * 2 - 1) * off
+        )
+        last = (
+            last + (loose - 1) / 2 * sides + moved + (self.uniform((self.count, 2)) * 2 - 1) * off
+        )
         return (first + last) / 2, (last - first).clamp(min=3)
 
     def _click(self, seen):
@@ -228,8 +264,8 @@ class Samples:
             depth += left
             left = -F.max_pool2d(-left, 3, 1, 1)
         deep = depth / depth.amax((2, 3), keepdim=True).clamp(min=1)
-        power = torch.where(self.now_and_then(BATCH, 0.5), 12.0, 1.0)[:, None, None, None]
-        odds = (deep**power * inside + 1e-9).reshape(BATCH, -1)
+        power = torch.where(self.now_and_then(self.count, 0.5), 12.0, 1.0)[:, None, None, None]
+        odds = (deep**power * inside + 1e-9).reshape(self.count, -1)
         pixel = torch.multinomial(odds, 1, generator=self.torch)[:, 0]
         along = torch.linspace(-1, 1, COARSE) * CROP / 2
         return torch.stack([along[pixel // COARSE], along[pixel % COARSE]], 1)
@@ -237,10 +273,10 @@ class Samples:
     def _seen(self, images, masks, turn, bend, middle, side):
         """Return grey levels, 0 to 1, and masks of windows."""
         y, x = (middle[:, i, None] + FINE * side[:, None] / 2 for i in (0, 1))
-        shape = (BATCH, 2 * SIDE, 2 * SIDE)
+        shape = (self.count, 2 * SIDE, 2 * SIDE)
         places = torch.stack([x[:, None].expand(shape), y[:, :, None].expand(shape)], -1)
         places = bent(places / (CROP / 2), bend)
-        grid = places.reshape(BATCH, -1, 2) @ turn.transpose(1, 2)
+        grid = places.reshape(self.count, -1, 2) @ turn.transpose(1, 2)
         both = F.grid_sample(
             torch.cat([images, masks], 1),
             grid.reshape(*shape, 2),
@@ -252,18 +288,18 @@ class Samples:
 
     def _empty(self):
         """Return windows with nothing in them: fine or coarse noise, and uneven light."""
-        one = (BATCH, 1, 1)
-        noise = self.normal(BATCH, SIDE, SIDE)
+        one = (self.count, 1, 1)
+        noise = self.normal(self.count, SIDE, SIDE)
         soft = smooth(smooth(noise))
         soft = torch.where(self.now_and_then(one, 0.6), soft / 0.2, smooth(soft, 5) / 0.12)
         noise = torch.where(self.now_and_then(one, 0.5), noise, soft)
-        light = self.normal(BATCH, 1, 3, 3)
+        light = self.normal(self.count, 1, 3, 3)
         light = F.interpolate(light, SIDE, mode="bicubic", align_corners=True)[:, 0]
         return 0.5 + 0.1 * (noise + 1.5 * self.uniform(one) ** 2 * light)
 
     def _elsewhere(self, grey):
         """Return what other microscopes show: grey levels folded, without surroundings, relief."""
-        one = (BATCH, 1, 1)
+        one = (self.count, 1, 1)
         wave = torch.sin(2 * math.pi * (self.uniform(one, 0.5, 1.5) * grey + self.uniform(one)))
         folded = grey + self.uniform(one, 0.05, 0.4) * wave
         grey = torch.where(self.now_and_then(one, 0.1), folded, grey)
@@ -279,20 +315,26 @@ class Samples:
 
     def _disturbed(self, grey):
         """Return grey levels after gamma, inversion, blur, noise and a gradient, standardised."""
-        grey = grey.clamp(0, 1) ** torch.exp(self.normal(BATCH, 1, 1) * 0.3)
-        grey = torch.where(self.now_and_then((BATCH, 1, 1), 0.5), 1 - grey, grey)
+        grey = grey.clamp(0, 1) ** torch.exp(self.normal(self.count, 1, 1) * 0.3)
+        grey = torch.where(self.now_and_then((self.count, 1, 1), 0.5), 1 - grey, grey)
         grey = self._elsewhere(grey)
-        share = self.uniform((BATCH, 1, 1)) * self.now_and_then((BATCH, 1, 1), 0.2)
+        share = self.uniform((self.count, 1, 1)) * self.now_and_then((self.count, 1, 1), 0.2)
         grey = grey * (1 - share) + share * smooth(grey)
         behind = smooth(smooth(grey.roll(1, 0), 5))  # something else, out of focus
         behind = behind - behind.mean((1, 2), keepdim=True)
-        share = self.uniform((BATCH, 1, 1), 0, 0.5) * self.now_and_then((BATCH, 1, 1), 0.15)
+        share = self.uniform((self.count, 1, 1), 0, 0.5) * self.now_and_then(
+            (self.count, 1, 1), 0.15
+        )
         grey = grey + share * behind
         span = grey.std((1, 2), keepdim=True)
-        noise = self.normal(BATCH, SIDE, SIDE)
-        noise = torch.where(self.now_and_then((BATCH, 1, 1), 0.5), noise, 2 * smooth(noise))
-        amount = self.uniform((BATCH, 1, 1)) ** 2 * 0.4 * self.now_and_then((BATCH, 1, 1), 0.6)
-        slope = self.normal(BATCH, 2, 1, 1) * 0.5 * self.now_and_then((BATCH, 1, 1, 1), 0.3)
+        noise = self.normal(self.count, SIDE, SIDE)
+        noise = torch.where(self.now_and_then((self.count, 1, 1), 0.5), noise, 2 * smooth(noise))
+        amount = (
+            self.uniform((self.count, 1, 1)) ** 2 * 0.4 * self.now_and_then((self.count, 1, 1), 0.6)
+        )
+        slope = (
+            self.normal(self.count, 2, 1, 1) * 0.5 * self.now_and_then((self.count, 1, 1, 1), 0.3)
+        )
         ramp = slope[:, 0] * ALONG[:, None] + slope[:, 1] * ALONG
         grey = grey + span * (amount * noise + ramp)
         grey = grey - grey.mean((1, 2), keepdim=True)
@@ -337,10 +379,9 @@ def losses(odds, scores, mask, outside, nothing):
     return outline, F.binary_cross_entropy_with_logits(scores, overlap * some)
 
 
-def train(crops, steps, rate, seed):
-    """Return the running mean of a trained network."""
-    torch.manual_seed(seed)
-    net, samples = Net(), Samples(crops, seed + 1)
+def train(net, samples, steps, rate):
+    """Train a network, and leave it with the running mean of its weights."""
+    net.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.02)
     mean = {name: value.clone() for name, value in net.state_dict().items()}
     for step in range(steps):
@@ -362,7 +403,6 @@ def train(crops, steps, rate, seed):
         if step % 100 == 99:
             print(f"{step + 1}: outline {outline:.3f}, expected overlap {expected:.3f}", flush=True)
     net.load_state_dict(mean)
-    return net
 
 
 def main():
@@ -372,12 +412,18 @@ def main():
     )
     parser.add_argument("--crops", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="WEIGHTS.npz")
+    parser.add_argument("--begin", choices=("first", "second"), help="a network that ships")
+    parser.add_argument("--drawn", type=float, default=0.62, help="share of drawn samples")
+    parser.add_argument("--batch", type=int, default=2048, help="samples of a step")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--rate", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    net = train(options.crops, options.steps, options.rate, options.seed)
+    torch.manual_seed(options.seed)
+    net = Net.shipped(options.begin) if options.begin else Net()
+    samples = Samples(options.crops, options.batch, options.drawn, options.seed + 1)
+    train(net, samples, options.steps, options.rate)
     np.savez_compressed(options.out, **net.weights())
 
 
