@@ -183,8 +183,8 @@ def test_another_number_format_is_another_encoding(make_engine, tmp_path, monkey
     assert model_calls["encode"] == 2
 
 
-@pytest.mark.parametrize("gone", [False, True])
-def test_weights_that_are_replaced_while_they_are_loaded(sam_folder, tmp_path, gone):
+@pytest.mark.parametrize("changed", ["weights", "settings", "gone"])
+def test_a_model_that_is_changed_while_it_is_loaded(sam_folder, tmp_path, changed):
     """As by a training that goes on; or the drive with the model is taken away."""
     weights = shutil.copytree(sam_folder("sam2"), tmp_path / "model") / "model.safetensors"
     kept = tmp_path / "encodings"
@@ -197,8 +197,11 @@ def test_weights_that_are_replaced_while_they_are_loaded(sam_folder, tmp_path, g
         registry.create("sam-transformers", tmp_path / "model", "cpu"), folder=EmbeddingFolder(kept)
     ) as engine:
         engine.load(QUIET)
-        if gone:
+        if changed == "gone":
             weights.unlink()
+        elif changed == "settings":
+            settings = weights.with_name("processor_config.json")
+            settings.write_text(settings.read_text().replace("0.485", "0.2"))
         else:
             trained = safetensors.load_file(weights)
             name = next(name for name in trained if name.startswith("vision_encoder"))
@@ -208,7 +211,7 @@ def test_weights_that_are_replaced_while_they_are_loaded(sam_folder, tmp_path, g
         with pytest.raises(EngineError, match="not those any more that were loaded"):
             engine.encode_for_folder(picture(), QUIET)
     assert not kept.exists()
-    if not gone:
+    if changed != "gone":
         with engine:
             engine.load(QUIET)
             assert not before.equal(encode())

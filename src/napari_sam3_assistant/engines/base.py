@@ -490,6 +490,9 @@ def encoding_nbytes(embedding: object) -> int | None:
     return None if size is None else int(size)
 
 
+_SETTINGS = ("config.json", "processor_config.json", "preprocessor_config.json")
+
+
 @cache
 def _digest_of(file: Path, size: int, changed: int) -> str:
     """Return a hash of a file's content; size and time tell when it has to be made again."""
@@ -498,21 +501,31 @@ def _digest_of(file: Path, size: int, changed: int) -> str:
         return hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
 
 
+def _digest(file: Path) -> str:
+    about = file.stat()
+    return _digest_of(file.resolve(), about.st_size, about.st_mtime_ns)
+
+
+def _settings_beside(weights: Path) -> list[str]:
+    """Return hashes of the files beside weights that say how the encoder sees an image."""
+    files = [weights.parent / name for name in _SETTINGS]
+    return [_digest(file) for file in files if file.is_file()]
+
+
 def portable_id(engine: str, version: str, weights: Path, precision: str) -> str:
     """Return the identity of what makes encodings, equal wherever the weights lie.
 
     Reads all of the weights, once in a process: 3 GB take seconds. Parameters as of
     :func:`encoding_id`.
     """
-    about = weights.stat()
-    digest = _digest_of(weights.resolve(), about.st_size, about.st_mtime_ns)
-    return "|".join((engine, version, digest, precision))
+    return "|".join((engine, version, _digest(weights), precision, *_settings_beside(weights)))
 
 
 def encoding_id(engine: str, version: str, weights: Path, precision: str) -> str:
     """Return the identity of what makes encodings.
 
-    Weights are told apart by path, size and time: reading 3 GB to tell would take seconds.
+    Weights are told apart by path, size and time: reading 3 GB to tell would take seconds; the
+    settings beside them by their content.
 
     Parameters
     ----------
@@ -527,4 +540,4 @@ def encoding_id(engine: str, version: str, weights: Path, precision: str) -> str
     """
     about = weights.stat()
     parts = (engine, version, weights.resolve(), about.st_size, about.st_mtime_ns, precision)
-    return "|".join(map(str, parts))
+    return "|".join(map(str, (*parts, *_settings_beside(weights))))
