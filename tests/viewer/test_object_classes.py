@@ -26,13 +26,14 @@ from napari_sam3_assistant.errors import ExportError, MaskError, PromptError
 from napari_sam3_assistant.io.class_list import read_classes, read_object_names, write_classes
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.session.layer_files import read_note
-from napari_sam3_assistant.session.messages import AREA, CLASS, NOTHING, column_titles
+from napari_sam3_assistant.session.messages import AREA, CLASS, NOTHING, OBJECT_CLASS, column_titles
 from napari_sam3_assistant.session.results import format_row
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.session.values import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.viewer.accepted_objects import read_parents
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.roles import Role, key_of, with_role
+from napari_sam3_assistant.widgets.fields.gallery import ResultRows
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 saved = import_module("saved_sessions")
@@ -181,6 +182,20 @@ def test_renumbered_objects_keep_their_classes(desk):
     np.testing.assert_array_equal(layer.data, numbers)
     look()
     other.close()
+
+
+def test_the_first_object_with_a_class_that_comes_brings_the_column(desk):
+    desk.find_all()
+    rows = ResultRows(desk.session)
+    without = desk.model.results[:2]
+    rows.show(without)
+    assert OBJECT_CLASS not in rows.titles
+    desk.session.classes.set_class(desk.rows(Preview)[2:], "nucleus")
+    rows.show((*without, *desk.model.results[2:]))
+    assert OBJECT_CLASS in rows.titles
+    assert rows.columnCount() == len(rows.titles)
+    cells = [rows.data(rows.index(place, rows.titles.index(OBJECT_CLASS))) for place in range(4)]
+    assert cells == [NOTHING, NOTHING, "nucleus", "nucleus"]
 
 
 def test_renumbered_objects_are_the_parents_by_their_new_numbers(desk):

@@ -263,13 +263,16 @@ class ResultRows(QAbstractTableModel):
         """Show other rows; where they only go on, the view stays where it is."""
         before, self._all = self._all, rows
         plain = before and not self._wanted and self._order is None
+        chosen, new = self._model.columns.split(", "), rows[len(before) :]
         # The same rows, and not only equal ones: these may have been measured.
-        if plain and len(rows) > len(before) and all(map(operator.is_, before, rows)):
-            self._empty = self._find_empty(self._empty, rows[len(before) :])
-            self._append(rows[len(before) :])
+        only_go_on = plain and new and all(map(operator.is_, before, rows))
+        # The first one with a class, or of a division, brings a column.
+        if only_go_on and set(column_titles(new, chosen)) <= set(self._titles):
+            self._empty = self._find_empty(self._empty, new)
+            self._append(new)
             return
         self._empty = self._find_empty(_IN_ROW, rows) if rows else set()
-        self._titles = (*COLUMNS, *column_titles(rows, self._model.columns.split(", ")))
+        self._titles = (*COLUMNS, *column_titles(rows, chosen))
         if self._order is not None and self._order[0] not in self._titles:
             self._order = None
         self._arrange()
