@@ -5,6 +5,7 @@ import pytest
 import tifffile
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.errors import ExportError
 
 
 @pytest.fixture
@@ -28,6 +29,26 @@ def test_a_file_is_segmented_as_its_array(stack):
         np.testing.assert_array_equal(result.labels, expected.labels)
         assert "holds 2 images" in result.notes[0]
     assert api.segment(stack, series=1, points=[(15, 25)]).labels.shape == (30, 50)
+
+
+def test_what_is_read_is_not_replaced_whatever_it_is_called(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    plane = np.zeros((40, 50), np.uint8)
+    plane[10:30, 15:35] = 200
+    for name in ("image", "mask"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", plane)
+    before = (tmp_path / "image.tif").read_bytes()
+    for output in ("image.tif", "mask.tif"):
+        with pytest.raises(ExportError, match="would replace"):
+            api.segment(
+                "~/image.tif",
+                mask="~/mask.tif",
+                output=tmp_path / output,
+                overwrite=True,
+            )
+    assert (tmp_path / "image.tif").read_bytes() == before
+    assert (tmp_path / "mask.tif").read_bytes() == before
 
 
 def test_a_file_is_followed_by_the_name_of_its_axis(stack):

@@ -115,6 +115,12 @@ def read_input(
     return ImageInput(replace(loaded, axes=axes, rgb=rgb), path)
 
 
+def files_of(*given: object) -> tuple[Path, ...]:
+    """Return what of that are files on this computer, which an output must not replace."""
+    named = (os.fspath(one) for one in given if isinstance(one, str | os.PathLike))
+    return tuple(expand_user(one) for one in named if not is_address(one))
+
+
 def make_prompts(
     points: Sequence[Sequence[float]],
     boxes: Sequence[Sequence[float]],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.api.inputs import one_of, read_input
+from napari_sam3_assistant.api.inputs import files_of, one_of, read_input
 from napari_sam3_assistant.core.axes import axis_kind, make_axes, pixel_lengths
 from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.masks.labels import (
@@ -118,7 +118,7 @@ def clean(
     reporter = reporter or NullReporter()
     if output is not None:
         output = expand_user(output)
-        check_output(output, *_files(labels), replaces=overwrite)
+        check_output(output, *files_of(labels), replaces=overwrite)
         check_ending(output)
     array, axes = _read(labels)
     check_labels(array)
@@ -210,7 +210,7 @@ def export(
         _format_of(path) if format is None else one_of(ExportFormat, format, "format", ExportError)
     )
     if find_image(path) is None:
-        check_output(path, *_files(labels, classes, object_classes), replaces=overwrite)
+        check_output(path, *files_of(labels, classes, object_classes), replaces=overwrite)
     elif path.exists() and not overwrite:
         raise NameTaken(f"{path} exists already.", "Choose another name.")
     listed = classes if isinstance(classes, ClassList) else ClassList()
@@ -313,7 +313,7 @@ def measure(
         )
     path = None if output is None else expand_user(output)
     if path is not None:
-        check_output(path, *_files(labels, image), replaces=overwrite)
+        check_output(path, *files_of(labels, image), replaces=overwrite)
     array, axes, place = _read_placed(labels, "labels", tuple(plane))
     if volumes and "z" not in place.names:
         raise MaskError(
@@ -418,12 +418,6 @@ def read_rois(path: str | Path) -> RoiFile:
     return RoiFile(expand_user(path))
 
 
-def _files(*given: object) -> tuple[Path, ...]:
-    """Return what of that are files on this computer."""
-    named = (one for one in given if isinstance(one, str | Path) and not is_address(one))
-    return tuple(map(expand_user, named))
-
-
 def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
     """Return labels and what is known of their axes; large files are read where needed."""
     if isinstance(labels, str | Path):
@@ -507,7 +501,7 @@ def _parents_beside(labels: AnyArray | str | Path) -> dict[int, int]:
 
 def _note_beside(labels: AnyArray | str | Path) -> ProvenanceRecord | None:
     """Return the note beside the file of labels, if there is one."""
-    notes = [provenance_path(file) for file in _files(labels)]
+    notes = [provenance_path(file) for file in files_of(labels)]
     return next((read_provenance(note) for note in notes if is_provenance(note)), None)
 
 

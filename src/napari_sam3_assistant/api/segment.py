@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_sam3_assistant.api.engines import engine_for, open_engine
-from napari_sam3_assistant.api.inputs import make_prompts, read_input
+from napari_sam3_assistant.api.inputs import files_of, make_prompts, read_input
 from napari_sam3_assistant.core.axes import axis_kind, make_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import AnyArray
@@ -204,8 +204,7 @@ def segment(
     """
     path = None if output is None else expand_user(output)
     if path is not None:
-        read = [one for one in (image, labels) if isinstance(one, str | Path)]
-        check_output(path, *read, replaces=overwrite)
+        check_output(path, *files_of(image, mask, labels), replaces=overwrite)
         check_ending(path)
     loaded = read_input(image, axis_labels, rgb=rgb, series=series)
     source = loaded.image
