@@ -103,6 +103,24 @@ def test_labels_of_a_whole_stack_keep_their_slices_and_their_numbers(lazy):
     desk.binding.close()
 
 
+@pytest.mark.parametrize(
+    "placed", [{"scale": (2, 0.5, 0.5)}, {"translate": (0, 9, -4)}, {"scale": (1, 1e-6, -1e-6)}]
+)
+def test_labels_that_lost_their_scale_are_laid_on_the_image(placed):
+    image, labels = plane()
+    desk = Desk(np.stack([image] * 2), **placed)
+    key = desk.add(np.stack([labels] * 2))
+    assert desk.verbs.lies_elsewhere(key)
+    desk.verbs.lay_on_image(key)
+    assert not desk.verbs.lies_elsewhere(key)
+    assert desk.verbs.accept(key).wait(240)
+    desk.settle()
+    np.testing.assert_array_equal(desk.viewer.layers[ACCEPTED].data[0] > 0, labels > 0)
+    smaller = desk.add(labels[1:])
+    assert not desk.verbs.lies_elsewhere(smaller)
+    desk.binding.close()
+
+
 def test_labels_that_lie_elsewhere_are_accepted_where_they_are_seen():
     image, labels = plane()
     desk = Desk(np.stack([image] * 3))

@@ -278,7 +278,12 @@ def test_labels_of_another_tool_by_the_mouse(open_window, discs, tmp_path, monke
     QTest.mouseClick(shown.findChild(QAbstractButton, "refine_labels"), Qt.MouseButton.LeftButton)
     user.wait(lambda: user.has(PREVIEW) and not user.is_running)
     assert set(np.unique(user.preview)) == {0, 5, 9}
+    user.viewer.layers["stardist"].scale = (2, 2)  # as where a file's scale was lost
     shown = dialog()
+    lay = shown.findChild(QAbstractButton, "lay_on_image")
+    assert lay.isVisible()
+    QTest.mouseClick(lay, Qt.MouseButton.LeftButton)
+    assert not lay.isVisible()
     QTest.mouseClick(shown.findChild(QAbstractButton, "accept_labels"), Qt.MouseButton.LeftButton)
     user.wait(lambda: user.has(ACCEPTED) and not user.is_running)
     np.testing.assert_array_equal(user.viewer.layers[ACCEPTED].data > 0, labels > 0)

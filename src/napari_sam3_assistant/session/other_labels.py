@@ -119,6 +119,18 @@ class UseLabels:
         """
         return self._adapter.read_labels(self._model.image, layer)
 
+    def lies_elsewhere(self, layer: str) -> bool:
+        """Return whether a layer has the pixels of the chosen image, but another place."""
+        image = self._model.image
+        return bool(image) and self._adapter.labels_lie_elsewhere(image, layer)
+
+    def lay_on_image(self, layer: str) -> None:
+        """Give a layer the pixel size and the place of the chosen image.
+
+        Raises ImageError if it is gone.
+        """
+        self._adapter.lay_labels_on_image(self._model.image, layer)
+
     def accept(self, layer: str) -> Job | None:
         """Add all objects of a layer to the accepted labels: a step that can be taken back.
 

@@ -30,7 +30,12 @@ from napari_sam3_assistant.viewer.geometry import (
 )
 from napari_sam3_assistant.viewer.images import axis_name, image_layers, shape_of, view_channel
 from napari_sam3_assistant.viewer.opened import OpenedImages
-from napari_sam3_assistant.viewer.other_labels import add_labels, read_labels
+from napari_sam3_assistant.viewer.other_labels import (
+    add_labels,
+    lay_on_image,
+    lies_elsewhere,
+    read_labels,
+)
 from napari_sam3_assistant.viewer.picking import (
     add_columns,
     first_pixel,
@@ -284,12 +289,28 @@ class ViewerAdapter(ViewerPrompts):
 
         Raises ImageError if it is gone, or has nothing on the plane on show.
         """
+        return read_labels(self._labels(layer), self.displayed(image))
+
+    def labels_lie_elsewhere(self, image: str, layer: str) -> bool:
+        """Return whether labels, given their key, have an image's pixels, but another place."""
+        return lies_elsewhere(self._labels(layer), self.displayed(image))
+
+    def lay_labels_on_image(self, image: str, layer: str) -> None:
+        """Give labels, given their key, the pixel size and the place of an image.
+
+        Raises ImageError if they are gone.
+        """
+        with self.mark_changes():
+            lay_on_image(self._labels(layer), self.displayed(image))
+
+    def _labels(self, layer: str) -> Labels:
+        """Return a layer of labels, given its key; raises ImageError if it is gone."""
         found = next(
             (candidate for candidate in self.viewer.layers if key_of(candidate) == layer), None
         )
         if found is None:
             raise ImageError("The labels layer is gone.", "Choose another one.")
-        return read_labels(found, self.displayed(image))
+        return found
 
     def begin_accept_stack(
         self, stack: StackTarget, table: TrackTable, lasting: Path | None

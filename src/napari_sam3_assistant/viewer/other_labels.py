@@ -27,7 +27,7 @@ from napari_sam3_assistant.viewer.geometry import (
 )
 from napari_sam3_assistant.viewer.images import plane_position, shape_of
 from napari_sam3_assistant.viewer.prompt_reading import read_plane
-from napari_sam3_assistant.viewer.roles import add_below_prompts
+from napari_sam3_assistant.viewer.roles import add_below_prompts, move_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,16 +80,32 @@ def _known(layer: Labels) -> dict[int, Known]:
     }
 
 
+def lies_elsewhere(layer: Labels, displayed: DisplayedPlane) -> bool:
+    """Return whether a layer has the pixels of an image, but another pixel size or place.
+
+    So it is with labels that were saved without their scale, as napari itself does.
+    """
+    return _has_pixels_of(layer, displayed) and _find_whole(layer, displayed) is None
+
+
+def lay_on_image(layer: Labels, displayed: DisplayedPlane) -> None:
+    """Give a layer that has the pixels of an image the image's pixel size and place."""
+    move_to(layer, layer_transform(displayed.layer, displayed.axes, displayed.world))
+
+
+def _has_pixels_of(layer: Labels, displayed: DisplayedPlane) -> bool:
+    """Return whether a layer has as many pixels as the labels of an image along each axis."""
+    return tuple(shape_of(layer)) == result_shape(shape_of(displayed.layer), displayed.axes)
+
+
 def _find_whole(layer: Labels, displayed: DisplayedPlane) -> AnyArray | None:
     """Return all of a layer's labels where they lie on the image pixel on pixel; else None."""
-    axes, labels = displayed.axes, unfiltered(array_of(layer))
-    shape = result_shape(shape_of(displayed.layer), axes)
-    if tuple(labels.shape) != shape:
+    if not _has_pixels_of(layer, displayed):
         return None
-    placed = layer_transform(displayed.layer, axes, displayed.world)
+    placed = layer_transform(displayed.layer, displayed.axes, displayed.world)
     # napari tells where a layer lies of layers alone.
-    there = Labels(np.zeros((1,) * len(shape), np.uint8), **placed)
-    return labels if is_aligned(there, layer, displayed.world) else None
+    there = Labels(np.zeros((1,) * layer.ndim, np.uint8), **placed)
+    return unfiltered(array_of(layer)) if is_aligned(there, layer, displayed.world) else None
 
 
 def add_labels(

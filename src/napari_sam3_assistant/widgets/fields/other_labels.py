@@ -35,6 +35,10 @@ _ABOUT = (
     "let the engine refine each object of the plane on show by its mask, or follow them from "
     "this slice."
 )
+_ELSEWHERE = (
+    "They have as many pixels as the image, but another pixel size or place, as labels do that "
+    "were saved without their scale. As they are, what is seen on the image counts."
+)
 
 
 def use_labels_button(session: Session) -> QPushButton:
@@ -110,7 +114,24 @@ class UseLabelsDialog(QDialog):
             button.clicked.connect(show_errors(self._model, self._make_verb(verb)))
             layout.addWidget(button)
             self._buttons.append(button)
+        self._elsewhere = self._make_elsewhere()
+        layout.insertWidget(2, self._elsewhere)
+        self._layer.activated.connect(self._show_place)
         watch(self._model, "prompt_layers", self, self._show)
+
+    def _make_elsewhere(self) -> QWidget:
+        """Return what is said and offered where labels do not lie on the image."""
+        shown = QWidget()
+        layout = QVBoxLayout(shown)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(hint_label(_ELSEWHERE))
+        lay = QPushButton("Lay on the image")
+        lay.setObjectName("lay_on_image")
+        lay.setToolTip("Give the layer the pixel size and the place of the image")
+        lay.setAutoDefault(False)
+        lay.clicked.connect(show_errors(self._model, self._lay_on_image))
+        layout.addWidget(lay)
+        return shown
 
     def _make_verb(self, verb: Callable[[str], object]) -> Callable[[], None]:
         def do() -> None:
@@ -138,3 +159,15 @@ class UseLabelsDialog(QDialog):
             self._layer.setCurrentIndex(0 if layers else -1)
         for button in self._buttons:
             button.setEnabled(bool(layers))
+        self._show_place()
+
+    def _lay_on_image(self) -> None:
+        self._session.use_labels.lay_on_image(self._layer.value)
+        self._show_place()
+
+    def _show_place(self) -> None:
+        """Offer to lay the chosen labels on the image where they fit and are not there."""
+        chosen = self._layer.value
+        self._elsewhere.setVisible(
+            chosen is not None and self._session.use_labels.lies_elsewhere(chosen)
+        )
