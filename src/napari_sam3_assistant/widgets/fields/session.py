@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QFileDialog, QFrame, QGridLayout, QMenu, QMessageBox, QPushButton
+from qtpy.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QFrame,
+    QGridLayout,
+    QMenu,
+    QMessageBox,
+    QPushButton,
+)
 
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.qt.bind import follow, show_errors
+from napari_sam3_assistant.qt.bind import disconnect_with, follow, show_errors
 from napari_sam3_assistant.qt.controls import push_button
 from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.session.journaling import default_root, time_of
@@ -79,6 +87,13 @@ class SessionDialog(QFileDialog):
         return self.chosen is not None
 
 
+def _ask_place(before: Path) -> Path | None:
+    """Ask where a file is now; in front of any window, as the dock that began may be closed."""
+    title = f"{before.name} is not in {before.parent} any more. Where is it now?"
+    chosen, _ = QFileDialog.getOpenFileName(QApplication.activeWindow(), title, str(Path.home()))
+    return Path(chosen) if chosen else None
+
+
 class SessionMenu(QPushButton):
     """A button whose menu saves the session, and opens others.
 
@@ -110,7 +125,7 @@ class SessionMenu(QPushButton):
         menu.aboutToShow.connect(self._list_recent)
         self._add(menu, "Portable Copy …", "portable_copy", self.save_copy, _COPIES)
         self.setMenu(menu)
-        self._opening.ask_place = self._ask_place
+        self._opening.ask_place = _ask_place
         self._opening.opened.connect(self._remember)
         self._storing.saved.connect(self._remember)
 
@@ -170,11 +185,6 @@ class SessionMenu(QPushButton):
         if image is not None:
             folder, name = image.parent, image.name.split(".")[0]
         return str(self._storing.folder or folder / f"{name}{SESSION_ENDING}")
-
-    def _ask_place(self, before: Path) -> Path | None:
-        title = f"{before.name} is not in {before.parent} any more. Where is it now?"
-        chosen, _ = QFileDialog.getOpenFileName(self, title, str(Path.home()))
-        return Path(chosen) if chosen else None
 
     def _recents(self) -> list[str]:
         try:
@@ -236,7 +246,13 @@ class JournalField(QFrame):
         layout.addWidget(discard, 1, 1)
         self._left: list[Path] = []
         self._look()
-        binding.session.opening.not_opened.connect(self._on_not_opened)
+
+        def look_again(folder: Path) -> None:
+            self._on_not_opened(folder)
+
+        opening = binding.session.opening
+        opening.not_opened.connect(look_again)  # which another dock of the viewer may outlive
+        disconnect_with(self, opening, look_again, lambda known: known.not_opened.disconnect)
         self._clock = QTimer(self)
         self._clock.setInterval(_TICK_MS)
         self._clock.timeout.connect(self._journaling.tick)
