@@ -667,6 +667,7 @@ damages = st.lists(
         ("a.companion.ome", b"<OME>", "describes the TIFF files beside it. Open one"),
         ("a.HEIC", b"\0\0\0\x18ftypheic", "PNG or TIFF"),
         ("a.pdf", b"%PDF-1.7", "PNG or TIFF"),
+        ("a.nrrd", b"NRRD0004\n", "SimpleITK"),
     ],
 )
 def test_what_is_not_read_is_told_with_the_way_on(tmp_path, name, begins, said):
@@ -680,6 +681,14 @@ def test_what_is_not_read_is_told_with_the_way_on(tmp_path, name, begins, said):
     if name != "a.vsi":  # which begins as an image that it is not
         iio.imwrite(path, RGB, extension=".png")
         np.testing.assert_array_equal(read_image(path).data, RGB)
+
+
+@pytest.mark.parametrize("name", ["a.czi", "a.ome.tif", "a"])
+def test_what_git_lfs_keeps_elsewhere_is_told(tmp_path, name):
+    lines = ["version https://git-lfs.github.com/spec/v1", f"oid sha256:{'0' * 64}", "size 5"]
+    (tmp_path / name).write_text("\n".join([*lines, ""]))
+    with pytest.raises(ImageError, match="git lfs pull"):
+        read_image(tmp_path / name)
 
 
 def test_n5_is_told(tmp_path):

@@ -188,6 +188,7 @@ FORMATS = (
 NAMES = ", ".join(form.name for form in FORMATS if "," not in form.name and "zip" not in form.name)
 _ZARR = Format("zarr", (".zarr",), _begins(), "zarr", "", read_zarr)
 _HEAD = 4096  # bytes that tell the format
+_LFS = b"version https://git-lfs.github.com/spec/"
 _CONVERT = "Convert it to OME-TIFF or OME-Zarr, with Fiji (Bio-Formats) or bioformats2raw"
 _SAVE = "Save it as PNG or TIFF"
 _UNREAD = {
@@ -199,6 +200,14 @@ _UNREAD = {
     **dict.fromkeys(
         (".ets", ".oir", ".zvi", ".sld", ".sldy", ".mrxs", ".dv", ".lei", ".n5"),
         ("nothing here reads this format", _CONVERT),
+    ),
+    **dict.fromkeys(
+        (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz"),
+        (
+            "nothing here reads this format",
+            "In Python give what SimpleITK or nibabel reads of it, or convert it to NIfTI or TIFF, "
+            "with 3D Slicer or Fiji",
+        ),
     ),
     **dict.fromkeys(
         (".pdf", ".heic", ".heif", ".avif", ".jxl", ".jxr", ".tga", ".psd", ".svg", ".eps"),
@@ -326,6 +335,11 @@ def _format(place: str | Path) -> Format:
         raise ImageError(f"{place} is not a file.", "Choose a file that holds an image.")
     if place.stat().st_size == 0:
         raise ImageError(f"{place} is empty.", "Choose a file that holds an image.")
+    if place.stat().st_size < _HEAD and place.read_bytes().startswith(_LFS):
+        raise ImageError(
+            f"{place} stands for a file that Git LFS keeps elsewhere.",
+            "Fetch it: git lfs pull, in its folder.",
+        )
     form = format_of(place)
     unread = find_unread(place, form)
     if unread is not None:
