@@ -593,6 +593,9 @@ class PromptSet:
         )
 
 
+SEARCHES = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
+"""Kinds that ask for objects anywhere in the picture, and not at a place."""
+
 NOT_DRAWN = frozenset({PromptKind.TEXT, PromptKind.EVERYTHING})
 """Kinds that are chosen in a panel, and not drawn on the image."""
 

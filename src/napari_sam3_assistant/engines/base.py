@@ -78,6 +78,9 @@ class EngineSpec:
         The number formats that its image encoder can work in; empty where there is no choice.
     proposes : bool
         Whether it finds everything by itself; other engines that accept this are asked at points.
+    bytes_per_pixel, bytes_per_pixel_searched : int
+        About how much memory each pixel of a picture takes while prompts are answered, and where
+        all of it is searched (:data:`.SEARCHES`).
     """
 
     name: str
@@ -89,6 +92,8 @@ class EngineSpec:
     soft_masks: bool = False
     precisions: tuple[str, ...] = ()
     proposes: bool = False
+    bytes_per_pixel: int = 15
+    bytes_per_pixel_searched: int = 15
 
     @property
     def model_name(self) -> str:

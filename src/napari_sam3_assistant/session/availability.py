@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import (
     NOT_DRAWN,
+    SEARCHES,
     SIGNED,
     Joining,
     PromptKind,
@@ -207,7 +208,6 @@ def _has_prompt(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
 
 
 _NO_STACK = "This image has no z or time axis. Open a stack for 3D/video, or choose the task 2D."
-_SCANS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
 _RUNNING = "Wait for the run to end, or cancel it."
 _NO_SOURCE = "Choose the folder of the images first."
 _WAIT = "Wait for the run to end"
@@ -230,7 +230,7 @@ def is_worth_a_scan(model: SessionModel, scan_model: ScanModel) -> bool:
 
 def _takes_scans(model: SessionModel) -> bool:
     """Return whether the chosen task and tool say what to look for everywhere."""
-    return model.task is not Task.VIDEO and prompt_kind(model.task, model.tool) in _SCANS
+    return model.task is not Task.VIDEO and prompt_kind(model.task, model.tool) in SEARCHES
 
 
 def _why_not_scan(model: SessionModel, scan_model: ScanModel, run: str) -> str:

@@ -57,6 +57,7 @@ from napari_sam3_assistant.workflows.scan import (
 from napari_sam3_assistant.workflows.segment import (
     SegmentRequest,
     check_labels_fit,
+    check_room,
     join_planes,
     leading_shape,
     segment,
@@ -414,6 +415,7 @@ class _ImagePlan:
         try:
             view = work.open(self.image)[1]
             check_labels_fit(view)
+            check_room(self.runs[0].engine, self.runs[0].prompts, view.shape)
         except (Sam3AssistantError, MemoryError) as error:
             yield FolderPiece(self.image, (), (), error)
             return

@@ -23,7 +23,7 @@ from napari_sam3_assistant.core.progress import (
     RemainingTime,
     format_duration,
 )
-from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.core.prompts import SEARCHES
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.stitching import Stitcher
 from napari_sam3_assistant.core.tiling import Composite, TileGrid, compose_tile, crop_around
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
-_KINDS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
 _MOST_NOTES = 5
 _MOST_FAILED = 20  # tiles; then nothing else is tried
 _FAST = 1.0  # seconds; of a tile that takes less the labels are told with the next tile
@@ -189,9 +188,9 @@ def _check(engine: CachingEngine, request: ScanRequest) -> None:
 def check_kinds(prompts: PromptSet) -> None:
     """Raise PromptError where a scan can't use the prompts."""
     kinds = prompts.kinds
-    if not kinds <= _KINDS:
+    if not kinds <= SEARCHES:
         raise PromptError(
-            f"A scan can't use {' and '.join(sorted(kinds - _KINDS))}.",
+            f"A scan can't use {' and '.join(sorted(kinds - SEARCHES))}.",
             "Give a phrase or example boxes, or ask for everything; for points and boxes segment a "
             "region.",
         )

@@ -16,7 +16,7 @@ from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import format_gigabytes, part_of
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
-from napari_sam3_assistant.core.prompts import PromptSet
+from napari_sam3_assistant.core.prompts import SEARCHES, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Segmentation, paint_labels
 from napari_sam3_assistant.engines.base import Prediction
@@ -76,6 +76,7 @@ def segment(
     request.prompts.check(shape)
     engine.spec.check_kinds(request.prompts.kinds)
     region = (request.region or Region.whole(shape)).intersect(Region.whole(shape))
+    check_room(engine, request.prompts, region.shape)
     reporter.report(Progress(0, 3, f"Loading {engine.spec.title}"))
     engine.load(reporter)
     prompts = request.prompts.localise(region)
@@ -114,6 +115,26 @@ def segment(
         if isinstance(stopped.partial, Prediction):
             stopped.partial = _result(engine, [stopped.partial], region)
         raise
+
+
+def check_room(engine: CachingEngine, prompts: PromptSet, shape: tuple[int, int]) -> None:
+    """Raise ImageError where a picture needs more memory than is free to be looked at whole.
+
+    Else the system would end the program when there is none left. A server has memory of its own.
+    """
+    if engine.traffic is not None or prompts.are_painted:
+        return
+    spec, searched = engine.spec, prompts.kinds & SEARCHES
+    each = spec.bytes_per_pixel_searched if searched else spec.bytes_per_pixel
+    needed, free = each * math.prod(shape), psutil.virtual_memory().available
+    if needed > free:
+        raise ImageError(
+            f"To look at {shape[0]} x {shape[1]} pixels at once takes about "
+            f"{format_gigabytes(needed)} of memory, and {format_gigabytes(free)} are free.",
+            "Scan the image tile by tile, or look at a part of it."
+            if searched
+            else "Look at a part of the image (large-image local inference).",
+        )
 
 
 _STEP = 50
@@ -272,7 +293,7 @@ def check_labels_fit(view: ImageView) -> None:
         raise ImageError(
             f"The labels of {count} planes of {view.shape} pixels take {format_gigabytes(size)}, "
             "more than the computer has memory.",
-            "Segment a part of the image, or follow its objects with track, plane by plane.",
+            "Scan it tile by tile, segment a part of it, or follow its objects with track.",
         )
 
 

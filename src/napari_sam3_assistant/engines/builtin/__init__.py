@@ -23,6 +23,8 @@ SPEC = EngineSpec(
     phrases="'bright ...' and 'dark ...', such as 'bright cells'",
     video=TrackSpec(prompts=frozenset({PromptKind.MASK})),
     proposes=True,
+    bytes_per_pixel=10,
+    bytes_per_pixel_searched=100,
 )
 
 
