@@ -102,7 +102,7 @@ def test_the_line_and_its_reason(model):
     assert format_engine(model, built_in) == f"Engine: {built_in.title}"
     assert explain_engine(model, built_in) == (
         "It needs no weights. It understands 'bright ...' and 'dark ...', such as 'bright cells' "
-        "as phrases."
+        "or 'bright cells 30 px' as phrases."
     )
     sam3 = registry.find_entry("sam3-transformers").spec
     assert format_engine(model, sam3).splitlines()[1] == "device: automatic"

@@ -139,7 +139,8 @@ def segment(
         Whether ``mask`` or ``labels`` are the objects as they are, whatever the image shows. With
         clicks, boxes or a phrase beside them, SAM 3 takes them for sketches all the same.
     text : str, optional
-        A short phrase.
+        A short phrase. The built-in engine knows ``bright ...`` and ``dark ...``, and the usual
+        diameter of the objects in pixels if the phrase tells it: ``bright cells 30 px``.
     everything : bool or Everything
         Find all objects, without any other prompt; an :class:`Everything` says how.
     examples : str or Path, optional

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
+from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.builtin import SPEC
 from napari_sam3_assistant.engines.builtin.detection import detect
+from napari_sam3_assistant.engines.builtin.engine import BuiltinEngine
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.outline_net import Window, sketch_outlines
+from napari_sam3_assistant.engines.builtin.prompted import diameter_named
 
 ROWS, COLUMNS = np.indices((160, 160))
 
@@ -88,3 +93,45 @@ def test_a_sketch_turns_with_the_image(window):
     (again,) = sketch_outlines(PlaneFeatures(np.rot90(grey).copy()), [turned])
     np.testing.assert_allclose(again.odds, np.rot90(drawn.odds), atol=0.01)
     assert again.overlap == pytest.approx(drawn.overlap, abs=1e-3)
+
+
+def specked(size):
+    """Return cells with a faint body of some diameter and a bright speck, and their truth."""
+    shape = (8 * size, 8 * size)
+    rows, columns = np.indices(shape)
+    rng = np.random.default_rng(3)
+    labels, grey = np.zeros(shape, int), np.zeros(shape)
+    for y in np.arange(1, 8, 2) * size:
+        for x in np.arange(1, 8, 2) * size:
+            body = np.hypot(rows - y, columns - x) < size / 2
+            labels[body], grey[body] = labels.max() + 1, 25
+            speck = rng.uniform(-0.2, 0.2, 2) * size
+            grey += 120 * (np.hypot(rows - y - speck[0], columns - x - speck[1]) < size / 12)
+    grey = ndi.gaussian_filter(grey, size / 30) + 40 + rng.normal(0, 2, shape)
+    return grey.astype(np.float32), labels
+
+
+def test_a_diameter_in_the_phrase_says_which_of_two_kinds_is_meant():
+    grey, labels = specked(30)
+    plane, engine = PlaneFeatures(grey), BuiltinEngine(SPEC)
+    for diameter, least in ((30, labels.max()), (5, 10)):
+        prompts = PromptSet(text=f"bright things of {diameter:g} px")
+        found = engine.predict(plane, prompts, PredictOptions(), NullReporter()).objects
+        areas = np.array([np.count_nonzero(item.mask) for item in found])
+        assert len(areas) >= least
+        assert (np.abs(np.log(areas / (np.pi * diameter**2 / 4))) < np.log(2)).all()
+
+
+@pytest.mark.parametrize(
+    ("phrase", "diameter"),
+    [
+        ("bright cells 30 px", 30.0),
+        ("dark 12.5px spots", 12.5),
+        ("bright cells of 7,5 pixels", 7.5),
+        ("bright 3t3 cells", None),
+        ("bright cells 0 px", None),
+        ("bright beads 10 pxl", None),
+    ],
+)
+def test_a_phrase_tells_a_diameter_only_in_pixels(phrase, diameter):
+    assert diameter_named(phrase) == diameter

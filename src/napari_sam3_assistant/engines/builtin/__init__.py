@@ -20,7 +20,7 @@ SPEC = EngineSpec(
     title="Built-in (no SAM 3 weights)",
     accepts=frozenset(PromptKind),
     needs_weights=False,
-    phrases="'bright ...' and 'dark ...', such as 'bright cells'",
+    phrases="'bright ...' and 'dark ...', such as 'bright cells' or 'bright cells 30 px'",
     video=TrackSpec(prompts=frozenset({PromptKind.MASK})),
     proposes=True,
     bytes_per_pixel=10,

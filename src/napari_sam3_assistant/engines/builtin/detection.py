@@ -97,7 +97,9 @@ SAME = 0.65  # a fitted contour must still be the object that it started from
 # -- detection ------------------------------------------------------------------------------------
 
 
-def detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple[Detection, ...]:
+def detect(
+    features: PlaneFeatures, polarity: int, reporter: Reporter, diameter: float | None = None
+) -> tuple[Detection, ...]:
     """Return all objects of one polarity, the surest first.
 
     Parameters
@@ -108,10 +110,13 @@ def detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple[
         +1 for bright objects, -1 for dark ones.
     reporter : Reporter
         Stops the work.
+    diameter : float, optional
+        Of the usual object, in pixels, if it is known.
     """
-    if polarity not in features.detections:
-        features.detections[polarity] = _detect(features, polarity, reporter)
-    return features.detections[polarity]
+    asked = polarity, diameter
+    if asked not in features.detections:
+        features.detections[asked] = _detect(features, polarity, diameter, reporter)
+    return features.detections[asked]
 
 
 def detect_all(
@@ -151,7 +156,9 @@ def detect_all(
     return tuple(sorted(kept, key=lambda item: -item.score)), bright - dark
 
 
-def _detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple[Detection, ...]:
+def _detect(
+    features: PlaneFeatures, polarity: int, diameter: float | None, reporter: Reporter
+) -> tuple[Detection, ...]:
     flat = subtract_background(features, polarity, reporter)
     ground = PlaneFeatures(flat)
     scales = []
@@ -169,7 +176,7 @@ def _detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple
     found = refine_contours(flat, owner, polarity, reporter)
     scored = _score(features, flat, found, reporter)
     drawn = redraw(features, scored, reporter)
-    all_ = add_missed(features, ground, drawn, polarity, reporter)
+    all_ = add_missed(features, ground, drawn, polarity, diameter, reporter)
     return tuple(divide(all_, features.shape))
 
 

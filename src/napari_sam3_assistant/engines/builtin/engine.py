@@ -21,6 +21,7 @@ from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.object_mask import Patch
 from napari_sam3_assistant.engines.builtin.prompted import (
     clearness,
+    diameter_named,
     object_in,
     polarity_named,
     similar,
@@ -133,7 +134,8 @@ class BuiltinEngine:
             return replace(_found(found, options, ""), polarity=balance)
         if PromptKind.TEXT in prompts.kinds:
             phrase = clean_phrase(prompts.text)
-            return _found(detect(embedding, polarity_named(phrase), reporter), options, phrase)
+            polarity, diameter = polarity_named(phrase), diameter_named(phrase)
+            return _found(detect(embedding, polarity, reporter, diameter), options, phrase)
         if prompts.exemplars:
             if not any(prompt.positive for prompt in prompts.exemplars):
                 raise PromptError(

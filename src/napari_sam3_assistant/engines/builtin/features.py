@@ -347,7 +347,8 @@ class PlaneFeatures:
     Attributes
     ----------
     detections : dict
-        Objects found in the whole plane, by polarity (+1 bright, -1 dark); filled by
+        Objects found in the whole plane, by polarity (+1 bright, -1 dark) and the usual diameter
+        that was told, if one was; filled by
         :func:`napari_sam3_assistant.engines.builtin.detection.detect`.
     proposals : dict
         What may be the object under a pixel, by row and column; filled by
@@ -359,7 +360,7 @@ class PlaneFeatures:
 
     def __init__(self, luminance: npt.NDArray[np.float32]) -> None:
         self._levels = [luminance]
-        self.detections: dict[int, tuple[Detection, ...]] = {}
+        self.detections: dict[tuple[int, float | None], tuple[Detection, ...]] = {}
         self.proposals: dict[tuple[int, int], tuple[Proposal, ...]] = {}
         self.meanings: dict[tuple[int, int], list[Meaning]] = {}
 

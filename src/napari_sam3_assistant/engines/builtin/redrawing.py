@@ -2,17 +2,18 @@
 
 An object is drawn anew in its box, and the overlap that is expected of that says how much it is an
 object. Where something stands out and nothing was found, the network draws what lies there, in a
-window that suits objects of the usual size.
+window that suits objects of the usual size. Where the usual size is told, it looks everywhere.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage as ndi
+from scipy.spatial import KDTree
 
 from napari_sam3_assistant.engines.builtin.features import each, noise
 from napari_sam3_assistant.engines.builtin.object_mask import Detection, Patch, Proposal, measure
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
     from napari_sam3_assistant.engines.builtin.outline_net import Drawing
 
@@ -50,6 +52,10 @@ ROOM = 2.0  # usual diameters: the side of a window
 ALIKE = 2.0  # times the usual area, or as many times smaller
 BORDER = 8.0  # cost of the share of a window's border that is held by what is drawn in it
 SHARED = 0.3  # share of an object that may lie in another
+
+# Where the usual diameter is known: the overlap that must be expected of what is drawn, and how far
+# from that, in usual diameters, everything is looked at.
+KNOWN, NEAR = 0.6, 1.5
 
 
 def redraw(
@@ -82,6 +88,7 @@ def add_missed(
     ground: PlaneFeatures,
     found: Sequence[Detection],
     polarity: int,
+    diameter: float | None,
     reporter: Reporter,
 ) -> list[Detection]:
     """Return objects with those beside them that only the network sees.
@@ -96,29 +103,123 @@ def add_missed(
         What was found.
     polarity : int
         +1 if the objects are bright in the plane, -1 if they are dark.
+    diameter : float, optional
+        Of the usual object, in pixels, if it is known; else the objects tell it.
     reporter : Reporter
         Stops the work.
     """
+    look = Look(features, ground, polarity, reporter)
+    if diameter:
+        found = [_as_usual(item, diameter) for item in found]
     found = sorted(found, key=lambda item: -item.score)
     taken = _Taken(features.shape)
     likely = [item for item in found if item.score >= LIKELY and taken.add(item.patch)]
-    if not likely:
-        return found
-    usual = float(np.median([item.patch.area for item in likely]))
-    places = _places(ground, taken, 2 * math.sqrt(usual / math.pi))
-    drawn = []
-    for drawing in _look(features, places, reporter):
-        reporter.check()
-        item = _object_in(features, drawing, polarity)
-        if item is not None and usual / ALIKE <= item.patch.area <= usual * ALIKE:
-            drawn.append(item)
-    seen = measure(ground.luminance, [item.patch for item in drawn], reporter)
-    rise = seen.mean > seen.ground
-    for index in sorted(np.flatnonzero(rise), key=lambda index: -drawn[index].score):
-        if taken.add(drawn[index].patch):
-            likely.append(drawn[index])
+    drawn = look.everywhere(diameter) if diameter else []
+    if diameter or likely:
+        drawn += look.between(taken, diameter or _usual_diameter(likely))
+    for item in sorted(drawn, key=lambda item: -item.score):
+        if taken.add(item.patch):
+            likely.append(item)
     others = (item for item in found if item.score < LIKELY)
     return [*likely, *(item for item in others if taken.has_room(item.patch))]
+
+
+def _diameter(area: float) -> float:
+    """Return the diameter of the disc of an area."""
+    return 2 * math.sqrt(area / math.pi)
+
+
+def _usual_diameter(items: Sequence[Detection]) -> float:
+    """Return the median diameter of objects, in pixels; there is one."""
+    return _diameter(float(np.median([item.patch.area for item in items])))
+
+
+def _middle(region: Region) -> tuple[float, float]:
+    """Return the middle of a region."""
+    return (region.y0 + region.y1) / 2, (region.x0 + region.x1) / 2
+
+
+def _lattice(shape: tuple[int, int], apart: float, diameter: float) -> list[Window]:
+    """Return windows for objects of a diameter all over a plane, every second row moved."""
+    height, width = shape
+    return [
+        Window(y, x, ROOM * diameter)
+        for row, y in enumerate(np.arange(apart / 2, height, apart).tolist())
+        for x in np.arange(apart / 2 * (1 + row % 2), width, apart).tolist()
+    ]
+
+
+def _as_usual(item: Detection, diameter: float) -> Detection:
+    """Return an object whose odds are less the more it differs from the usual diameter."""
+    apart = math.log(_diameter(item.patch.area) / diameter)
+    odds = item.score / (1 - item.score) * math.exp(-2 * apart**2)
+    return replace(item, score=odds / (1 + odds))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """The network's look at a plane without boxes.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    ground : PlaneFeatures
+        Grey values above its background; objects are bright.
+    polarity : int
+        +1 if objects are bright in the plane, -1 if they are dark.
+    reporter : Reporter
+        Stops the work.
+    """
+
+    features: PlaneFeatures
+    ground: PlaneFeatures
+    polarity: int
+    reporter: Reporter
+
+    def between(self, taken: _Taken, diameter: float) -> list[Detection]:
+        """Return what is drawn where something stands out that belongs to no object."""
+        places = _places(self.ground, taken, diameter)
+        drawings = _look(self.features, places, self.reporter)
+        return self._objects(self._alike(drawings, diameter, EXPECTED))
+
+    def everywhere(self, diameter: float) -> list[Detection]:
+        """Return what is drawn anywhere: at places that lie apart, and all round what is there."""
+        if diameter < SMALLEST:
+            return []
+        apart = max(diameter, math.sqrt(PIXELS))
+        first = self._drawn(_lattice(self.features.shape, apart, diameter), diameter)
+        if not first:
+            return []
+        there = KDTree([_middle(patch.region) for patch, _ in first])
+        places = _lattice(self.features.shape, STEP * diameter, diameter)
+        off, _ = there.query([(place.y, place.x) for place in places])
+        near = [places[index] for index in np.flatnonzero(off <= NEAR * diameter)]
+        return self._objects(first + self._drawn(near, diameter))
+
+    def _drawn(self, places: Sequence[Window], diameter: float) -> list[tuple[Patch, float]]:
+        """Return what is drawn in windows and may be an object, and what is expected of it."""
+        return self._alike(_sketch(self.features, places, self.reporter), diameter, KNOWN)
+
+    def _alike(
+        self, drawings: Sequence[Drawing], diameter: float, least: float
+    ) -> list[tuple[Patch, float]]:
+        """Return what is drawn of about a diameter and stands out, and what is expected of it."""
+        usual = math.pi * diameter**2 / 4
+        drawn = []
+        for drawing in drawings:
+            self.reporter.check()
+            item = _object_in(self.features, drawing, self.polarity, least)
+            if item is not None and usual / ALIKE <= item[0].area <= usual * ALIKE:
+                drawn.append(item)
+        patches = [patch for patch, _ in drawn]
+        seen = measure(self.ground.luminance, patches, self.reporter)
+        return [drawn[index] for index in np.flatnonzero(seen.mean > seen.ground)]
+
+    @staticmethod
+    def _objects(drawn: Sequence[tuple[Patch, float]]) -> list[Detection]:
+        """Return what is drawn with its scores; what nothing else tells of."""
+        return [Detection(patch, _score(0.5, expected)) for patch, expected in drawn]
 
 
 def _sketch(
@@ -156,9 +257,11 @@ def _outline_of(features: PlaneFeatures, patch: Patch, drawing: Drawing) -> Patc
     return drawn if drawn.area and drawn.overlap(patch) < AGREED else patch
 
 
-def _object_in(features: PlaneFeatures, drawing: Drawing, polarity: int) -> Detection | None:
-    """Return what is drawn under the middle of a window, if it is as likely as not an object."""
-    if drawing.overlap < EXPECTED:
+def _object_in(
+    features: PlaneFeatures, drawing: Drawing, polarity: int, least: float
+) -> tuple[Patch, float] | None:
+    """Return what is drawn under the middle of a window, and the overlap expected, if enough."""
+    if drawing.overlap < least:
         return None
     region, size = drawing.region(features), 2**drawing.octave
     labels, _ = ndi.label(drawing.within(region, drawing.octave) > 0)
@@ -167,10 +270,8 @@ def _object_in(features: PlaneFeatures, drawing: Drawing, polarity: int) -> Dete
         return None
     part = labels == labels[y, x]
     border = np.concatenate([part[0], part[-1], part[:, 0], part[:, -1]]).mean()
-    score = _score(0.5, drawing.overlap * math.exp(-BORDER * border))
-    if score < LIKELY:
-        return None
-    return Detection(_part(features, drawing, part, polarity), score)
+    expected = drawing.overlap * math.exp(-BORDER * border)
+    return (_part(features, drawing, part, polarity), expected) if expected >= least else None
 
 
 def _part(
@@ -236,13 +337,11 @@ def _places(ground: PlaneFeatures, taken: _Taken, diameter: float) -> list[Windo
     image = ndi.gaussian_filter(ground.octave(octave), SMOOTH, mode="nearest")
     away = ndi.distance_transform_edt(taken.owner[:: 2**octave, :: 2**octave] == 0)
     open_ = (image >= STANDS_OUT * noise(image)) & (away > AWAY * diameter / 2**octave)
-    step = STEP * diameter
     height, width = taken.owner.shape
     places = [
-        Window(y, x, ROOM * diameter)
-        for row, y in enumerate(np.arange(step / 2, height, step).tolist())
-        for x in np.arange(step / 2 * (1 + row % 2), width, step).tolist()
-        if open_[int(y) >> octave, int(x) >> octave]
+        place
+        for place in _lattice((height, width), STEP * diameter, diameter)
+        if open_[int(place.y) >> octave, int(place.x) >> octave]
     ]
     return places[:: max(1, math.ceil(len(places) * PIXELS / (height * width)))]
 

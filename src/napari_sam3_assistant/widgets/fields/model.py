@@ -63,7 +63,8 @@ class EngineBadge(QWidget):
         button.setToolTip(
             "Built-in, SAM 2.1, SAM 3, or a folder with the weights of SAM 3, SAM 2.1, SAM 1 or "
             "EdgeTAM; on this computer, or on a server. The built-in engine needs no weights, and "
-            "understands “bright …” and “dark …” as phrases."
+            "understands “bright …” and “dark …” as phrases; “bright cells 30 px” tells how large "
+            "they usually are."
         )
         button.setMenu(EngineMenu(session, self))
         self._get = QPushButton()

@@ -262,7 +262,8 @@ def as_painted_box(model: SessionModel) -> QCheckBox:
 
 _TIP = (
     "A short noun phrase such as “nucleus” or “myelin sheath” for SAM 3, or "
-    "“bright objects” or “dark objects” for the built-in engine. Enter runs."
+    "“bright objects” or “dark objects” for the built-in engine, which can be told how large they "
+    "usually are: “dark objects 30 px”. Enter runs."
 )
 
 
