@@ -12,8 +12,10 @@ from napari_sam3_assistant.engines.builtin import SPEC
 from napari_sam3_assistant.engines.builtin.detection import detect
 from napari_sam3_assistant.engines.builtin.engine import BuiltinEngine
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
+from napari_sam3_assistant.engines.builtin.object_mask import Detection, Patch
 from napari_sam3_assistant.engines.builtin.outline_net import Window, sketch_outlines
 from napari_sam3_assistant.engines.builtin.prompted import diameter_named
+from napari_sam3_assistant.engines.builtin.redrawing import Look, add_missed
 
 ROWS, COLUMNS = np.indices((160, 160))
 
@@ -109,6 +111,37 @@ def specked(size):
             grey += 120 * (np.hypot(rows - y - speck[0], columns - x - speck[1]) < size / 12)
     grey = ndi.gaussian_filter(grey, size / 30) + 40 + rng.normal(0, 2, shape)
     return grey.astype(np.float32), labels
+
+
+def patches_of(labels):
+    """Return the objects of labels, each as surely found."""
+    for name, place in enumerate(ndi.find_objects(labels), start=1):
+        region = Region(place[0].start, place[1].start, place[0].stop, place[1].stop)
+        yield Detection(Patch(labels[place] == name, region), 0.9)
+
+
+@pytest.mark.parametrize("size", [30, 45])
+def test_cells_that_are_drawn_outvote_specks_that_were_found(size):
+    grey, labels = specked(size)
+    specks, _ = ndi.label(grey > 120)
+    look = Look(PlaneFeatures(grey), PlaneFeatures(grey - 40), 1, NullReporter())
+    assert look.diameter_beside(list(patches_of(specks))) == pytest.approx(size, rel=0.15)
+    assert look.diameter_beside(list(patches_of(labels))) is None
+
+
+def test_cells_are_found_where_rules_find_their_specks():
+    grey, labels = specked(30)
+    specks, _ = ndi.label(grey > 120)
+    planes = PlaneFeatures(grey), PlaneFeatures(grey - 40)
+    found = add_missed(*planes, list(patches_of(specks)), 1, None, NullReporter())
+    assert (overlaps([item for item in found if item.score >= 0.35], labels) >= 0.5).all()
+    assert len(found) >= labels.max()
+
+
+def test_noise_tells_no_diameter():
+    grey = (40 + 8 * np.random.default_rng(5).standard_normal((300, 300))).astype(np.float32)
+    look = Look(PlaneFeatures(grey), PlaneFeatures(grey - 40), 1, NullReporter())
+    assert look.diameter_beside([]) is None
 
 
 def test_a_diameter_in_the_phrase_says_which_of_two_kinds_is_meant():

@@ -2,7 +2,8 @@
 
 An object is drawn anew in its box, and the overlap that is expected of that says how much it is an
 object. Where something stands out and nothing was found, the network draws what lies there, in a
-window that suits objects of the usual size. Where the usual size is told, it looks everywhere.
+window that suits objects of the usual size. Where the usual size is told, or where what it draws in
+windows of many sizes says that the rules have found but specks, it looks everywhere.
 """
 
 from __future__ import annotations
@@ -56,6 +57,11 @@ SHARED = 0.3  # share of an object that may lie in another
 # Where the usual diameter is known: the overlap that must be expected of what is drawn, and how far
 # from that, in usual diameters, everything is looked at.
 KNOWN, NEAR = 0.6, 1.5
+# Where what was found is finer than FINE and holds less than SPARSE of the plane, windows of many
+# sizes are asked, at VIEWS places for each size. Drawings that differ by SPREAD in the logarithm of
+# their diameters tell much the same; so many objects tell it at least.
+SPARSE, VIEWS, SPREAD, PLENTY = 0.05, 64, 0.25, 6
+SIZES = tuple(12 * 1.5**step for step in range(8))  # usual diameters, in pixels
 
 
 def redraw(
@@ -109,6 +115,7 @@ def add_missed(
         Stops the work.
     """
     look = Look(features, ground, polarity, reporter)
+    diameter = diameter or look.diameter_beside(found)
     if diameter:
         found = [_as_usual(item, diameter) for item in found]
     found = sorted(found, key=lambda item: -item.score)
@@ -196,6 +203,42 @@ class Look:
         off, _ = there.query([(place.y, place.x) for place in places])
         near = [places[index] for index in np.flatnonzero(off <= NEAR * diameter)]
         return self._objects(first + self._drawn(near, diameter))
+
+    def diameter_beside(self, found: Sequence[Detection]) -> float | None:
+        """Return the diameter that drawings tell, if they explain more than fine objects do.
+
+        A drawing tells what is expected of it above a half, and each place that lies in one counts:
+        objects count by their areas, so that specks can't outvote cells.
+        """
+        likely = [item for item in found if item.score >= LIKELY]
+        usual = _usual_diameter(likely) if likely else 0.0
+        height, width = self.features.shape
+        held = sum(item.score * item.patch.area for item in likely) / (height * width)
+        if usual >= FINE or held >= SPARSE:
+            return None
+        views = min(VIEWS, height * width // (PIXELS * len(SIZES)))
+        told: list[tuple[float, float, Patch]] = []
+        for size in SIZES:
+            if not views or 2 * size > min(height, width):
+                break
+            apart = max(STEP * size, math.sqrt(height * width / views))
+            places = _lattice((height, width), apart, size)
+            told += [
+                (math.log(_diameter(patch.area)), (expected - 0.5) / len(places), patch)
+                for patch, expected in self._drawn(places, size)
+            ]
+        if not told:
+            return None
+        sizes, worths = np.array([(size, worth) for size, worth, _ in told]).T
+        shares = np.exp(-(((sizes[:, None] - sizes) / SPREAD) ** 2) / 2) @ worths
+        best = int(shares.argmax())
+        taken = _Taken(self.features.shape)
+        alike = np.flatnonzero(np.abs(sizes - sizes[best]) < 2 * SPREAD)
+        count = sum(taken.add(told[index][2]) for index in alike)
+        diameter = math.exp(sizes[best])
+        if shares[best] <= held or count < PLENTY or diameter < 2 * usual:
+            return None
+        return diameter
 
     def _drawn(self, places: Sequence[Window], diameter: float) -> list[tuple[Patch, float]]:
         """Return what is drawn in windows and may be an object, and what is expected of it."""
