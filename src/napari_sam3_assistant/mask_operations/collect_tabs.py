@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
 from napari_sam3_assistant.core.masks.objects import ExportFormat
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.mask_operations.collect import DEFAULT_CLASS
 from napari_sam3_assistant.mask_operations.model import SaveMode
 from napari_sam3_assistant.qt.bind import follow, set_enabled, show_errors, watch
@@ -227,7 +228,7 @@ class MergeTab(QWidget):
         pixels = self._model.merge_overlap
         self._overlap.setVisible(pixels >= 0)
         self._overlap.setText(
-            f"Overlap: the ticked objects share {pixels} pixels."
+            f"Overlap: the ticked objects share {pluralize(pixels, 'pixel')}."
             if pixels
             else "Overlap: the ticked objects share no pixel."
         )
@@ -352,7 +353,7 @@ class FinalTab(QWidget):
             self._collection.choose_path(path)
 
 
-_KEYS = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
+_KEYS: dict[int, int] = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
 
 
 class PriorityList(TickList):
@@ -388,7 +389,7 @@ class PriorityList(TickList):
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Move the current layer by Alt and an arrow key."""
         alt = event is not None and event.modifiers() & Qt.KeyboardModifier.AltModifier
-        by = _KEYS.get(Qt.Key(event.key())) if event is not None and alt else None
+        by = _KEYS.get(event.key()) if event is not None and alt else None
         if by is None:
             super().keyPressEvent(event)
         else:
