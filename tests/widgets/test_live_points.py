@@ -68,6 +68,7 @@ def test_t_makes_the_next_click_negative_and_shift_t_flips_the_latest_or_the_sel
     points.remove_selected()
     user.wait(lambda: not user.has(PREVIEW))
     assert user.results == "No preview result yet."
+    assert "gone with them" in user.status
 
 
 def test_a_click_during_a_run_is_not_lost(open_window, discs, gate):

@@ -312,6 +312,7 @@ class SegmentRun:
             return
         model.previews = (*model.previews[:-1], *left)
         self._undo.record(model.previews, amend=True)
+        model.message = Message("What the prompts had found is gone with them.")
 
     def _is_lost(self, shown: Preview, kind: PromptKind) -> bool:
         """Return whether a run with prompts of a kind drops something that they did not make."""
