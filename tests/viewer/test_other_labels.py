@@ -121,6 +121,18 @@ def test_labels_that_lost_their_scale_are_laid_on_the_image(placed):
     desk.binding.close()
 
 
+@pytest.mark.parametrize("shift", [0, 3])
+def test_a_mask_of_several_cells_is_one_object_and_that_is_said(desk, shift):
+    _, labels = plane()
+    mask = np.where(labels, np.uint8(255), np.uint8(0))
+    layer = desk.viewer.add_labels(mask, name="mask", translate=(shift, 0))
+    job = desk.verbs.accept(key_of(layer))
+    assert job is None or job.wait(240)
+    desk.settle()
+    assert set(np.unique(desk.viewer.layers[ACCEPTED].data)) == {0, 1}
+    assert "3 pieces here are one object" in desk.model.message.text
+
+
 def test_labels_that_lie_elsewhere_are_accepted_where_they_are_seen():
     image, labels = plane()
     desk = Desk(np.stack([image] * 3))

@@ -122,9 +122,12 @@ class Accepting:
         self._undo.push(replace(before, prompts=prompts, accepted=accepted, seed=None))
         self._run(begun)
 
-    def accept_other(self, other_labels: OtherLabels, objects: Sequence[PlacedObject]) -> None:
+    def accept_other(
+        self, other_labels: OtherLabels, objects: Sequence[PlacedObject], note: str = ""
+    ) -> None:
         """Add objects of labels of another tool to the accepted labels; prompts stay.
 
+        ``note``: what to say besides.
         Raises Sam3AssistantError if that can't be done; nothing has changed then.
         """
         self.check_idle()
@@ -135,7 +138,7 @@ class Accepting:
         ]
         before = self._undo.current
         self._undo.push(replace(before, accepted=(*before.accepted, begun[0].accepted)))
-        self._run(begun)
+        self._run(begun, note)
 
     def _run(self, begun: Sequence[Acceptance], note: str = "") -> None:
         """Write by a job, which may be cancelled."""

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.images import map_read_errors
@@ -143,7 +144,7 @@ class UseLabels:
         if found.whole is None:
             masks = MaskPrompt.of_labels(found.plane)
             objects = self._adapter.accepted.place(found.target, masks)
-            self._accepting.accept_other(found, objects)
+            self._accepting.accept_other(found, objects, _note_pieces(found, len(masks)))
             return None
         labels, boxes = found.whole, dict[int, Box]()
 
@@ -158,7 +159,7 @@ class UseLabels:
                 return
             whole = [(box, LabelMask(labels, box, id_), id_) for id_, box in sorted(boxes.items())]
             try:
-                self._accepting.accept_other(found, whole)
+                self._accepting.accept_other(found, whole, _note_pieces(found, len(whole)))
             except Sam3AssistantError as error:
                 self._say(str(error), Level.ERROR)
 
@@ -222,6 +223,19 @@ _MAY_BE_CLASSES = (
     "background the value 0: Merge Label Values in Mask Operations."
 )
 _MOST_BLOCKS = 8
+
+
+def _note_pieces(found: OtherLabels, count: int) -> str:
+    """Return what to say where all labels are one object in pieces, as a mask of cells is."""
+    if count != 1:
+        return ""
+    _, pieces = ndi.label(found.plane, np.ones((3, 3)))
+    if pieces < 2:
+        return ""
+    return (
+        f"All of “{found.name}” has one number, {pieces} pieces here are one object. If they are "
+        "several, press Undo, and in SAM3 Mask Operations renumber “each component” first."
+    )
 
 
 def _has_no_background(labels: Untyped, reporter: Reporter) -> bool:
