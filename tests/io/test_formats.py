@@ -610,6 +610,25 @@ def test_colours_of_a_czi_are_the_colours_of_its_planes(tmp_path, kind):
     np.testing.assert_array_equal(np.asarray(loaded.data[1, 3:7, 9:20]), planes[1, 3:7, 9:20])
 
 
+def test_a_movie_without_times_is_read_quietly(tmp_path, caplog):
+    """bioio-czi logged a traceback of each such file."""
+    writer = pytest.importorskip("pylibCZIrw.czi", reason="no wheels for this Python")
+    need(tmp_path / "a.czi")
+    with writer.create_czi(str(tmp_path / "a.czi")) as file:
+        for at, plane in enumerate(DEEP):
+            file.write(plane[..., None], plane={"C": 0, "Z": 0, "T": at})
+        file.write_metadata("a", scale_x=0.25e-6, scale_y=0.5e-6, scale_z=1e-6)
+    content = (tmp_path / "a.czi").read_bytes()
+    # Of each plane Zeiss' own programs may say nothing.
+    content = re.sub(rb"<METADATA>.*?</METADATA>", lambda found: bytes(len(found[0])), content)
+    (tmp_path / "a.czi").write_bytes(content)
+
+    axis = read_image(tmp_path / "a.czi").axes[0]
+
+    assert (axis.name, axis.length, axis.unit) == ("t", len(DEEP), "")
+    assert not caplog.records
+
+
 def test_scenes_that_can_t_be_read_are_told(tmp_path):
     writer = pytest.importorskip("pylibCZIrw.czi", reason="no wheels for this Python")
     pytest.importorskip("bioio_czi")

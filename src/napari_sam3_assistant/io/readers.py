@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import logging
 import math
 import warnings
 import weakref
@@ -451,8 +452,7 @@ def load_bio(image: Untyped) -> LoadedImage:
     """
     kept = _kept(image)
     sizes = image.physical_pixel_sizes
-    seconds = _seconds(getattr(image, "time_interval", None))
-    by_axis = {"z": sizes.Z, "y": sizes.Y, "x": sizes.X, "t": seconds}
+    by_axis = {"z": sizes.Z, "y": sizes.Y, "x": sizes.X, "t": _seconds_per_frame(image)}
     known = {name: abs(size) for name, size in by_axis.items() if size and math.isfinite(size)}
     data = image.dask_data
     data = data[tuple(slice(None) if at in kept else 0 for at in range(data.ndim))]
@@ -514,5 +514,14 @@ def _kept(image: Untyped) -> list[int]:
     return [at for at, (name, length) in lengths if name in "YXS" or length > 1]
 
 
-def _seconds(interval: Untyped) -> float | None:
+def _seconds_per_frame(image: Untyped) -> float | None:
+    """Return how long a frame takes; None where the file does not say."""
+    # Where it does not, bioio-czi logs a traceback, which is nothing to the user.
+    log = logging.getLogger("bioio_czi")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        interval = getattr(image, "time_interval", None)
+    finally:
+        log.setLevel(level)
     return interval.total_seconds() if isinstance(interval, timedelta) else interval
