@@ -188,12 +188,16 @@ class MaskPrompt:
         Which object of a stack it is, from 1; None for a new one.
     as_painted : bool
         Whether it is the object as it is, and not a rough sketch of it.
+    is_followed : bool
+        Whether the object was followed to here from another slice of its stack: following goes on
+        from here, but what the object looks like is told by the masks of its prompted slices.
     """
 
     mask: npt.NDArray[np.bool_]
     region: Region
     object_id: int | None = None
     as_painted: bool = False
+    is_followed: bool = False
 
     @classmethod
     def from_plane(cls, mask: npt.NDArray[np.generic], object_id: int | None = None) -> MaskPrompt:

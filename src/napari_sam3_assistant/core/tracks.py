@@ -115,7 +115,8 @@ class TrackSeed:
     box : BoxPrompt or None
         A box round it.
     mask : MaskPrompt or None
-        Its pixels on this frame.
+        Its pixels on this frame. One that was followed to here comes after those of its prompted
+        frames.
     score : float or None
         Confidence of what found it.
     text : str
@@ -129,6 +130,11 @@ class TrackSeed:
     mask: MaskPrompt | None = None
     score: float | None = None
     text: str = ""
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether it says where to go on from, and not what the object looks like."""
+        return self.mask is not None and self.mask.is_followed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

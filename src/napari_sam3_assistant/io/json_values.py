@@ -107,6 +107,7 @@ def prompts_to_json(prompts: PromptSet) -> dict[str, Any]:
                 "bits": _pack_mask(prompt.mask),
                 "object_id": prompt.object_id,
                 "as_painted": prompt.as_painted,
+                "is_followed": prompt.is_followed,
             }
             for prompt in prompts.masks
         ],
@@ -151,6 +152,7 @@ def prompts_from_json(entry: Mapping[str, Any]) -> PromptSet:
                 region,
                 _object(mask.get("object_id")),
                 as_flag(mask.get("as_painted", False)),
+                as_flag(mask.get("is_followed", False)),
             )
             for mask, region in masks
         ),

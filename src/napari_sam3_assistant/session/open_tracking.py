@@ -50,6 +50,8 @@ class OpenTracking:
         The objects that were looked for, by the numbers that the engine knows.
     given : list of mapping of int to PromptSet
         The prompts that it was given, run by run.
+    prompted : dict of int to frozenset of int
+        On which frames each object was prompted, by the numbers that the engine knows.
     """
 
     tracking: Tracking | None
@@ -60,6 +62,7 @@ class OpenTracking:
     done: set[int] = field(default_factory=set)
     followed: set[int] = field(default_factory=set)
     given: list[Mapping[int, PromptSet]] = field(default_factory=list)
+    prompted: dict[int, frozenset[int]] = field(default_factory=dict)
     _origin: tuple[int, ...] = ()
     _known_prompts: set[Hashable] = field(default_factory=set)
 
@@ -88,13 +91,19 @@ class OpenTracking:
         """Return the frame that the next one follows; without any left, the frame on show."""
         return next((order[0] - order.step for order in self.left if order), shown)
 
-    def anchors(self, shown: int) -> set[int]:
-        """Return the frames whose labels an engine needs to go on that knows nothing of them.
+    @property
+    def prompted_frames(self) -> set[int]:
+        """The frames that were prompted, of those that are done."""
+        return {frame for prompts in self.given for frame in prompts} & self.done
 
-        Those that were prompted, and those before what is left; without any, the frame on show.
-        """
-        last = {order[0] - order.step for order in self.left if order} or {shown}
-        return ({frame for prompts in self.given for frame in prompts} | last) & self.done
+    def last_frames(self, shown: int) -> set[int]:
+        """Return the frames before what is left; without any left, the frame on show."""
+        return ({order[0] - order.step for order in self.left if order} or {shown}) & self.done
+
+    @property
+    def only_goes_back(self) -> bool:
+        """Whether all that is left is to be done backward."""
+        return {order.step for order in self.left} == {-1}
 
     @property
     def looked_for(self) -> PromptSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,14 @@ if TYPE_CHECKING:
 
 _ON_THE_WAY = 2
 """How many frames may wait for the viewer: it shows one while the next is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a run will do: its passes; and on which frames each object has been prompted by now."""
+
+    passes: tuple[range, ...]
+    prompted: Mapping[int, frozenset[int]]
 
 
 class Propagation:
@@ -200,29 +208,35 @@ class Propagation:
         Returns
         -------
         prompts : dict of int to PromptSet
-            The objects as masks, as the labels hold them on the frames that were prompted and on
-            those that the next ones follow; and what is looked for from there on.
+            The objects as masks: each as the labels hold it on the frames on which it was prompted
+            and, as followed, on those that the next ones follow; and what is looked for from there.
         known : dict of int to tuple of MaskPrompt
             Where each slice is looked at by itself: the objects that those of the next are joined
             to, by the numbers that the engine knows.
         """
-        read = self._adapter.stacks.reader(opened.stack.target)
-        takes = self._engine.spec.video
-        prompts = {}
-        for frame in sorted(opened.anchors(shown)):
-            labels = read(frame)
-            masks = [
-                (row.object_id, row.region, labels[row.region.slices] == row.object_id)
-                for row in self.tracks.all_on(frame)
-            ]
-            prompts[frame] = PromptSet(
-                masks=tuple(MaskPrompt(mask, box, id_) for id_, box, mask in masks if mask.any())
-            )
+        lineage, takes = self._model.lineage, self._engine.spec.video
+        given, last = opened.prompted_frames, opened.last_frames(shown)
         first = opened.next_from(shown)
         looked_for = opened.looked_for
         if looked_for.joins_slices:
-            named = rename_prompts(prompts, self._model.lineage)
+            there = {at: PromptSet(masks=self._masks_on(opened, at)) for at in given | last}
+            named = rename_prompts(there, lineage)
             return {first: looked_for}, {frame: prompts.masks for frame, prompts in named.items()}
+        # What came of a division looks as it did then.
+        born = {
+            id_: {min(self.tracks.frames_of(id_), default=first)} for id_ in self.tracks.links()
+        }
+        unborn = frozenset(born) if opened.only_goes_back else frozenset()
+        prompts = {}
+        for frame in sorted((given | last).union(*born.values())):
+            masks = []
+            for mask in self._masks_on(opened, frame):
+                assert mask.object_id is not None
+                named_ = lineage.found_as(mask.object_id, frame)
+                own = opened.prompted.get(named_) or born.get(mask.object_id, given)
+                if frame in own | last and mask.object_id not in unborn:
+                    masks.append(replace(mask, is_followed=frame not in own))
+            prompts[frame] = PromptSet(masks=tuple(masks))
         if looked_for.text and takes is not None and PromptKind.TEXT in takes.prompts:
             prompts[first] = replace(prompts.get(first, PromptSet()), text=looked_for.text)
         if not any(own.kinds for own in prompts.values()):
@@ -230,6 +244,15 @@ class Propagation:
                 "No object is left on the frames to go on from.", "Press Start 3D Propagation."
             )
         return prompts, {}
+
+    def _masks_on(self, opened: OpenTracking, frame: int) -> tuple[MaskPrompt, ...]:
+        """Return the objects of a frame as the labels hold them."""
+        labels = self._adapter.stacks.reader(opened.stack.target)(frame)
+        masks = [
+            MaskPrompt(labels[row.region.slices] == row.object_id, row.region, row.object_id)
+            for row in self.tracks.all_on(frame)
+        ]
+        return tuple(mask for mask in masks if mask.mask.any())
 
     def set_class(self, ids: Collection[int], class_name: str) -> None:
         """Give propagated objects another class, on all frames."""
@@ -384,6 +407,7 @@ class Propagation:
         opened.left = tuple(range(*bounds) for bounds in state.left)
         opened.done = set(self.tracks.frames)
         opened.followed = set(state.followed)
+        opened.prompted = dict(state.prompted)
         self._open = opened
         self._list_tracked()
         self._model.can_continue = True
@@ -395,7 +419,9 @@ class Propagation:
         if opened is None or not opened.done:
             return None
         left = tuple((order.start, order.stop, order.step) for order in opened.left)
-        return TrackingState(left, tuple(sorted(opened.followed)), tuple(opened.given))
+        return TrackingState(
+            left, tuple(sorted(opened.followed)), tuple(opened.given), dict(opened.prompted)
+        )
 
     def note_edited(self, frames: Iterable[int]) -> None:
         """Record that the user changed pixels of the propagated labels on some frames."""
@@ -460,13 +486,13 @@ class Propagation:
         taken_ids = {step.new for step in self._model.lineage.relabelled} | opened.followed
         lost = self._model.stop_after_lost or None
 
-        def work(reporter: Reporter) -> Iterator[tuple[range, ...] | FrameResult]:
+        def work(reporter: Reporter) -> Iterator[_Plan | FrameResult]:
             tracking.reserve(taken_ids)
             if prompts:
                 tracking.add(prompts, reporter, shown)
             passes = [order for span in spans for order in tracking.passes(span)]
             beside = opened.find_remaining(passes) if spans else left
-            yield (*passes, *beside)
+            yield _Plan((*passes, *beside), tracking.prompted)
             for result in tracking.follow([*passes, *beside], reporter, stop_after_lost=lost):
                 backpressure.wait(reporter)
                 yield result
@@ -474,12 +500,13 @@ class Propagation:
         began = time.monotonic()
         notes: list[str] = []
 
-        def show(item: tuple[range, ...] | FrameResult) -> None:
-            if isinstance(item, tuple):
-                opened.left = item
+        def show(item: _Plan | FrameResult) -> None:
+            if isinstance(item, _Plan):
+                opened.left = item.passes
+                opened.prompted |= item.prompted
                 opened.note_prompts(prompts if taken is None else taken)
                 if self.provenance is not None:
-                    self.provenance.note_passes(item)
+                    self.provenance.note_passes(item.passes)
                 return
             backpressure.free_slot()
             notes.extend(item.notes)

@@ -537,7 +537,12 @@ def tracking_to_json(state: TrackingState) -> Json:
         [[frame, prompts_to_json(prompts)] for frame, prompts in by_frame.items()]
         for by_frame in state.given
     ]
-    return {"left": to_json(state.left), "followed": to_json(state.followed), "given": steps}
+    return {
+        "left": to_json(state.left),
+        "followed": to_json(state.followed),
+        "given": steps,
+        "prompted": [[id_, sorted(frames)] for id_, frames in sorted(state.prompted.items())],
+    }
 
 
 def read_tracking(value: Json, frames: int) -> TrackingState:
@@ -554,11 +559,16 @@ def read_tracking(value: Json, frames: int) -> TrackingState:
         for by_frame in as_list(entry["given"])
     )
     left = read_value(tuple[tuple[int, int, int], ...], entry["left"])
-    named = {frame for prompts in steps for frame in prompts}
+    # Sessions of earlier versions do not say which objects were prompted where.
+    prompted = {
+        as_whole(id_): frozenset(map(as_whole, as_list(frames)))
+        for id_, frames in (as_list(pair, 2) for pair in as_list(entry.get("prompted", [])))
+    }
+    named = {frame for prompts in steps for frame in prompts}.union(*prompted.values())
     for start, stop, step in left:
         if step not in (1, -1) or not range(start, stop, step):
             raise ValueError("a pass goes nowhere")
         named |= {start, stop - step}
     if not all(0 <= frame < frames for frame in named):
         raise ValueError(f"there are {frames} frames, and it names others")
-    return TrackingState(left, read_value(tuple[int, ...], entry["followed"]), steps)
+    return TrackingState(left, read_value(tuple[int, ...], entry["followed"]), steps, prompted)

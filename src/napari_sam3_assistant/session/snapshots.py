@@ -217,11 +217,14 @@ class TrackingState:
         The objects that are looked for, by the numbers that the engine gave them.
     given : tuple of mapping of int to PromptSet
         The prompts that it was given, run by run, by frame.
+    prompted : mapping of int to frozenset of int
+        On which frames each object was prompted, by the numbers that the engine gave them.
     """
 
     left: tuple[tuple[int, int, int], ...]
     followed: tuple[int, ...]
     given: tuple[Mapping[int, PromptSet], ...]
+    prompted: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import MaskPrompt, PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
-    from napari_sam3_assistant.core.tracks import TrackedFrame
+    from napari_sam3_assistant.core.tracks import TrackedFrame, TrackSeed
     from napari_sam3_assistant.engines.caching_engine import CachingEngine, LockedTrack
     from napari_sam3_assistant.workflows.provenance import StackProvenance
 
@@ -133,6 +133,11 @@ class Tracking(AbstractContextManager["Tracking"]):
         """Whether it has prompts to go on from."""
         return self._track is not None
 
+    @property
+    def prompted(self) -> dict[int, frozenset[int]]:
+        """The frames on which each object was prompted, by the numbers of the objects."""
+        return {id_: frozenset(frames) for id_, frames in self._prompted.items()}
+
     def add(
         self,
         prompts: Mapping[int, PromptSet],
@@ -164,6 +169,7 @@ class Tracking(AbstractContextManager["Tracking"]):
         if self._track is None:
             self._track = self._open(prompts)
         resolver = PromptResolver(self.engine, self.frames, self._options, self._ids)
+        followed: list[TrackSeed] = []
         for frame, found in sorted(prompts.items()):
             if not found.kinds:
                 continue
@@ -173,6 +179,9 @@ class Tracking(AbstractContextManager["Tracking"]):
             reporter.report(Progress(0, 0, f"Reading the prompts on frame {frame}"))
             resolved = resolver.resolve(frame, found, (shown or {}).get(frame), reporter)
             for seed in resolved.seeds:
+                if seed.is_followed:
+                    followed.append(seed)
+                    continue
                 self._track.add(seed)
                 self._prompted.setdefault(seed.object_id, set()).add(frame)
             for phrase, start in resolved.phrases:
@@ -180,6 +189,9 @@ class Tracking(AbstractContextManager["Tracking"]):
                 self._phrase_frames.append(start)
                 self._phrase = phrase
             notes += resolved.notes
+        for seed in followed:
+            self._track.add(seed)
+            self._prompted.setdefault(seed.object_id, set())
         self._notes += notes
         # Asked once and not with each frame: versions are read from files.
         self._made_by = self.engine.provenance(

@@ -1,5 +1,7 @@
 """The built-in engine follows masks through stacks with known truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -182,6 +184,23 @@ def test_it_goes_on_where_it_was_stopped():
     rest = follow(track, (range(15, SHAPE[0]),))
     np.testing.assert_array_equal(rest[15:], whole[15:])
     assert not rest[:15].any()
+
+
+@pytest.mark.parametrize("stop", [12, 15, 8])
+@pytest.mark.parametrize("case", ["fading", "touching"])
+def test_a_new_track_goes_on_from_masks_that_were_followed(case, stop):
+    """What is told of an object is how it looks on its prompted slice, and where it was last."""
+    image, truth = CASES[case]()
+    prompted = {id_: truth[MIDDLE] == id_ for id_ in np.unique(truth)[1:]}
+    order = range(MIDDLE, SHAPE[0]) if stop > MIDDLE else range(MIDDLE, -1, -1)
+    whole = follow(begin(image, prompted), (order,))
+    again = begin(image, prompted)
+    for id_ in prompted:
+        mask = MaskPrompt.from_plane(whole[stop] == id_)
+        again.add(TrackSeed(stop, id_, mask=replace(mask, is_followed=True)))
+
+    rest = range(stop + order.step, order.stop, order.step)
+    np.testing.assert_array_equal(follow(again, (rest,))[rest], whole[rest])
 
 
 def test_it_can_begin_far_from_the_prompt():

@@ -62,7 +62,7 @@ FADED = 0.3
 FAINT = 3.0  # ... or below so many grey levels
 SHRUNK = 0.1  # ... or its area to this share
 BLEACHED = 0.985  # to which share of the contrast expected before it may sink from slice to slice
-# Another thing lies behind it where the contrast falls below this share of the strongest so far and
+# Another thing lies behind it where the contrast falls below this share of what is expected and
 # comes back, on what overlaps the last outline before by less (IoU).
 FIRM, BEHIND = 0.7, 0.5
 
@@ -216,7 +216,8 @@ def _depth(patch: Patch, frame: Region) -> npt.NDArray[np.float64]:
 
 def _without(patch: Patch, taken: npt.NDArray[np.bool_], frame: Region) -> Patch:
     mask = patch.mask & ~Patch(taken, frame).within(patch.region)
-    return replace(patch, mask=mask)
+    left = replace(patch, mask=mask)
+    return left.crop() if mask.any() else left
 
 
 # -- from one slice to the next -------------------------------------------------------------------
@@ -231,15 +232,15 @@ class Outline:
     patch : Patch
         Its pixels, or the last ones that were seen.
     contrast : float
-        How much it is expected to stand out, in grey levels, by its own polarity.
+        How much it stood out on the prompted slice, in grey levels, by its own polarity.
     area : int
         Pixels on the prompted slice.
-    missed : int
-        On how many slices it has not been seen since.
     look : Look
         What its prompted slice shows of it.
-    strongest : float
-        The most that it has stood out by so far, in grey levels.
+    age : int
+        How many slices away that is.
+    missed : int
+        On how many slices it has not been seen since ``patch``.
     firm : Patch or None
         Its last pixels that stood out about as much; None for those of ``patch``.
     """
@@ -248,9 +249,13 @@ class Outline:
     contrast: float
     area: int
     look: Look
+    age: int = 0
     missed: int = 0
-    strongest: float = 0.0
     firm: Patch | None = None
+
+    def moved_to(self, patch: Patch, age: int) -> Outline:
+        """Return it as it was found on another slice, so many away."""
+        return replace(self, patch=replace(patch, polarity=self.patch.polarity), age=age)
 
 
 def trace_outline(features: PlaneFeatures, patch: Patch) -> Outline:
@@ -294,7 +299,8 @@ def advance(
                 patches[id_] = patch
     patches = _apart(patches, now.region)
     found = dict(outlines)
-    for id_, old in sought.items():
+    for id_, item in sought.items():
+        old = replace(item, age=item.age + 1)
         new = replace(old, missed=old.missed + 1)
         if id_ in patches:
             others = [other for name, other in patches.items() if name != id_]
@@ -311,19 +317,16 @@ def _judge(
     How much it is like an object is told by the overlap that the networks expect.
     """
     contrast = contrast_of(now, patch, others)
-    # Where it filled the frame until here, how it stands out is seen now.
-    known = contrast if np.isinf(old.contrast) else old.contrast
+    # The whole stack may bleach or darken with depth, but not from one slice to the next. Where it
+    # filled the prompted slice, how it stands out is seen now.
+    known = contrast if np.isinf(old.contrast) else old.contrast * BLEACHED**old.age
     # Spread over a larger area, the same light is what glows past the end of the object.
     spread = contrast / max(1.0, patch.area / old.area)
     gone = alike < (LIKE if spread < max(FAINT, FADED * known) else UNLIKE)
     if gone or patch.area < max(LEAST_AREA, SHRUNK * old.area):
         return replace(old, missed=old.missed + 1)
-    # The whole stack may bleach or darken with depth, but not from one slice to the next.
-    expected = min(known, max(contrast, BLEACHED * known))
-    seen = [value for value in (old.strongest, known, contrast) if np.isfinite(value)]
-    strongest = max(seen, default=0.0)
-    firm = None if contrast >= FIRM * strongest else old.firm or old.patch
-    return replace(old, patch=patch, contrast=expected, missed=0, strongest=strongest, firm=firm)
+    firm = None if contrast >= FIRM * old.contrast else old.firm or old.patch
+    return replace(old, patch=patch, missed=0, firm=firm)
 
 
 def _end_before_another(old: Outline, new: Outline) -> Outline:
@@ -513,7 +516,7 @@ def _finds(
     for window in _windows(features, beside):
         part = PlaneFeatures(features.luminance[window.slices])
         found += [
-            Patch(item.patch.mask, item.patch.region.globalise(window), polarity)
+            Patch(item.patch.mask, item.patch.region.globalise(window), polarity).crop()
             for item in detect(part, polarity, reporter)
             if item.score >= SURE
         ]

@@ -10,6 +10,7 @@ from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.next_slice import (
+    Outline,
     advance,
     find_divisions,
     trace_outline,
@@ -18,12 +19,14 @@ from napari_sam3_assistant.engines.builtin.object_mask import Patch
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.tracks import TrackSeed
-    from napari_sam3_assistant.engines.builtin.next_slice import Outline
+
+
+SAME = 0.5  # overlap (IoU) from which on a daughter is an object that was prompted there
 
 
 @dataclass(slots=True)
@@ -37,7 +40,8 @@ class _Known:
     seeds : dict
         Its prompted masks, by frame.
     reached : dict
-        The frame and the outline at which the last pass ended, by direction (reverse or not).
+        The frame and the outline at which the last pass ended, by direction (reverse or not); of
+        a pass of an earlier session its pixels.
     divided : tuple of (int, tuple of int) or None
         The time from which on it is not there any more, and the daughters that are.
     is_daughter : bool
@@ -46,7 +50,7 @@ class _Known:
 
     text: str = ""
     seeds: dict[int, Patch] = field(default_factory=dict)
-    reached: dict[bool, tuple[int, Outline]] = field(default_factory=dict)
+    reached: dict[bool, tuple[int, Outline | Patch]] = field(default_factory=dict)
     divided: tuple[int, tuple[int, ...]] | None = None
     is_daughter: bool = False
 
@@ -87,7 +91,11 @@ class BuiltinTrack:
         if known.divided is not None:
             # Its daughters came of a mask that was wrong, or it goes on after all.
             self._forget_daughters(known)
-        known.seeds[seed.frame] = Patch(seed.mask.mask, seed.mask.region).clip(whole)
+        patch = Patch(seed.mask.mask, seed.mask.region).clip(whole)
+        if seed.is_followed and known.seeds:
+            known.reached[seed.frame < min(known.seeds)] = (seed.frame, patch)
+            return
+        known.seeds[seed.frame] = patch
         # What lies behind a corrected frame was spread from the mask that was wrong.
         for reverse, (frame, _) in tuple(known.reached.items()):
             if frame <= seed.frame if reverse else frame >= seed.frame:
@@ -132,9 +140,7 @@ class BuiltinTrack:
                 if is_movie and not reverse:
                     divided = find_divisions(before, now, earlier, outlines, reporter)
                     parents |= self._divide(divided, frame, now, outlines)
-            outlines |= {
-                id_: self._outline_at(id_, frame, reverse, now) for id_ in joins.get(frame, ())
-            }
+            outlines |= self._outlines_at(joins.get(frame, ()), frame, reverse, now)
             outlines = self._followed(outlines, frame)
             before = now
             if frame not in order:
@@ -157,13 +163,22 @@ class BuiltinTrack:
             known = self._known.get(mother)
             if known is None or known.divided is not None or frame in known.seeds:
                 continue
-            daughters = [self._new_id() for _ in patches]
+            # Those of an earlier session have their numbers.
+            daughters = [self._find_seed(frame, patch) or self._new_id() for patch in patches]
             known.divided = frame, tuple(daughters)
             for id_, patch in zip(daughters, patches, strict=True):
-                self._known[id_] = _Known(known.text, {frame: patch}, is_daughter=True)
-                outlines[id_] = trace_outline(now, patch)
+                daughter = self._known.setdefault(id_, _Known(known.text, {frame: patch}))
+                daughter.is_daughter = True
+                outlines[id_] = trace_outline(now, daughter.seeds[frame])
             parents |= dict.fromkeys(daughters, mother)
         return parents
+
+    def _find_seed(self, frame: int, patch: Patch) -> int | None:
+        """Return the object that was prompted where a patch is."""
+        for id_, known in self._known.items():
+            if frame in known.seeds and known.seeds[frame].overlap(patch) >= SAME:
+                return id_
+        return None
 
     def _followed(self, outlines: dict[int, Outline], frame: int) -> dict[int, Outline]:
         """Return those of objects that were not removed and have not divided."""
@@ -195,11 +210,29 @@ class BuiltinTrack:
                 joins.setdefault(frame, []).append(id_)
         return joins
 
-    def _outline_at(self, id_: int, frame: int, reverse: bool, now: PlaneFeatures) -> Outline:
-        known = self._known[id_]
-        if frame in known.seeds:
-            return trace_outline(now, known.seeds[frame])
-        return known.reached[reverse][1]
+    def _outlines_at(
+        self, ids: Iterable[int], frame: int, reverse: bool, now: PlaneFeatures
+    ) -> dict[int, Outline]:
+        """Return the known outlines of objects on a frame."""
+        outlines: dict[int, Outline] = {}
+        handed: dict[int, dict[int, Patch]] = {}
+        for id_ in ids:
+            seeds = self._known[id_].seeds
+            if frame in seeds:
+                outlines[id_] = trace_outline(now, seeds[frame])
+                continue
+            _, reached = self._known[id_].reached[reverse]
+            if isinstance(reached, Outline):
+                outlines[id_] = reached
+                continue
+            behind = [seed for seed in seeds if (seed > frame) == reverse]
+            handed.setdefault(min(behind, key=lambda seed: abs(seed - frame)), {})[id_] = reached
+        for origin, patches in handed.items():
+            prompted = PlaneFeatures.from_rgb(self._frames.read(origin))
+            for id_, patch in patches.items():
+                outline = trace_outline(prompted, self._known[id_].seeds[origin])
+                outlines[id_] = outline.moved_to(patch, abs(frame - origin))
+        return outlines
 
     def _records(self, outlines: dict[int, Outline]) -> tuple[ObjectRecord, ...]:
         records = []
