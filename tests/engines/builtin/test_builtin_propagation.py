@@ -318,6 +318,19 @@ def test_a_cell_among_others_is_followed_between_its_membranes(seed):
     assert volume_agreement(image, distances.argmin(0) == 0, 9) > 0.7
 
 
+@pytest.mark.parametrize("bright", [150, 20])
+@pytest.mark.parametrize("hole", [5, 9])
+def test_a_ring_keeps_its_hole(hole, bright):
+    """Myelin, walls, tubes: what was left out of the painted mask is not the object's."""
+    rng = np.random.default_rng(0)
+    z, y, x = np.mgrid[:9, :72, :72]
+    away = np.hypot(y - 36 - (z - 4), x - 36 + (z - 4))
+    truth = (away <= 16 + 0.3 * (z - 4)) & (away >= hole + 0.2 * (z - 4))
+    light = ndi.gaussian_filter(np.where(truth, bright, 80.0), (0, 1.2, 1.2))
+    image = np.clip(light + rng.normal(0, 6, truth.shape), 0, 255).astype(np.uint8)
+    assert volume_agreement(image, truth, 4) > 0.9
+
+
 @given(st.floats(0, 6.28), st.floats(13, 16), st.integers(0, 99))
 @FEW
 def test_a_cell_that_only_its_halo_shows_is_followed(angle, radius, seed):

@@ -135,6 +135,8 @@ class _Surroundings:
     window: Region
     octave: int
     inside: npt.NDArray[np.bool_]
+    filled: npt.NDArray[np.bool_]  # without its holes
+    by_hole: npt.NDArray[np.bool_]  # nearer to one of them than to the outline
     grey: npt.NDArray[np.float32]
 
     @classmethod
@@ -145,7 +147,14 @@ class _Surroundings:
         window = seen.region.grow(max(MARGIN, round(AROUND * max(seen.region.shape))))
         window = window.intersect(Region.whole((image.shape[0], image.shape[1])))
         grey = ndi.gaussian_filter(image[window.slices], 1.0, mode="nearest")
-        return cls(window, octave, seen.within(window), grey)
+        inside = seen.within(window)
+        filled = ndi.binary_fill_holes(inside)
+        holes = filled & ~inside
+        by_hole = np.zeros_like(inside)
+        if holes.any():
+            outline = ndi.distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1]
+            by_hole = ndi.distance_transform_edt(~holes) < outline
+        return cls(window, octave, inside, filled, by_hole, grey)
 
 
 def _log_odds(
@@ -156,12 +165,21 @@ def _log_odds(
     They sum up where the pixels lie, what the networks draw in its box, and the grey levels. The
     second is the overlap with the object that the networks expect of what they draw.
     """
-    depth = signed_depth(around.inside)
     (drawn,) = draw_outlines(features, [Window.of_box(box)])
-    odds = PLACE * np.tanh(depth / (SOFT * max(float(depth.max()), 1.0)))
-    odds += drawn.within(around.window, around.octave).clip(-DRAWN, DRAWN)
-    odds += look.shares[look.bins(around.grey)]
+    greys = look.shares[look.bins(around.grey)]
+    odds = drawn.within(around.window, around.octave).clip(-DRAWN, DRAWN)
+    odds = odds + _place(around.filled) + greys
+    if around.by_hole.any():
+        # The networks draw no holes.
+        odds = np.where(around.by_hole, _place(around.inside) + greys, odds)
     return ndi.gaussian_filter(odds, BLUR, mode="nearest"), drawn.overlap
+
+
+def _place(inside: npt.NDArray[np.bool_]) -> Floats:
+    """Return the log-odds of pixels by how deep in an outline they lie."""
+    depth = signed_depth(inside)
+    odds: Floats = PLACE * np.tanh(depth / (SOFT * max(float(depth.max()), 1.0)))
+    return odds
 
 
 def _redraw(
@@ -180,7 +198,8 @@ def _redraw(
         mask = odds > look.level
         if not mask.any():
             return None, share
-        found = Proposal(largest_part(mask), around.window, around.octave, patch.polarity, 0.0)
+        mask = largest_part(mask) & (mask | ~around.by_hole)
+        found = Proposal(mask, around.window, around.octave, patch.polarity, 0.0)
         before, patch = patch, upsample_proposal(features, found).crop()
         if patch.overlap(before) >= STEADY:
             break
