@@ -156,6 +156,31 @@ def test_a_correction_of_the_mother_takes_her_daughters_back(movie):
     assert [sorted(one.id for one in each.objects) for each in later] == [[1]] * 2
 
 
+@pytest.mark.parametrize("seed", [0, 3, 11])
+def test_cells_that_look_alike_and_go_fast_are_not_mistaken_for_each_other(seed):
+    """From time to time each goes further than its radius, and another is nearly as near."""
+    rng = np.random.default_rng(seed)
+    middles = np.array([[30.0, 30], [30, 58], [58, 30], [58, 58]])
+    frames, places = [], []
+    for _ in range(6):
+        frame = np.full((90, 90), 40.0)
+        for y, x in middles:
+            frame[disk((y, x), 9, shape=frame.shape)] = 150
+        frames.append(gaussian(frame, 1) + rng.normal(0, 6, frame.shape))
+        places.append(middles)
+        while True:
+            there = middles + rng.uniform(-12, 12, middles.shape)
+            apart = np.linalg.norm(there[:, None] - there[None], axis=-1) + 99 * np.eye(4)
+            if apart.min() >= 21 and there.min() > 12 and there.max() < 78:
+                break
+        middles = there
+    movie = np.stack(frames).clip(0, 255).astype(np.uint8)
+    clicks = [(round(y), round(x), True, id_) for id_, (y, x) in enumerate(places[0], 1)]
+    for result in api.track(movie, points=clicks, axis_labels=("t", "y", "x")):
+        shown = [result.labels[round(y), round(x)] for y, x in places[result.frame]]
+        assert shown == [1, 2, 3, 4]
+
+
 def test_slices_of_a_volume_do_not_divide(movie):
     for names in ("zyx", None):
         table = api.TrackTable()

@@ -48,6 +48,7 @@ BINS = 24  # of grey levels
 AROUND, MARGIN = 0.3, 4  # of the longer side, and pixels: what is looked at round an object
 MOST_LEVEL = 1.5  # log-odds by which a prompted outline may be wider or narrower
 ROUNDS, STEADY = 4, 0.8  # in movies, until an outline overlaps that before by so much (IoU)
+BOTH = 0.5  # overlap (IoU) from which on two outlines are of one thing
 LEAST_AREA = 6  # pixels
 TYPICAL = 24  # pixels of radius at which motion is looked for
 NEARBY, TIME_REACH = 0.4, 1.0  # of the shorter side: how far things move; in movies, at most
@@ -206,6 +207,16 @@ def _redraw(
     return patch, share
 
 
+def _one_each(patches: dict[int, Patch], before: dict[int, Patch]) -> dict[int, Patch]:
+    """Return patches without those that jumped onto a thing which another one was nearer to."""
+    result: dict[int, Patch] = {}
+    stayed = {id_: patch.overlap(before[id_]) for id_, patch in patches.items()}
+    for id_ in sorted(patches, key=lambda id_: -stayed[id_]):
+        if all(patches[id_].overlap(other) < BOTH for other in result.values()):
+            result[id_] = patches[id_]
+    return result
+
+
 def _apart(patches: dict[int, Patch], plane: Region) -> dict[int, Patch]:
     """Return patches without the pixels that lie deeper in another one."""
     result = dict(patches)
@@ -274,7 +285,8 @@ class Outline:
 
     def moved_to(self, patch: Patch, age: int) -> Outline:
         """Return it as it was found on another slice, so many away."""
-        return replace(self, patch=replace(patch, polarity=self.patch.polarity), age=age)
+        patch = replace(patch, polarity=self.patch.polarity)
+        return replace(self, patch=patch, age=age, missed=0)
 
 
 def trace_outline(features: PlaneFeatures, patch: Patch) -> Outline:
@@ -316,6 +328,8 @@ def advance(
             patch, alike[id_] = _redraw(now, moved, item.look, rounds)
             if patch is not None:
                 patches[id_] = patch
+    if is_movie:
+        patches = _one_each(patches, {id_: item.patch for id_, item in sought.items()})
     patches = _apart(patches, now.region)
     found = dict(outlines)
     for id_, item in sought.items():
@@ -438,17 +452,17 @@ def _shift(patch: Patch, by: tuple[int, int], plane: Region) -> Patch:
     return replace(patch, region=patch.region.shift(*by)).clip(plane)
 
 
-# -- divisions ------------------------------------------------------------------------------------
+# -- objects that divide or jump ------------------------------------------------------------------
 
 
-def find_divisions(
+def link_changed(
     before: PlaneFeatures,
     now: PlaneFeatures,
     outlines: dict[int, Outline],
     moved: dict[int, Outline],
     reporter: Reporter,
-) -> dict[int, tuple[Patch, Patch]]:
-    """Return which objects have divided since the time before, and into which two.
+) -> tuple[dict[int, tuple[Patch, Patch]], dict[int, Patch]]:
+    """Return which objects have divided since the time before, and where lost ones are.
 
     What is found near objects whose outlines have changed suddenly is linked with what was there
     before (:func:`~napari_sam3_assistant.core.linking.link_times`).
@@ -461,15 +475,23 @@ def find_divisions(
         The objects, by id, at the time before and now.
     reporter : Reporter
         Stops the work.
+
+    Returns
+    -------
+    divided : dict of int to (Patch, Patch)
+        The two that an object is now.
+    again : dict of int to Patch
+        Where an object is now that was not found by its outline.
     """
-    known = {id_: item.patch for id_, item in outlines.items()}
+    known = {id_: item.patch for id_, item in outlines.items() if item.missed <= PATIENCE}
     there = [item.patch for item in moved.values() if not item.missed]
     changed = [id_ for id_ in known if _has_changed(now, outlines[id_], moved[id_], there)]
     divided: dict[int, tuple[Patch, Patch]] = {}
+    again: dict[int, Patch] = {}
     for polarity in sorted({known[id_].polarity for id_ in changed}):
         beside = [known[id_] for id_ in changed if known[id_].polarity == polarity]
         found = _finds(now, beside, polarity, reporter)
-        if len(found) < 2:
+        if not found:
             continue
         others = [
             patch
@@ -483,11 +505,14 @@ def find_divisions(
         )
         earlier = _linked(known | dict(enumerate(others, first)), window)
         later = _linked(dict(enumerate(found, 1)), window)
-        _, divisions = link_times(earlier, later, OVERLAPPING)
+        partners, divisions = link_times(earlier, later, OVERLAPPING)
+        for name, id_ in partners.items():
+            if id_ in changed and moved[id_].missed:
+                again[id_] = found[name - 1]
         for id_ in set(changed) & set(divisions):
             one, other = divisions[id_]
             divided[id_] = found[one - 1], found[other - 1]
-    return divided
+    return divided, again
 
 
 def _has_changed(now: PlaneFeatures, old: Outline, new: Outline, there: list[Patch]) -> bool:

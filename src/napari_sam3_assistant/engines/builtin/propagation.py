@@ -12,7 +12,7 @@ from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.next_slice import (
     Outline,
     advance,
-    find_divisions,
+    link_changed,
     trace_outline,
 )
 from napari_sam3_assistant.engines.builtin.object_mask import Patch
@@ -138,7 +138,9 @@ class BuiltinTrack:
                 earlier = outlines
                 outlines = advance(before, now, earlier, reporter, is_movie=is_movie)
                 if is_movie and not reverse:
-                    divided = find_divisions(before, now, earlier, outlines, reporter)
+                    divided, again = link_changed(before, now, earlier, outlines, reporter)
+                    for id_, patch in again.items():
+                        outlines[id_] = outlines[id_].moved_to(patch, outlines[id_].age)
                     parents |= self._divide(divided, frame, now, outlines)
             outlines |= self._outlines_at(joins.get(frame, ()), frame, reverse, now)
             outlines = self._followed(outlines, frame)
