@@ -143,6 +143,16 @@ def test_of_two_axes_before_the_plane_the_one_without_a_name_is_t_or_z(
 
 
 @pytest.mark.parametrize(
+    ("names", "followed"), [("tz", 1), ("zt", 0), ("tq", 1), ("qt", 0), ("tt", 1)]
+)
+def test_objects_are_followed_along_the_slices_of_a_volume_rather_than_its_times(
+    viewer, binding, names, followed
+):
+    viewer.add_image(np.zeros((3, 5, 20, 30), np.uint8), axis_labels=(*names, "y", "x"))
+    assert binding.model.frame_axis == followed
+
+
+@pytest.mark.parametrize(
     ("layer", "names"),
     [
         ({}, ["axis 1", "axis 2"]),

@@ -58,8 +58,9 @@ class StackBinding:
         model.frame_axes = axes
         numbers = [axis.number for axis in axes]
         if model.frame_axis not in numbers:
-            # The slices of a volume, rather than its times.
-            model.frame_axis = numbers[-1] if numbers else -1
+            # The slices of a volume, rather than its times, whichever come first.
+            slices = [axis.number for axis in axes if axis_kind(axis.name) != "t"]
+            model.frame_axis = (slices or numbers or [-1])[-1]
         length = next((axis.length for axis in axes if axis.number == model.frame_axis), 0)
         for name in ("first_frame", "last_frame"):
             chosen = getattr(model, name)
