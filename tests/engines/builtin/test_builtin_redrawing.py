@@ -113,11 +113,11 @@ def specked(size):
     return grey.astype(np.float32), labels
 
 
-def patches_of(labels):
-    """Return the objects of labels, each as surely found."""
+def patches_of(labels, score):
+    """Return the objects of labels, each found with a score."""
     for name, place in enumerate(ndi.find_objects(labels), start=1):
         region = Region(place[0].start, place[1].start, place[0].stop, place[1].stop)
-        yield Detection(Patch(labels[place] == name, region), 0.9)
+        yield Detection(Patch(labels[place] == name, region), score)
 
 
 @pytest.mark.parametrize("size", [30, 45])
@@ -125,15 +125,16 @@ def test_cells_that_are_drawn_outvote_specks_that_were_found(size):
     grey, labels = specked(size)
     specks, _ = ndi.label(grey > 120)
     look = Look(PlaneFeatures(grey), PlaneFeatures(grey - 40), 1, NullReporter())
-    assert look.diameter_beside(list(patches_of(specks))) == pytest.approx(size, rel=0.15)
-    assert look.diameter_beside(list(patches_of(labels))) is None
+    assert look.diameter_beside(list(patches_of(specks, 0.6))) == pytest.approx(size, rel=0.15)
+    assert look.diameter_beside(list(patches_of(specks, 0.9))) is None
+    assert look.diameter_beside(list(patches_of(labels, 0.6))) is None
 
 
 def test_cells_are_found_where_rules_find_their_specks():
     grey, labels = specked(30)
     specks, _ = ndi.label(grey > 120)
     planes = PlaneFeatures(grey), PlaneFeatures(grey - 40)
-    found = add_missed(*planes, list(patches_of(specks)), 1, None, NullReporter())
+    found = add_missed(*planes, list(patches_of(specks, 0.6)), 1, None, NullReporter())
     assert (overlaps([item for item in found if item.score >= 0.35], labels) >= 0.5).all()
     assert len(found) >= labels.max()
 

@@ -57,10 +57,10 @@ SHARED = 0.3  # share of an object that may lie in another
 # Where the usual diameter is known: the overlap that must be expected of what is drawn, and how far
 # from that, in usual diameters, everything is looked at.
 KNOWN, NEAR = 0.6, 1.5
-# Where what was found is finer than FINE and holds less than SPARSE of the plane, windows of many
-# sizes are asked, at VIEWS places for each size. Drawings that differ by SPREAD in the logarithm of
-# their diameters tell much the same; so many objects tell it at least.
-SPARSE, VIEWS, SPREAD, PLENTY = 0.05, 64, 0.25, 6
+# Where what was found is finer than FINE, holds less than SPARSE of the plane and scores less than
+# SURE, windows of many sizes are asked, at VIEWS places for each size. Drawings that differ by
+# SPREAD in the logarithm of their diameters tell much the same; so many objects tell it at least.
+SPARSE, SURE, VIEWS, SPREAD, PLENTY = 0.05, 0.8, 64, 0.25, 6
 SIZES = tuple(12 * 1.5**step for step in range(8))  # usual diameters, in pixels
 
 
@@ -214,7 +214,9 @@ class Look:
         usual = _usual_diameter(likely) if likely else 0.0
         height, width = self.features.shape
         held = sum(item.score * item.patch.area for item in likely) / (height * width)
-        if usual >= FINE or held >= SPARSE:
+        # Nuclei that are surely found are not given up for their cells.
+        sure = bool(likely) and np.median([item.score for item in likely]) >= SURE
+        if usual >= FINE or held >= SPARSE or sure:
             return None
         views = min(VIEWS, height * width // (PIXELS * len(SIZES)))
         told: list[tuple[float, float, Patch]] = []
