@@ -310,7 +310,7 @@ def test_the_form_proposes_a_folder_says_what_keeps_a_scan_from_starting_and_is_
 
     assert reason() == "Open an image first."
     user.viewer.add_image(spots[:200, :300], name="slide")
-    assert "Choose the task Text or Exemplar" in reason()
+    assert "Choose the task Text, Exemplar or Everything" in reason()
     set_up(user, tmp_path)
     user.type_phrase("", enter=False)
     assert reason() == "Type a phrase first."
