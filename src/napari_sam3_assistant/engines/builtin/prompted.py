@@ -106,6 +106,7 @@ TOLERANCE = np.array([0.6, 0.45, 0.15, 0.35, 0.6], np.float64)
 
 _POLARITIES = {"bright": 1, "dark": -1}
 _DIAMETER = re.compile(r"(?<![\d.,])([1-9]\d*(?:[.,]\d+)?) ?(?:px|pixels?)\b", re.IGNORECASE)
+_LENGTH = re.compile(r"\d ?(?:[\u00b5\u03bcunm]m\b|micron|micromet)", re.IGNORECASE)
 
 
 # -- which pixels belong to an object -------------------------------------------------------------
@@ -663,6 +664,16 @@ def diameter_named(phrase: str) -> float | None:
     ----------
     phrase : str
         As :func:`.clean_phrase` gives it, such as ``bright cells 30 px``.
+
+    Raises
+    ------
+    PromptError
+        If it tells one in another unit: an engine does not know the size of a pixel.
     """
+    if _LENGTH.search(phrase):
+        raise PromptError(
+            f"The built-in engine takes the diameter of objects in pixels, not as in “{phrase}”.",
+            "Divide it by the size of a pixel, and write 'bright cells 30 px'.",
+        )
     told = _DIAMETER.search(phrase)
     return float(told[1].replace(",", ".")) if told else None
