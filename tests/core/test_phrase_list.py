@@ -1,6 +1,6 @@
 """Phrases, one a line."""
 
-from napari_sam3_assistant.core.prompts import parse_phrases
+from napari_sam3_assistant.core.phrases import parse_phrases
 
 
 def test_one_a_line_without_comments_and_twins():

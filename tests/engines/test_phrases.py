@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_sam3_assistant.core.prompts import clean_phrase
+from napari_sam3_assistant.core.phrases import clean_phrase
 
 
 @pytest.mark.parametrize(

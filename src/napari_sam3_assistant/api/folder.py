@@ -11,8 +11,8 @@ from napari_sam3_assistant.api.segment import use_engine
 from napari_sam3_assistant.core.measurements import MORE
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
 from napari_sam3_assistant.core.paths import expand_user
+from napari_sam3_assistant.core.phrases import parse_phrases
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
-from napari_sam3_assistant.core.prompts import parse_phrases
 from napari_sam3_assistant.engines.device import AUTO
 from napari_sam3_assistant.errors import CheckpointNotFound, ExportError, MaskError
 from napari_sam3_assistant.io.image_folder import split_source

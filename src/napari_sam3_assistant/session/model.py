@@ -14,14 +14,8 @@ from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.measurements import BASIC, VOLUME
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
-from napari_sam3_assistant.core.prompts import (
-    Everything,
-    PromptKind,
-    Task,
-    Tool,
-    parse_phrases,
-    usable_tool,
-)
+from napari_sam3_assistant.core.phrases import parse_phrases
+from napari_sam3_assistant.core.prompts import Everything, PromptKind, Task, Tool, usable_tool
 from napari_sam3_assistant.core.tracks import Direction, Span
 from napari_sam3_assistant.engines.base import Traffic
 from napari_sam3_assistant.engines.device import Precision

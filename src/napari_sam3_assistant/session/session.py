@@ -22,6 +22,7 @@ from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
 from napari_sam3_assistant.session.filtering import Filtering
 from napari_sam3_assistant.session.folder_runs import FolderBatch, FolderEncoding, SeriesChoice
+from napari_sam3_assistant.session.image_batch import Batch
 from napari_sam3_assistant.session.jobs import Running, Services
 from napari_sam3_assistant.session.journaling import Journaling
 from napari_sam3_assistant.session.measuring import Measuring
@@ -31,7 +32,7 @@ from napari_sam3_assistant.session.opening import Opening
 from napari_sam3_assistant.session.other_labels import UseLabels
 from napari_sam3_assistant.session.propagation import Propagation
 from napari_sam3_assistant.session.results import Results, SoftMasks
-from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun
+from napari_sam3_assistant.session.runs import RoiInference, SegmentRun
 from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Saving
 from napari_sam3_assistant.session.scanning import Merging, Scanning
 from napari_sam3_assistant.session.settings import restore

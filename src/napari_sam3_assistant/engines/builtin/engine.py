@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.prompts import PromptKind, clean_phrase
+from napari_sam3_assistant.core.phrases import clean_phrase
+from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.base import Prediction, package_version
 from napari_sam3_assistant.engines.builtin import outline_net

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
+from napari_sam3_assistant.core.phrases import clean_phrase
 from napari_sam3_assistant.core.progress import Progress
-from napari_sam3_assistant.core.prompts import clean_phrase
 from napari_sam3_assistant.engines.base import Packable, Prediction
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.sam3.mask_decoder import require_numbers, to_records
