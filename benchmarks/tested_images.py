@@ -1,14 +1,13 @@
-"""Run the images of the seed's coverage table through the window's session, and save them.
+"""Run the images of a coverage table through the window's session, and save them.
 
     python benchmarks/tested_images.py              all rows and engines, a few minutes
     python benchmarks/tested_images.py builtin      one engine
 
-Prints the table of docs/tested-images.md. Each row has a process of its own, with real napari
-layers and no window: open the image, click on a cell, Run Preview, Save & Clean, and read the file.
-The images are synthetic: 2048 x 2048 in memory, 60000 x 60000 as a zarr pyramid on disk of which
-the part round the click is written. "SAM 3 (random)" has small random weights: what it finds means
-nothing, the way there is the same. Peak is the process's peak memory above that with the image
-open, the engine loaded and used once. Needs Linux.
+Prints the figures of the first table of docs/tested-images.md. Each row has a process of its own,
+with real napari layers and no window. Images are synthetic: 2048 x 2048 in memory, 60000 x 60000
+as a zarr pyramid on disk of which the part round the click is written. "SAM 3 (random)" has small
+random weights: what it finds means nothing, the way there is the same. Peak is the process's peak
+memory above that with the image open, the engine loaded and used once. Needs Linux.
 """
 
 from __future__ import annotations
