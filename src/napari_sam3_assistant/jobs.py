@@ -45,12 +45,8 @@ class JobState(StrEnum):
 class JobProgress:
     """How far a job is.
 
-    Parameters
-    ----------
-    step : Progress
-        What the workflow reported.
-    elapsed : float
-        Seconds since the job began.
+    ``step``: what the workflow reported.
+    ``elapsed``: seconds since the job began.
     """
 
     step: Progress
@@ -73,15 +69,10 @@ class Job:
     widget. Nothing is emitted after the job has ended, so a cancelled job's late results are
     dropped.
 
-    Parameters
-    ----------
-    title : str
-        What the user reads.
-    workflow : callable
-        Takes a Reporter and returns an iterator of results; it runs on the worker thread.
-    writes : bool
-        Whether it writes what nobody shall find half of: the next job waits for it, and cancelled
-        it ends when the workflow has taken back what it wrote.
+    ``title``: what the user reads.
+    ``workflow``: takes a Reporter and returns an iterator of results; it runs on the worker thread.
+    ``writes``: whether it writes what nobody shall find half of: the next job waits for it, and
+    cancelled it ends when the workflow has taken back what it wrote.
     """
 
     progressed: ClassVar[Signal] = Signal(JobProgress)
@@ -189,11 +180,8 @@ _EXIT_PATIENCE_S = 120.0
 class JobRunner:
     """Runs jobs one after the other on a thread of its own, so an engine never has two callers.
 
-    Parameters
-    ----------
-    deliver : callable
-        Runs what it is given, at once or later, on the thread that shall receive the jobs'
-        signals.
+    ``deliver``: runs what it is given, at once or later, on the thread that shall receive the jobs'
+    signals.
     """
 
     def __init__(self, deliver: Deliver) -> None:
@@ -206,12 +194,7 @@ class JobRunner:
     def start(self, job: Job, behind: Job | None = None) -> None:
         """Run a job; jobs that are waiting or running are cancelled first, but for writing ones.
 
-        Parameters
-        ----------
-        job : Job
-            The job.
-        behind : Job, optional
-            One of the earlier jobs, which is not cancelled: the new one waits for it.
+        ``behind``: one of the earlier jobs, which is not cancelled: the new one waits for it.
         """
         self._cancel_but(behind)
         # What a job has worked on goes with it, and not when the next one comes.
@@ -226,10 +209,7 @@ class JobRunner:
     def close(self, farewell: Callable[[], None] = lambda: None) -> None:
         """Cancel the job and end the thread when the engine gives control back.
 
-        Parameters
-        ----------
-        farewell : callable, optional
-            Called last, on the worker thread if there is one.
+        ``farewell``: called last, on the worker thread if there is one.
         """
         self._cancel_but(None)
         if self._thread is None:
@@ -278,23 +258,14 @@ _POLL_S = 0.05
 class Backpressure:
     """Holds the worker back while its results pile up, so that memory stays bounded.
 
-    Parameters
-    ----------
-    most : int
-        How many results may be on their way.
+    ``most``: how many results may be on their way.
     """
 
     def __init__(self, most: int) -> None:
         self._free = threading.Semaphore(most)
 
     def wait(self, reporter: Reporter) -> None:
-        """Wait for room for one more result; called by the worker.
-
-        Raises
-        ------
-        JobCancelled
-            If the work was stopped meanwhile.
-        """
+        """Wait for room for one more result; called by the worker."""
         while not self._free.acquire(timeout=_POLL_S):
             reporter.check()
 

@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The arguments; by default those of the process.
+    ``arguments``: the arguments; by default those of the process.
 
     Returns
     -------

@@ -65,14 +65,9 @@ _REPORT_SECONDS = 0.1
 class EngineChoice:
     """Which engine a server's workers run.
 
-    Parameters
-    ----------
-    name : str
-        Its name in the registry.
-    model_folder : Path or None
-        The folder of the weights, as the workers see it.
-    device, precision : str
-        As the registry takes them.
+    ``name``: its name in the registry.
+    ``model_folder``: the folder of the weights, as the workers see it.
+    ``device`` and ``precision``: as the registry takes them.
     """
 
     name: str
@@ -157,12 +152,8 @@ class _Session:
 class _HostReporter:
     """A reporter whose client says by another call that the work shall stop.
 
-    Parameters
-    ----------
-    token : CancelToken
-        Set when it shall stop.
-    tell : callable
-        Takes what the client shall hear of the progress.
+    ``token``: set when it shall stop.
+    ``tell``: takes what the client shall hear of the progress.
     """
 
     def __init__(self, token: CancelToken, tell: Callable[[list[Any]], None]) -> None:
@@ -189,14 +180,9 @@ class Host:
 
     Its methods are called from the threads of the worker. Work on the engine takes turns.
 
-    Parameters
-    ----------
-    choice : EngineChoice
-        Which engine.
-    clock : callable
-        Returns seconds.
-    tell : callable
-        Takes the name of a client, and what it shall hear of the progress of a call.
+    ``choice``: which engine.
+    ``clock``: returns seconds.
+    ``tell``: takes the name of a client, and what it shall hear of the progress of a call.
     """
 
     def __init__(
@@ -442,25 +428,10 @@ class Host:
 class TrackHost:
     """A track on a worker: each step has a thread of its own, which asks the client for frames.
 
-    Parameters
-    ----------
-    engine : VideoEngine
-        The engine.
-    turns : EngineLock
-        Its turns.
-    shape : tuple of int
-        Height and width of a frame in pixels.
-    length : int
-        How many frames there are.
-    options : PredictOptions
-        The choices of the run.
-    is_movie : bool
-        Whether the frames are known to be times.
-
-    Attributes
-    ----------
-    asked_by : str
-        The call whose answer was a question that is open; empty for none.
+    ``shape``: height and width of a frame in pixels.
+    ``length``: how many frames there are.
+    ``is_movie``: whether the frames are known to be times.
+    ``asked_by``: the call whose answer was a question that is open; empty for none.
     """
 
     def __init__(
@@ -561,10 +532,7 @@ class TrackHost:
 class HostPlugin(WorkerPlugin):
     """Gives each worker of a scheduler, also those that come later, its host.
 
-    Parameters
-    ----------
-    choice : EngineChoice
-        Which engine they run.
+    ``choice``: which engine they run.
     """
 
     name = PLUGIN

@@ -65,12 +65,8 @@ class ServerLost(EngineError):
 class Link:
     """How quick the way to a server is.
 
-    Parameters
-    ----------
-    round_trip : float
-        Seconds for a question and its answer, the median.
-    bytes_a_second : float
-        How much arrives there, of what can't be compressed.
+    ``round_trip``: seconds for a question and its answer, the median.
+    ``bytes_a_second``: how much arrives there, of what can't be compressed.
     """
 
     round_trip: float
@@ -96,19 +92,10 @@ class RemoteEngine:
     :meth:`load` connects. A lost connection is one error; the next call connects again, and sends
     again what the server no longer holds.
 
-    Parameters
-    ----------
-    compute : str, Path or Client
-        The server, as :func:`connect` takes it.
-
-    Attributes
-    ----------
-    spec : EngineSpec
-        The card of the server's engine; before it was loaded one that takes anything.
-    bytes_sent : int
-        How much was sent of pictures.
-    bytes_received : int
-        How much came back.
+    ``compute``: the server, as :func:`connect` takes it.
+    ``spec``: the card of the server's engine; before it was loaded one that takes anything.
+    ``bytes_sent``: how much was sent of pictures.
+    ``bytes_received``: how much came back.
     """
 
     def __init__(self, compute: Compute) -> None:

@@ -38,30 +38,19 @@ def serve(
 ) -> Iterator[tuple[Connection, RemoteEngine, str]]:
     """Run a server as long as the block does.
 
-    Parameters
-    ----------
-    choice : EngineChoice
-        Which engine its workers run.
-    host : str
-        Address of this machine that clients reach it by; beyond this machine only with keys.
-    port : int
-        Port of the scheduler; 0 for a free one.
-    workers : int, optional
-        How many workers; by default one for each GPU, or one.
-    connection : Path, optional
-        The file for clients. One that exists keeps its keys while they are good, so that copies
-        of it go on.
+    ``choice``: which engine its workers run.
+    ``host``: address of this machine that clients reach it by; beyond this machine only with keys.
+    ``port``: port of the scheduler; 0 for a free one.
+    ``workers``: how many workers; by default one for each GPU, or one.
+    ``connection``: the file for clients. One that exists keeps its keys while they are good, so
+    that copies of it go on.
+    Raises EngineError if the engine can't be loaded, the port is taken, or keys are missing.
 
     Yields
     ------
     Connection, RemoteEngine, str
         How clients connect, a client of it with the engine loaded, and the address of Dask's
         dashboard on this machine, empty without bokeh.
-
-    Raises
-    ------
-    EngineError
-        If the engine can't be loaded, the port is taken, or keys are missing.
     """
     if connection is None and not is_loopback(host):
         raise EngineError(
@@ -123,10 +112,7 @@ def choose_keys(connection: Path) -> Connection:
 def join(choice: EngineChoice, compute: str | Path) -> RemoteEngine:
     """Give the workers of a scheduler that runs already the engine, those that come later, too.
 
-    Raises
-    ------
-    EngineError
-        If it can't be reached, or the engine can't be loaded there.
+    Raises EngineError if it can't be reached, or the engine can't be loaded there.
     """
     client = connect(compute)
     client.register_plugin(HostPlugin(choice))

@@ -24,14 +24,9 @@ _CODEC = numcodecs.Zstd(level=1)  # Blosc takes no more than 2 GB
 class PackedPicture:
     """An RGB picture for the wire; of a grey one, one channel.
 
-    Parameters
-    ----------
-    data : bytes
-        Compressed.
-    shape : tuple of int
-        Height and width.
-    grey : bool
-        Whether the three channels are equal.
+    ``data``: compressed.
+    ``shape``: height and width.
+    ``grey``: whether the three channels are equal.
     """
 
     data: bytes

@@ -70,18 +70,11 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
     Several threads may call; each waits for its turn and can be stopped while it waits. Leaving
     it as a context manager closes the engine.
 
-    Parameters
-    ----------
-    engine : ImageEngine
-        The engine; from here on nobody else calls it.
-    store : EmbeddingStore, optional
-        Where encodings are kept in memory.
-    folder : EmbeddingFolder, optional
-        Where encodings are kept on disk as well.
-    turns : EngineLock, optional
-        What others who call the engine beside it take turns by.
-    model_folder : Path, optional
-        Where the weights are on this machine.
+    ``engine``: the engine; from here on nobody else calls it.
+    ``store``: where encodings are kept in memory.
+    ``folder``: where encodings are kept on disk as well.
+    ``turns``: what others who call the engine beside it take turns by.
+    ``model_folder``: where the weights are on this machine.
     """
 
     def __init__(
@@ -152,21 +145,10 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
     ) -> Encoding:
         """Return the encoding of a region of a view; its pixels are read only if it is new.
 
-        Parameters
-        ----------
-        view : ImageView
-            What the model shall see.
-        region : Region
-            The part of the plane to encode.
-        reporter : Reporter
-            Receives the progress; may cancel the work.
-        key : hashable, optional
-            Identity of the pixels; by default that of the view.
-
-        Raises
-        ------
-        OutOfDeviceMemory
-            If it does not fit, also after all other encodings have made room.
+        ``view``: what the model shall see.
+        ``region``: the part of the plane to encode.
+        ``key``: identity of the pixels; by default that of the view.
+        Raises OutOfDeviceMemory if it does not fit, also after all other encodings have made room.
         """
         with self._lock.hold(reporter) as stoppable:
             return self._get_or_make(view, region, stoppable, key)
@@ -174,19 +156,8 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
     def prefetch(self, view: ImageView, region: Region, reporter: Reporter) -> None:
         """Make the encoding that nobody has asked for yet.
 
-        Parameters
-        ----------
-        view : ImageView
-            What the model shall see.
-        region : Region
-            The part of the plane to encode.
-        reporter : Reporter
-            Stops the work.
-
-        Raises
-        ------
-        JobCancelled
-            If somebody else wants the engine.
+        ``view``: what the model shall see.
+        ``region``: the part of the plane to encode.
         """
         with self._lock.hold(reporter, urgent=False) as stoppable:
             self._get_or_make(view, region, stoppable)
@@ -194,12 +165,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
     def encode(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> Encoding:
         """Return the encoding of a picture that is needed once; it is not kept.
 
-        Parameters
-        ----------
-        image : ndarray, shape (H, W, 3), dtype uint8
-            RGB picture.
-        reporter : Reporter
-            Receives the progress; may cancel the work.
+        ``image`` has the shape (H, W, 3).
         """
         with self._lock.hold(reporter) as stoppable:
             return self._retry_with_room(lambda: self._engine.embed(image, stoppable))
@@ -218,17 +184,8 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
     ) -> tuple[str, bytes]:
         """Encode a picture for an :class:`EmbeddingFolder`; returns its key and the file's content.
 
-        Parameters
-        ----------
-        image : ndarray, shape (H, W, 3), dtype uint8
-            RGB picture.
-        reporter : Reporter
-            Receives the progress; may cancel the work.
-
-        Raises
-        ------
-        EngineError
-            If the engine's encodings can't be kept.
+        ``image`` has the shape (H, W, 3).
+        Raises EngineError if the engine's encodings can't be kept.
         """
         encoded, engine = self.encode(image, reporter), self._engine
         if not (isinstance(encoded, Packable) and isinstance(engine, Unpacker)):
@@ -391,14 +348,8 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
 class LockedTrack:
     """A track of which every call, and every frame, is a turn with its engine.
 
-    Parameters
-    ----------
-    track : VideoTrack
-        The track.
-    lock : EngineLock
-        The engine's turns.
-    make_room : callable
-        Frees what memory of the device is held beside the track.
+    ``lock``: the engine's turns.
+    ``make_room``: frees what memory of the device is held beside the track.
     """
 
     def __init__(
@@ -452,14 +403,8 @@ class LockedTrack:
 class StoppableReporter:
     """A reporter for work within a turn: also who closes the engine stops it.
 
-    Parameters
-    ----------
-    reporter : Reporter
-        Receives the progress; may cancel the work.
-    lock : EngineLock
-        What the turn is of.
-    urgent : bool
-        Work that is not stops as soon as somebody waits for his turn, too.
+    ``lock``: what the turn is of.
+    ``urgent``: work that is not stops as soon as somebody waits for his turn, too.
     """
 
     def __init__(self, reporter: Reporter, lock: EngineLock, *, urgent: bool = True) -> None:
@@ -487,10 +432,7 @@ _PATIENCE = 0.05
 class EngineLock:
     """A lock that a waiting caller can be stopped at, and that can stop who holds it.
 
-    Parameters
-    ----------
-    title : str
-        What it is the lock of, for the user.
+    ``title``: what it is the lock of, for the user.
     """
 
     def __init__(self, title: str) -> None:
@@ -509,12 +451,8 @@ class EngineLock:
     def hold(self, reporter: Reporter, *, urgent: bool = True) -> Iterator[StoppableReporter]:
         """Wait until no other thread uses the model, and give the reporter of the work.
 
-        Parameters
-        ----------
-        reporter : Reporter
-            Stops the waiting, and the work.
-        urgent : bool
-            Whether who waits shall be seen by :attr:`has_waiters`, and not give way to others.
+        ``urgent``: whether who waits shall be seen by :attr:`has_waiters`, and not give way to
+        others.
         """
         self._count(urgent)
         try:

@@ -47,14 +47,9 @@ _GET_BUILD = (
 class CudaDevice:
     """A CUDA device as PyTorch sees it.
 
-    Parameters
-    ----------
-    name : str
-        Such as ``NVIDIA RTX A6000``.
-    capability : tuple of int
-        Compute capability, major and minor.
-    problem : str
-        Why a first small calculation on it failed; empty if it worked, or was not tried.
+    ``name``: such as ``NVIDIA RTX A6000``.
+    ``capability``: compute capability, major and minor.
+    ``problem``: why a first small calculation on it failed; empty if it worked, or was not tried.
     """
 
     name: str
@@ -66,16 +61,10 @@ class CudaDevice:
 class Devices:
     """What PyTorch finds on this machine.
 
-    Parameters
-    ----------
-    cuda_build : bool
-        Whether PyTorch is built for CUDA (or ROCm).
-    architectures : tuple of str
-        What the build has code for: ``sm_80`` machine code, ``compute_90`` PTX.
-    cuda : tuple of CudaDevice
-        The CUDA devices by number.
-    mps : bool
-        Whether the Apple GPU can be used.
+    ``cuda_build``: whether PyTorch is built for CUDA (or ROCm).
+    ``architectures``: what the build has code for: ``sm_80`` machine code, ``compute_90`` PTX.
+    ``cuda``: the CUDA devices by number.
+    ``mps``: whether the Apple GPU can be used.
     """
 
     cuda_build: bool = False
@@ -88,12 +77,8 @@ class Devices:
 class DeviceChoice:
     """The chosen device.
 
-    Parameters
-    ----------
-    device : str
-        ``cpu``, ``cuda:0``, ``mps``: what PyTorch takes.
-    reason : str
-        Why, for the user.
+    ``device``: ``cpu``, ``cuda:0``, ``mps``: what PyTorch takes.
+    ``reason``: why, for the user.
     """
 
     device: str
@@ -383,12 +368,8 @@ _AMX, _AVX512 = "AMX", "AVX-512 BF16"
 class PrecisionChoice:
     """The chosen number format.
 
-    Parameters
-    ----------
-    precision : str
-        ``float32``, ``bfloat16`` or ``int8``.
-    reason : str
-        Why, for the user.
+    ``precision``: ``float32``, ``bfloat16`` or ``int8``.
+    ``reason``: why, for the user.
     """
 
     precision: str

@@ -35,20 +35,12 @@ if TYPE_CHECKING:
 class HubModel:
     """A model that can be fetched.
 
-    Parameters
-    ----------
-    name : str
-        The name in Python and the command line.
-    title : str
-        The name for the user.
-    repository : str
-        Owner and name on the hub.
-    megabytes : int
-        About how much is fetched.
-    licence : str
-        Whose terms hold for the weights.
-    gated : bool
-        Whether the hub asks for an account that was granted access.
+    ``name``: the name in Python and the command line.
+    ``title``: the name for the user.
+    ``repository``: owner and name on the hub.
+    ``megabytes``: about how much is fetched.
+    ``licence``: whose terms hold for the weights.
+    ``gated``: whether the hub asks for an account that was granted access.
     """
 
     name: str
@@ -117,16 +109,9 @@ _TIMEOUT = 20.0
 class RemoteFile:
     """A file of a repository on the hub.
 
-    Parameters
-    ----------
-    name : str
-        Its name.
-    size : int
-        Bytes.
-    sha256 : str
-        Its checksum; empty for small files, whose the hub does not tell.
-    identity : str
-        Changes with the content.
+    ``size``: bytes.
+    ``sha256``: its checksum; empty for small files, whose the hub does not tell.
+    ``identity``: changes with the content.
     """
 
     name: str
@@ -310,18 +295,10 @@ def _count_downloaded(part: Path) -> int:
 class _Transfer:
     """The fetching of some files.
 
-    Parameters
-    ----------
-    folder : Path
-        Where to.
-    route : str
-        Path of the files on the hub.
-    token : str
-        The user's token; empty for the one of this machine.
-    reporter : Reporter
-        Receives the progress; may cancel the work.
-    files : sequence of RemoteFile
-        All files, for the progress.
+    ``folder``: where to.
+    ``route``: path of the files on the hub.
+    ``token``: the user's token; empty for the one of this machine.
+    ``files``: all files, for the progress.
     """
 
     def __init__(

@@ -40,12 +40,8 @@ class EmbeddingStore:
     not tell its size is not kept beyond the device's number. One whose image is gone, so that
     nobody can ask for it any more, goes with it.
 
-    Parameters
-    ----------
-    on_device : int
-        How many are kept where the engine left them.
-    ram_bytes : int
-        How much memory those beyond that number may take, in RAM.
+    ``on_device``: how many are kept where the engine left them.
+    ``ram_bytes``: how much memory those beyond that number may take, in RAM.
     """
 
     def __init__(self, on_device: int = ON_DEVICE, ram_bytes: int = RAM_BYTES) -> None:
@@ -198,12 +194,8 @@ class EmbeddingFolder:
     what was written, is removed. Files of other names are never touched. Trouble with the disk
     is logged and costs time, never a result.
 
-    Parameters
-    ----------
-    path : Path
-        The folder; made when the first encoding is written.
-    limit_bytes : int
-        How much all files together may take.
+    ``path``: the folder; made when the first encoding is written.
+    ``limit_bytes``: how much all files together may take.
     """
 
     def __init__(self, path: Path, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -215,12 +207,8 @@ class EmbeddingFolder:
     def key(image: npt.NDArray[np.uint8], encoding_id: str) -> str:
         """Return the name for an image encoded by certain weights: a hash of both.
 
-        Parameters
-        ----------
-        image : ndarray, shape (H, W, 3), dtype uint8
-            The pixels; all are read.
-        encoding_id : str
-            Identity of package, weights and number format, the same on all machines.
+        ``image`` (shape (H, W, 3)): the pixels; all are read.
+        ``encoding_id``: identity of package, weights and number format, the same on all machines.
         """
         digest = hashlib.blake2b(digest_size=32)
         digest.update(f"{_FORMAT}|{encoding_id}|{image.shape}|".encode())
@@ -348,10 +336,7 @@ class LRUCache(Generic[T]):
     Not ``functools.lru_cache``: on a method that would hold the model in a cycle of references,
     so that closing it frees no memory, and nobody could count what is kept.
 
-    Parameters
-    ----------
-    capacity : int
-        How many are kept.
+    ``capacity``: how many are kept.
     """
 
     def __init__(self, capacity: int) -> None:

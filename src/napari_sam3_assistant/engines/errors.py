@@ -214,12 +214,8 @@ class reading_files:
     Exception of ``tokenizers`` or the PanicException of code in Rust. Errors of ours, of the device
     and of memory go on as they are.
 
-    Parameters
-    ----------
-    subject : str
-        What can't be read, for the user.
-    remedy : str
-        What to do about it.
+    ``subject``: what can't be read, for the user.
+    ``remedy``: what to do about it.
     """
 
     def __init__(self, subject: str, remedy: str) -> None:

@@ -149,12 +149,7 @@ _engines: dict[Hashable, list[_SharedEngine]] = {}
 class EngineLease:
     """One holder's share of an engine; when the last holder closes his, the engine closes.
 
-    Parameters
-    ----------
-    key : hashable
-        Which weights.
-    shared : _Shared
-        The engine.
+    ``key``: which weights.
     """
 
     def __init__(self, key: Hashable, shared: _SharedEngine) -> None:

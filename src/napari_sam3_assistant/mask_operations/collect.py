@@ -68,10 +68,7 @@ DEFAULT_CLASS = "class"
 class MaskCollection:
     """What a user can do with several labels layers. All methods are called on the GUI thread.
 
-    Attributes
-    ----------
-    class_file : ClassFile
-        The verbs about the class list of the project.
+    ``class_file``: the verbs about the class list of the project.
     """
 
     def __init__(

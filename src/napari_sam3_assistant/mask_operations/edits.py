@@ -46,10 +46,7 @@ class MaskEdits:
     An edit that takes longer is written by a job. The user can't paint on the layer meanwhile, so
     the steps of a layer stand in the order in which its pixels were changed.
 
-    Attributes
-    ----------
-    at_once : int, pixels
-        Edits up to this size take a few milliseconds and are written on the GUI thread.
+    ``at_once``: edits up to this size take a few milliseconds and are written on the GUI thread.
     """
 
     at_once = 100_000
@@ -392,12 +389,8 @@ class MaskEdits:
 class LayerAdded:
     """A layer that was made.
 
-    Parameters
-    ----------
-    action : str
-        What made it, for the user.
-    removed : RemovedLayer or None
-        The layer, while the step is taken back.
+    ``action``: what made it, for the user.
+    ``removed``: the layer, while the step is taken back.
     """
 
     action: str
@@ -413,14 +406,9 @@ class LayerAdded:
 class LayerFilled:
     """A layer that was filled anew with labels of the same type.
 
-    Parameters
-    ----------
-    action : str
-        What filled it, for the user.
-    edit : LabelEdit
-        Its pixels.
-    before, after : dict
-        What was known of it, and what is.
+    ``action``: what filled it, for the user.
+    ``edit``: its pixels.
+    ``before`` and ``after``: what was known of it, and what is.
     """
 
     action: str
@@ -438,14 +426,10 @@ class LayerFilled:
 class LayerReplaced:
     """A layer that was filled anew with labels of another type.
 
-    Parameters
-    ----------
-    action : str
-        What filled it, for the user.
-    labels : ndarray of int
-        The labels that are not in the layer now: the old ones, or once taken back the new ones.
-    metadata : dict
-        What is known of these.
+    ``action``: what filled it, for the user.
+    ``labels``: the labels that are not in the layer now: the old ones, or once taken back the new
+    ones.
+    ``metadata``: what is known of these.
     """
 
     action: str

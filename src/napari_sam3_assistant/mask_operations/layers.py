@@ -95,12 +95,8 @@ class LabelsAdapter:
 
     ``viewer``: the viewer itself, not the proxy that napari hands to dock widgets.
 
-    Attributes
-    ----------
-    busy : bool
-        Whether a layer is being taken out, or given other data, by us and not by the user.
-    layer_axes : LayerAxes
-        What files tell of the labels' axes, and what the labels have of it.
+    ``busy``: whether a layer is being taken out, or given other data, by us and not by the user.
+    ``layer_axes``: what files tell of the labels' axes, and what the labels have of it.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:

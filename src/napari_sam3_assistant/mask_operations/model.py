@@ -56,28 +56,15 @@ class Scope(StrEnum):
 class LabelsChoice:
     """A labels layer that can be chosen.
 
-    Parameters
-    ----------
-    key : str
-        Its identity; survives renaming.
-    name : str
-        Its name.
-    summary : str
-        Its size and type, for the user.
-    preview : bool
-        Whether it is a preview of a run.
-    accepted : bool
-        Whether it holds accepted objects.
-    class_name : str
-        Name of its class; empty if it has none.
-    class_value : int or None
-        Value of its class; None if it has none, or several.
-    shape : tuple of int
-        Shape of its labels.
-    names : tuple of str
-        What its axes before rows and columns are.
-    guess : str
-        What of that is guessed, for the user; empty for nothing.
+    ``key``: its identity; survives renaming.
+    ``summary``: its size and type, for the user.
+    ``preview``: whether it is a preview of a run.
+    ``accepted``: whether it holds accepted objects.
+    ``class_name``: name of its class; empty if it has none.
+    ``class_value``: value of its class; None if it has none, or several.
+    ``shape``: shape of its labels.
+    ``names``: what its axes before rows and columns are.
+    ``guess``: what of that is guessed, for the user; empty for nothing.
     """
 
     key: str
@@ -104,18 +91,11 @@ class LabelsChoice:
 class LabelsSnapshot:
     """A labels layer as a job sees it.
 
-    Parameters
-    ----------
-    array : array-like of int
-        The layer's own array: read by jobs, written through edits only.
-    name : str
-        The layer's name.
-    image_name : str
-        Name of the image that the labels belong to; empty if there is none.
-    classes : Classes
-        What the labels stand for.
-    smaller : tuple of array-like of int
-        The smaller levels of a pyramid.
+    ``array``: the layer's own array: read by jobs, written through edits only.
+    ``name``: the layer's name.
+    ``image_name``: name of the image that the labels belong to; empty if there is none.
+    ``classes``: what the labels stand for.
+    ``smaller``: the smaller levels of a pyramid.
     """
 
     array: Any
@@ -129,20 +109,11 @@ class LabelsSnapshot:
 class NewLabels:
     """A labels layer to make, or to fill anew.
 
-    Parameters
-    ----------
-    name : str
-        Its name.
-    role : str
-        What it is to us.
-    labels : ndarray of int
-        Its pixels.
-    like : str
-        Key of the layer whose place in the world it takes.
-    metadata : dict
-        What else is known of it.
-    first : tuple of int
-        The pixel of ``like`` that its first pixel lies on; empty for the first one.
+    ``role``: what it is to us.
+    ``labels``: its pixels.
+    ``like``: key of the layer whose place in the world it takes.
+    ``metadata``: what else is known of it.
+    ``first``: the pixel of ``like`` that its first pixel lies on; empty for the first one.
     """
 
     name: str
@@ -157,20 +128,11 @@ class NewLabels:
 class PlaneChoice:
     """The plane of an image that annotations of a file are for.
 
-    Parameters
-    ----------
-    key : str
-        Identity of the image's layer.
-    name : str
-        Its name.
-    files : tuple of str
-        What a file may call the plane, the likeliest first.
-    index : mapping of str to int
-        Which plane it is, by ``z`` and ``t``.
-    shape : tuple of int
-        Height and width.
-    leading : tuple of int
-        Index of the plane on each axis before rows and columns.
+    ``key``: identity of the image's layer.
+    ``files``: what a file may call the plane, the likeliest first.
+    ``index``: which plane it is, by ``z`` and ``t``.
+    ``shape``: height and width.
+    ``leading``: index of the plane on each axis before rows and columns.
     """
 
     key: str
@@ -185,16 +147,9 @@ class PlaneChoice:
 class RemovedLayer:
     """A layer that was taken out of the viewer, to be brought back.
 
-    Parameters
-    ----------
-    name : str
-        Its name.
-    layer : object
-        The layer itself.
-    place : int
-        Where it was in the list of layers.
-    nbytes : int
-        How much memory its labels take.
+    ``layer``: the layer itself.
+    ``place``: where it was in the list of layers.
+    ``nbytes``: how much memory its labels take.
     """
 
     name: str
@@ -223,44 +178,36 @@ class RightClick(StrEnum):
 class MaskModel:
     """What the user chose, and what is known of the labels.
 
-    Parameters
-    ----------
-    layers : tuple of LabelsChoice
-        The labels layers that are there.
-    class_list, class_file
-        The classes of the project, and the file that lists them; empty where none is chosen.
-    source, object_name, class_name, class_value, label, save_mode, accepted_target
-        Accepted Objects: the layer to save, as what, which label of it (0 for all), and where to.
-    class_filter, merge_chosen, merge_output, merge_overlap
-        Class Merge: the class to list, keys of the ticked layers, the output's name, and how
-        many pixels the layers share (-1 if that is not known).
-    target, connectivity, scope, physical, apart
-        Mask Cleanup: key of the layer, and how operations work.
-    axes_from_file : AxesFromFile or None
-        What the file of that layer says of its axes; None where there is nothing to take.
-    remove_small, fill_holes, smooth, keep_largest, split, expand, renumber
-        Mask Cleanup: the operations, each with what was chosen for it.
-    values_text, new_value
-        Mask Cleanup: the labels to replace as the user has typed them, and what they become.
-    components, components_stale, selected
-        The table of components, whether the labels have changed since, and its chosen rows.
-    right_click : RightClick
-        What a right click deletes.
-    previewing, preview
-        The operation whose effect is shown, and the effect.
-    final_chosen, final_order, merge_mode, rule, output, export_format, path
-        Final Merge: ticked layers in the order of ticking, all in the order of priority, and
-        what to make of them.
-    running, progress, message, can_undo, can_redo
-        What is going on.
-    stroke : bool
-        Whether the user holds the mouse button down on the canvas.
-    unfinished : str
-        What was being written into the target when napari was killed, for the user; empty for
-        nothing.
-    undo_collected, redo_collected
-        What was made, filled or changed last by the tabs that collect, and what was taken back
-        last; empty if there is nothing.
+    ``layers``: the labels layers that are there.
+    ``class_list`` and ``class_file``: the classes of the project, and the file that lists them;
+    empty where none is chosen.
+    ``source``, ``object_name``, ``class_name``, ``class_value``, ``label``, ``save_mode`` and
+    ``accepted_target``: Accepted Objects: the layer to save, as what, which label of it (0 for
+    all), and where to.
+    ``class_filter``, ``merge_chosen``, ``merge_output`` and ``merge_overlap``: Class Merge: the
+    class to list, keys of the ticked layers, the output's name, and how many pixels the layers
+    share (-1 if that is not known).
+    ``target``, ``connectivity``, ``scope``, ``physical`` and ``apart``: Mask Cleanup: key of the
+    layer, and how operations work.
+    ``axes_from_file``: what the file of that layer says of its axes; None where there is nothing to
+    take.
+    ``remove_small``, ``fill_holes``, ``smooth``, ``keep_largest``, ``split``, ``expand`` and
+    ``renumber``: Mask Cleanup: the operations, each with what was chosen for it.
+    ``values_text`` and ``new_value``: Mask Cleanup: the labels to replace as the user has typed
+    them, and what they become.
+    ``components``, ``components_stale`` and ``selected``: the table of components, whether the
+    labels have changed since, and its chosen rows.
+    ``right_click``: what a right click deletes.
+    ``previewing`` and ``preview``: the operation whose effect is shown, and the effect.
+    ``final_chosen``, ``final_order``, ``merge_mode``, ``rule``, ``output``, ``export_format`` and
+    ``path``: Final Merge: ticked layers in the order of ticking, all in the order of priority, and
+    what to make of them.
+    ``running``, ``progress``, ``message``, ``can_undo`` and ``can_redo``: what is going on.
+    ``stroke``: whether the user holds the mouse button down on the canvas.
+    ``unfinished``: what was being written into the target when napari was killed, for the user;
+    empty for nothing.
+    ``undo_collected`` and ``redo_collected``: what was made, filled or changed last by the tabs
+    that collect, and what was taken back last; empty if there is nothing.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()

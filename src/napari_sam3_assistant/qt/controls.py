@@ -67,10 +67,7 @@ _KEY_MARGIN = 4
 class KeyedButton(QPushButton):
     """A button that shows its key beside its text, where there is room for it.
 
-    Attributes
-    ----------
-    key : str
-        The key as the user reads it; empty for none.
+    ``key``: the key as the user reads it; empty for none.
     """
 
     key = ""

@@ -45,14 +45,9 @@ class Accepting:
 
     All methods are called on the GUI thread.
 
-    Attributes
-    ----------
-    is_writing : bool
-        Whether a job is at it.
-    is_awaited : bool
-        Whether something is accepted that is still to be found.
-    classed : Signal
-        Tells the classes that propagated objects had, and have, by their numbers.
+    ``is_writing``: whether a job is at it.
+    ``is_awaited``: whether something is accepted that is still to be found.
+    ``classed``: tells the classes that propagated objects had, and have, by their numbers.
     """
 
     classed = Signal(object, object)

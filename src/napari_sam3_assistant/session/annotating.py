@@ -66,20 +66,12 @@ STATES = tuple((state, state.value.capitalize()) for state in ImageState)
 class ReadImage:
     """An image that was read for the window, or why it could not be.
 
-    Parameters
-    ----------
-    opened : OpenedImage or None
-        The image with its labels; None where it can't be read.
-    name : str
-        The image, as seen from the folder.
-    problem : str
-        Why it, or its labels, can't be read; empty where all is well.
-    edit : LabelEdit or None
-        Its labels as a change of empty ones; None for none.
-    features : mapping of str to list
-        What is known of their objects.
-    contrast : tuple of float or None
-        The contrast limits of pixels that are read piece by piece.
+    ``opened``: the image with its labels; None where it can't be read.
+    ``name``: the image, as seen from the folder.
+    ``problem``: why it, or its labels, can't be read; empty where all is well.
+    ``edit``: its labels as a change of empty ones; None for none.
+    ``features``: what is known of their objects.
+    ``contrast``: the contrast limits of pixels that are read piece by piece.
     """
 
     opened: OpenedImage | None
@@ -94,14 +86,8 @@ class ReadImage:
 class LeftFolder:
     """A folder that was open when its session ended: the next one on the viewer goes on with it.
 
-    Parameters
-    ----------
-    folder : AnnotatedFolder
-        The folder.
-    name, key : str
-        The image on show, and its layer's key.
-    stamp : str or None
-        The stamp of its labels.
+    ``name`` and ``key``: the image on show, and its layer's key.
+    ``stamp``: the stamp of its labels.
     """
 
     folder: AnnotatedFolder
@@ -115,12 +101,8 @@ class FolderAnnotation:
 
     ``services``: the state, the viewer and the job that is going.
 
-    Attributes
-    ----------
-    model : AnnotationModel
-        The state of the folder.
-    proposals : Proposals
-        What is proposed on an image that is opened, and the examples for it.
+    ``model``: the state of the folder.
+    ``proposals``: what is proposed on an image that is opened, and the examples for it.
     """
 
     def __init__(

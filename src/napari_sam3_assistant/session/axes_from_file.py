@@ -31,10 +31,7 @@ class FileAxes:
     ``chosen``: returns the key of the chosen layer.
     ``is_worked_on``: returns whether something is on the layer that other names may be wrong for.
 
-    Attributes
-    ----------
-    job : Job or None
-        The reading of the latest file; None where no layer is of one.
+    ``job``: the reading of the latest file; None where no layer is of one.
     """
 
     def __init__(

@@ -31,16 +31,10 @@ class HasClasses(Protocol):
 class ListChange:
     """A change of the class list, which can be taken back.
 
-    Parameters
-    ----------
-    before, after : ClassList
-        The list.
-    file : str
-        The file that it was of before; empty for none.
-    written : bool
-        Whether the change was written to that file.
-    renamed : mapping of str to str
-        The new names of classes, by those of before.
+    ``before`` and ``after``: the list.
+    ``file``: the file that it was of before; empty for none.
+    ``written``: whether the change was written to that file.
+    ``renamed``: the new names of classes, by those of before.
     """
 
     before: ClassList
@@ -56,12 +50,8 @@ MOST_CHANGES = 100
 class ClassFile:
     """The verbs about the class list of a project. All are called on the GUI thread.
 
-    Attributes
-    ----------
-    tell_renamed : callable
-        Is given the new names of classes, by those of before, once the list has them.
-    changes : deque of ListChange
-        What can be taken back, the latest last; the same for all windows on a viewer.
+    ``tell_renamed``: is given the new names of classes, by those of before, once the list has them.
+    ``changes``: what can be taken back, the latest last; the same for all windows on a viewer.
     """
 
     def __init__(self, model: HasClasses, say: Callable[[str, Level], None]) -> None:

@@ -42,10 +42,7 @@ if TYPE_CHECKING:
 class ObjectClasses:
     """The verbs about the class of objects. All are called on the GUI thread.
 
-    Attributes
-    ----------
-    file : ClassFile
-        The verbs about the class list.
+    ``file``: the verbs about the class list.
     """
 
     def __init__(

@@ -27,12 +27,8 @@ class EditedFrames:
 
     ``put``: takes a frame and the objects that its labels show.
 
-    Attributes
-    ----------
-    waiting : dict of int to None
-        The frames that are still to be measured, in the order in which they were changed.
-    done : Signal
-        Tells that all frames are measured.
+    ``waiting``: the frames that are still to be measured, in the order in which they were changed.
+    ``done``: tells that all frames are measured.
     """
 
     done = Signal()

@@ -36,23 +36,15 @@ class Running:
 
     ``clock``: returns the time in seconds.
 
-    Attributes
-    ----------
-    current : Job or None
-        The job that is going.
-    has_asked : bool
-        Whether the latest job is to answer drawn prompts, and has given nothing yet.
-    runner : JobRunner
-        The session's worker, for work that nobody waits for.
-    idle : Signal
-        Tells that the latest job has ended and no other has begun.
-    begun : Signal
-        Tells that a job has begun.
-    unanswered : Signal
-        Tells that drawn prompts get no answer: the job that was to give it failed, was cancelled or
-        gave way to another one.
-    chime : Signal
-        Tells, before ``idle``, that a long job is done and that the user wants to hear of it.
+    ``current``: the job that is going.
+    ``has_asked``: whether the latest job is to answer drawn prompts, and has given nothing yet.
+    ``runner``: the session's worker, for work that nobody waits for.
+    ``idle``: tells that the latest job has ended and no other has begun.
+    ``begun``: tells that a job has begun.
+    ``unanswered``: tells that drawn prompts get no answer: the job that was to give it failed, was
+    cancelled or gave way to another one.
+    ``chime``: tells, before ``idle``, that a long job is done and that the user wants to hear of
+    it.
     """
 
     idle = Signal()

@@ -132,20 +132,12 @@ class _Task:
 class Journaling:
     """Writes the journal of a session. All methods are called on the GUI thread.
 
-    Attributes
-    ----------
-    folder : Path or None
-        The journal; None where there is nothing yet that is worth one.
-    storing : Storing
-        Saves the session.
-    opening : Opening
-        Opens another one.
-    written : int
-        Bytes that were appended so far.
-    retry_s : float
-        Seconds after which it is tried again where it could not be written.
-    most_bytes : int
-        A journal that grows beyond it is made the session itself, and begins anew.
+    ``folder``: the journal; None where there is nothing yet that is worth one.
+    ``storing``: saves the session.
+    ``opening``: opens another one.
+    ``written``: bytes that were appended so far.
+    ``retry_s``: seconds after which it is tried again where it could not be written.
+    ``most_bytes``: a journal that grows beyond it is made the session itself, and begins anew.
     """
 
     def __init__(

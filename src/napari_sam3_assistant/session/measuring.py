@@ -49,12 +49,8 @@ _SMALL = 2048 * 2048
 class Slices:
     """An object on all of its slices.
 
-    Parameters
-    ----------
-    rows : dict of int to ResultRow
-        Its rows, by the number of the slice.
-    spacing : tuple of float
-        How far slices, rows and columns lie apart, in the unit of the measurements.
+    ``rows``: its rows, by the number of the slice.
+    ``spacing``: how far slices, rows and columns lie apart, in the unit of the measurements.
     """
 
     rows: dict[int, ResultRow]

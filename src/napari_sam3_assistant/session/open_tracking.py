@@ -31,27 +31,15 @@ _LOOKS_FOR = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYT
 class OpenTracking:
     """What the GUI thread knows of a propagation; the objects themselves are the worker's.
 
-    Parameters
-    ----------
-    tracking : Tracking or None
-        The objects. Only the worker thread calls it. None where a session was opened and the
-        engine has not received them yet.
-    stack : StackSnapshot
-        The stack and the prompts that it began with.
-    choice : tuple of str
-        The engine, model folder, device and precision that it runs with.
-    options : PredictOptions
-        The choices of the run.
-    left : tuple of range
-        The passes that the latest run has not done yet.
-    done : set of int
-        The frames that have a result.
-    followed : set of int
-        The objects that were looked for, by the numbers that the engine knows.
-    given : list of mapping of int to PromptSet
-        The prompts that it was given, run by run.
-    prompted : dict of int to frozenset of int
-        On which frames each object was prompted, by the numbers that the engine knows.
+    ``tracking``: the objects. Only the worker thread calls it. None where a session was opened and
+    the engine has not received them yet.
+    ``stack``: the stack and the prompts that it began with.
+    ``choice``: the engine, model folder, device and precision that it runs with.
+    ``left``: the passes that the latest run has not done yet.
+    ``done``: the frames that have a result.
+    ``followed``: the objects that were looked for, by the numbers that the engine knows.
+    ``given``: the prompts that it was given, run by run.
+    ``prompted``: on which frames each object was prompted, by the numbers that the engine knows.
     """
 
     tracking: Tracking | None

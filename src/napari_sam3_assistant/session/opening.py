@@ -80,22 +80,14 @@ WORKSPACE_ENDING = workspace.ENDING
 class Loaded:
     """A session that was read.
 
-    Parameters
-    ----------
-    session : StoredSession
-        The session.
-    levels : dict of str to tuple of array-like
-        The pixels of its layers.
-    problems : list of str
-        What could not be read or brought back, for the user: saved again it would be lost.
-    notes : list of str
-        What else the user should know.
-    is_ours : bool
-        Whether the folder may be written to: no other process has it.
-    paths : dict of str to Path
-        The files of images, by the keys of their layers.
-    is_journal : bool
-        Whether it is the journal of an earlier start, which alone may say where to save.
+    ``levels``: the pixels of its layers.
+    ``problems``: what could not be read or brought back, for the user: saved again it would be
+    lost.
+    ``notes``: what else the user should know.
+    ``is_ours``: whether the folder may be written to: no other process has it.
+    ``paths``: the files of images, by the keys of their layers.
+    ``is_journal``: whether it is the journal of an earlier start, which alone may say where to
+    save.
     """
 
     session: StoredSession
@@ -110,16 +102,10 @@ class Loaded:
 class Opening:
     """Opens saved sessions. All methods are called on the GUI thread.
 
-    Attributes
-    ----------
-    problems : tuple of str
-        What could not be brought back of the session that was opened last.
-    ask_place : callable
-        Asks the user where a file is now, given where it was; returns None for nowhere.
-    opened : Signal
-        Tells the folder of a session.
-    not_opened : Signal
-        Tells that of one that could not be opened, or was not to be any more.
+    ``problems``: what could not be brought back of the session that was opened last.
+    ``ask_place``: asks the user where a file is now, given where it was; returns None for nowhere.
+    ``opened``: tells the folder of a session.
+    ``not_opened``: tells that of one that could not be opened, or was not to be any more.
     """
 
     opened = Signal(object)

@@ -96,10 +96,7 @@ def join_slices(rows: Iterable[ResultRow]) -> Iterator[ResultRow]:
 class Results:
     """The verbs about the results table. All are called on the GUI thread.
 
-    Attributes
-    ----------
-    kept_changed : Signal
-        Tells that accepted objects, or their pixels or classes, have changed.
+    ``kept_changed``: tells that accepted objects, or their pixels or classes, have changed.
     """
 
     kept_changed = Signal()
@@ -454,10 +451,7 @@ _PAUSE_S = 0.3
 class FrameRows:
     """One row a frame and object, in the order in which frames came first.
 
-    Attributes
-    ----------
-    hidden : frozenset of int
-        Objects that are known, with what was measured of them, and are not listed.
+    ``hidden``: objects that are known, with what was measured of them, and are not listed.
     """
 
     def __init__(self) -> None:

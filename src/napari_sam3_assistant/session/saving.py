@@ -321,12 +321,9 @@ class SaveAtAccept:
     worker of its own, so that no run waits, or ends it. Of a folder that is annotated the labels
     have a place already, where each step saves them.
 
-    Parameters
-    ----------
-    services, saving, deliver
-        The state and the viewer, what knows free names, and the way back to the GUI thread.
-    has_place : callable
-        Tells whether the image of a key is one of a folder that is annotated.
+    ``services``, ``saving`` and ``deliver``: the state and the viewer, what knows free names, and
+    the way back to the GUI thread.
+    ``has_place``: tells whether the image of a key is one of a folder that is annotated.
     """
 
     def __init__(

@@ -79,12 +79,8 @@ def complete_name(typed: Path) -> Path:
 class Captured:
     """A session at one moment.
 
-    Parameters
-    ----------
-    entries : mapping of str to Entry
-        All but the pixels.
-    pixels : mapping of str to LayerPixels
-        The pixels of layers, by their keys; not copied.
+    ``entries``: all but the pixels.
+    ``pixels``: the pixels of layers, by their keys; not copied.
     """
 
     entries: Mapping[str, Entry]
@@ -162,10 +158,7 @@ def _find_own(
 class _Saving:
     """Writes a session as it was captured.
 
-    Attributes
-    ----------
-    held : dict of str to _Held
-        The pixels that are in the folder now.
+    ``held``: the pixels that are in the folder now.
     """
 
     def __init__(
@@ -237,16 +230,10 @@ class _Saving:
 class Storing:
     """Saves the session. All methods are called on the GUI thread.
 
-    Attributes
-    ----------
-    folder : Path or None
-        The session that is open; None for one that was not saved yet.
-    owner : str
-        By what the folders that are open here are known from those of other viewers.
-    saving : Signal
-        Tells that the session as it is now is about to be saved.
-    saved : Signal
-        Tells the folder of a session.
+    ``folder``: the session that is open; None for one that was not saved yet.
+    ``owner``: by what the folders that are open here are known from those of other viewers.
+    ``saving``: tells that the session as it is now is about to be saved.
+    ``saved``: tells the folder of a session.
     """
 
     saving = Signal()

@@ -65,10 +65,7 @@ def draw_thumbnail(source: PictureSource) -> npt.NDArray[np.uint8]:
 class Thumbnails:
     """The pictures of objects. Called on the GUI thread; a worker of its own reads and draws.
 
-    Attributes
-    ----------
-    made : Signal
-        Tells the row of an object that has got its picture.
+    ``made``: tells the row of an object that has got its picture.
     """
 
     made = Signal(object)

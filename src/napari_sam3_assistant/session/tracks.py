@@ -310,10 +310,7 @@ class AcceptedTracks:
     They are measured slice by slice, on a worker of its own. Who changes the pixels of an object
     gives it another record, and only then is it measured again.
 
-    Attributes
-    ----------
-    job : Job or None
-        The latest measurement.
+    ``job``: the latest measurement.
     """
 
     def __init__(self, services: Services, results: Results, deliver: Deliver) -> None:

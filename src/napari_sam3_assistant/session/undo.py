@@ -34,10 +34,7 @@ class Undo:
     What the steps hold is bounded, painted masks, results and what was accepted: beyond 1 GB the
     oldest steps are dropped, but for the latest five.
 
-    Attributes
-    ----------
-    moved : Signal
-        Is given the step that holds once one was taken back or done again.
+    ``moved``: is given the step that holds once one was taken back or done again.
     """
 
     moved = Signal(object)
@@ -377,16 +374,10 @@ _PLAIN = frozenset((bool, int, float, str))
 class RefineSeed:
     """The object that clicks refine.
 
-    Parameters
-    ----------
-    target : PlaneTarget
-        The image and the plane.
-    record : ObjectRecord
-        The object as it was when the refining began.
-    region : Region
-        The part of the plane that the preview covers.
-    label : str
-        What distinguishes the preview from others of its image.
+    ``target``: the image and the plane.
+    ``record``: the object as it was when the refining began.
+    ``region``: the part of the plane that the preview covers.
+    ``label``: what distinguishes the preview from others of its image.
     """
 
     target: PlaneTarget
@@ -452,20 +443,13 @@ ScanClasses: TypeAlias = "Mapping[tuple[str, str], Mapping[int, str]]"
 class UndoStep:
     """A state that undo goes back to.
 
-    Parameters
-    ----------
-    prompts : object
-        All prompts, as the adapter gives them.
-    previews : tuple of Preview
-        The results on show, the latest last.
-    accepted : tuple of Accepted
-        What has been accepted so far.
-    seed : RefineSeed or None
-        The object that clicks refine.
-    lineage : Lineage
-        How the tracks of the propagation were corrected, and what descends from what.
-    scan_classes : mapping of (str, str) to mapping of int to str
-        For the places of scans, the classes of objects that were given others before or after.
+    ``prompts``: all prompts, as the adapter gives them.
+    ``previews``: the results on show, the latest last.
+    ``accepted``: what has been accepted so far.
+    ``seed``: the object that clicks refine.
+    ``lineage``: how the tracks of the propagation were corrected, and what descends from what.
+    ``scan_classes``: for the places of scans, the classes of objects that were given others before
+    or after.
     """
 
     prompts: object

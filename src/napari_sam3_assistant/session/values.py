@@ -34,20 +34,12 @@ if TYPE_CHECKING:
 class PromptCounts:
     """How many prompts the chosen task and tool would take now.
 
-    Parameters
-    ----------
-    positive, negative : int
-        Clicks, or examples, on the plane on show.
-    boxes : int
-        Boxes on the plane on show.
-    painted : bool
-        Whether a mask is painted on the plane on show.
-    elsewhere : int
-        Prompts of this kind on other slices, or other channels.
-    outside : int
-        Points beside the image, and boxes that enclose no pixel of it.
-    most_points : int
-        Most clicks on one object and slice of a stack.
+    ``positive`` and ``negative``: clicks, or examples, on the plane on show.
+    ``boxes``: boxes on the plane on show.
+    ``painted``: whether a mask is painted on the plane on show.
+    ``elsewhere``: prompts of this kind on other slices, or other channels.
+    ``outside``: points beside the image, and boxes that enclose no pixel of it.
+    ``most_points``: most clicks on one object and slice of a stack.
     """
 
     positive: int = 0
@@ -72,14 +64,9 @@ class Level(StrEnum):
 class Message:
     """One line for the user.
 
-    Parameters
-    ----------
-    text : str
-        What is to say.
-    level : Level
-        How much it matters.
-    outcome : Preview or None
-        The result that it describes completely.
+    ``text``: what is to say.
+    ``level``: how much it matters.
+    ``outcome``: the result that it describes completely.
     """
 
     text: str
@@ -91,16 +78,10 @@ class Message:
 class PlaneTarget:
     """Where a result belongs.
 
-    Parameters
-    ----------
-    image : str
-        Key of the image.
-    name : str
-        The image's name when the run began.
-    axes, shape : ImageAxes and tuple of int
-        The image's axes as they were shown, and how long they were.
-    plane : PlaneRef
-        The plane that was segmented.
+    ``image``: key of the image.
+    ``name``: the image's name when the run began.
+    ``axes`` and ``shape``: the image's axes as they were shown, and how long they were.
+    ``plane``: the plane that was segmented.
     """
 
     image: str
@@ -123,12 +104,8 @@ class PlaneTarget:
 class ColumnRange:
     """Which values of a column are on show.
 
-    Parameters
-    ----------
-    column : str
-        Title of the column.
-    low, high : float
-        The least and the largest value; infinite for none.
+    ``column``: title of the column.
+    ``low`` and ``high``: the least and the largest value; infinite for none.
     """
 
     column: str
@@ -158,31 +135,20 @@ class ColumnRange:
 class Preview:
     """A result and where it belongs.
 
-    Parameters
-    ----------
-    target : PlaneTarget
-        The image and the plane.
-    segmentation : Segmentation
-        What was found.
-    seconds : float
-        How long the run took.
-    label : str
-        What distinguishes it from other previews of the image: a phrase, a region; may be empty.
-    provenance : RunProvenance or None
-        What made it, for the note beside a saved file.
-    edited : frozenset of PromptKind
-        The kinds of prompts whose next run undoes what the user has changed or deleted since.
-    by_hand : frozenset of int
-        The objects that are as the user has changed them: no prompts make them anew.
-    ranges : tuple of ColumnRange
-        Which of the objects that were found are on show: those in ``segmentation``.
-    hidden : tuple of ObjectRecord
-        The others.
-    replaces : int
-        The accepted object, by its value, that its object of that number takes the place of once
-        it is accepted; 0 for none.
-    added : mapping of PromptKind to frozenset of int
-        The objects that prompts of a kind have added since, or corrected.
+    ``target``: the image and the plane.
+    ``segmentation``: what was found.
+    ``seconds``: how long the run took.
+    ``label``: what distinguishes it from other previews of the image: a phrase, a region; may be
+    empty.
+    ``provenance``: what made it, for the note beside a saved file.
+    ``edited``: the kinds of prompts whose next run undoes what the user has changed or deleted
+    since.
+    ``by_hand``: the objects that are as the user has changed them: no prompts make them anew.
+    ``ranges``: which of the objects that were found are on show: those in ``segmentation``.
+    ``hidden``: the others.
+    ``replaces``: the accepted object, by its value, that its object of that number takes the place
+    of once it is accepted; 0 for none.
+    ``added``: the objects that prompts of a kind have added since, or corrected.
     """
 
     target: PlaneTarget
@@ -249,12 +215,8 @@ class Preview:
 class ActiveRoi:
     """The part of a large image that the last run worked on.
 
-    Parameters
-    ----------
-    target : PlaneTarget
-        The image and the plane.
-    region : Region
-        The part of the plane.
+    ``target``: the image and the plane.
+    ``region``: the part of the plane.
     """
 
     target: PlaneTarget
@@ -265,17 +227,12 @@ class ActiveRoi:
 class ResultRow:
     """One object of a result.
 
-    Parameters
-    ----------
-    preview : Preview, FramePlace, KeptPlace or FileBackedLabels
-        The result, the frame of a propagation, a plane of accepted labels, or the labels of a scan.
-    record : ObjectRecord or StitchedObject
-        The object.
-    measured : Measurement or None
-        Its size and brightness; None until they are asked for.
-    slices : tuple of ResultRow
-        An accepted object that lies on several planes of a stack, plane by plane: ``preview`` and
-        ``record`` are those of the largest one. Empty for all others.
+    ``preview``: the result, the frame of a propagation, a plane of accepted labels, or the labels
+    of a scan.
+    ``record``: the object.
+    ``measured``: its size and brightness; None until they are asked for.
+    ``slices``: an accepted object that lies on several planes of a stack, plane by plane:
+    ``preview`` and ``record`` are those of the largest one. Empty for all others.
     """
 
     preview: Preview | FramePlace | KeptPlace | FileBackedLabels
@@ -304,14 +261,9 @@ class ResultRow:
 class DeviceInUse:
     """Where the loaded engine runs.
 
-    Parameters
-    ----------
-    name : str
-        ``cpu``, ``cuda:0``, ``mps``.
-    reason : str
-        Why there, for the user.
-    precision : str
-        The number format of its image encoder; empty where it has no choice.
+    ``name``: ``cpu``, ``cuda:0``, ``mps``.
+    ``reason``: why there, for the user.
+    ``precision``: the number format of its image encoder; empty where it has no choice.
     """
 
     name: str
@@ -377,12 +329,9 @@ class WhyNot:
 class SoftImage:
     """The soft masks of a result, as one picture.
 
-    Parameters
-    ----------
-    preview : Preview
-        The result.
-    pixels : ndarray, shape (h, w), dtype float32
-        The highest probability of its objects at each pixel of its region, 0 to 1.
+    ``preview``: the result.
+    ``pixels`` (shape (h, w)): the highest probability of its objects at each pixel of its region, 0
+    to 1.
     """
 
     preview: Preview
@@ -393,20 +342,12 @@ class SoftImage:
 class ImageChoice:
     """An image that can be chosen.
 
-    Parameters
-    ----------
-    key : str
-        Its identity; survives renaming.
-    name : str
-        Its name for the user.
-    summary : str
-        Its size and how its axes are read, for the user.
-    shape : tuple of int
-        Height and width of the plane on show; 0 where there is none.
-    note : str
-        Which plane is segmented, where the view shows more than one; empty where it is plain.
-    why_not : str
-        Why no plane of it can be segmented now, and what to do; empty if one can.
+    ``key``: its identity; survives renaming.
+    ``name``: its name for the user.
+    ``summary``: its size and how its axes are read, for the user.
+    ``shape``: height and width of the plane on show; 0 where there is none.
+    ``note``: which plane is segmented, where the view shows more than one; empty where it is plain.
+    ``why_not``: why no plane of it can be segmented now, and what to do; empty if one can.
     """
 
     key: str
@@ -421,14 +362,9 @@ class ImageChoice:
 class LayerSource:
     """Where a layer was read from, by napari or another plugin, and what of it.
 
-    Parameters
-    ----------
-    path : Path
-        The file, the zarr folder, or the folder of a series of files.
-    shape : tuple of int
-        Length of each axis of the layer's array.
-    as_stored : bool
-        Whether napari's own reader read it.
+    ``path``: the file, the zarr folder, or the folder of a series of files.
+    ``shape``: length of each axis of the layer's array.
+    ``as_stored``: whether napari's own reader read it.
     """
 
     path: Path
@@ -449,14 +385,9 @@ class AxesUse(StrEnum):
 class AxesFromFile:
     """What the file of the chosen image says of its axes, while the image lacks it or has it so.
 
-    Parameters
-    ----------
-    text : str
-        What it says, for the user.
-    offered : AxesUse
-        What the image can still take.
-    taken : bool
-        Whether it has something from there, which can be taken back.
+    ``text``: what it says, for the user.
+    ``offered``: what the image can still take.
+    ``taken``: whether it has something from there, which can be taken back.
     """
 
     text: str
@@ -468,14 +399,9 @@ class AxesFromFile:
 class LayerChoice:
     """A layer that prompts can be taken from.
 
-    Parameters
-    ----------
-    key : str
-        Its identity; survives renaming.
-    name : str
-        Its name for the user.
-    tool : Tool
-        What its type is for: points, boxes or a mask.
+    ``key``: its identity; survives renaming.
+    ``name``: its name for the user.
+    ``tool``: what its type is for: points, boxes or a mask.
     """
 
     key: str
@@ -487,14 +413,9 @@ class LayerChoice:
 class FrameAxis:
     """An axis of an image that objects can be followed along.
 
-    Parameters
-    ----------
-    number : int
-        Number of the array's axis.
-    name : str
-        Its label, or its number, for the user.
-    length : int
-        How many frames there are.
+    ``number``: number of the array's axis.
+    ``name``: its label, or its number, for the user.
+    ``length``: how many frames there are.
     """
 
     number: int
@@ -506,12 +427,8 @@ class FrameAxis:
 class StackTarget:
     """Where the results of a propagation belong.
 
-    Parameters
-    ----------
-    target : PlaneTarget
-        The image, and the plane on show when it began: the other leading axes stay there.
-    axis : int
-        Number of the array's axis that the frames lie along.
+    ``target``: the image, and the plane on show when it began: the other leading axes stay there.
+    ``axis``: number of the array's axis that the frames lie along.
     """
 
     target: PlaneTarget
@@ -529,14 +446,9 @@ class StackTarget:
 class StackSeed:
     """An object on one plane that is to be followed through its stack.
 
-    Parameters
-    ----------
-    target : PlaneTarget
-        The image and the plane.
-    record : ObjectRecord
-        The object.
-    preview : Preview or None
-        The result that it is of; None for an accepted one.
+    ``target``: the image and the plane.
+    ``record``: the object.
+    ``preview``: the result that it is of; None for an accepted one.
     """
 
     target: PlaneTarget
@@ -548,10 +460,7 @@ class StackSeed:
 class FramePlace:
     """One frame of a propagation.
 
-    Parameters
-    ----------
-    target : PlaneTarget
-        The image and the plane.
+    ``target``: the image and the plane.
     """
 
     target: PlaneTarget
@@ -566,10 +475,7 @@ class FramePlace:
 class KeptPlace:
     """One plane of the accepted labels of an image.
 
-    Parameters
-    ----------
-    target : PlaneTarget
-        The image and the plane.
+    ``target``: the image and the plane.
     """
 
     target: PlaneTarget
@@ -584,12 +490,8 @@ class KeptPlace:
 class StoppedScan:
     """A scan that was stopped and can go on.
 
-    Parameters
-    ----------
-    choices : tuple
-        What was scanned and how, see :attr:`.scanning.Scanning.choices`.
-    done, total : int
-        Tiles.
+    ``choices``: what was scanned and how, see :attr:`.scanning.Scanning.choices`.
+    ``done`` and ``total``: tiles.
     """
 
     choices: tuple[object, ...]
@@ -608,20 +510,12 @@ class FileBackedKind(StrEnum):
 class FileBackedLabels:
     """Labels of one plane in a file.
 
-    Parameters
-    ----------
-    kind : FileBackedKind
-        What wrote them.
-    target : PlaneTarget
-        The image and the plane.
-    path : Path
-        The zarr folder; while a scan goes on, the name that it will have.
-    levels : tuple of array-like, shapes (h, w), (h/2, w/2), ...
-        The labels in all their sizes, the largest first; read when they are indexed.
-    features : mapping
-        One row an object, for the layer's table.
-    complete : bool
-        Whether nothing writes to the file any more, so that the user may.
+    ``kind``: what wrote them.
+    ``target``: the image and the plane.
+    ``path``: the zarr folder; while a scan goes on, the name that it will have.
+    ``levels``: the labels in all their sizes, the largest first; read when they are indexed.
+    ``features``: one row an object, for the layer's table.
+    ``complete``: whether nothing writes to the file any more, so that the user may.
     """
 
     kind: FileBackedKind

@@ -113,20 +113,12 @@ PlacedObject: TypeAlias = "tuple[Box, ObjectMask, int]"
 class AcceptedResult:
     """A result that is to be accepted.
 
-    Parameters
-    ----------
-    target : PlaneTarget
-        The image, and a plane of it.
-    objects : sequence of tuple
-        For each object the slices of the accepted labels, its mask there, and its number.
-    known : mapping of int to Known
-        What is known of objects, by their numbers.
-    prompt : str
-        What named those without a phrase; empty where that is not known.
-    engine : str
-        Title of the engine.
-    replaces : int
-        The accepted object that the one of that number takes the place of; 0 for none.
+    ``target``: the image, and a plane of it.
+    ``objects``: for each object the slices of the accepted labels, its mask there, and its number.
+    ``known``: what is known of objects, by their numbers.
+    ``prompt``: what named those without a phrase; empty where that is not known.
+    ``engine``: title of the engine.
+    ``replaces``: the accepted object that the one of that number takes the place of; 0 for none.
     """
 
     target: PlaneTarget
@@ -168,12 +160,8 @@ class AcceptedLayers:
 
     Edits of propagated labels that a user corrects take the same way.
 
-    Attributes
-    ----------
-    in_memory : int, bytes
-        Accepted labels up to this size are in memory, larger ones on the disk.
-    changes : int
-        How often accepted labels were changed so far, by whom ever.
+    ``in_memory``: accepted labels up to this size are in memory, larger ones on the disk.
+    ``changes``: how often accepted labels were changed so far, by whom ever.
     """
 
     def __init__(self, adapter: ViewerPrompts) -> None:
@@ -479,19 +467,10 @@ class Acceptance:
     ``lasting``: where to put labels that don't fit into memory so that they stay, if there is such
     a place.
 
-    Attributes
-    ----------
-    request : AcceptRequest
-        What to write.
-    accepted : Accepted
-        What came of it; without ids until :meth:`finish`.
-
-    Raises
-    ------
-    PromptError
-        If there are no objects, or the labels are being written to.
-    ExportError
-        If there is no room on the disk for labels that don't fit into memory.
+    ``request``: what to write.
+    ``accepted``: what came of it; without ids until :meth:`finish`.
+    Raises PromptError if there are no objects, or the labels are being written to.
+    Raises ExportError if there is no room on the disk for labels that don't fit into memory.
     """
 
     def __init__(

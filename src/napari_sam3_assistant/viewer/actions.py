@@ -150,10 +150,7 @@ class Actions:
     def encode_folder(self) -> None:
         """Encode the images of the folder of Batch Folder ahead.
 
-        Raises
-        ------
-        Sam3AssistantError
-            If that can't be done.
+        Raises Sam3AssistantError if that can't be done.
         """
         self._session.folder_encoding.run()
 

@@ -89,20 +89,12 @@ _NO_LENGTH = ("t", "c", "s")
 class ViewerAdapter(ViewerPrompts):
     """A napari viewer, not its proxy, as the session sees it. GUI thread only.
 
-    Attributes
-    ----------
-    outlines : bool
-        Whether objects are shown as outlines, and not filled.
-    stacks : StacksAdapter
-        The same of whole stacks, for 3D/video.
-    tracks : TracksAdapter
-        The tracks of what was followed through a stack.
-    accepted : AcceptedLayers
-        The labels of accepted objects.
-    opened : OpenedImages
-        The images that the session has opened by itself.
-    saved : SavedViewer
-        The layers as entries of a saved session.
+    ``outlines``: whether objects are shown as outlines, and not filled.
+    ``stacks``: the same of whole stacks, for 3D/video.
+    ``tracks``: the tracks of what was followed through a stack.
+    ``accepted``: the labels of accepted objects.
+    ``opened``: the images that the session has opened by itself.
+    ``saved``: the layers as entries of a saved session.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:

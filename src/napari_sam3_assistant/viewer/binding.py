@@ -99,14 +99,9 @@ def find_binding(viewer: ViewerModel) -> Binding | None:
 class Binding(RefCounted):
     """A viewer, its session, and what keeps the two in step.
 
-    Attributes
-    ----------
-    prompts : PromptBinding
-        The part for the prompt layers.
-    actions : Actions
-        What the user can do by keys and buttons.
-    opened : Signal
-        Tells that the user has opened an image. napari may still be about to add it.
+    ``prompts``: the part for the prompt layers.
+    ``actions``: what the user can do by keys and buttons.
+    ``opened``: tells that the user has opened an image. napari may still be about to add it.
     """
 
     opened = Signal()

@@ -172,10 +172,7 @@ class LazyPlane:
     ``plane`` (shape (h, w)): the plane; NumPy can make arrays of its pieces.
     ``rows``, ``columns``: which of them are the plane's.
 
-    Attributes
-    ----------
-    stored : array-like, shape (h, w)
-        The plane itself.
+    ``stored`` (shape (h, w)): the plane itself.
     """
 
     def __init__(self, plane: LazyArray, ndim: int, rows: int, columns: int) -> None:

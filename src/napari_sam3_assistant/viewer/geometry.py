@@ -46,14 +46,9 @@ class World:
     converted: its sliders, the mouse and the camera do. A layer's own ``data_to_world`` and
     ``world_to_data`` know of the layer's units only.
 
-    Parameters
-    ----------
-    point : tuple of float
-        Where the sliders stand.
-    order : tuple of int
-        The axes, those on show last.
-    units : tuple of pint.Unit or None
-        What the axes count in; None where a layer's numbers are taken as they are.
+    ``point``: where the sliders stand.
+    ``order``: the axes, those on show last.
+    ``units``: what the axes count in; None where a layer's numbers are taken as they are.
     """
 
     point: tuple[float, ...]
@@ -143,12 +138,8 @@ def _to_base_units(unit: Untyped) -> float:
 class DataMap:
     """The way from the data coordinates of one layer to those of another.
 
-    Parameters
-    ----------
-    matrix : ndarray, shape (D, d), dtype float
-        Linear part.
-    offset : ndarray, shape (D,), dtype float
-        Where the origin goes.
+    ``matrix`` (shape (D, d), dtype float): linear part.
+    ``offset`` (shape (D,), dtype float): where the origin goes.
     """
 
     matrix: Vectors
@@ -352,12 +343,8 @@ def _result_shear(shear: npt.NDArray[np.float64], ndim: int, kept: list[int]) ->
 class Place:
     """Where an image lay in the world, before it was moved.
 
-    Parameters
-    ----------
-    linear, offset : ndarray, shapes (D, D) and (D,), dtype float
-        From its data to the world.
-    units : tuple of pint.Unit
-        What they count in.
+    ``linear`` and ``offset``: from its data to the world.
+    ``units``: what they count in.
     """
 
     linear: Vectors

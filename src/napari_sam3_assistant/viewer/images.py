@@ -249,14 +249,9 @@ ALL_IMAGES = "all visible images"
 class ViewerImages:
     """The images that a user can choose from.
 
-    Attributes
-    ----------
-    channel_axis : int
-        Number of the images' channel axis; -1 to find it out.
-    sources : SourceCache
-        The pixels of the images that have been looked at.
-    layer_axes : LayerAxes
-        What files tell of the images' axes, and what the images have of it.
+    ``channel_axis``: number of the images' channel axis; -1 to find it out.
+    ``sources``: the pixels of the images that have been looked at.
+    ``layer_axes``: what files tell of the images' axes, and what the images have of it.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -444,18 +439,10 @@ class ViewerImages:
 class DisplayedPlane:
     """An image layer, its axes, and the plane of it that is on show.
 
-    Parameters
-    ----------
-    layer : Layer
-        The image layer.
-    axes : ImageAxes
-        Its axes.
-    plane : PlaneRef
-        The plane on show.
-    shape : tuple of int
-        Height and width of the plane in pixels.
-    world : World
-        The viewer's world.
+    ``layer``: the image layer.
+    ``plane``: the plane on show.
+    ``shape``: height and width of the plane in pixels.
+    ``world``: the viewer's world.
     """
 
     layer: Layer

@@ -26,14 +26,9 @@ if TYPE_CHECKING:
 class Shortcut:
     """A key and what it does.
 
-    Parameters
-    ----------
-    name : str
-        Of the command, and of the method of :class:`.actions.Actions` that does it.
-    keys : tuple of str
-        The keys, as napari writes them; any of them does.
-    title : str
-        What it does, for the user.
+    ``name``: of the command, and of the method of :class:`.actions.Actions` that does it.
+    ``keys``: the keys, as napari writes them; any of them does.
+    ``title``: what it does, for the user.
     """
 
     name: str

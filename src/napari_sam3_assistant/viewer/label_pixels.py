@@ -349,18 +349,12 @@ def _is_drawn_smaller(layer: Labels) -> bool:
 class Edits:
     """Tells of changed pixels; napari's own event of new data would have all of them drawn again.
 
-    Attributes
-    ----------
-    edited : Signal
-        The mask operations have changed a box (a slice for each axis) of a layer.
-    changed : Signal
-        They have written changes, whole rows of pixels, to labels of a shape that may be in a file.
-    rewritten : Signal
-        A run has written other labels into a layer.
-    restored : Signal
-        The history is another one.
-    history : EditHistory
-        What the mask operations can take back; it stays as long as the viewer.
+    ``edited``: the mask operations have changed a box (a slice for each axis) of a layer.
+    ``changed``: they have written changes, whole rows of pixels, to labels of a shape that may be
+    in a file.
+    ``rewritten``: a run has written other labels into a layer.
+    ``restored``: the history is another one.
+    ``history``: what the mask operations can take back; it stays as long as the viewer.
     """
 
     edited = Signal(object, tuple)

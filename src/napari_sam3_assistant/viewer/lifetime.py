@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 class RefCounted:
     """A binding that closes when the last view lets go of it.
 
-    Attributes
-    ----------
-    closed : bool
-        Whether it is closed; then the next view gets a new one.
+    ``closed``: whether it is closed; then the next view gets a new one.
     """
 
     def __init__(self) -> None:

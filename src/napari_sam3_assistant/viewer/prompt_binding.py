@@ -57,14 +57,9 @@ class PromptBinding:
 
     ``deliver``: calls a function once what is being done now is done.
 
-    Attributes
-    ----------
-    drawn : Signal
-        Tells that the user has let go of the mouse on a prompt layer.
-    phrase_wanted : Signal
-        Tells that the user is about to type a phrase.
-    drawing : bool
-        Whether the mouse is held down on one.
+    ``drawn``: tells that the user has let go of the mouse on a prompt layer.
+    ``phrase_wanted``: tells that the user is about to type a phrase.
+    ``drawing``: whether the mouse is held down on one.
     """
 
     drawn = Signal()

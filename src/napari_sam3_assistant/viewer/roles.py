@@ -317,10 +317,7 @@ def take_place(viewer: ViewerModel, before: Labels, layer: Labels) -> None:
 class Choices:
     """What the user has chosen in a viewer: the selected layers, and the point of the sliders.
 
-    Attributes
-    ----------
-    lost : bool
-        Whether the active layer went, and no other took its place.
+    ``lost``: whether the active layer went, and no other took its place.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:

@@ -82,20 +82,12 @@ class ImageState(StrEnum):
 class AnnotatedImage:
     """An image of the folder, and what is known of it.
 
-    Parameters
-    ----------
-    file : FolderImage
-        The image.
-    state : ImageState
-        How far it is.
-    labels : str
-        Its labels, as seen from their folder; empty for none.
-    objects : int
-        How many there are.
-    others : Path or None
-        Labels that lie beside it, of another tool.
-    problem : str
-        Why it can't be read; empty where it can, or nobody has tried since the folder was opened.
+    ``state``: how far it is.
+    ``labels``: its labels, as seen from their folder; empty for none.
+    ``objects``: how many there are.
+    ``others``: labels that lie beside it, of another tool.
+    ``problem``: why it can't be read; empty where it can, or nobody has tried since the folder was
+    opened.
     """
 
     file: FolderImage
@@ -115,22 +107,13 @@ class AnnotatedImage:
 class OpenedImage:
     """An image with what was annotated on it before.
 
-    Parameters
-    ----------
-    name : str
-        The image, as seen from the folder.
-    path : Path
-        Its file.
-    image : LoadedImage
-        Its pixels; large ones are read when they are indexed.
-    labels : ndarray of int or None
-        Its labels, as they were saved; None for none.
-    note : ProvenanceRecord or None
-        What the note beside them says.
-    stamp : str or None
-        What changes when somebody else writes the labels.
-    problem : str
-        Why there are no labels where there should be some; empty where all is well.
+    ``name``: the image, as seen from the folder.
+    ``path``: its file.
+    ``image``: its pixels; large ones are read when they are indexed.
+    ``labels``: its labels, as they were saved; None for none.
+    ``note``: what the note beside them says.
+    ``stamp``: what changes when somebody else writes the labels.
+    ``problem``: why there are no labels where there should be some; empty where all is well.
     """
 
     name: str
@@ -146,18 +129,12 @@ class OpenedImage:
 class LabelsToSave:
     """What is to be saved of an image.
 
-    Parameters
-    ----------
-    labels : array-like of int
-        Object ids.
-    axes : tuple of Axis
-        What a file can say of their place.
-    objects : tuple of mapping
-        What the note says of each object.
-    provenance : RunProvenance or None
-        What the image looked like to the model; None where that is not known.
-    stamp : str or None
-        The stamp of :class:`OpenedImage`: labels that somebody has written since are not replaced.
+    ``labels``: object ids.
+    ``axes``: what a file can say of their place.
+    ``objects``: what the note says of each object.
+    ``provenance``: what the image looked like to the model; None where that is not known.
+    ``stamp``: the stamp of :class:`OpenedImage`: labels that somebody has written since are not
+    replaced.
     """
 
     labels: AnyArray
@@ -171,16 +148,10 @@ class LabelsToSave:
 class SavedImage:
     """What became of an image that was saved.
 
-    Parameters
-    ----------
-    path : Path or None
-        Its labels; None where there are none.
-    objects : int
-        How many objects they hold.
-    beside : Path or None
-        The labels that somebody else has written meanwhile, and that stayed.
-    stamp : str or None
-        The new stamp of the labels.
+    ``path``: its labels; None where there are none.
+    ``objects``: how many objects they hold.
+    ``beside``: the labels that somebody else has written meanwhile, and that stayed.
+    ``stamp``: the new stamp of the labels.
     """
 
     path: Path | None
@@ -192,27 +163,13 @@ class SavedImage:
 class AnnotatedFolder:
     """The images of a folder, and what is known of them. Any thread may call any method.
 
-    Parameters
-    ----------
-    source, output : Path
-        Folder of the images, and folder of the labels, which is made.
-    pattern : str
-        Which images, as ``*.tif``; ``**/*`` for all folders below.
-
-    Attributes
-    ----------
-    classes : ClassList
-        The classes of all of them; empty where there is no list.
-
-    Raises
-    ------
-    ImageError
-        If there is no image in the folder.
-    ExportError
-        If the output is the folder itself, belongs to the images of another one, or can't be
-        written.
-    MaskError
-        If the class list there is none.
+    ``source`` and ``output``: folder of the images, and folder of the labels, which is made.
+    ``pattern``: which images, as ``*.tif``; ``**/*`` for all folders below.
+    ``classes``: the classes of all of them; empty where there is no list.
+    Raises ImageError if there is no image in the folder.
+    Raises ExportError if the output is the folder itself, belongs to the images of another one, or
+    can't be written.
+    Raises MaskError if the class list there is none.
     """
 
     def __init__(self, source: Path, output: Path, pattern: str = "*") -> None:

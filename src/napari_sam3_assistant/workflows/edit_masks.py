@@ -125,14 +125,9 @@ def pick_label(labels: LabelArray, label: int) -> LabelArray:
 class WriteResult:
     """What became of an edit.
 
-    Parameters
-    ----------
-    edit : LabelEdit
-        What was really done.
-    problem : str
-        Why it was given up, for the user; empty if it was not.
-    is_left : bool
-        Whether a part of it is in the labels though it was given up.
+    ``edit``: what was really done.
+    ``problem``: why it was given up, for the user; empty if it was not.
+    ``is_left``: whether a part of it is in the labels though it was given up.
     """
 
     edit: LabelEdit

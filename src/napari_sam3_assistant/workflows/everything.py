@@ -147,20 +147,11 @@ class EverythingTrack:
     and grows again elsewhere is two. An axis that nobody named is taken for one of a volume.
     Whether objects are bright or dark is the same on all slices.
 
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine; it is loaded.
-    frames : FrameSource
-        The stack.
-    asked : Everything
-        How to look on each slice.
-    options : PredictOptions
-        The choices of the run.
-    new_id : callable
-        Returns the next free id.
-    known : mapping of int to sequence of MaskPrompt, optional
-        Objects with their ids on slices that are done: what is found beside them goes on in them.
+    ``engine``: the engine; it is loaded.
+    ``asked``: how to look on each slice.
+    ``new_id``: returns the next free id.
+    ``known``: objects with their ids on slices that are done: what is found beside them goes on in
+    them.
     """
 
     def __init__(
@@ -437,14 +428,7 @@ def builtin_seeds(
 ) -> tuple[tuple[float, float], ...]:
     """Return the middles of what the built-in engine finds in a picture.
 
-    Parameters
-    ----------
-    picture : ndarray, shape (H, W, 3), dtype uint8
-        RGB picture.
-    options : PredictOptions
-        The choices of the run.
-    reporter : Reporter
-        Stops the work.
+    ``picture`` has the shape (H, W, 3).
 
     Returns
     -------
@@ -614,15 +598,10 @@ def box_nms(
 ) -> list[int]:
     """Return which boxes non-maximum suppression keeps, the best first.
 
-    Parameters
-    ----------
-    boxes : ndarray, shape (N, 4), dtype float64
-        ``(y0, x0, y1, x1)`` in pixels, ends exclusive. As SAM's, they are taken from the first to
-        the last pixel's centre.
-    scores : ndarray, shape (N,), dtype float64
-        Which is better.
-    most : float
-        The IoU that a box may have with a better one that is kept.
+    ``boxes`` (shape (N, 4)): ``(y0, x0, y1, x1)`` in pixels, ends exclusive. As SAM's, they are
+    taken from the first to the last pixel's centre.
+    ``scores`` (shape (N,)): which is better.
+    ``most``: the IoU that a box may have with a better one that is kept.
     """
     corners = boxes - np.array([0, 0, 1, 1])
     areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])

@@ -50,14 +50,9 @@ def choose_bar(width: int, pixel: PixelSize) -> tuple[float, str]:
 class LabelsOnShow:
     """Labels of a whole plane, and what is known of their objects.
 
-    Parameters
-    ----------
-    labels : array-like of int
-        Read by rows and columns when they are asked for.
-    names : mapping of int to str
-        What found an object, by its value.
-    hidden : collection of int
-        Objects that are not on show.
+    ``labels``: read by rows and columns when they are asked for.
+    ``names``: what found an object, by its value.
+    ``hidden``: objects that are not on show.
     """
 
     labels: LazyArray | PlaneOfLabels
@@ -85,18 +80,11 @@ class LabelsOnShow:
 class FigureRequest:
     """What a figure is made of.
 
-    Parameters
-    ----------
-    view : ImageView
-        The plane as it is shown.
-    region : Region
-        The part of it that is drawn.
-    pixel : PixelSize
-        How large a pixel is.
-    found : sequence of ObjectRecord
-        Objects with masks of their own.
-    labels : sequence of LabelsOnShow
-        All others.
+    ``view``: the plane as it is shown.
+    ``region``: the part of it that is drawn.
+    ``pixel``: how large a pixel is.
+    ``found``: objects with masks of their own.
+    ``labels``: all others.
     """
 
     view: ImageView

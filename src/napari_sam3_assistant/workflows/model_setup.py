@@ -49,14 +49,9 @@ if TYPE_CHECKING:
 class FolderCheck:
     """The result of checking a model folder.
 
-    Parameters
-    ----------
-    findings : tuple of Finding
-        All that was looked at, in order.
-    usable : bool
-        Whether an engine can load it here.
-    verdict : str
-        Which engine and why, or what to do.
+    ``findings``: all that was looked at, in order.
+    ``usable``: whether an engine can load it here.
+    ``verdict``: which engine and why, or what to do.
     """
 
     findings: tuple[Finding, ...]
@@ -91,12 +86,8 @@ def _choose(report: FolderReport) -> EngineChoice:
 class FoundDevices:
     """The devices of this machine.
 
-    Parameters
-    ----------
-    options : mapping of str to str
-        Those that can be chosen, each with its name for the user.
-    automatic : DeviceChoice
-        What ``auto`` takes, and why.
+    ``options``: those that can be chosen, each with its name for the user.
+    ``automatic``: what ``auto`` takes, and why.
     """
 
     options: Mapping[str, str]
@@ -114,16 +105,10 @@ def find_devices(reporter: Reporter) -> Iterator[FoundDevices]:
 class WeightsRequest:
     """What to fetch.
 
-    Parameters
-    ----------
-    folder : Path
-        Where to.
-    repository : str
-        Owner and name on the Hugging Face Hub, or the name of one of ``HUB_MODELS``.
-    meta : bool
-        Whether to fetch the weights for Meta's package in place of those for transformers.
-    token : str or None
-        The user's token; None for the one that is set or saved on this machine.
+    ``folder``: where to.
+    ``repository``: owner and name on the Hugging Face Hub, or the name of one of ``HUB_MODELS``.
+    ``meta``: whether to fetch the weights for Meta's package in place of those for transformers.
+    ``token``: the user's token; None for the one that is set or saved on this machine.
     """
 
     folder: Path
@@ -161,19 +146,12 @@ _PROMPTS = {
 class Difference:
     """How a device's result for one prompt differs from the reference's.
 
-    Parameters
-    ----------
-    device, prompt : str
-        Which device, and which of the prompts.
-    objects, expected : int
-        How many objects the device found, and the reference.
-    iou : float
-        Mean overlap of the objects' masks (intersection over union), 0 to 1; an object that
-        only one of the two found counts as 0.
-    box : float
-        Largest difference of a side of the objects' boxes, in pixels.
-    score : float
-        Largest difference of the objects' scores.
+    ``device`` and ``prompt``: which device, and which of the prompts.
+    ``objects`` and ``expected``: how many objects the device found, and the reference.
+    ``iou``: mean overlap of the objects' masks (intersection over union), 0 to 1; an object that
+    only one of the two found counts as 0.
+    ``box``: largest difference of a side of the objects' boxes, in pixels.
+    ``score``: largest difference of the objects' scores.
     """
 
     device: str
@@ -281,14 +259,10 @@ def compare_devices(
 class PrecisionTime:
     """How long an image encoder took in a number format.
 
-    Parameters
-    ----------
-    precision : str
-        The number format that was asked for.
-    works_in : str
-        The one that it worked in.
-    seconds, processor_seconds : float
-        Wall time of one image, and what all processor cores worked in it.
+    ``precision``: the number format that was asked for.
+    ``works_in``: the one that it worked in.
+    ``seconds`` and ``processor_seconds``: wall time of one image, and what all processor cores
+    worked in it.
     """
 
     precision: str
@@ -301,20 +275,12 @@ class PrecisionTime:
 class PrecisionMeasurement:
     """What the number formats of an image encoder cost and change on a machine.
 
-    Parameters
-    ----------
-    engine : str
-        The engine's name for the user.
-    device : DeviceChoice
-        Where it ran, and why.
-    automatic : PrecisionChoice
-        The number format that ``auto`` takes there, and why.
-    times : tuple of PrecisionTime
-        How long each took, float32 first.
-    rows : tuple of Difference
-        How the results of the others differ from those of float32; ``device`` is the format.
-    failures : tuple of str
-        The number formats that could not run, and why.
+    ``engine``: the engine's name for the user.
+    ``device``: where it ran, and why.
+    ``automatic``: the number format that ``auto`` takes there, and why.
+    ``times``: how long each took, float32 first.
+    ``rows``: how the results of the others differ from those of float32; ``device`` is the format.
+    ``failures``: the number formats that could not run, and why.
     """
 
     engine: str

@@ -45,17 +45,12 @@ if TYPE_CHECKING:
 class PrecomputeRequest:
     """What to encode.
 
-    Parameters
-    ----------
-    source, output : Path
-        Folder of the images, and folder of the encodings; the latter is made.
-    pattern : str
-        Which files, as ``*.tif`` or ``**/*`` for all folders below.
-    look : mapping
-        ``channel_axis``, ``channel`` and ``contrast``, where they are not to be found out.
-    series : tuple of int or str, or None
-        Which images of files that hold several, as :func:`.loaded.parse_series` returns it. None
-        for the largest of each file.
+    ``source`` and ``output``: folder of the images, and folder of the encodings; the latter is
+    made.
+    ``pattern``: which files, as ``*.tif`` or ``**/*`` for all folders below.
+    ``look``: ``channel_axis``, ``channel`` and ``contrast``, where they are not to be found out.
+    ``series``: which images of files that hold several, as :func:`.loaded.parse_series` returns it.
+    None for the largest of each file.
     """
 
     source: Path
@@ -92,14 +87,9 @@ class EncodeWork(FolderPlanes):
 
     Who reaches the folder of the encodings writes there; others send the file's content.
 
-    Parameters
-    ----------
-    folder : Path
-        The folder of the encodings.
-    mark : str
-        Name of a file that distinguishes this folder from one of the same path elsewhere.
-    look
-        As :class:`FolderPlanes` takes it.
+    ``folder``: the folder of the encodings.
+    ``mark``: name of a file that distinguishes this folder from one of the same path elsewhere.
+    ``look``: as :class:`FolderPlanes` takes it.
     """
 
     def __init__(self, folder: Path, mark: str, look: Mapping[str, Any]) -> None:
@@ -180,14 +170,9 @@ def precompute(
 class _Index:
     """The list of what is encoded: a line of JSON for each plane, written when its file is there.
 
-    Parameters
-    ----------
-    request : PrecomputeRequest
-        What is done now.
-    engine : CachingEngine
-        Who does it; loaded.
-    reporter : Reporter
-        May cancel the reading of the weights.
+    ``request``: what is done now.
+    ``engine``: who does it; loaded.
+    ``reporter``: may cancel the reading of the weights.
     """
 
     def __init__(

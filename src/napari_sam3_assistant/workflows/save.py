@@ -81,24 +81,14 @@ def save_segmentation(
 class StackSaveRequest:
     """A stack of labels to save.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Number of frames, height and width.
-    read : callable
-        Returns a frame's object ids, shape (H, W).
-    labels : ndarray of int, shape (F, H, W), or None
-        All of them, where they are in memory.
-    path : Path
-        The file; its ending chooses the format.
-    axes : tuple of Axis
-        Names of the axes, and the size of a pixel.
-    provenance : RunProvenance or None
-        What made the labels, for the note beside the file; None for no note.
-    objects : tuple of mapping
-        What the note says of each object.
-    extra : mapping
-        What else the note says.
+    ``shape``: number of frames, height and width.
+    ``read``: returns a frame's object ids, shape (H, W).
+    ``labels`` (shape (F, H, W)): all of them, where they are in memory.
+    ``path``: the file; its ending chooses the format.
+    ``axes``: names of the axes, and the size of a pixel.
+    ``provenance``: what made the labels, for the note beside the file; None for no note.
+    ``objects``: what the note says of each object.
+    ``extra``: what else the note says.
     """
 
     shape: tuple[int, int, int]
@@ -151,29 +141,21 @@ def save_stack(
 class LabelsExport:
     """Labels to write, with more objects.
 
-    Parameters
-    ----------
-    labels : array-like of int
-        The labels, in memory or lazy.
-    path : Path
-        The file; its ending chooses the format.
-    axes : tuple of Axis
-        What a file can say of their place; it has no axis without a name.
-    parts : tuple
-        More objects: where each lies, and its mask there. They get their ids on empty pixels only.
-    next_id : int
-        The id of the first of them.
-    overwrite : bool
-        Whether a file of that name is replaced; if not, ``name_02``, ``name_03``, ... is taken.
-    overwrite_folder : bool
-        Whether a zarr folder of that name is replaced, too: who asks for it has written it.
-    objects : tuple of mapping
-        What the note says of each object of the labels. Without that, and without a provenance,
-        there is no note.
-    of_parts : tuple of mapping
-        The same of each of the others, with a number of its own as its id.
-    provenance : RunProvenance or None
-        What made the labels, or what they were accepted on; None where that is not known.
+    ``labels``: the labels, in memory or lazy.
+    ``path``: the file; its ending chooses the format.
+    ``axes``: what a file can say of their place; it has no axis without a name.
+    ``parts``: more objects: where each lies, and its mask there. They get their ids on empty pixels
+    only.
+    ``next_id``: the id of the first of them.
+    ``overwrite``: whether a file of that name is replaced; if not, ``name_02``, ``name_03``, ... is
+    taken.
+    ``overwrite_folder``: whether a zarr folder of that name is replaced, too: who asks for it has
+    written it.
+    ``objects``: what the note says of each object of the labels. Without that, and without a
+    provenance, there is no note.
+    ``of_parts``: the same of each of the others, with a number of its own as its id.
+    ``provenance``: what made the labels, or what they were accepted on; None where that is not
+    known.
     """
 
     labels: AnyArray
@@ -294,24 +276,13 @@ def export_table(
 class MaskExport:
     """What to write.
 
-    Parameters
-    ----------
-    labels : array-like of int, shape (..., H, W)
-        In memory or lazy.
-    path : Path
-        The file.
-    format : ExportFormat
-        Its format.
-    place : ImagePlace
-        Where in which image they lie.
-    axes : tuple of Axis
-        What a file can say of their place in the world; it has no axis without a name.
-    classes : Classes
-        What the labels stand for.
-    measured : mapping of int to mapping of str to float
-        What is known of each label, for formats that hold measurements.
-    parents : mapping of int to int
-        Of labels that came of a division, the label that divided, for formats that have tracks.
+    ``labels`` (shape (..., H, W)): in memory or lazy.
+    ``place``: where in which image they lie.
+    ``axes``: what a file can say of their place in the world; it has no axis without a name.
+    ``classes``: what the labels stand for.
+    ``measured``: what is known of each label, for formats that hold measurements.
+    ``parents``: of labels that came of a division, the label that divided, for formats that have
+    tracks.
     """
 
     labels: Any
@@ -367,32 +338,19 @@ def export_tracks(
 ) -> Iterator[Path]:
     """Write labels that keep their value through frames as tracks, and yield the path.
 
-    Parameters
-    ----------
-    labels : array-like of int, shape (T, Y, X), (Z, Y, X) or (T, Z, Y, X)
-        In memory or lazy; read frame by frame. A single channel is left out.
-    path : Path
-        The folder, which must not exist.
-    format_ : ExportFormat
-        One that has tracks.
-    axes : tuple of Axis
-        The axes of the labels.
-    reporter : Reporter
-        Receives the progress; may cancel the work.
-    parents : mapping of int to int, optional
-        Of labels that came of a division, the label that divided.
+    ``labels`` (shape (T, Y, X), (Z, Y, X) or (T, Z, Y, X)): in memory or lazy; read frame by frame.
+    A single channel is left out.
+    ``path``: the folder, which must not exist.
+    ``format_``: one that has tracks.
+    ``axes``: the axes of the labels.
+    ``parents``: of labels that came of a division, the label that divided.
+    Raises NameTaken if there is something of that name.
+    Raises ExportError if the format can't hold the labels, or it can't be written.
 
     Yields
     ------
     Path
         The folder.
-
-    Raises
-    ------
-    NameTaken
-        If there is something of that name.
-    ExportError
-        If the format can't hold the labels, or it can't be written.
     """
     with explain_os_errors(path):
         if is_there(path):  # said before all frames are read
@@ -431,14 +389,9 @@ def _check_not_in(path: Path, labels: AnyArray) -> None:
 class MergeRequest:
     """Labels of regions, and where they go.
 
-    Parameters
-    ----------
-    parts : tuple of (Region, ndarray of uint32)
-        Each region in pixels of the plane, and its labels, shape (h, w).
-    axes : tuple of Axis
-        Rows and columns of the plane.
-    output : Path
-        A zarr folder that does not exist.
+    ``parts``: each region in pixels of the plane, and its labels, shape (h, w).
+    ``axes``: rows and columns of the plane.
+    ``output``: a zarr folder that does not exist.
     """
 
     parts: tuple[tuple[Region, npt.NDArray[np.uint32]], ...]

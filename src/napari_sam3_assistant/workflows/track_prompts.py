@@ -72,14 +72,9 @@ class ObjectIds:
 class ResolvedPrompts:
     """What an engine shall follow.
 
-    Parameters
-    ----------
-    seeds : tuple of TrackSeed
-        Objects by what names them.
-    phrases : tuple of (str, int)
-        Phrases to look for on every frame, and from which frame on.
-    notes : tuple of str
-        What the user should know about how it came about.
+    ``seeds``: objects by what names them.
+    ``phrases``: phrases to look for on every frame, and from which frame on.
+    ``notes``: what the user should know about how it came about.
     """
 
     seeds: tuple[TrackSeed, ...]
@@ -90,16 +85,8 @@ class ResolvedPrompts:
 class PromptResolver:
     """Turns prompts into what the engine's video head takes.
 
-    Parameters
-    ----------
-    engine : CachingEngine
-        Its image heads find what the video head can't be told; it is loaded.
-    frames : FrameSource
-        The stack.
-    options : PredictOptions
-        The choices of the run.
-    ids : ObjectIds
-        Gives out the objects' ids.
+    ``engine``: its image heads find what the video head can't be told; it is loaded.
+    ``ids``: gives out the objects' ids.
     """
 
     def __init__(
@@ -121,21 +108,9 @@ class PromptResolver:
     ) -> ResolvedPrompts:
         """Return what the prompts of one frame name.
 
-        Parameters
-        ----------
-        frame : int
-            The frame.
-        prompts : PromptSet
-            Its prompts.
-        shown : ndarray, shape (Y, X), or None
-            The labels that the user sees there, a first guess for clicks that correct them.
-        reporter : Reporter
-            Stops the work.
-
-        Raises
-        ------
-        PromptError
-            If a prompt finds nothing.
+        ``shown`` (shape (Y, X)): the labels that the user sees there, a first guess for clicks that
+        correct them.
+        Raises PromptError if a prompt finds nothing.
         """
         seeds: list[TrackSeed] = []
         phrases: tuple[tuple[str, int], ...] = ()

@@ -73,12 +73,7 @@ RAYS, RINGS = 64, 1.06  # of the pixels that votes are compared at: directions, 
 class Click:
     """A pixel of the plane that belongs to an object, or does not.
 
-    Parameters
-    ----------
-    pixel : (int, int)
-        Row and column.
-    positive : bool
-        Whether it belongs to the object.
+    ``positive``: whether it belongs to the object.
     """
 
     pixel: Pixel
@@ -88,14 +83,7 @@ class Click:
 def object_at(features: PlaneFeatures, clicks: Sequence[Click], reporter: Reporter) -> Patch:
     """Return the one object that clicks mark: the best under the first one, then corrected.
 
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    clicks : sequence of Click
-        In the order in which they were made; at least one is positive.
-    reporter : Reporter
-        Stops the work.
+    ``clicks``: in the order in which they were made; at least one is positive.
     """
     first = next(click for click in clicks if click.positive)
     meant = find_meanings(features, first.pixel, reporter)
@@ -110,14 +98,7 @@ def object_at(features: PlaneFeatures, clicks: Sequence[Click], reporter: Report
 def candidates_at(features: PlaneFeatures, pixel: Pixel, reporter: Reporter) -> list[Patch]:
     """Return what a click may mean, a part, the object or a group, from the smallest on.
 
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    pixel : (int, int)
-        Row and column of the click.
-    reporter : Reporter
-        Stops the work.
+    ``pixel``: row and column of the click.
 
     Returns
     -------
@@ -153,19 +134,10 @@ def correct_by_clicks(
     taken, and it must be the better rated, the more it changes and the further the click lies from
     the middle of what it changes.
 
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    patch : Patch
-        The object so far.
-    clicks : sequence of Click
-        In the order in which they were made; none is on the pixel of another.
-    reporter : Reporter
-        Stops the work.
-    anchored : bool
-        Whether something other than the clicks marked the object, so that its largest part
-        stays without a click on it.
+    ``patch``: the object so far.
+    ``clicks``: in the order in which they were made; none is on the pixel of another.
+    ``anchored``: whether something other than the clicks marked the object, so that its largest
+    part stays without a click on it.
     """
     for number, click in enumerate(clicks, start=1):
         if patch.holds(*click.pixel) == click.positive:

@@ -40,14 +40,10 @@ CHECK_EVERY = 200  # parts
 class _Parts:
     """The N connected parts of one grey level that are large enough.
 
-    Parameters
-    ----------
-    seeds : ndarray, shape (N, 2), dtype intp
-        Row and column of a pixel of each.
-    boxes : ndarray, shape (N, 4), dtype intp
-        ``(y0, x0, y1, x1)``, ends exclusive.
-    areas, convex, ratings : ndarray, shape (N,), dtype float64
-        Pixels, share of the hull that is filled, and how much it looks like an object.
+    ``seeds`` (shape (N, 2)): row and column of a pixel of each.
+    ``boxes`` (shape (N, 4)): ``(y0, x0, y1, x1)``, ends exclusive.
+    ``areas``, ``convex`` and ``ratings`` (shape (N,)): pixels, share of the hull that is filled,
+    and how much it looks like an object.
     """
 
     seeds: npt.NDArray[np.intp]
@@ -80,16 +76,10 @@ NONE = _Parts(
 class Plane:
     """One resolution of a plane.
 
-    Parameters
-    ----------
-    image : ndarray, shape (H, W), dtype float32
-        Grey values, smooth.
-    gradient : ndarray, shape (H, W), dtype float32
-        In grey levels per pixel of the plane.
-    octave : int
-        A pixel stands for ``2 ** octave`` squared pixels of the plane.
-    polarity : int
-        +1 if grey values are as in the plane, -1 if they are reversed.
+    ``image`` (shape (H, W)): grey values, smooth.
+    ``gradient`` (shape (H, W)): in grey levels per pixel of the plane.
+    ``octave``: a pixel stands for ``2 ** octave`` squared pixels of the plane.
+    ``polarity``: +1 if grey values are as in the plane, -1 if they are reversed.
     """
 
     image: Floats
@@ -102,12 +92,8 @@ class Plane:
 class UsualSize:
     """How large the objects of a plane are.
 
-    Parameters
-    ----------
-    area : float
-        Pixels of the usual one.
-    known : float
-        How well that is known: 0, if nothing or a single object tells it, up to 1.
+    ``area``: pixels of the usual one.
+    ``known``: how well that is known: 0, if nothing or a single object tells it, up to 1.
     """
 
     area: float = 1.0
@@ -124,16 +110,10 @@ class UsualSize:
 class PartTree:
     """The connected parts of a plane above falling grey levels, and which lies in which.
 
-    Parameters
-    ----------
-    plane : Plane
-        What was cut.
-    parts : _Parts
-        The N parts.
-    levels : ndarray, shape (N,), dtype float64
-        Grey level of each.
-    parents : ndarray, shape (N,), dtype intp
-        Number of the part that holds each, which comes after it; -1 for none.
+    ``plane``: what was cut.
+    ``parts``: the N parts.
+    ``levels`` (shape (N,)): grey level of each.
+    ``parents`` (shape (N,)): number of the part that holds each, which comes after it; -1 for none.
     """
 
     plane: Plane
@@ -144,12 +124,7 @@ class PartTree:
     def best(self, usual: UsualSize, reporter: Reporter) -> list[Proposal]:
         """Return the best parts; none lies in another.
 
-        Parameters
-        ----------
-        usual : UsualSize
-            Parts of other sizes rate less.
-        reporter : Reporter
-            Stops the work.
+        ``usual``: parts of other sizes rate less.
         """
         ratings = self.parts.ratings * usual.share(self.parts.areas * 4.0**self.plane.octave)
         found = []
@@ -175,14 +150,7 @@ class PartTree:
 def tree_of_parts(plane: Plane, levels: Sequence[float], reporter: Reporter) -> PartTree:
     """Return the parts of a plane.
 
-    Parameters
-    ----------
-    plane : Plane
-        What to cut.
-    levels : sequence of float
-        Grey levels, falling.
-    reporter : Reporter
-        Stops the work.
+    ``levels``: grey levels, falling.
     """
     found: list[tuple[_Parts, float]] = []  # what is new at each level
     links: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = []  # children, parents
@@ -316,12 +284,8 @@ def _hulls(
     They are a little larger than the hulls; for all parts at once that is far faster than one
     hull a part.
 
-    Parameters
-    ----------
-    rows, columns : ndarray, shape (P,), dtype intp
-        Outline pixels, part by part.
-    first : ndarray, shape (N,), dtype intp
-        Where each part begins among them.
+    ``rows`` and ``columns`` (shape (P,)): outline pixels, part by part.
+    ``first`` (shape (N,)): where each part begins among them.
     """
     reach = np.empty((SIDES, first.size))
     for side in range(SIDES):
@@ -342,12 +306,8 @@ def _best(
 
     How clear a part is counts more than how large: nuclei are not given up for their cells.
 
-    Parameters
-    ----------
-    areas, ratings : ndarray, shape (N,)
-        Of all parts; a child comes before its parent.
-    parents : ndarray, shape (N,)
-        Number of the part that holds each; -1 for none.
+    ``areas`` and ``ratings`` (shape (N,)): of all parts; a child comes before its parent.
+    ``parents`` (shape (N,)): number of the part that holds each; -1 for none.
     """
     ratings, areas = ratings**2, np.sqrt(areas)
     worths = [0.0] * len(areas)  # so far, of the children

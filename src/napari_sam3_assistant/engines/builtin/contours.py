@@ -39,13 +39,7 @@ CERTAIN = -6.0  # log-odds of what lies outside the image
 
 @lru_cache(maxsize=4)
 def unit_directions(count: int) -> tuple[Floats, Floats]:
-    """Return the sines and cosines of directions evenly spread, shape (count,), dtype float32.
-
-    Parameters
-    ----------
-    count : int
-        How many.
-    """
+    """Return the sines and cosines of directions evenly spread, shape (count,), dtype float32."""
     angles = np.arange(count) * (2 * np.pi / count)
     return np.sin(angles).astype(np.float32), np.cos(angles).astype(np.float32)
 
@@ -54,12 +48,9 @@ def unit_directions(count: int) -> tuple[Floats, Floats]:
 class Contours:
     """Closed contours of N objects.
 
-    Parameters
-    ----------
-    centres : ndarray, shape (N, 2), dtype float32
-        y and x in pixels.
-    radii : ndarray, shape (N, D), dtype float32
-        Distance from the centre to the contour in pixels, in directions evenly spread.
+    ``centres`` (shape (N, 2)): y and x in pixels.
+    ``radii`` (shape (N, D)): distance from the centre to the contour in pixels, in directions
+    evenly spread.
     """
 
     centres: Floats
@@ -88,12 +79,7 @@ class Contours:
     def mask(self, index: int, shape: tuple[int, int]) -> tuple[npt.NDArray[np.bool_], int, int]:
         """Return one object's pixels: its crop, and the row and column where the crop begins.
 
-        Parameters
-        ----------
-        index : int
-            Which object.
-        shape : tuple of int
-            Height and width of the plane.
+        ``shape``: height and width of the plane.
         """
         cy, cx = (float(value) for value in self.centres[index])
         radii = self.radii[index]
@@ -142,22 +128,13 @@ def fit(
 ) -> Contours:
     """Return the best closed contours near those to start from.
 
-    Parameters
-    ----------
-    image : ndarray, shape (H, W), dtype float32
-        Grey values.
-    start : Contours
-        Where to look; the centres stay.
-    polarity : ndarray, shape (N,), dtype float32
-        +1 for objects brighter than their surroundings, -1 for darker ones.
-    owner : ndarray, shape (H, W), dtype int32, optional
-        To which object a pixel is known to belong; 0 for none.
-    names : ndarray, shape (N,), dtype int32, optional
-        The objects' values in ``owner``; pixels of others are kept out.
-    range_ : tuple of float
-        Smallest and largest radius, as shares of the one to start from.
-    steps : int
-        How many radii are looked at in each direction.
+    ``image`` (shape (H, W)): grey values.
+    ``start``: where to look; the centres stay.
+    ``polarity`` (shape (N,)): +1 for objects brighter than their surroundings, -1 for darker ones.
+    ``owner`` (shape (H, W)): to which object a pixel is known to belong; 0 for none.
+    ``names`` (shape (N,)): the objects' values in ``owner``; pixels of others are kept out.
+    ``range_``: smallest and largest radius, as shares of the one to start from.
+    ``steps``: how many radii are looked at in each direction.
 
     Returns
     -------
@@ -200,16 +177,9 @@ def likeliest(
     What a contour holds is likely by its pixels, and it runs along an edge: a step up or down, or a
     bright or a dark line, the same all round.
 
-    Parameters
-    ----------
-    image : ndarray, shape (H, W), dtype float32
-        Grey values, smooth.
-    odds : ndarray, shape (N, H, W), dtype float64
-        Log-odds of the pixels to belong to each object.
-    centre : tuple of float
-        Row and column.
-    axes : ndarray, shape (N, 2), dtype float64
-        Half axes of the ellipses near which the contours run, in pixels.
+    ``image`` (shape (H, W)): grey values, smooth.
+    ``odds`` (shape (N, H, W)): log-odds of the pixels to belong to each object.
+    ``axes`` (shape (N, 2)): half axes of the ellipses near which the contours run, in pixels.
 
     Returns
     -------
@@ -359,12 +329,8 @@ def _closed_path(total: Floats, bend: Floats) -> npt.NDArray[np.intp]:
     Two turns are searched and the second half of the first with the first half of the second
     are kept, which closes the path without trying each start.
 
-    Parameters
-    ----------
-    total : ndarray, shape (N, D, S)
-        Gain of a contour at a radius in a direction.
-    bend : ndarray, shape (N, 1)
-        Cost of one radius step between neighbouring directions, squared.
+    ``total`` (shape (N, D, S)): gain of a contour at a radius in a direction.
+    ``bend`` (shape (N, 1)): cost of one radius step between neighbouring directions, squared.
     """
     count, directions, steps = total.shape
     turns = np.arange(-MAX_TURN, MAX_TURN + 1)

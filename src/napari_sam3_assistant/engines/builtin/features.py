@@ -51,12 +51,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 def strips(shape: tuple[int, ...], reporter: Reporter) -> Iterator[slice]:
     """Yield the rows of a plane in strips, each after a look whether to go on.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width.
-    reporter : Reporter
-        Stops the work.
+    ``shape``: height and width.
     """
     rows = max(1, PIXELS // max(1, shape[1]))
     for first in range(0, shape[0], rows):
@@ -67,14 +62,8 @@ def strips(shape: tuple[int, ...], reporter: Reporter) -> Iterator[slice]:
 def gaussian_blur(image: Floats, sigma: float, reporter: Reporter) -> Floats:
     """Return an image blurred by a Gaussian, as :func:`scipy.ndimage.gaussian_filter` does.
 
-    Parameters
-    ----------
-    image : ndarray, shape (H, W), dtype float32
-        Grey values.
-    sigma : float
-        Standard deviation in pixels.
-    reporter : Reporter
-        Stops the work.
+    ``image`` (shape (H, W)): grey values.
+    ``sigma``: standard deviation in pixels.
     """
     return _filter_by_strips(
         image, lambda rows: ndi.gaussian_filter(rows, sigma, mode="nearest"), sigma, reporter
@@ -84,14 +73,8 @@ def gaussian_blur(image: Floats, sigma: float, reporter: Reporter) -> Floats:
 def gradient_magnitude(image: Floats, sigma: float, reporter: Reporter) -> Floats:
     """Return the magnitude of the gradient of the image blurred by a Gaussian.
 
-    Parameters
-    ----------
-    image : ndarray, shape (H, W), dtype float32
-        Grey values.
-    sigma : float
-        Standard deviation in pixels.
-    reporter : Reporter
-        Stops the work.
+    ``image`` (shape (H, W)): grey values.
+    ``sigma``: standard deviation in pixels.
     """
     return _filter_by_strips(
         image,
@@ -141,19 +124,8 @@ def each(
 ) -> list[Answer]:
     """Return the answers of work on each piece, in the order of the pieces.
 
-    Parameters
-    ----------
-    work : callable
-        Is given a piece and what to ask whether to go on.
-    pieces : sequence
-        The pieces.
-    reporter : Reporter
-        Stops the work; is asked in the calling thread only.
-
-    Raises
-    ------
-    JobCancelled
-        If the user stopped the work.
+    ``work``: is given a piece and what to ask whether to go on.
+    ``reporter``: stops the work; is asked in the calling thread only.
     """
     stop = _Stop()
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="builtin-engine") as pool:
@@ -174,14 +146,7 @@ def each(
 def subtract_background(features: PlaneFeatures, polarity: int, reporter: Reporter) -> Floats:
     """Return how much brighter (polarity +1) or darker (-1) each pixel is than the background.
 
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    polarity : int
-        +1 or -1.
-    reporter : Reporter
-        Stops the work.
+    ``polarity``: +1 or -1.
 
     Returns
     -------
@@ -201,10 +166,7 @@ def subtract_background(features: PlaneFeatures, polarity: int, reporter: Report
 def noise(flat: Floats) -> float:
     """Return the spread of the background: of the values below its mode, at least 0.3.
 
-    Parameters
-    ----------
-    flat : ndarray, shape (H, W), dtype float32
-        Grey values above the background.
+    ``flat`` (shape (H, W)): grey values above the background.
     """
     sample = flat.ravel()[:: max(1, flat.size // 200_000)]
     below = sample[sample <= 0]
@@ -219,12 +181,8 @@ def grain(image: Floats, sigma: float) -> float:
 
     Unlike :func:`noise`, what varies slowly does not count.
 
-    Parameters
-    ----------
-    image : ndarray, shape (H, W), dtype float32
-        Grey values, not blurred.
-    sigma : float
-        Of the Gaussian, in pixels.
+    ``image`` (shape (H, W)): grey values, not blurred.
+    ``sigma``: of the Gaussian, in pixels.
     """
     step = max(1, image.shape[0] // 1024)
     apart = np.abs(np.diff(image[::step], axis=1))
@@ -289,16 +247,10 @@ def upsample(
 ) -> Floats:
     """Return a coarse image interpolated at the pixels of a finer one.
 
-    Parameters
-    ----------
-    coarse : ndarray, shape (h, w), dtype float32
-        Each pixel stands for ``size`` squared ones.
-    shape : tuple of int
-        Height and width of the finer image.
-    size : int
-        Of a coarse pixel.
-    rows : slice
-        Which rows of the finer image are returned; all by default.
+    ``coarse`` (shape (h, w)): each pixel stands for ``size`` squared ones.
+    ``shape``: height and width of the finer image.
+    ``size``: of a coarse pixel.
+    ``rows``: which rows of the finer image are returned; all by default.
     """
     # The centre of pixel i lies at (i + 0.5) / size - 0.5 of the coarse grid.
     down, across = (
@@ -311,12 +263,8 @@ def upsample(
 def bilinear(surface: Floats, rows: Floats, columns: Floats) -> Floats:
     """Return a grid interpolated at every pair of a row and a column.
 
-    Parameters
-    ----------
-    surface : ndarray, shape (h, w), dtype float32
-        The grid.
-    rows, columns : ndarray, shape (H,) and (W,), dtype float32
-        Places in the grid, inside it.
+    ``surface`` (shape (h, w)): the grid.
+    ``rows`` and ``columns`` (shape (H,)): places in the grid, inside it.
 
     Returns
     -------
@@ -339,23 +287,14 @@ def bilinear(surface: Floats, rows: Floats, columns: Floats) -> Floats:
 class PlaneFeatures:
     """The luminance of a plane and what is computed from it, each part when first asked for.
 
-    Parameters
-    ----------
-    luminance : ndarray, shape (H, W), dtype float32
-        Grey values, 0 to 255.
-
-    Attributes
-    ----------
-    detections : dict
-        Objects found in the whole plane, by polarity (+1 bright, -1 dark) and the usual diameter
-        that was told, if one was; filled by
-        :func:`napari_sam3_assistant.engines.builtin.detection.detect`.
-    proposals : dict
-        What may be the object under a pixel, by row and column; filled by
-        :func:`napari_sam3_assistant.engines.builtin.clicks.find_proposals`.
-    meanings : dict
-        What a click on a pixel may mean, by row and column; filled by
-        :func:`napari_sam3_assistant.engines.builtin.clicks.find_meanings`.
+    ``luminance`` (shape (H, W)): grey values, 0 to 255.
+    ``detections``: objects found in the whole plane, by polarity (+1 bright, -1 dark) and the usual
+    diameter that was told, if one was; filled by
+    :func:`napari_sam3_assistant.engines.builtin.detection.detect`.
+    ``proposals``: what may be the object under a pixel, by row and column; filled by
+    :func:`napari_sam3_assistant.engines.builtin.clicks.find_proposals`.
+    ``meanings``: what a click on a pixel may mean, by row and column; filled by
+    :func:`napari_sam3_assistant.engines.builtin.clicks.find_meanings`.
     """
 
     def __init__(self, luminance: npt.NDArray[np.float32]) -> None:
@@ -370,12 +309,7 @@ class PlaneFeatures:
     ) -> PlaneFeatures:
         """Return the features of an RGB image.
 
-        Parameters
-        ----------
-        image : ndarray, shape (H, W, 3), dtype uint8
-            Not modified.
-        reporter : Reporter, optional
-            Stops the work.
+        ``image`` (shape (H, W, 3)): not modified.
         """
         luminance = np.empty(image.shape[:2], np.float32)
         for rows in strips(luminance.shape, reporter or NullReporter()):
@@ -416,10 +350,7 @@ class PlaneFeatures:
         with copies of themselves, so pixel ``i`` always covers plane pixels from
         ``i * 2 ** index``.
 
-        Parameters
-        ----------
-        index : int
-            0 for full resolution.
+        ``index``: 0 for full resolution.
 
         Returns
         -------

@@ -85,17 +85,11 @@ OVERLAPPING = 0.25  # linked is what shares so much of the smaller one
 class Look:
     """What the prompted slice shows of an object.
 
-    Parameters
-    ----------
-    low, high : float
-        Grey levels between which ``shares`` are evenly spread.
-    shares : ndarray, shape (BINS,), dtype float64
-        Log-odds of pixels of a grey level to belong to the object.
-    level : float
-        Log-odds from which on pixels did: where in a blurred edge the border lies is what the
-        prompt shows.
-    overlap : float
-        The overlap with it that the networks expect of what they draw in its box.
+    ``low`` and ``high``: grey levels between which ``shares`` are evenly spread.
+    ``shares`` (shape (BINS,)): log-odds of pixels of a grey level to belong to the object.
+    ``level``: log-odds from which on pixels did: where in a blurred edge the border lies is what
+    the prompt shows.
+    ``overlap``: the overlap with it that the networks expect of what they draw in its box.
     """
 
     low: float
@@ -257,22 +251,13 @@ def _without(patch: Patch, taken: npt.NDArray[np.bool_], frame: Region) -> Patch
 class Outline:
     """One object on one slice.
 
-    Parameters
-    ----------
-    patch : Patch
-        Its pixels, or the last ones that were seen.
-    contrast : float
-        How much it stood out on the prompted slice, in grey levels, by its own polarity.
-    area : int
-        Pixels on the prompted slice.
-    look : Look
-        What its prompted slice shows of it.
-    age : int
-        How many slices away that is.
-    missed : int
-        On how many slices it has not been seen since ``patch``.
-    firm : Patch or None
-        Its last pixels that stood out about as much; None for those of ``patch``.
+    ``patch``: its pixels, or the last ones that were seen.
+    ``contrast``: how much it stood out on the prompted slice, in grey levels, by its own polarity.
+    ``area``: pixels on the prompted slice.
+    ``look``: what its prompted slice shows of it.
+    ``age``: how many slices away that is.
+    ``missed``: on how many slices it has not been seen since ``patch``.
+    ``firm``: its last pixels that stood out about as much; None for those of ``patch``.
     """
 
     patch: Patch
@@ -306,16 +291,10 @@ def advance(
 ) -> dict[int, Outline]:
     """Return the outlines on the next slice.
 
-    Parameters
-    ----------
-    before, now : PlaneFeatures
-        The slice that the outlines are of, and the one next to it.
-    outlines : dict
-        The objects by id; those that are missing too long are kept as they are.
-    reporter : Reporter
-        Stops the work.
-    is_movie : bool
-        Whether they are times, at which objects move, and not slices, where others lie behind.
+    ``before`` and ``now``: the slice that the outlines are of, and the one next to it.
+    ``outlines``: the objects by id; those that are missing too long are kept as they are.
+    ``is_movie``: whether they are times, at which objects move, and not slices, where others lie
+    behind.
     """
     sought = {id_: item for id_, item in outlines.items() if item.missed <= PATIENCE}
     patches: dict[int, Patch] = {}
@@ -384,14 +363,9 @@ def is_blob(patch: Patch) -> bool:
 def contrast_of(features: PlaneFeatures, patch: Patch, others: list[Patch] | tuple[()]) -> float:
     """Return how much the strip inside an outline stands out from the strip outside.
 
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The slice.
-    patch : Patch
-        At least one pixel.
-    others : sequence of Patch
-        Neighbours, which are no background.
+    ``features``: the slice.
+    ``patch``: at least one pixel.
+    ``others``: neighbours, which are no background.
 
     Returns
     -------
@@ -467,14 +441,8 @@ def link_changed(
     What is found near objects whose outlines have changed suddenly is linked with what was there
     before (:func:`~napari_sam3_assistant.core.linking.link_times`).
 
-    Parameters
-    ----------
-    before, now : PlaneFeatures
-        Two times of a movie.
-    outlines, moved : dict
-        The objects, by id, at the time before and now.
-    reporter : Reporter
-        Stops the work.
+    ``before`` and ``now``: two times of a movie.
+    ``outlines`` and ``moved``: the objects, by id, at the time before and now.
 
     Returns
     -------

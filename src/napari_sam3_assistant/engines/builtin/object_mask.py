@@ -54,14 +54,9 @@ BLOB = 0.86
 class Patch:
     """A mask of one object in the plane.
 
-    Parameters
-    ----------
-    mask : ndarray, shape (h, w), dtype bool
-        Its pixels, cropped to ``region``.
-    region : Region
-        Where the crop lies in the plane.
-    polarity : int
-        +1 if it is brighter than its surroundings, -1 if darker.
+    ``mask`` (shape (h, w)): its pixels, cropped to ``region``.
+    ``region``: where the crop lies in the plane.
+    ``polarity``: +1 if it is brighter than its surroundings, -1 if darker.
     """
 
     mask: npt.NDArray[np.bool_]
@@ -119,14 +114,9 @@ class Patch:
 def disc(point: tuple[int, int], radius: int, plane: Region) -> Patch:
     """Return a disc round a point, cut to the plane.
 
-    Parameters
-    ----------
-    point : tuple of int
-        Row and column of its centre.
-    radius : int
-        In pixels; 0 gives one pixel.
-    plane : Region
-        Where it must stay.
+    ``point``: row and column of its centre.
+    ``radius``: in pixels; 0 gives one pixel.
+    ``plane``: where it must stay.
     """
     region = Region(*point, point[0] + 1, point[1] + 1).grow(radius).intersect(plane)
     rows = np.arange(region.y0, region.y1)[:, None] - point[0]
@@ -140,10 +130,7 @@ def disc(point: tuple[int, int], radius: int, plane: Region) -> Patch:
 def solidity(mask: npt.NDArray[np.bool_]) -> float:
     """Return the share of its convex hull that a mask fills, 0 to 1.
 
-    Parameters
-    ----------
-    mask : ndarray, shape (h, w), dtype bool
-        At least one pixel.
+    ``mask`` (shape (h, w)): at least one pixel.
     """
     first = mask.argmax(1)
     last = mask.shape[1] - mask[:, ::-1].argmax(1)
@@ -178,12 +165,8 @@ def split(mask: npt.NDArray[np.bool_], convex: float = 0.0) -> npt.NDArray[np.in
     The watershed and its distance function follow Meyer & Beucher (J. Vis. Commun. Image
     Represent. 1:21, 1990) as in :func:`skimage.segmentation.watershed`.
 
-    Parameters
-    ----------
-    mask : ndarray, shape (h, w), dtype bool
-        One connected object, without holes.
-    convex : float
-        What its solidity is at least, if that is known.
+    ``mask`` (shape (h, w)): one connected object, without holes.
+    ``convex``: what its solidity is at least, if that is known.
 
     Returns
     -------
@@ -233,12 +216,8 @@ def rating(gradient: Value, convex: Value) -> Value:
 
     Neither its size nor that of the image counts.
 
-    Parameters
-    ----------
-    gradient : float or ndarray
-        Mean gradient along the outline, in grey levels per pixel of the plane.
-    convex : float or ndarray
-        Solidity, 0 to 1.
+    ``gradient``: mean gradient along the outline, in grey levels per pixel of the plane.
+    ``convex``: solidity, 0 to 1.
     """
     rated: Value = gradient * convex**CONVEX_POWER
     return rated
@@ -252,14 +231,9 @@ def along_outline(gradient: Greys, mask: Bools, region: Region) -> float:
 def outline_values(gradient: Greys, mask: Bools, region: Region) -> Greys:
     """Return the gradient along the outline of a mask, shape (P,); 0 if it has no such pixel.
 
-    Parameters
-    ----------
-    gradient : ndarray, shape (H, W), dtype float32
-        Of an image.
-    mask : ndarray, shape (h, w), dtype bool
-        Pixels of ``region``, which lies in the image.
-    region : Region
-        Where the mask lies.
+    ``gradient`` (shape (H, W), dtype float32): of an image.
+    ``mask`` (shape (h, w), dtype bool): pixels of ``region``, which lies in the image.
+    ``region``: where the mask lies.
     """
     # Of the pixels on either side of the outline, so that it runs in the middle of an edge.
     frame = region.grow(1).intersect(Region.whole((gradient.shape[0], gradient.shape[1])))
@@ -273,12 +247,8 @@ def outline_values(gradient: Greys, mask: Bools, region: Region) -> Greys:
 def rated(image: Greys, patch: Patch) -> float:
     """Return the rating of any mask, in grey levels per pixel of the image.
 
-    Parameters
-    ----------
-    image : ndarray, shape (H, W), dtype float32
-        Grey values.
-    patch : Patch
-        In pixels of the image; 0 is the answer if it has none.
+    ``image`` (shape (H, W), dtype float32): grey values.
+    ``patch``: in pixels of the image; 0 is the answer if it has none.
     """
     if not patch.mask.any():
         return 0.0
@@ -297,19 +267,12 @@ def rated(image: Greys, patch: Patch) -> float:
 class Measures:
     """What N objects look like, each field of shape (N,) and dtype float64.
 
-    Parameters
-    ----------
-    area : ndarray
-        Pixels.
-    mean, deviation : ndarray
-        Of the grey values inside; the latter is their standard deviation.
-    ground, roughness : ndarray
-        Mean and standard deviation of the grey values in a ring round it; nan where the object
-        fills the plane.
-    solidity : ndarray
-        Share of the hull that is filled.
-    elongation : ndarray
-        Longer over shorter axis of the ellipse of the same moments.
+    ``area``: pixels.
+    ``mean`` and ``deviation``: of the grey values inside; the latter is their standard deviation.
+    ``ground`` and ``roughness``: mean and standard deviation of the grey values in a ring round it;
+    nan where the object fills the plane.
+    ``solidity``: share of the hull that is filled.
+    ``elongation``: longer over shorter axis of the ellipse of the same moments.
     """
 
     area: Floats
@@ -470,10 +433,7 @@ def _elongation(masks: Bools, area: Floats) -> Floats:
 def polygon_areas(reach: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the areas of polygons, given how far they reach in directions evenly spread.
 
-    Parameters
-    ----------
-    reach : ndarray, shape (sides, N), dtype float64
-        Distances of the sides from the origin (the support function).
+    ``reach`` (shape (sides, N)): distances of the sides from the origin (the support function).
     """
     turn = 2 * math.pi / len(reach)
     before, after = np.roll(reach, 1, 0), np.roll(reach, -1, 0)
@@ -486,20 +446,12 @@ def polygon_areas(reach: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 class Proposal:
     """A part of the image that may be an object.
 
-    Parameters
-    ----------
-    mask : ndarray, shape (h, w), dtype bool
-        Its pixels at the octave, without holes.
-    region : Region
-        Where the crop lies, in pixels of the octave.
-    octave : int
-        A pixel of the mask stands for ``2 ** octave`` squared pixels of the plane.
-    polarity : int
-        +1 if it is brighter than its surroundings, -1 if darker.
-    rating : float
-        How much it looks like an object; larger is better.
-    convex : float
-        What its solidity is at least; 0 if it was not measured.
+    ``mask`` (shape (h, w), dtype bool): its pixels at the octave, without holes.
+    ``region``: where the crop lies, in pixels of the octave.
+    ``octave``: a pixel of the mask stands for ``2 ** octave`` squared pixels of the plane.
+    ``polarity``: +1 if it is brighter than its surroundings, -1 if darker.
+    ``rating``: how much it looks like an object; larger is better.
+    ``convex``: what its solidity is at least; 0 if it was not measured.
     """
 
     mask: Bools
@@ -544,12 +496,8 @@ class Meaning(NamedTuple):
 class Detection:
     """An object that was found.
 
-    Parameters
-    ----------
-    patch : Patch
-        Its mask.
-    score : float
-        How sure it is, 0 to 1.
+    ``patch``: its mask.
+    ``score``: how sure it is, 0 to 1.
     """
 
     patch: Patch

@@ -49,14 +49,9 @@ WEIGHTS = Path(__file__).with_name("outline_net.npz")
 class Window:
     """A square of the plane that the network sees.
 
-    Parameters
-    ----------
-    y, x : float
-        Its middle, in pixels; the corner of the plane is 0.
-    side : float
-        Its side, in pixels of the plane.
-    box : (float, float), optional
-        Height and width of the box round its middle; a click in its middle without one.
+    ``y`` and ``x``: its middle, in pixels; the corner of the plane is 0.
+    ``side``: its side, in pixels of the plane.
+    ``box``: height and width of the box round its middle; a click in its middle without one.
     """
 
     y: float
@@ -110,14 +105,9 @@ class Window:
 class Drawing:
     """What the networks draw in a window.
 
-    Parameters
-    ----------
-    window : Window
-        What it saw.
-    odds : ndarray, shape (SIDE, SIDE), dtype float32
-        Log-odds of the window's pixels to belong to the object.
-    overlap : float
-        The intersection over union with the object that it expects.
+    ``window``: what it saw.
+    ``odds`` (shape (SIDE, SIDE)): log-odds of the window's pixels to belong to the object.
+    ``overlap``: the intersection over union with the object that it expects.
     """
 
     window: Window
@@ -168,10 +158,7 @@ class Drawing:
 class OutlineNet:
     """One of the networks.
 
-    Parameters
-    ----------
-    weights : mapping of str to ndarray
-        Of each layer, with its bias under the name with ``.bias``.
+    ``weights``: of each layer, with its bias under the name with ``.bias``.
     """
 
     def __init__(self, weights: Mapping[str, npt.NDArray[np.floating]]) -> None:

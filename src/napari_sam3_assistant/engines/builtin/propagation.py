@@ -33,19 +33,12 @@ SAME = 0.5  # overlap (IoU) from which on a daughter is an object that was promp
 class _Known:
     """Where one object is known.
 
-    Parameters
-    ----------
-    text : str
-        The phrase that found it.
-    seeds : dict
-        Its prompted masks, by frame.
-    reached : dict
-        The frame and the outline at which the last pass ended, by direction (reverse or not); of
-        a pass of an earlier session its pixels.
-    divided : tuple of (int, tuple of int) or None
-        The time from which on it is not there any more, and the daughters that are.
-    is_daughter : bool
-        Whether it came of a division: it was not there before its first mask.
+    ``text``: the phrase that found it.
+    ``seeds``: its prompted masks, by frame.
+    ``reached``: the frame and the outline at which the last pass ended, by direction (reverse or
+    not); of a pass of an earlier session its pixels.
+    ``divided``: the time from which on it is not there any more, and the daughters that are.
+    ``is_daughter``: whether it came of a division: it was not there before its first mask.
     """
 
     text: str = ""
@@ -60,12 +53,8 @@ class BuiltinTrack:
 
     In a movie an object that divides ends, and its daughters are followed.
 
-    Parameters
-    ----------
-    frames : FrameSource
-        The slices.
-    new_id : callable
-        Returns the next free id.
+    ``frames``: the slices.
+    ``new_id``: returns the next free id.
     """
 
     def __init__(self, frames: FrameSource, new_id: Callable[[], int]) -> None:
@@ -75,10 +64,7 @@ class BuiltinTrack:
     def add(self, seed: TrackSeed) -> None:
         """Take an object's mask on a frame.
 
-        Raises
-        ------
-        PromptError
-            If it has none, or none inside the frame.
+        Raises PromptError if it has none, or none inside the frame.
         """
         whole = Region.whole(self._frames.shape)
         if seed.mask is None or seed.mask.region.intersect(whole).is_empty:

@@ -58,14 +58,7 @@ def at_point(
 ) -> Iterator[Proposal]:
     """Yield what may be the object under a point.
 
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    point : tuple of int
-        Row and column in the plane.
-    reporter : Reporter
-        Stops the work.
+    ``point``: row and column in the plane.
     """
     octave = 0
     while True:
@@ -84,16 +77,8 @@ def in_box(
 ) -> Iterator[Proposal]:
     """Yield what may be the object in a box.
 
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    box : Region
-        At least one pixel of it lies in the plane.
-    least : float
-        Least intersection over union of a proposal's bounding box with the box.
-    reporter : Reporter
-        Stops the work.
+    ``box``: at least one pixel of it lies in the plane.
+    ``least``: least intersection over union of a proposal's bounding box with the box.
     """
     octave = octave_for(box)
     coarse = covered_by(box, octave)

@@ -69,14 +69,7 @@ def redraw(
 ) -> list[Detection]:
     """Return objects, those that may count as the network draws them.
 
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    found : sequence of Detection
-        The surest first.
-    reporter : Reporter
-        Stops the work.
+    ``found``: the surest first.
     """
     count = sum(item.score >= LEAST for item in found)
     windows = [Window.of_box(item.patch.crop().region) for item in found[:count]]
@@ -99,20 +92,10 @@ def add_missed(
 ) -> list[Detection]:
     """Return objects with those beside them that only the network sees.
 
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    ground : PlaneFeatures
-        Grey values above its background; objects are bright.
-    found : sequence of Detection
-        What was found.
-    polarity : int
-        +1 if the objects are bright in the plane, -1 if they are dark.
-    diameter : float, optional
-        Of the usual object, in pixels, if it is known; else the objects tell it.
-    reporter : Reporter
-        Stops the work.
+    ``ground``: grey values above its background; objects are bright.
+    ``found``: what was found.
+    ``polarity``: +1 if the objects are bright in the plane, -1 if they are dark.
+    ``diameter``: of the usual object, in pixels, if it is known; else the objects tell it.
     """
     look = Look(features, ground, polarity, reporter)
     diameter = diameter or look.diameter_beside(found)
@@ -167,16 +150,8 @@ def _as_usual(item: Detection, diameter: float) -> Detection:
 class Look:
     """The network's look at a plane without boxes.
 
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    ground : PlaneFeatures
-        Grey values above its background; objects are bright.
-    polarity : int
-        +1 if objects are bright in the plane, -1 if they are dark.
-    reporter : Reporter
-        Stops the work.
+    ``ground``: grey values above its background; objects are bright.
+    ``polarity``: +1 if objects are bright in the plane, -1 if they are dark.
     """
 
     features: PlaneFeatures

@@ -499,16 +499,9 @@ _MAX_HEADER = 16 * 2**20
 class StoredTensor:
     """Where a tensor lies in a file.
 
-    Parameters
-    ----------
-    kind : str
-        Its number format, as the file format names it: ``F32``.
-    shape : tuple of int
-        Its shape.
-    begin : int
-        Its first byte, counted from the beginning of the file.
-    nbytes : int
-        How many bytes it takes, which may not be what its shape asks for.
+    ``kind``: its number format, as the file format names it: ``F32``.
+    ``begin``: its first byte, counted from the beginning of the file.
+    ``nbytes``: how many bytes it takes, which may not be what its shape asks for.
     """
 
     kind: str
@@ -565,10 +558,7 @@ def _parse_tensor(entry: dict[str, Any], data: int) -> StoredTensor:
 class FileIdentity:
     """Tells whether a file is still the one that it was, by its size, time and number.
 
-    Parameters
-    ----------
-    file : Path
-        The file, before it is read.
+    ``file``: the file, before it is read.
     """
 
     def __init__(self, file: Path) -> None:

@@ -54,18 +54,11 @@ class Layout(StrEnum):
 class Finding:
     """One thing that was looked at.
 
-    Parameters
-    ----------
-    ok : bool
-        Whether it is as it shall be.
-    text : str
-        What was found, a sentence for the user.
-    remedy : str
-        What to do; empty where it is fine.
-    concerns : frozenset of str
-        The engines that can't work if it is not fine.
-    missing : bool
-        Whether something is not there, in contrast to wrong.
+    ``ok``: whether it is as it shall be.
+    ``text``: what was found, a sentence for the user.
+    ``remedy``: what to do; empty where it is fine.
+    ``concerns``: the engines that can't work if it is not fine.
+    ``missing``: whether something is not there, in contrast to wrong.
     """
 
     ok: bool
@@ -112,14 +105,8 @@ _ABSENT = {
 class WeightsFile:
     """A file of weights that could be read.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    layout : Layout
-        What it holds.
-    model : str
-        The model's name for the user, such as ``SAM 2.1 tiny``.
+    ``layout``: what it holds.
+    ``model``: the model's name for the user, such as ``SAM 2.1 tiny``.
     """
 
     path: Path
@@ -138,14 +125,9 @@ class WeightsFile:
 class FolderReport:
     """What is in a model folder.
 
-    Parameters
-    ----------
-    folder : Path or None
-        The folder; None where none was named.
-    findings : tuple of Finding
-        All that was looked at, in order.
-    weights : tuple of WeightsFile
-        The weights that can be used.
+    ``folder``: the folder; None where none was named.
+    ``findings``: all that was looked at, in order.
+    ``weights``: the weights that can be used.
     """
 
     folder: Path | None
@@ -202,16 +184,10 @@ class FolderReport:
 class EngineChoice:
     """The engine for a model folder.
 
-    Parameters
-    ----------
-    engine : str
-        Its name.
-    weights : WeightsFile
-        What it will load.
-    installed : bool
-        Whether it can run on this machine.
-    reason : str
-        Why it, and what to do where it is not installed, for the user.
+    ``engine``: its name.
+    ``weights``: what it will load.
+    ``installed``: whether it can run on this machine.
+    ``reason``: why it, and what to do where it is not installed, for the user.
     """
 
     engine: str
@@ -281,19 +257,12 @@ def _reason(weights: WeightsFile, report: FolderReport) -> str:
 class SamModel:
     """A kind of model, and the classes of transformers that it is read by.
 
-    Parameters
-    ----------
-    name : str
-        Its name for the user.
-    network : str
-        What the weights are of.
-    processor : str
-        What prepares images and prompts.
-    package : str
-        What transformers needs beside itself for it; empty for nothing.
-    clicks : str
-        What segments single planes with the modules of a network that follows objects; empty
-        where the network does.
+    ``name``: its name for the user.
+    ``network``: what the weights are of.
+    ``processor``: what prepares images and prompts.
+    ``package``: what transformers needs beside itself for it; empty for nothing.
+    ``clicks``: what segments single planes with the modules of a network that follows objects;
+    empty where the network does.
     """
 
     name: str

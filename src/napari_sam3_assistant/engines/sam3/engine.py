@@ -95,16 +95,10 @@ E = TypeVar("E", bound=Packable)
 class SamEngine(ABC, Generic[M, E]):
     """A SAM for single planes; generic in the loaded model and in the encoded image.
 
-    Parameters
-    ----------
-    spec : EngineSpec
-        The engine's card.
-    model_folder : Path or None
-        The folder of the weights.
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    precision : str
-        ``auto``, ``float32``, ``bfloat16`` or ``int8``: that of the image encoder.
+    ``spec``: the engine's card.
+    ``model_folder``: the folder of the weights.
+    ``device``: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    ``precision``: ``auto``, ``float32``, ``bfloat16`` or ``int8``: that of the image encoder.
     """
 
     def __init__(
@@ -181,12 +175,7 @@ class SamEngine(ABC, Generic[M, E]):
     def embed(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> E:
         """Encode an image once, for all prompts.
 
-        Parameters
-        ----------
-        image : ndarray, shape (H, W, 3), dtype uint8
-            RGB image; not modified.
-        reporter : Reporter
-            Is told before each layer of the encoder, and stops the work there.
+        ``image`` has the shape (H, W, 3).
         """
         with self._working("encode") as model:
             encoding = self._embed(model, image, reporter)

@@ -128,12 +128,8 @@ _CROWDED = 0.9
 class Detections:
     """What the detector answers, one entry for each of its queries.
 
-    Parameters
-    ----------
-    scores : ndarray, shape (Q,), dtype float32
-        Score of each query: its own times the presence of the concept.
-    masks : torch.Tensor, shape (Q, h, w)
-        Low-resolution mask logits.
+    ``scores`` (shape (Q,)): score of each query: its own times the presence of the concept.
+    ``masks`` (shape (Q, h, w)): low-resolution mask logits.
     """
 
     scores: npt.NDArray[np.float32]
@@ -160,16 +156,10 @@ def pick_objects(
 
     Where a phrase finds nothing, lower thresholds are tried on the same answer of the model.
 
-    Parameters
-    ----------
-    scores : ndarray, shape (Q,), dtype float32
-        Score of each query.
-    threshold : float
-        Queries with a score above it are objects.
-    phrase : str
-        The phrase; empty for examples alone, for which no other threshold is tried.
-    records_of : callable
-        Makes the objects of the queries with the given numbers.
+    ``scores`` (shape (Q,)): score of each query.
+    ``threshold``: queries with a score above it are objects.
+    ``phrase``: the phrase; empty for examples alone, for which no other threshold is tried.
+    ``records_of``: makes the objects of the queries with the given numbers.
     """
     used = threshold
     objects: Sequence[ObjectRecord] = ()

@@ -50,22 +50,13 @@ def to_records(
     As ``post_process_masks`` and ``post_process_instance_segmentation`` of transformers, which
     make all masks large at once: 200 of them take 3.4 GB for 2048 x 2048 pixels.
 
-    Parameters
-    ----------
-    low : torch.Tensor, shape (N, h, w), dtype float32
-        Logits or probabilities.
-    scores : sequence of float
-        One for each mask.
-    shape : tuple of int
-        Height and width of the image in pixels.
-    cutoff : float
-        Pixels above it belong to the mask: 0 of logits, 0.5 of probabilities.
-    reporter : Reporter
-        Stops the work before each mask.
-    clips : sequence of Region, optional
-        For each mask, the part of the plane that it may cover.
-    text : str
-        The phrase that found the objects.
+    ``low`` (shape (N, h, w), dtype float32): logits or probabilities.
+    ``scores``: one for each mask.
+    ``shape``: height and width of the image in pixels.
+    ``cutoff``: pixels above it belong to the mask: 0 of logits, 0.5 of probabilities.
+    ``reporter``: stops the work before each mask.
+    ``clips``: for each mask, the part of the plane that it may cover.
+    ``text``: the phrase that found the objects.
     """
     require_numbers(scores)
     records: list[ObjectRecord] = []
@@ -117,12 +108,8 @@ def mask_extent(small: npt.NDArray[np.bool_], shape: tuple[int, int]) -> Region:
     A pixel between low-resolution pixels is their weighted mean, so it is above the cutoff only
     where one of them is: less than one low-resolution pixel away.
 
-    Parameters
-    ----------
-    small : ndarray, shape (h, w), dtype bool
-        The low-resolution mask.
-    shape : tuple of int
-        Height and width of the image in pixels.
+    ``small`` (shape (h, w)): the low-resolution mask.
+    ``shape``: height and width of the image in pixels.
     """
     ends: list[tuple[int, int]] = []
     for axis in (0, 1):
@@ -142,16 +129,10 @@ def upscale_part(
 ) -> torch.Tensor:
     """Return a part of ``interpolate(low, shape, mode="bilinear", align_corners=False)``.
 
-    Parameters
-    ----------
-    low : torch.Tensor, shape (h, w), dtype float32
-        Values in low resolution.
-    shape : tuple of int
-        Height and width of the image in pixels.
-    region : Region
-        The part of the image.
-    large : float
-        Of a larger share of the image than this the whole is made, and cut.
+    ``low`` (shape (h, w), dtype float32): values in low resolution.
+    ``shape``: height and width of the image in pixels.
+    ``region``: the part of the image.
+    ``large``: of a larger share of the image than this the whole is made, and cut.
 
     Returns
     -------
@@ -201,14 +182,9 @@ _BOXES_PER_CALL = 64
 class DecoderPrompt:
     """What names objects in one call of the mask decoder.
 
-    Parameters
-    ----------
-    points : tuple of PointPrompt
-        Clicks on one object.
-    boxes : tuple of BoxPrompt
-        Inside the plane. With points one box, of the same object; without, one object each.
-    mask : MaskPrompt or None
-        A first guess of the object's mask.
+    ``points``: clicks on one object.
+    ``boxes``: inside the plane. With points one box, of the same object; without, one object each.
+    ``mask``: a first guess of the object's mask.
     """
 
     points: tuple[PointPrompt, ...] = ()
@@ -239,12 +215,9 @@ class DecoderPrompt:
 class Decoded:
     """What one call of the mask decoder answers, without empty masks.
 
-    Parameters
-    ----------
-    objects : sequence of ObjectRecord
-        The objects that were named.
-    candidates : sequence of ObjectRecord
-        Of an ambiguous prompt all that it may mean, numbered from the smallest to the largest.
+    ``objects``: the objects that were named.
+    ``candidates``: of an ambiguous prompt all that it may mean, numbered from the smallest to the
+    largest.
     """
 
     objects: Sequence[ObjectRecord]

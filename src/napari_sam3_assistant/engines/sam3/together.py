@@ -29,14 +29,9 @@ T = TypeVar("T")
 class Network:
     """A part of a model that can take several objects at once.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The part.
-    axis : int
-        Along which the tensors that it takes and gives hold the objects: one in a step.
-    common : frozenset of str
-        Names of the tensors that it takes once, however many objects there are.
+    ``module``: the part.
+    ``axis``: along which the tensors that it takes and gives hold the objects: one in a step.
+    ``common``: names of the tensors that it takes once, however many objects there are.
     """
 
     module: Untyped

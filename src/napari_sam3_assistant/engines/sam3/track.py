@@ -34,12 +34,8 @@ M = TypeVar("M")
 class TrackedPrompts(ABC):
     """A prompted object and what the tracker remembers of it.
 
-    Attributes
-    ----------
-    pending : dict
-        The prompts that were not read yet, by frame.
-    text : str
-        The phrase that found it.
+    ``pending``: the prompts that were not read yet, by frame.
+    ``text``: the phrase that found it.
     """
 
     def __init__(self) -> None:
@@ -138,10 +134,7 @@ class MemoryFile:
 class SavedFrames:
     """The far frames of one object in a :class:`MemoryFile`.
 
-    Parameters
-    ----------
-    file : MemoryFile, optional
-        Without it nothing is saved.
+    ``file``: without it nothing is saved.
     """
 
     def __init__(self, file: MemoryFile | None) -> None:
@@ -188,16 +181,9 @@ def check_says_where(seed: TrackSeed, how: str) -> None:
 class TrackContext(Generic[M]):
     """What a track works with; generic in the loaded model.
 
-    Parameters
-    ----------
-    frames : FrameSource
-        The stack.
-    working : callable
-        Returns a context in which the model can be called.
-    new_id : callable
-        Returns the next free object id.
-    together : int
-        So many objects go through a network of the model at once.
+    ``working``: returns a context in which the model can be called.
+    ``new_id``: returns the next free object id.
+    ``together``: so many objects go through a network of the model at once.
     """
 
     frames: FrameSource
@@ -209,10 +195,7 @@ class TrackContext(Generic[M]):
 class Sam3Track(Generic[M]):
     """Follows objects through a stack with one copy of the weights.
 
-    Parameters
-    ----------
-    context : TrackContext
-        The stack and the model.
+    ``context``: the stack and the model.
     """
 
     def __init__(self, context: TrackContext[M]) -> None:

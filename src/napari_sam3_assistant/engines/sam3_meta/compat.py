@@ -147,12 +147,8 @@ def _redirect_class() -> Untyped:
     class RedirectCuda(TorchFunctionMode):
         """Send what asks for CUDA to another device.
 
-        Parameters
-        ----------
-        target : str
-            The device to use.
-        bfloat16 : bool
-            Whether what asks for bfloat16 gets it, or float32.
+        ``target``: the device to use.
+        ``bfloat16``: whether what asks for bfloat16 gets it, or float32.
         """
 
         def __init__(self, target: str, *, bfloat16: bool) -> None:
@@ -312,12 +308,9 @@ def geometric_prompt(
     ``Sam3Processor.add_geometric_prompt`` takes one box a call and runs the model each time;
     this takes all at once, so the model runs once.
 
-    Parameters
-    ----------
-    boxes : Tensor, shape (N, 4)
-        Centre x, centre y, width, height, as parts of the image's width and height.
-    labels : Tensor, shape (N,), dtype bool
-        True for an example of what to find.
+    ``boxes`` (shape (N, 4)): centre x, centre y, width, height, as parts of the image's width and
+    height.
+    ``labels`` (shape (N,), dtype bool): true for an example of what to find.
     """
     import torch
     from sam3.model.geometry_encoders import Prompt
@@ -357,14 +350,10 @@ def prompt_stages(model: Untyped) -> list[Any]:
 class Patches:
     """Which of the run-time measures are taken.
 
-    Parameters
-    ----------
-    attention : bool
-        Let attention run on any kernel that is there, not on the one that sam3 names.
-    distance : bool
-        Compute distance transforms with SciPy instead of Triton.
-    perflib : bool
-        Leave out sam3's own fast kernels (perflib); fill holes and drop what overlaps on the CPU.
+    ``attention``: let attention run on any kernel that is there, not on the one that sam3 names.
+    ``distance``: compute distance transforms with SciPy instead of Triton.
+    ``perflib``: leave out sam3's own fast kernels (perflib); fill holes and drop what overlaps on
+    the CPU.
     """
 
     attention: bool
@@ -528,10 +517,7 @@ def _no_components_of_nothing() -> Iterator[None]:
 def mask_iou(masks: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Return the intersection over union of each pair of masks, as ``mask_iou`` of the package.
 
-    Parameters
-    ----------
-    masks, others : Tensor, shape (N, H, W) and (M, H, W), dtype bool
-        The masks.
+    ``masks`` and ``others`` has the shape (N, H, W), dtype bool.
 
     Returns
     -------
@@ -551,10 +537,7 @@ def mask_iou(masks: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 def distance_transform(masks: torch.Tensor) -> torch.Tensor:
     """Return each pixel's distance to the nearest zero pixel, as ``sam3.model.edt`` does.
 
-    Parameters
-    ----------
-    masks : Tensor, shape (B, H, W)
-        Zero is background.
+    ``masks`` (shape (B, H, W)): zero is background.
 
     Returns
     -------

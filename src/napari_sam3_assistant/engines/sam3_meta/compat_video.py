@@ -42,12 +42,7 @@ class Pictures:
     It stands where ``load_resource_as_video_frames`` (``io_utils.py:29``) puts a tensor of all
     frames, 6 MB each; ``sam3_image.py:146`` takes "a list (or other indexable types) of tensors".
 
-    Parameters
-    ----------
-    frames : FrameSource
-        The stack.
-    size : int
-        Side of the picture that the model looks at.
+    ``size``: side of the picture that the model looks at.
     """
 
     def __init__(self, frames: FrameSource, size: int) -> None:
@@ -188,20 +183,11 @@ def add_points(
 
     As ``add_tracker_new_points`` (``sam3_video_inference.py:1405``), which takes clicks only.
 
-    Parameters
-    ----------
-    tracker : Sam3TrackerPredictor
-        The tracker.
-    state : dict
-        Of one object.
-    frame : int
-        The frame; its features are there.
-    points : torch.Tensor, shape (N, 2), dtype float32
-        x, y as parts of width and height.
-    labels : torch.Tensor, shape (N,), dtype int32
-        1 for a click on the object, 0 for one beside it.
-    box : torch.Tensor, shape (4,), or None
-        x0, y0, x1, y1 as parts of width and height.
+    ``state``: of one object.
+    ``frame``: the frame; its features are there.
+    ``points`` (shape (N, 2), dtype float32): x, y as parts of width and height.
+    ``labels`` (shape (N,), dtype int32): 1 for a click on the object, 0 for one beside it.
+    ``box`` (shape (4,)): x0, y0, x1, y1 as parts of width and height.
     """
     with _low_resolution(tracker, state):
         tracker.add_new_points_or_box(

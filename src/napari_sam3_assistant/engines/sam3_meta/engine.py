@@ -128,10 +128,7 @@ class _FrameFindings:
 class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
     """Follows objects through a stack with one copy of the weights.
 
-    Parameters
-    ----------
-    context : TrackContext
-        The stack and the model.
+    ``context``: the stack and the model.
     """
 
     def __init__(self, context: TrackContext[LoadedModel]) -> None:
@@ -267,14 +264,9 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
 class FollowedPhrase:
     """A phrase and what the model remembers of its objects: a session knows one phrase.
 
-    Parameters
-    ----------
-    text : str
-        The phrase.
-    frame : int
-        The frame on which it is looked for first.
-    new_id : callable
-        Returns the next free object id.
+    ``text``: the phrase.
+    ``frame``: the frame on which it is looked for first.
+    ``new_id``: returns the next free object id.
     """
 
     def __init__(self, text: str, frame: int, new_id: Callable[[], int]) -> None:

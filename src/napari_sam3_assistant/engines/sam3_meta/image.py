@@ -36,14 +36,9 @@ _KEPT_ANSWERS = 4
 class MetaEncoding:
     """The encoding of one image, for all prompts.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width of the image in pixels.
-    features : mapping
-        ``backbone_out`` of ``Sam3Processor.set_image``; never written to.
-    found : LRUCache
-        What the detector found, by phrase and examples.
+    ``shape``: height and width of the image in pixels.
+    ``features``: ``backbone_out`` of ``Sam3Processor.set_image``; never written to.
+    ``found``: what the detector found, by phrase and examples.
     """
 
     shape: tuple[int, int]
@@ -212,14 +207,9 @@ def _predict(
 def mask_logits(prompt: MaskPrompt, shape: tuple[int, int], size: int) -> npt.NDArray[np.float32]:
     """Return a painted mask as the low-resolution logits that the prompt encoder takes.
 
-    Parameters
-    ----------
-    prompt : MaskPrompt
-        The painted pixels.
-    shape : tuple of int
-        Height and width of the image in pixels.
-    size : int
-        Side of the logits; the model's image is square.
+    ``prompt``: the painted pixels.
+    ``shape``: height and width of the image in pixels.
+    ``size``: side of the logits; the model's image is square.
 
     Returns
     -------
@@ -239,11 +229,6 @@ class Grounder(ConceptFinder[MetaEncoding, dict[str, Any]]):
     """Finds concepts in encoded images and remembers the encoded phrases.
 
     An encoded phrase is what the package adds to ``backbone_out`` for it.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        The weights.
     """
 
     # Of logits: the package cuts sigmoid(logit) at 0.5.

@@ -60,21 +60,13 @@ _STEPS = 4
 class LoadedModel:
     """The loaded weights and what goes with them.
 
-    Parameters
-    ----------
-    model : sam3.model.sam3_image.Sam3Image
-        The image model with the click head.
-    processor : sam3.model.sam3_image_processor.Sam3Processor
-        Prepares images, at the size that the model is built for.
-    device : str
-        ``cpu`` or ``cuda:N``.
-    precision : str
-        The number format of the image encoder; of bfloat16 on CUDA, that of all that autocast
-        takes.
-    weights : str
-        File name of the weights.
-    patches : ExitStack
-        Undoes the measures that were taken in the package.
+    ``model``: the image model with the click head.
+    ``processor``: prepares images, at the size that the model is built for.
+    ``device``: ``cpu`` or ``cuda:N``.
+    ``precision``: the number format of the image encoder; of bfloat16 on CUDA, that of all that
+    autocast takes.
+    ``weights``: file name of the weights.
+    ``patches``: undoes the measures that were taken in the package.
     """
 
     model: Any

@@ -67,16 +67,10 @@ _STEPS = 4
 class LoadedMultiplex:
     """The loaded weights of SAM 3.1.
 
-    Parameters
-    ----------
-    model : Sam3MultiplexTrackingWithInteractivity
-        The model.
-    device : str
-        ``cpu`` or ``cuda:N``.
-    precision : str
-        ``bfloat16``, that of all that autocast takes, on a GPU that has it; else ``float32``.
-    patches : ExitStack
-        Undoes the measures that were taken in the package.
+    ``device``: ``cpu`` or ``cuda:N``.
+    ``precision``: ``bfloat16``, that of all that autocast takes, on a GPU that has it; else
+    ``float32``.
+    ``patches``: undoes the measures that were taken in the package.
     """
 
     model: Any
@@ -90,14 +84,9 @@ class Sam3MultiplexEngine:
 
     It has no model for single planes; what asks for one is told so.
 
-    Parameters
-    ----------
-    spec : EngineSpec
-        The engine's card.
-    model_folder : Path
-        The folder of the weights.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    ``spec``: the engine's card.
+    ``model_folder``: the folder of the weights.
+    ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
 
     def __init__(self, spec: EngineSpec, model_folder: Path, device: str = "auto") -> None:
@@ -220,10 +209,7 @@ class _Phrase:
 class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
     """Follows objects through a stack with SAM 3.1.
 
-    Parameters
-    ----------
-    context : TrackContext
-        The stack and the model.
+    ``context``: the stack and the model.
     """
 
     def __init__(self, context: TrackContext[LoadedMultiplex]) -> None:
@@ -558,20 +544,10 @@ def add_points(
     A box round one object goes as its corners, with the labels that SAM's prompt encoder has for
     them; what the requests call a box is an example of what to find.
 
-    Parameters
-    ----------
-    model : Sam3MultiplexTrackingWithInteractivity
-        The model.
-    state : dict
-        The session.
-    frame, object_id : int
-        Where, and which object.
-    points : torch.Tensor, shape (N, 2), dtype float32
-        x, y as parts of width and height.
-    labels : torch.Tensor, shape (N,), dtype int32
-        1 for a click on the object, 0 for one beside it.
-    box : torch.Tensor, shape (4,), or None
-        x0, y0, x1, y1 as parts of width and height.
+    ``frame`` and ``object_id``: where, and which object.
+    ``points`` (shape (N, 2), dtype float32): x, y as parts of width and height.
+    ``labels`` (shape (N,), dtype int32): 1 for a click on the object, 0 for one beside it.
+    ``box`` (shape (4,)): x0, y0, x1, y1 as parts of width and height.
     """
     import torch
 

@@ -56,20 +56,11 @@ def check_seed(seed: TrackSeed) -> None:
 class FollowedObject(TrackedPrompts):
     """An object and what the tracker remembers of it.
 
-    Parameters
-    ----------
-    tracker : Sam3TrackerPredictor
-        The tracker.
-    features : dict
-        Where the features of the frame that is worked on are.
-    shape : tuple of int
-        Height and width of a frame.
-    count : int
-        Number of frames of the stack.
-    file : MemoryFile
-        Where its memory of far frames lies.
-    on_cpu : bool
-        Whether its memory lies in the computer's memory.
+    ``features``: where the features of the frame that is worked on are.
+    ``shape``: height and width of a frame.
+    ``count``: number of frames of the stack.
+    ``file``: where its memory of far frames lies.
+    ``on_cpu``: whether its memory lies in the computer's memory.
     """
 
     def __init__(
@@ -169,20 +160,11 @@ MOST_CONDITIONS = 16
 class Memory:
     """What to keep of a state of the tracker.
 
-    Parameters
-    ----------
-    tracker : Sam3TrackerPredictor
-        Says how far it looks back.
-    file : MemoryFile, optional
-        Where the memories of one object lie that are far from where it is followed; without it they
-        are forgotten.
-    whole : bool
-        Whether frames are kept whole or not at all.
-
-    Attributes
-    ----------
-    saved : SavedFrames
-        What is in the file.
+    ``tracker``: says how far it looks back.
+    ``file``: where the memories of one object lie that are far from where it is followed; without
+    it they are forgotten.
+    ``whole``: whether frames are kept whole or not at all.
+    ``saved``: what is in the file.
     """
 
     def __init__(

@@ -128,12 +128,8 @@ class Sam3TransformersEngine(Sam3Engine[LoadedSam3, Sam3Embedding]):
 class TransformersTrack(TrackerTrack[LoadedSam3]):
     """Follows prompted objects and phrases through a stack with one copy of the weights.
 
-    Parameters
-    ----------
-    folder : Path
-        The model folder, of which the processors are read.
-    context : TrackContext
-        The stack and the model.
+    ``folder``: the model folder, of which the processors are read.
+    ``context``: the stack and the model.
     """
 
     def __init__(self, folder: Path, context: TrackContext[LoadedSam3]) -> None:
@@ -229,23 +225,11 @@ def _layers(model: LoadedSam3) -> Untyped:
 class FollowedPhrases:
     """Phrases and what the model remembers of their objects.
 
-    Parameters
-    ----------
-    model : LoadedSam3
-        The weights.
-    shape : tuple of int
-        Height and width of a frame.
-    count : int
-        Number of frames of the stack.
-    state_device : str
-        Where its memory lies.
-    new_id : callable
-        Returns the next free object id.
-
-    Attributes
-    ----------
-    delay : int
-        With so many frames it is known which objects of the first of them are false.
+    ``shape``: height and width of a frame.
+    ``count``: number of frames of the stack.
+    ``state_device``: where its memory lies.
+    ``new_id``: returns the next free object id.
+    ``delay``: with so many frames it is known which objects of the first of them are false.
     """
 
     def __init__(
@@ -302,18 +286,10 @@ class FollowedPhrases:
     ) -> Untyped:
         """Return the model's answer on a frame, for :meth:`records`.
 
-        Parameters
-        ----------
-        model : LoadedSam3
-            The weights.
-        pixels : torch.Tensor, shape (1, 3, S, S)
-            The frame as the model takes it.
-        frame : int
-            Its number.
-        reverse : bool
-            Whether the pass goes backward.
-        together : int
-            How many objects go through the tracker's networks at once.
+        ``pixels`` (shape (1, 3, S, S)): the frame as the model takes it.
+        ``frame``: its number.
+        ``reverse``: whether the pass goes backward.
+        ``together``: how many objects go through the tracker's networks at once.
         """
         session = self._session
         # Not by `add_new_frame`, which would send it to the CPU and back.
@@ -401,16 +377,8 @@ class Kernel:
     ) -> torch.Tensor:
         """Return which masks to keep: none that overlaps with a better one by more than a share.
 
-        Parameters
-        ----------
-        overlaps : torch.Tensor, shape (N, N)
-            Intersection over union of each two masks.
-        scores : torch.Tensor, shape (N,)
-            Their scores.
-        least : float
-            The share.
-        use_iou_matrix : bool
-            Always true.
+        ``overlaps`` (shape (N, N)): intersection over union of each two masks.
+        ``scores`` has the shape (N,).
 
         Returns
         -------
@@ -431,12 +399,7 @@ class Kernel:
     def cc_2d(masks: torch.Tensor, *, get_counts: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the connected components of masks, and of each pixel the size of its component.
 
-        Parameters
-        ----------
-        masks : torch.Tensor, shape (N, 1, H, W), dtype uint8
-            Not 0 inside.
-        get_counts : bool
-            Always true.
+        ``masks`` (shape (N, 1, H, W), dtype uint8): not 0 inside.
 
         Returns
         -------

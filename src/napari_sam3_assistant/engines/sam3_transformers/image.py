@@ -45,16 +45,10 @@ _KEPT_ANSWERS = 4
 class Sam3Embedding:
     """The encoding of one image, for all prompts.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width of the image in pixels.
-    vision : Sam3VisionEncoderOutput
-        The image encoder's output and the detector's feature maps.
-    clicks : list of torch.Tensor or None
-        The feature maps for clicks, fine to coarse; None until the first click.
-    found : LRUCache
-        What the detector found, by phrase and examples.
+    ``shape``: height and width of the image in pixels.
+    ``vision``: the image encoder's output and the detector's feature maps.
+    ``clicks``: the feature maps for clicks, fine to coarse; None until the first click.
+    ``found``: what the detector found, by phrase and examples.
     """
 
     shape: tuple[int, int]
@@ -137,11 +131,6 @@ class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
     """Finds concepts in embedded images and remembers the encoded phrases.
 
     An encoded phrase is the text encoder's output and which of its tokens count.
-
-    Parameters
-    ----------
-    model : LoadedSam3
-        The weights.
     """
 
     # Of probabilities: post_process_instance_segmentation of transformers enlarges these.
@@ -208,12 +197,8 @@ class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
 class LoadedSam3(LoadedModel):
     """One copy of the weights of SAM 3, seen by each head that uses them.
 
-    Parameters
-    ----------
-    video : Sam3VideoModel
-        Holds the weights; finds concepts, and follows them through frames.
-    find_processor : Sam3Processor
-        Prepares images, phrases and example boxes.
+    ``video``: holds the weights; finds concepts, and follows them through frames.
+    ``find_processor``: prepares images, phrases and example boxes.
     """
 
     video: Any = None

@@ -101,12 +101,8 @@ M = TypeVar("M", bound=LoadedModel)
 class TrackerTrack(ObjectTrack[M, FollowedObject], Generic[M]):
     """Follows prompted objects through a stack with one copy of the weights.
 
-    Parameters
-    ----------
-    folder : Path
-        The model folder, of which the processors are read.
-    context : TrackContext
-        The stack and the model.
+    ``folder``: the model folder, of which the processors are read.
+    ``context``: the stack and the model.
     """
 
     def __init__(self, folder: Path, context: TrackContext[M]) -> None:
@@ -211,14 +207,9 @@ def as_features(
 ) -> Untyped:
     """Return an encoded frame as the sessions of a tracker take it.
 
-    Parameters
-    ----------
-    model : LoadedModel
-        The weights.
-    maps, positions : sequence of torch.Tensor, shape (h * w, 1, C)
-        Feature maps, fine to coarse, and the position encodings that belong to them.
-    frame : int
-        The frame's number.
+    ``maps`` and ``positions`` (shape (h * w, 1, C)): feature maps, fine to coarse, and the position
+    encodings that belong to them.
+    ``frame``: the frame's number.
     """
     features = partner(model.tracker, "InferenceCache")(model.device, model.device)
     features.cache_vision_features(

@@ -33,14 +33,8 @@ def to_pixels(
 ) -> torch.Tensor:
     """Return an image as a model takes it.
 
-    Parameters
-    ----------
-    model : LoadedModel
-        The weights.
-    processor : Sam2Processor, SamProcessor or Sam3Processor
-        Prepares images.
-    image : ndarray, shape (H, W, 3), dtype uint8
-        RGB image; not modified.
+    ``processor``: prepares images.
+    ``image`` has the shape (H, W, 3).
 
     Returns
     -------
@@ -58,13 +52,9 @@ def to_pixels(
 class SamEmbedding:
     """The encoding of one image, for all prompts.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width of the image in pixels.
-    maps : tuple of torch.Tensor
-        The feature maps, fine to coarse; of SAM 1 the only one, ``(1, C, h, w)``, of the others
-        ``(h * w, 1, C)`` as their trackers take them.
+    ``shape``: height and width of the image in pixels.
+    ``maps``: the feature maps, fine to coarse; of SAM 1 the only one, ``(1, C, h, w)``, of the
+    others ``(h * w, 1, C)`` as their trackers take them.
     """
 
     shape: tuple[int, int]
@@ -91,16 +81,8 @@ def encode(
 ) -> SamEmbedding:
     """Return the encoding of an image.
 
-    Parameters
-    ----------
-    model : LoadedModel
-        The weights.
-    image : ndarray, shape (H, W, 3), dtype uint8
-        RGB image; not modified.
-    message : str
-        What is done, for the status line.
-    reporter : Reporter
-        Is told before each layer of the encoder, and stops the work there.
+    ``image`` has the shape (H, W, 3).
+    ``message``: what is done, for the status line.
     """
     shape = (image.shape[0], image.shape[1])
     if pads(model.click_processor) and 0 in _scaled_shape(model, shape):

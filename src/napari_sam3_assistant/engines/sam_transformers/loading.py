@@ -47,24 +47,15 @@ AGAIN = "Download config.json and model.safetensors again, whole, into one folde
 class LoadedModel:
     """One copy of the weights, seen by each head that uses them.
 
-    Parameters
-    ----------
-    clicks : Sam2Model, SamModel, EdgeTamModel or Sam3TrackerModel
-        One mask for each prompted object.
-    click_processor : Sam2Processor or SamProcessor
-        Prepares images, points and boxes.
-    tracker : Sam2VideoModel, EdgeTamVideoModel, Sam3TrackerVideoModel or None
-        Follows objects through frames; shares its modules with ``clicks``. None where the weights
-        are for planes only.
-    device : str
-        Where the weights lie.
-    precision : str
-        The number format of the image encoder: ``float32``, ``bfloat16`` or ``int8``. All else is
-        float32: its input and output, the heads, coordinates and phrases.
-    weights : str
-        File name of the weights.
-    worked : set
-        The parts that have worked with these files.
+    ``clicks``: one mask for each prompted object.
+    ``click_processor``: prepares images, points and boxes.
+    ``tracker``: follows objects through frames; shares its modules with ``clicks``. None where the
+    weights are for planes only.
+    ``device``: where the weights lie.
+    ``precision``: the number format of the image encoder: ``float32``, ``bfloat16`` or ``int8``.
+    All else is float32: its input and output, the heads, coordinates and phrases.
+    ``weights``: file name of the weights.
+    ``worked``: the parts that have worked with these files.
     """
 
     clicks: Any

@@ -39,18 +39,10 @@ _INDEX, _NAME = 0, 1
 class FollowedObject(TrackedPrompts):
     """An object and what the tracker remembers of it.
 
-    Parameters
-    ----------
-    model : LoadedModel
-        The weights.
-    shape : tuple of int
-        Height and width of a frame.
-    count : int
-        Number of frames of the stack.
-    state_device : str
-        Where its memory lies.
-    file : MemoryFile
-        Where its memory of far frames lies.
+    ``shape``: height and width of a frame.
+    ``count``: number of frames of the stack.
+    ``state_device``: where its memory lies.
+    ``file``: where its memory of far frames lies.
     """
 
     def __init__(
@@ -172,10 +164,7 @@ MOST_CONDITIONS = 16
 class Frames(dict[int, Any]):
     """The frames of a session: their number is that of the stack, the pixels are let go.
 
-    Parameters
-    ----------
-    count : int
-        Number of frames of the stack. The model asks for it to know where the stack ends.
+    ``count``: number of frames of the stack. The model asks for it to know where the stack ends.
     """
 
     def __init__(self, count: int) -> None:
@@ -219,20 +208,11 @@ def open_session(
 class Memory:
     """What to keep of the outputs of objects.
 
-    Parameters
-    ----------
-    config : Sam2VideoConfig or Sam3TrackerVideoConfig
-        How far the model looks back.
-    device : str
-        Where the memories lie.
-    file : MemoryFile, optional
-        Where those of one object lie that are far from where it is followed; without it they are
-        forgotten.
-
-    Attributes
-    ----------
-    saved : SavedFrames
-        What is there.
+    ``config``: how far the model looks back.
+    ``device``: where the memories lie.
+    ``file``: where those of one object lie that are far from where it is followed; without it they
+    are forgotten.
+    ``saved``: what is there.
     """
 
     def __init__(

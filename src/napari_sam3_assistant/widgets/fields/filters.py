@@ -137,10 +137,7 @@ class _Later(QTimer):
 class RangeSlider(QDoubleRangeSlider):  # type: ignore[misc, unused-ignore]
     """The range of one column that is on show; reaches over all values that were found.
 
-    Attributes
-    ----------
-    title, ends : QLabel
-        The name of the column, and the range in numbers.
+    ``title`` and ``ends``: the name of the column, and the range in numbers.
     """
 
     def __init__(self, session: Session, column: str) -> None:

@@ -62,10 +62,7 @@ class SessionDialog(QFileDialog):
 
     The system's own dialogs choose the one or the other.
 
-    Attributes
-    ----------
-    chosen : Path or None
-        What the user has chosen.
+    ``chosen``: what the user has chosen.
     """
 
     def __init__(self, parent: QWidget, start: str) -> None:
@@ -99,10 +96,7 @@ class SessionMenu(QPushButton):
 
     ``store``: remembers the sessions that were open.
 
-    Attributes
-    ----------
-    model : SessionModel
-        The state of the session.
+    ``model``: the state of the session.
     """
 
     def __init__(self, binding: Binding, store: SettingsStore) -> None:
