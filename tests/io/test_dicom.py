@@ -3,8 +3,12 @@
 import shutil
 import tracemalloc
 
+import imagecodecs
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.images import read_image
@@ -27,6 +31,7 @@ def bundled(name):
         "image_dfl.dcm",  # packed as a whole
         "SC_ybr_full_422_uncompressed.dcm",  # two pixels share their colours
         "liver_1frame.dcm",  # eight pixels in a byte
+        "JPEG2000.dcm",
     ],
 )
 def test_pixels_are_those_that_pydicom_reads(tmp_path, name, kept_name):
@@ -154,3 +159,87 @@ def test_a_huge_number_of_packed_frames_is_told(tmp_path):
     file.save_as(tmp_path / "a.dcm")
     with pytest.raises(ImageError, match="too short for that"):
         read_image(tmp_path / "a.dcm")
+
+
+PACKINGS = {
+    "ExplicitVRLittleEndian": np.ndarray.tobytes,
+    "ExplicitVRBigEndian": lambda frame: frame.astype(frame.dtype.newbyteorder(">")).tobytes(),
+    "DeflatedExplicitVRLittleEndian": np.ndarray.tobytes,
+    "RLELossless": None,
+    "JPEGLossless": lambda frame: imagecodecs.jpeg_encode(frame, lossless=True, predictor=4),
+    "JPEGLosslessSV1": lambda frame: imagecodecs.jpeg_encode(frame, lossless=True, predictor=1),
+    "JPEGLSLossless": imagecodecs.jpegls_encode,
+    "JPEG2000Lossless": lambda frame: imagecodecs.jpeg2k_encode(
+        frame, codecformat="j2k", reversible=True
+    ),
+    "HTJ2KLossless": lambda frame: imagecodecs.htj2k_encode(frame, reversible=True),
+}
+
+
+def write_packed(path, frames, packing):
+    """Write frames, shape (frames, y, x) or with colours, packed in one of the ways of DICOM."""
+    colours = frames.ndim == 4
+    big = packing.endswith("BigEndian")
+    file = pydicom.dcmread(bundled("MR_small_bigendian.dcm" if big else "MR_small.dcm"))
+    file.file_meta.TransferSyntaxUID = getattr(pydicom.uid, packing)
+    file.NumberOfFrames, file.Rows, file.Columns = frames.shape[:3]
+    file.BitsAllocated = file.BitsStored = frames.dtype.itemsize * 8
+    file.HighBit, file.SamplesPerPixel = file.BitsStored - 1, 3 if colours else 1
+    file.PixelRepresentation = int(frames.dtype.kind == "i")
+    del file["SmallestImagePixelValue"], file["LargestImagePixelValue"]
+    if colours:
+        reversible = packing == "JPEG2000Lossless"
+        file.PhotometricInterpretation = "YBR_RCT" if reversible else "RGB"
+        file.PlanarConfiguration = 0
+    pack = PACKINGS[packing]
+    if not file.file_meta.TransferSyntaxUID.is_compressed:
+        pixels = b"".join(map(pack, frames))
+        file.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    elif pack is None:
+        file.compress(pydicom.uid.RLELossless, frames if len(frames) > 1 else frames[0])
+    else:
+        # JPEG does not know of numbers below 0: their bits are those of others.
+        unsigned = frames.view(f"u{frames.dtype.itemsize}") if packing[:5] != "JPEG2" else frames
+        packed = [bytes(pack(np.ascontiguousarray(frame))) for frame in unsigned]
+        file.PixelData = pydicom.encaps.encapsulate(packed)
+        file["PixelData"].is_undefined_length = True
+    file["PixelData"].VR = "OW" if frames.itemsize > 1 else "OB"
+    file.save_as(path, enforce_file_format=True)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@given(data=st.data())
+def test_the_same_pixels_in_whatever_packing(tmp_path_factory, packing, data):
+    """JPEG-LS and JPEG without loss were not read, nor colours of 16 bits in JPEG 2000."""
+    colours = data.draw(st.sampled_from([(), (3,)]))
+    shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)))
+    kinds = ["u1", "u2"] if colours else ["u1", "u2", "i2"]
+    frames = data.draw(arrays(data.draw(st.sampled_from(kinds)), shape + colours))
+    path = tmp_path_factory.mktemp("packed") / "a.dcm"
+    write_packed(path, frames, packing)
+
+    loaded = read_image(path, lazy_bytes=data.draw(st.sampled_from([0, 1 << 20])))
+
+    np.testing.assert_array_equal(loaded.pixels(), frames if len(frames) > 1 else frames[0])
+    assert loaded.pixels().dtype.newbyteorder("=") == frames.dtype
+
+
+@pytest.mark.parametrize("packing", ["JPEGLSLossless", "JPEGLosslessSV1", "JPEG2000Lossless"])
+def test_a_frame_that_claims_another_size_takes_no_memory(tmp_path, packing):
+    frames = np.zeros((1, 8, 8), np.uint8)
+    write_packed(tmp_path / "a.dcm", frames, packing)
+    file = pydicom.dcmread(tmp_path / "a.dcm")
+    told = (8).to_bytes(4 if "2000" in packing else 2, "big") * 2
+    assert told in file.PixelData
+    file.PixelData = file.PixelData.replace(told, b"\x7f" * len(told), 1)
+    file.save_as(tmp_path / "a.dcm")
+
+    with pytest.raises(ImageError, match="pixels, and the file says 8 x 8"):
+        read_image(tmp_path / "a.dcm")
+
+
+def test_jpeg_of_12_bits_is_read():
+    """Pillow knows no more than 8."""
+    pixels = read_image(bundled("JPGExtended.dcm")).pixels()
+
+    assert (pixels.shape, pixels.dtype, pixels.max()) == ((1024, 256), np.uint16, 264)

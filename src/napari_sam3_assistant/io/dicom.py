@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from imagecodecs import htj2k_decode, jpeg2k_decode
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.errors import ImageError
@@ -21,6 +24,7 @@ from napari_sam3_assistant.io.loaded import (
     only_image,
     tiles_of,
 )
+from napari_sam3_assistant.io.readers import decode_deep_jpeg, jpeg_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +79,9 @@ def read_dicom(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
     check_memory(shape, np.uint16)
     # Packed as a whole, it has to be read as a whole.
     source = pydicom.dcmread(path) if syntax.is_deflated else path
-    told = {} if "TransferSyntaxUID" in head.file_meta else {"transfer_syntax_uid": syntax}
+    told: dict[str, Any] = {"decoding_plugin": _choose_decoder(syntax, head)}
+    if "TransferSyntaxUID" not in head.file_meta:
+        told["transfer_syntax_uid"] = syntax
 
     def read(number: int) -> npt.NDArray[np.generic]:
         return np.asarray(pixel_array(source, index=number, **told))
@@ -103,6 +109,90 @@ def read_dicom(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
     note = _NOTES.get(str(head.get("PhotometricInterpretation")))
     loaded = only_image(data, axes, series, rgb=samples > 1)
     return replace(loaded, notes=(note,)) if note else loaded
+
+
+_DECODER = "napari-sam3-assistant"
+_one_at_a_time = Lock()
+
+
+def _choose_decoder(syntax: Untyped, head: Untyped) -> str:
+    """Return what pydicom is to decode frames by; empty where it can do so by itself.
+
+    It asks other packages for the rest: GDCM and pylibjpeg, which are seldom there, and Pillow,
+    which knows no JPEG of 12 bits and no colours of 16.
+    """
+    from pydicom import pixels, uid
+
+    if syntax == uid.JPEGExtended12Bit and head.get("BitsStored") == 8:
+        return ""
+    if not is_available(syntax):
+        return ""
+    decoder = pixels.get_decoder(syntax)
+    with _one_at_a_time:
+        if _DECODER not in decoder.available_plugins:
+            decoder.add_plugin(_DECODER, (__name__, decode_frame.__name__))
+    return _DECODER
+
+
+def is_available(syntax: str) -> bool:
+    """Return whether :func:`decode_frame` decodes a kind of packing; pydicom asks for this name."""
+    from pydicom import uid
+
+    return syntax in {
+        uid.JPEGExtended12Bit,
+        uid.JPEGLossless,
+        uid.JPEGLosslessSV1,
+        *uid.JPEGLSTransferSyntaxes,
+        *uid.JPEG2000TransferSyntaxes,
+    }
+
+
+def decode_frame(frame: bytes, runner: Untyped) -> bytes:
+    """Return the pixels of a packed frame, and tell pydicom what they are.
+
+    Parameters
+    ----------
+    frame : bytes
+        A JPEG, JPEG-LS or JPEG 2000.
+    runner : pydicom.pixels.decoders.base.DecodeRunner
+        What the file says of its frames.
+
+    Raises
+    ------
+    ImageError
+        If the frame says that it has another size.
+    """
+    from pydicom import uid
+
+    wavelets = runner.transfer_syntax in uid.JPEG2000TransferSyntaxes
+    size = _size_of_wavelets(frame) if wavelets else jpeg_frame(frame)[2][:2]
+    if size != (runner.rows, runner.columns):
+        raise ImageError(
+            f"A frame has {size[0]} x {size[1]} pixels, and the file says "
+            f"{runner.rows} x {runner.columns}.",
+            "Save it again with the program that made it.",
+        )
+    if not wavelets:
+        pixels = decode_deep_jpeg(frame)
+    elif runner.transfer_syntax in (uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL):
+        pixels = np.asarray(htj2k_decode(frame))
+    else:
+        pixels = np.asarray(jpeg2k_decode(frame))
+    runner.set_option("bits_allocated", pixels.dtype.itemsize * 8)
+    if runner.samples_per_pixel > 1:
+        runner.set_option("planar_configuration", 0)
+    if str(runner.photometric_interpretation) in ("YBR_ICT", "YBR_RCT"):
+        runner.set_option("photometric_interpretation", "RGB")
+    return pixels.tobytes()
+
+
+def _size_of_wavelets(frame: bytes) -> tuple[int, int]:
+    """Return height and width of a JPEG 2000; zeros if it does not say."""
+    at = frame.find(b"\xff\x4f\xff\x51")
+    if at < 0 or len(frame) < at + 24:
+        return 0, 0
+    right, bottom, left, top = struct.unpack_from(">4I", frame, at + 8)
+    return bottom - top, right - left
 
 
 def _guess_syntax(head: Untyped) -> Untyped:

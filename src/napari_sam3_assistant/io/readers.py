@@ -181,14 +181,14 @@ def _decode(path: Path, mode: str) -> npt.NDArray[np.generic]:
 
 def is_deep_jpeg(head: bytes) -> bool:
     """Return whether a file begins as a JPEG of more than 8 bits, a lossless one, or JPEG-LS."""
-    return _jpeg_frame(head)[:2] not in ((0, 0), (0xC0, 8), (0xC1, 8), (0xC2, 8))
+    return jpeg_frame(head)[:2] not in ((0, 0), (0xC0, 8), (0xC1, 8), (0xC2, 8))
 
 
 _FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """Markers of JPEG that say what the image is; the others of their range are tables."""
 
 
-def _jpeg_frame(head: bytes) -> tuple[int, int, tuple[int, int, int]]:
+def jpeg_frame(head: bytes) -> tuple[int, int, tuple[int, int, int]]:
     """Return marker, bits, and height, width and channels of a JPEG; zeros if it does not say."""
     at = 2
     while head.startswith(b"\xff\xd8\xff") and at + 10 <= len(head) and head[at] == 0xFF:
@@ -212,16 +212,21 @@ def read_deep_jpeg(
     Parameters, results and errors are those of :func:`read_picture`.
     """
     content = path.read_bytes()
-    check_memory(_jpeg_frame(content)[2], np.uint16)
-    marker = _jpeg_frame(content)[0]
-    decode = {0xC3: ljpeg_decode, 0xF7: jpegls_decode}.get(marker, jpeg_decode)
-    pixels = np.asarray(decode(content))
+    check_memory(jpeg_frame(content)[2], np.uint16)
+    pixels = decode_deep_jpeg(content)
     return only_image(pixels, "yxs"[: pixels.ndim], series, rgb=pixels.ndim == 3)
+
+
+def decode_deep_jpeg(content: bytes) -> npt.NDArray[np.generic]:
+    """Return the pixels of a JPEG of 9 to 16 bits, a lossless one, or JPEG-LS."""
+    marker = jpeg_frame(content)[0]
+    decode = {0xC3: ljpeg_decode, 0xF7: jpegls_decode}.get(marker, jpeg_decode)
+    return np.asarray(decode(content))
 
 
 def list_deep_jpeg(path: Path) -> tuple[Series, ...]:
     """Return the image of such a JPEG; decodes no pixels."""
-    height, width, channels = _jpeg_frame(path.read_bytes())[2]
+    height, width, channels = jpeg_frame(path.read_bytes())[2]
     return (Series("", (height, width, channels)[: 2 + (channels > 1)], samples=channels),)
 
 
