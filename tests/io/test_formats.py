@@ -629,6 +629,42 @@ def test_a_movie_without_times_is_read_quietly(tmp_path, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("part", [b"Scaling", b"Channels"])
+def test_a_czi_that_tells_less_than_bioio_asks_for_is_read(tmp_path, part):
+    """As microscopes beside ZEN write them; bioio-czi refused all of it."""
+    write_czi(tmp_path / "a.czi")
+    need(tmp_path / "a.czi")
+    content = (tmp_path / "a.czi").read_bytes()
+    gone = re.compile(rb"<%s>.*?</%s>" % (part, part), re.DOTALL)
+    assert gone.search(content)
+    content = gone.sub(lambda found: b" " * len(found[0]), content)
+    (tmp_path / "a.czi").write_bytes(content)
+
+    loaded = read_image(tmp_path / "a.czi")
+
+    np.testing.assert_array_equal(loaded.pixels(), DEEP)
+    sizes = (1.0, 1.0, 1.0) if part == b"Scaling" else (1.0, 0.5, 0.25)
+    assert tuple(axis.scale for axis in loaded.axes) == pytest.approx(sizes)
+    assert [axis.name for axis in loaded.axes] == ["c", "y", "x"]
+
+
+def test_phases_of_a_czi_that_are_not_read_are_told(tmp_path):
+    """As a raw Airyscan has 32; the first was read in silence."""
+    writer = pytest.importorskip("pylibCZIrw.czi", reason="no wheels for this Python")
+    need(tmp_path / "a.czi")
+    with writer.create_czi(str(tmp_path / "a.czi")) as file:
+        for phase, plane in enumerate(DEEP):
+            file.write(plane[..., None], plane={"C": 0, "T": phase})
+        file.write_metadata("a")
+    content = (tmp_path / "a.czi").read_bytes()
+    (tmp_path / "a.czi").write_bytes(content.replace(b"T\0\0\0", b"H\0\0\0"))
+
+    loaded = read_image(tmp_path / "a.czi")
+
+    np.testing.assert_array_equal(loaded.pixels(), DEEP[0])
+    assert f"{len(DEEP)} phases" in loaded.notes[0]
+
+
 def test_scenes_that_can_t_be_read_are_told(tmp_path):
     writer = pytest.importorskip("pylibCZIrw.czi", reason="no wheels for this Python")
     pytest.importorskip("bioio_czi")

@@ -429,6 +429,8 @@ def read_bio(
         )
     image = _open_bio(path, reader)
     image.set_scene(number)
+    if is_czi:
+        notes = (*notes, *_explain_left_out(image))
     levels = []
     for level in image.resolution_levels:
         image.set_resolution_level(level)
@@ -479,7 +481,32 @@ def _open_bio(path: Path, reader: str) -> Untyped:
     # Colours are A in a CZI. By their usual name bioio-czi does not know them there, and reads the
     # first one three times.
     how = {"chunk_dims": list("ZYXSA")} if reader == "bioio_czi" else {}
-    return bioio.BioImage(path, reader=importlib.import_module(reader).Reader, **how)
+    image = bioio.BioImage(path, reader=importlib.import_module(reader).Reader, **how)
+    inner = getattr(image.reader, "_implementation", None)
+    if hasattr(inner, _SIZES_OF_CZI):
+        setattr(inner, _SIZES_OF_CZI, _read_czi_sizes)
+    return image
+
+
+_SIZES_OF_CZI = "_get_coords_and_physical_px_sizes"
+"""What bioio-czi refuses files by that tell no size of a pixel, or channels that planes lack."""
+
+
+def _read_czi_sizes(xml: Untyped, scene_index: int, dims_shape: Untyped) -> tuple[Untyped, Untyped]:
+    """Return numbers for channels, and the size of a pixel in micrometers; None where it has none.
+
+    Parameters and results are those of the method of bioio-czi that this stands for.
+    """
+    del scene_index
+    from bioio_base.types import PhysicalPixelSizes
+
+    found = {}
+    for name in "ZYX":
+        value = xml.findtext(f"./Metadata/Scaling/Items/Distance[@Id='{name}']/Value")
+        found[name] = float(value) * 1e6 if value else None
+    first, last = dims_shape.get("C", (0, 0))
+    channels = {"C": list(map(str, range(last - first)))} if last > first else {}
+    return channels, PhysicalPixelSizes(**found)
 
 
 @lru_cache(maxsize=16)
@@ -511,6 +538,26 @@ def _count_czi_scenes(path: Path) -> int:
         check_length(path, math.prod(lengths))
     spans = (scene.get("S", (0, 1)) for scene in scenes)
     return sum(last - first for first, last in spans)
+
+
+_PARTS = {"H": "phases", "V": "views", "I": "illuminations", "R": "rotations"}
+"""Axes of a CZI that bioio does not hand on."""
+
+
+def _explain_left_out(image: Untyped) -> tuple[str, ...]:
+    """Return a note on what a CZI has several of, and bioio gives the first of."""
+    dims = image.reader.dims
+    left = [
+        f"{length} {_PARTS[name]}"
+        for name, length in zip(dims.order, dims.shape, strict=True)
+        if name in _PARTS and length > 1
+    ]
+    if not left:
+        return ()
+    return (
+        f"The file has {' and '.join(left)} of each plane; the first was read. "
+        "To have another one, save it apart in ZEN.",
+    )
 
 
 def _kept(image: Untyped) -> list[int]:
