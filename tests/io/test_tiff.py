@@ -5,11 +5,15 @@ import gc
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from napari_builtins.io import napari_get_reader
 from PIL import Image
 
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.tiff import read_tiff
 
 STACK = np.arange(3 * 64 * 48, dtype=np.uint16).reshape(3, 64, 48)
@@ -119,6 +123,52 @@ def test_other_colours_are_converted(tmp_path, mode, lazy_bytes):
     assert loaded.rgb
     assert [axis.length for axis in loaded.axes] == [64, 48, 3]
     np.testing.assert_allclose(np.asarray(loaded.data[...]).astype(int), colours, atol=3)
+
+
+@pytest.mark.parametrize("lazy_bytes", [1 << 28, 0], ids=["read", "lazy"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_inks_are_converted_as_pillow_does_it(tmp_path, kind, planar, lazy_bytes):
+    """Those of 16 bits were four channels."""
+    inks = np.random.default_rng(0).integers(0, 256, (9, 8, 4), np.uint8)
+    expected = np.asarray(Image.fromarray(inks, "CMYK").convert("RGB"))
+    stored = inks.astype(kind) * (257 if kind == np.uint16 else 1)
+    stored = stored if planar == "contig" else stored.transpose(2, 0, 1)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="separated", planarconfig=planar)
+
+    loaded = read_tiff(tmp_path / "a.tif", lazy_bytes=lazy_bytes)
+
+    assert loaded.rgb
+    assert loaded.data.dtype == kind
+    eight = loaded.pixels().astype(float) * 255 / np.iinfo(kind).max
+    np.testing.assert_allclose(eight, expected, atol=0 if kind == np.uint8 else 0.51)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_is_to_be_shown_turned_is_read_as_stored_and_told(tmp_path, orientation):
+    tifffile.imwrite(tmp_path / "a.tif", RGB, extratags=[(274, 3, 1, orientation, True)])
+    told = Image.Exif()
+    told[274] = orientation
+    for suffix in (".png", ".webp", ".jpg"):
+        Image.fromarray(RGB).save(tmp_path / f"a{suffix}", exif=told, lossless=True)
+
+    for suffix in (".tif", ".png", ".webp", ".jpg"):
+        path = tmp_path / f"a{suffix}"
+        loaded = read_image(path)
+
+        assert ("turned or mirrored" in "".join(loaded.notes)) == (orientation != 1)
+        if suffix != ".jpg":
+            np.testing.assert_array_equal(loaded.pixels(), RGB)
+        ((shown, *_),) = napari_get_reader(str(path))(str(path))
+        np.testing.assert_array_equal(loaded.pixels(), shown)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # as imageio says of it
+@given(st.binary(max_size=40))
+def test_damaged_exif_costs_nothing(tmp_path, content):
+    Image.fromarray(RGB).save(tmp_path / "a.png", exif=b"Exif\0\0II*\0\x08\0\0\0" + content)
+
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels(), RGB)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])

@@ -269,6 +269,17 @@ ZERO_IS_WHITE = (
 )
 NUMBERS_OF_PALETTE = "Its numbers were read, not the colours that its palette gives them."
 """Notes for the user on what a file says of its grey."""
+_TURNED = (
+    "The file says that it is to be shown turned or mirrored. It was read as it is stored, as "
+    "napari shows it, and labels and regions lie on these pixels: a program that turns the image "
+    "has to turn them, too. To be rid of that, save the image turned."
+)
+
+
+def explain_orientation(orientation: object) -> tuple[str, ...]:
+    """Return a note for the user on the tag Orientation of TIFF and EXIF, which is not followed."""
+    return (_TURNED,) if orientation in range(2, 9) else ()
+
 
 _MOST_LISTED = 8
 

@@ -6,10 +6,11 @@ import gzip
 import importlib
 import logging
 import math
+import struct
 import warnings
 import weakref
 import zipfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import imageio.v3 as iio
 import numpy as np
 from imagecodecs import jpeg2k_decode, jpeg_decode, jpegls_decode, ljpeg_decode, png_decode
-from PIL import Image
+from PIL import ExifTags, Image
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.errors import ImageError
@@ -29,6 +30,7 @@ from napari_sam3_assistant.io.loaded import (
     check_length,
     check_memory,
     choose_series,
+    explain_orientation,
     frames_of,
     only_image,
 )
@@ -142,7 +144,7 @@ def read_picture(
     ImageError
         If there is no such image.
     """
-    kind, mode, size, count = _look_at(path)
+    kind, mode, size, count, orientation = _look_at(path)
     if count > 1 and kind != "MPO":  # a photograph with its own smaller copies
         # Frames of GIF and WebP may each be of another kind; those of PNG are of the file's.
         kept = mode if kind == "PNG" and mode in _KEPT_MODES else "RGB"
@@ -150,17 +152,28 @@ def read_picture(
     pixels = _decode(path, mode)
     if pixels.ndim == 3 and pixels.shape[-1] == 2:
         pixels = pixels[..., 0]  # grey with alpha
-    return only_image(pixels, "yxs"[: pixels.ndim], series, rgb=pixels.ndim == 3)
+    loaded = only_image(pixels, "yxs"[: pixels.ndim], series, rgb=pixels.ndim == 3)
+    return replace(loaded, notes=explain_orientation(orientation))
 
 
-def _look_at(path: Path) -> tuple[str, str, tuple[int, int], int]:
-    """Return format, colours, height and width, and number of frames; reads no pixels.
+def _look_at(path: Path) -> tuple[str, str, tuple[int, int], int, object]:
+    """Return format, colours, height and width, frames and orientation; reads no pixels.
 
     Pillow does not open pictures of an absurd size; of its other formats some run programs.
     """
     with Image.open(path, formats=_KINDS) as picture:
         count = getattr(picture, "n_frames", 1)
-        return str(picture.format), picture.mode, picture.size[::-1], count
+        told = picture.info.get("exif", b"")
+        return str(picture.format), picture.mode, picture.size[::-1], count, _orientation(told)
+
+
+def _orientation(told: bytes) -> object:
+    exif = Image.Exif()
+    with warnings.catch_warnings(), suppress(SyntaxError, struct.error):  # damaged
+        warnings.simplefilter("ignore")
+        exif.load(told)
+        return exif.get(ExifTags.Base.Orientation)
+    return None
 
 
 def _decode(path: Path, mode: str) -> npt.NDArray[np.generic]:
@@ -240,7 +253,7 @@ def read_palette_numbers(path: str | Path) -> npt.NDArray[np.uint8] | None:
 
 def list_picture(path: Path) -> tuple[Series, ...]:
     """Return the image of a picture; reads no pixels."""
-    kind, _, size, count = _look_at(path)
+    kind, _, size, count, _ = _look_at(path)
     return (Series("", (count, *size) if count > 1 and kind != "MPO" else size),)
 
 

@@ -7,7 +7,7 @@ import weakref
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,6 +25,7 @@ from napari_sam3_assistant.io.loaded import (
     LoadedImage,
     Series,
     choose_series,
+    explain_orientation,
 )
 from napari_sam3_assistant.io.pixel_size import axes_of_series
 from napari_sam3_assistant.io.untrusted import open_regular
@@ -74,6 +75,7 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
             # tifffile would read at the places that they have there, but in this file.
             return read_tiff(home, number, lazy_bytes)
         notes = (*notes, *_explain_missing(path, file, chosen), *_explain_grey(chosen.keyframe))
+        notes = (*notes, *explain_orientation(chosen.keyframe.tags.valueof("Orientation", 1)))
         axes = axes_of_series(file, number)
         keyframe = chosen.keyframe
         data = None if chosen.nbytes > lazy_bytes else _read_at_once(path, chosen)
@@ -198,7 +200,7 @@ def _colour_mode(keyframe: tifffile.TiffPage) -> str:
         converted = keyframe.compression in _JPEG and keyframe.planarconfig == 1
         return "RGB" if converted or keyframe.dtype != np.uint8 or samples != 3 else "YCbCr"
     if photometric == tifffile.PHOTOMETRIC.SEPARATED and samples == 4:
-        return "CMYK" if keyframe.dtype == np.uint8 else ""
+        return "CMYK" if keyframe.dtype in (np.uint8, np.uint16) else ""
     return ""
 
 
@@ -232,11 +234,16 @@ def _to_rgb(data: Untyped, mode: str) -> Untyped:
     lazy = as_lazy(data).rechunk({data.ndim - 1: -1})
     chunks = (*lazy.chunks[:-1], (3,))
     return lazy.map_blocks(
-        _convert_colours, mode, dtype=np.uint8, chunks=chunks, meta=np.empty(0, "u1")
+        _convert_colours, mode, dtype=lazy.dtype, chunks=chunks, meta=np.empty(0, lazy.dtype)
     )
 
 
-def _convert_colours(block: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.uint8]:
+def _convert_colours(block: npt.NDArray[Any], mode: str) -> npt.NDArray[np.generic]:
+    if mode == "CMYK":  # which Pillow converts in the same way, of 8 bits alone
+        most = 255 if block.dtype == np.uint8 else 65535
+        paper = most - block.astype(np.uint32)
+        mixed = (paper[..., :3] * paper[..., 3:] + most // 2) // most
+        return mixed.astype(block.dtype)
     *leading, width, _ = block.shape
     size = (width, math.prod(leading))
     picture = Image.frombytes(mode, size, np.ascontiguousarray(block).tobytes())
