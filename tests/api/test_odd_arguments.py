@@ -104,3 +104,44 @@ def test_a_rerun_says_before_it_runs_that_it_can_not_write(disc, tmp_path):
     for output in ("a.jpg", "none/a.tif", f"out/{row.labels}"):
         with pytest.raises(ExportError):
             api.rerun(note, output=tmp_path / output)
+
+
+@pytest.mark.parametrize("said", [-1, 2, 0.5, "negative", "False", None])
+def test_what_does_not_say_whether_a_prompt_is_positive(disc, said):
+    for prompts in (
+        {"points": [(30, 20), (10, 60, said)]},
+        {"exemplars": [(19, 9, 41, 31), (0, 50, 9, 60, said)]},
+    ):
+        with pytest.raises(PromptError, match="does not say whether a prompt is positive"):
+            api.segment(disc, **prompts)
+        with pytest.raises(PromptError, match="does not say whether a prompt is positive"):
+            api.track(np.stack([disc] * 2), **prompts)
+
+
+@pytest.mark.parametrize("said", [1, 1.0, True, np.True_, np.int64(1), np.float32(1)])
+def test_what_says_that_a_prompt_is_positive(disc, said):
+    found = api.segment(disc, points=[(30, 20, said), (10, 60, type(said)(0))])
+    assert found.labels[30, 20]
+    assert not found.labels[10, 60]
+
+
+def test_a_box_in_parts_of_the_image(disc):
+    for prompts in ({"boxes": [(0.3, 0.1, 0.7, 0.5)]}, {"exemplars": [(0, 0, 0.5, 1, True)]}):
+        with pytest.raises(PromptError, match="seems to be in parts of the image"):
+            api.segment(disc, **prompts)
+        with pytest.raises(PromptError, match="seems to be in parts of the image"):
+            api.track(np.stack([disc] * 2), **prompts)
+
+
+def test_prompts_that_are_no_numbers_and_frames_that_are_not_whole(disc):
+    stack = np.stack([disc] * 2)
+    for prompts in ({"points": [("30", "a")]}, {"boxes": [(9, 9, 40, None)]}):
+        for call in (
+            lambda given: api.segment(disc, **given),
+            lambda given: api.track(stack, **given),
+        ):
+            with pytest.raises(PromptError, match="are not all numbers"):
+                call(prompts)
+    for given in ({"frame": 0.0, "points": [(30, 20)]}, {"points": {0.5: [(30, 20)]}}):
+        with pytest.raises(PromptError, match="is not a whole number"):
+            api.track(stack, **given)

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from napari_sam3_assistant.api.prompt_values import as_box, as_example, as_point
 from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.prompts import (
-    BoxPrompt,
     Everything,
-    ExemplarPrompt,
     MaskPrompt,
-    PointPrompt,
     PromptSet,
 )
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
@@ -157,12 +155,9 @@ def make_prompts(
     points, boxes, exemplars = map(tuple, (points, boxes, exemplars))
     check_lists(points, boxes, exemplars)
     return PromptSet(
-        points=tuple(_point(point) for point in points),
-        boxes=tuple(BoxPrompt.from_box(box) for box in boxes),
-        exemplars=tuple(
-            ExemplarPrompt.from_box(box[:4], positive=bool(box[4]) if len(box) > 4 else True)
-            for box in exemplars
-        ),
+        points=tuple(map(as_point, points)),
+        boxes=tuple(map(as_box, boxes)),
+        exemplars=tuple(map(as_example, exemplars)),
         masks=() if mask is None else (_mask(take_mask(mask), shape),),
         text=as_phrase(text),
         everything=as_everything(everything),
@@ -202,15 +197,6 @@ def check_lists(*prompts: Iterable[npt.ArrayLike]) -> None:
                     f"{kind} is not a list of prompts.",
                     "Put it in a list, as in points=[(120, 85)].",
                 )
-
-
-def _point(point: Sequence[float]) -> PointPrompt:
-    if len(point) not in {2, 3}:
-        raise PromptError(
-            f"A point has y, x and whether it is positive; this one has {len(point)} values.",
-            "Give (y, x, True) or (y, x, False).",
-        )
-    return PointPrompt(float(point[0]), float(point[1]), bool(point[2]) if len(point) > 2 else True)
 
 
 def _mask(mask: npt.NDArray[np.generic], shape: tuple[int, int]) -> MaskPrompt:

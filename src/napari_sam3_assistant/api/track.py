@@ -18,6 +18,7 @@ from napari_sam3_assistant.api.inputs import (
     read_input,
     take_mask,
 )
+from napari_sam3_assistant.api.prompt_values import as_box, as_example, as_frame, as_point
 from napari_sam3_assistant.api.segment import use_engine
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.display import FrameSource, ask_for_plane, view_of_array
@@ -27,11 +28,8 @@ from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import (
-    BoxPrompt,
     Everything,
-    ExemplarPrompt,
     MaskPrompt,
-    PointPrompt,
     PromptSet,
 )
 from napari_sam3_assistant.core.tracks import (
@@ -196,6 +194,7 @@ def prompts_by_frame(
     PromptError
         If a value can't be used.
     """
+    frame = as_frame(frame)
     prompts = {
         "points": _by_frame(points, frame),
         "boxes": _by_frame(boxes, frame),
@@ -208,9 +207,11 @@ def prompts_by_frame(
     phrase = as_phrase(text)
     return {
         number: PromptSet(
-            points=tuple(map(_point, prompts["points"].get(number, ()))),
-            boxes=tuple(map(_box, prompts["boxes"].get(number, ()))),
-            exemplars=tuple(map(_exemplar, prompts["exemplars"].get(number, ()))),
+            points=tuple(
+                as_point(point, objects=True) for point in prompts["points"].get(number, ())
+            ),
+            boxes=tuple(as_box(box, objects=True) for box in prompts["boxes"].get(number, ())),
+            exemplars=tuple(map(as_example, prompts["exemplars"].get(number, ()))),
             masks=_masks(prompts["masks"].get(number), shape),
             text=phrase if number == frame else "",
             everything=as_everything(everything) if number == frame else None,
@@ -221,46 +222,10 @@ def prompts_by_frame(
 
 def _by_frame(prompts: ByFrame, frame: int) -> dict[int, Any]:
     if isinstance(prompts, Mapping):
-        return {int(number): value for number, value in prompts.items()}
+        return {as_frame(number): value for number, value in prompts.items()}
     if prompts is None or (not isinstance(prompts, Path) and len(prompts) == 0):
         return {}
     return {frame: prompts}
-
-
-def _numbers(values: Sequence[float], least: int, most: int, example: str) -> list[float]:
-    if not least <= len(values) <= most:
-        raise PromptError(
-            f"A prompt has {least} to {most} numbers, this one has {len(values)}.",
-            f"Give {example}.",
-        )
-    return [float(value) for value in values]
-
-
-def _point(values: Sequence[float]) -> PointPrompt:
-    numbers = _numbers(values, 2, 4, "(y, x), (y, x, positive) or (y, x, positive, object)")
-    positive = bool(numbers[2]) if len(numbers) > 2 else True
-    return PointPrompt(numbers[0], numbers[1], positive, _object(numbers, 3))
-
-
-def _box(values: Sequence[float]) -> BoxPrompt:
-    numbers = _numbers(values, 4, 5, "(y0, x0, y1, x1) or (y0, x0, y1, x1, object)")
-    return BoxPrompt.from_box(numbers[:4], object_id=_object(numbers, 4))
-
-
-def _object(numbers: list[float], position: int) -> int | None:
-    if len(numbers) <= position:
-        return None
-    if not numbers[position].is_integer():
-        raise PromptError(
-            f"The object id {numbers[position]} is not a whole number.", "Number objects from 1."
-        )
-    return int(numbers[position])
-
-
-def _exemplar(values: Sequence[float]) -> ExemplarPrompt:
-    numbers = _numbers(values, 4, 5, "(y0, x0, y1, x1) or (y0, x0, y1, x1, positive)")
-    positive = bool(numbers[4]) if len(numbers) > 4 else True
-    return ExemplarPrompt.from_box(numbers[:4], positive=positive)
 
 
 def _masks(
