@@ -1,5 +1,6 @@
 """``napari-sam3 batch`` and ``napari-sam3 rerun``."""
 
+import codecs
 import json
 import shutil
 
@@ -45,6 +46,13 @@ def test_a_folder_and_each_of_its_results_again(source, tmp_path, capsys):
         )
     assert main([*command, "--text", "dark things", "--threshold", "0.4"]) == 0
     assert "0 done, 4 skipped, 0 failed" in capsys.readouterr().out
+
+    # An editor of Windows has saved them, with a mark in front.
+    for edited in (tmp_path / "phrases.txt", *output.glob("*.json")):
+        edited.write_bytes(codecs.BOM_UTF8 + edited.read_bytes().replace(b"\n", b"\r\n"))
+    assert main([*command, "--text", "dark things", "--threshold", "0.4"]) == 0
+    assert "0 done, 4 skipped, 0 failed" in capsys.readouterr().out
+    assert main(["rerun", str(output / "a_bright_discs_mask.tif.json")]) == 0
 
 
 def test_one_that_fails_is_told(source, tmp_path, capsys):

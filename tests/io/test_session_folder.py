@@ -1,5 +1,6 @@
 """Folders of sessions: whole or as before, journals with torn ends, and hostile files."""
 
+import codecs
 import json
 import os
 import shutil
@@ -45,6 +46,13 @@ def folder(tmp_path):
     stored = write_array(place, np.arange(12, dtype=np.uint32).reshape(3, 4))
     write_index(place, {"one": 1, "two": {"b": [1, 2]}}, {"x": stored})
     return place
+
+
+def test_a_session_whose_index_an_editor_of_windows_has_saved(folder):
+    before = read_session(folder).entries
+    index = next(folder.glob("*.json"))
+    index.write_bytes(codecs.BOM_UTF8 + index.read_bytes())
+    assert read_session(folder).entries == before
 
 
 def test_a_journal_is_applied_and_its_torn_end_is_dropped(folder):

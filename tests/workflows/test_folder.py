@@ -133,10 +133,29 @@ def test_the_summary_keeps_what_other_starts_did(engine, request_of, tmp_path):
     assert listed() == [(image, "dog", "done") for image in images] + [
         (image, "cat", "skipped") for image in images
     ]
-    # A table that somebody else wrote is none of ours.
+    # A table that somebody else wrote is none of ours, and stays under another name.
     (tmp_path / "out" / "sam3_summary.csv").write_bytes(b"image;phrase\n\xff\n")
     run(engine, request_of(phrases=("dog",), pattern="img*"))
     assert listed() == [(image, "dog", "skipped") for image in images]
+    assert (tmp_path / "out" / "sam3_summary_02.csv").read_bytes() == b"image;phrase\n\xff\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_summary_that_a_spreadsheet_has_saved_keeps_its_rows(
+    engine, request_of, tmp_path, encoding, delimiter
+):
+    path = tmp_path / "out" / "sam3_summary.csv"
+    run(engine, request_of(phrases=("cät",), pattern="img*"))
+    with path.open(newline="", encoding="utf-8") as file:
+        before = list(csv.reader(file))
+    with path.open("w", newline="", encoding=encoding) as file:
+        csv.writer(file, delimiter=delimiter).writerows(before)
+    run(engine, request_of(phrases=("dog",), pattern="img*"))
+
+    with path.open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file))[: len(before)] == before
+    assert not list(path.parent.glob("sam3_summary_*"))
 
 
 def test_an_image_is_encoded_once_for_all_phrases(engine, bright, request_of):

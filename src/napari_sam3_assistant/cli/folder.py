@@ -132,7 +132,7 @@ def _read_lines(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        return path.read_text("utf-8").splitlines()
+        return path.read_text("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise PromptError(
             f"The phrases in {path} can't be read ({error}).", "Give a text file in UTF-8."

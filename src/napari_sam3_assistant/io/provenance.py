@@ -256,7 +256,7 @@ def read_provenance(path: Path) -> ProvenanceRecord:
     try:
         if content is None:
             raise ValueError("it is too large")
-        found = json.loads(content.decode())
+        found = json.loads(content.decode("utf-8-sig"))
         known = isinstance(found, dict) and found.get("format") == FORMAT
         if known and as_whole(found["version"]) <= VERSION:
             return _record_from_json(found)

@@ -291,7 +291,7 @@ def read_session(folder: Path) -> StoredSession:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > _MOST_BYTES:
                 raise ValueError("it is too large")
-            found = as_dict(json.loads(file.read().decode()))
+            found = as_dict(json.loads(file.read().decode("utf-8-sig")))
         if found.get("format") != FORMAT:
             raise ValueError("its format is not that of sessions")
         if as_whole(found["version"]) > VERSION:

@@ -56,7 +56,7 @@ def read_workspace(path: Path) -> StoredSession:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > _MOST_BYTES:
                 raise ValueError("it is too large")
-            found = as_dict(json.loads(file.read().decode()))
+            found = as_dict(json.loads(file.read().decode("utf-8-sig")))
         if found.get("format") != FORMAT:
             raise ValueError(f"its format is not “{FORMAT}”")
         if as_whole(found.get("version", 1)) > 2:

@@ -30,7 +30,6 @@ from napari_sam3_assistant.session.values import (
     Message,
 )
 from napari_sam3_assistant.workflows.batch import (
-    SUMMARY,
     FolderRequest,
     FolderRow,
     FolderSeries,
@@ -38,6 +37,7 @@ from napari_sam3_assistant.workflows.batch import (
     segment_folder,
 )
 from napari_sam3_assistant.workflows.precompute import PrecomputeRequest, precompute
+from napari_sam3_assistant.workflows.summary import SUMMARY
 from napari_sam3_assistant.workflows.track_folder import TrackFolderRequest, track_folder
 
 if TYPE_CHECKING:

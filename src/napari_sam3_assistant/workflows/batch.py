@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from contextlib import closing, contextmanager
@@ -30,7 +29,6 @@ from napari_sam3_assistant.errors import (
     Sam3AssistantError,
 )
 from napari_sam3_assistant.io.atomic import explain_os_errors
-from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.image_folder import find_images, finished_outputs, first_files
 from napari_sam3_assistant.io.images import list_series
 from napari_sam3_assistant.io.json_values import prompts_to_json
@@ -62,9 +60,10 @@ from napari_sam3_assistant.workflows.segment import (
     leading_shape,
     segment,
 )
+from napari_sam3_assistant.workflows.summary import LEFT_OUT, write_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.core.axes import Axes
@@ -189,9 +188,6 @@ def batch(
 
 
 _LONGEST_PHRASE = 60  # letters of a phrase that become part of a file name
-SUMMARY = "sam3_summary.csv"
-_LEFT_OUT = "left out"
-_HEADER = ("image", "phrase", "status", "objects", "seconds", "labels", "message")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -284,6 +280,13 @@ class FolderRow:
     labels: str = ""
     message: str = ""
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What the summary says of it, column by column."""
+        objects = "" if self.objects is None else str(self.objects)
+        seconds = f"{self.seconds:.2f}"
+        return self.image, self.phrase, self.status, objects, seconds, self.labels, self.message
+
 
 def segment_folder(
     engine: CachingEngine, request: FolderRequest, reporter: Reporter
@@ -304,7 +307,7 @@ def segment_folder(
                 "Choose the format zarr.",
             )
     content = find_images(request.source, request.output, request.pattern, request.series, reporter)
-    left_out = [FolderRow(name, "", _LEFT_OUT, message=why) for name, why in content.left_out]
+    left_out = [FolderRow(name, "", LEFT_OUT, message=why) for name, why in content.left_out]
     phrases = request.phrases or (request.prompts.text,)
     total = len(content.images) * len(phrases)
     reporter.report(Progress(0, total, f"Loading {engine.spec.title}"))
@@ -341,7 +344,7 @@ def segment_folder(
                     rows.append(row)
                     yield row
     finally:
-        write_summary(request.output, [*rows, *left_out])
+        write_summary(request.output, (row.cells for row in [*rows, *left_out]))
     yield from left_out
 
 
@@ -368,33 +371,6 @@ def _finding(
             return run.finish(lambda: run.write(work, answers[plan][run.phrase]))
 
         yield find
-
-
-def write_summary(folder: Path, rows: Iterable[FolderRow]) -> None:
-    """Write the table of what became of the images; what other starts say of others stays."""
-    table = [
-        (row.image, row.phrase, row.status, row.objects, f"{row.seconds:.2f}", row.labels,
-         row.message)
-        for row in rows
-    ]  # fmt: skip
-    here = {cells[:2] for cells in table}
-    earlier = (
-        cells
-        for cells in _read_summary(folder / SUMMARY)
-        # What one pattern leaves out another may take.
-        if cells[2] != _LEFT_OUT and cells[:2] not in here
-    )
-    write_table(folder / SUMMARY, _HEADER, [*earlier, *table])
-
-
-def _read_summary(path: Path) -> list[tuple[str, ...]]:
-    """Return the rows of a table that we wrote; none of one that is missing or changed."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = map(tuple, csv.reader(file))
-    except (OSError, ValueError, csv.Error):
-        return []
-    return [cells for cells in rows if len(cells) == len(_HEADER)] if header == _HEADER else []
 
 
 @dataclass(slots=True, eq=False)

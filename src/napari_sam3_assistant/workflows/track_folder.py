@@ -30,7 +30,7 @@ from napari_sam3_assistant.io.json_values import prompts_to_json
 from napari_sam3_assistant.io.labels import open_label_stack
 from napari_sam3_assistant.io.outputs import save_under_free_name
 from napari_sam3_assistant.io.provenance import write_provenance
-from napari_sam3_assistant.workflows.batch import FolderRow, write_summary
+from napari_sam3_assistant.workflows.batch import FolderRow
 from napari_sam3_assistant.workflows.folder_work import (
     FolderImages,
     claim_folder,
@@ -38,6 +38,7 @@ from napari_sam3_assistant.workflows.folder_work import (
     weights_of,
 )
 from napari_sam3_assistant.workflows.provenance import StackProvenance, make_record, track_entries
+from napari_sam3_assistant.workflows.summary import write_summary
 from napari_sam3_assistant.workflows.track import TrackRequest, track
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def track_folder(
                 rows.append(row)
                 yield row
     finally:
-        write_summary(request.output, [*rows, *left_out])
+        write_summary(request.output, (row.cells for row in [*rows, *left_out]))
     yield from left_out
 
 
