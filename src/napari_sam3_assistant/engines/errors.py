@@ -36,7 +36,7 @@ _OTHER_BUILD = (
 _DRIVER = "Update the NVIDIA driver and check it with nvidia-smi, or choose the device 'cpu'."
 _RESTART = "Restart napari; if it happens again, choose the device 'cpu' and report it."
 _OTHERS = "Close other programs that use the GPU, or choose the device 'cpu'."
-_DOWNLOAD = "Download the file again, whole."
+DOWNLOAD = "Download the file again, whole."
 
 # Numbers of cudaError_t, as torch.AcceleratorError.error_code holds them.
 _CUDA_CODES: dict[int, tuple[type[EngineError], str, str]] = {
@@ -111,7 +111,7 @@ _TEXTS: tuple[tuple[tuple[str, ...], type[EngineError], str, str], ...] = (
         ("pytorchstreamreader failed", "failed finding central directory", "invalid magic number"),
         CheckpointInvalid,
         "The weights file can't be read.",
-        _DOWNLOAD,
+        DOWNLOAD,
     ),
     (
         ("have the same dtype", "expected scalar type", "and bias type"),
@@ -150,13 +150,13 @@ def _by_type(exc: BaseException) -> EngineError | None:
     if isinstance(exc, pickle.UnpicklingError):
         # Without PyTorch's own words, which say how to run the code in it.
         return CheckpointInvalid(
-            "The weights file is damaged, or holds more than weights.", _DOWNLOAD
+            "The weights file is damaged, or holds more than weights.", DOWNLOAD
         )
     if isinstance(exc, zipfile.BadZipFile | EOFError):
-        return CheckpointInvalid(f"The weights file can't be read. ({detail})", _DOWNLOAD)
+        return CheckpointInvalid(f"The weights file can't be read. ({detail})", DOWNLOAD)
     # SafetensorError has no base class of its own and its package may not be installed.
     if type(exc).__name__ == "SafetensorError":
-        return CheckpointInvalid(f"model.safetensors can't be read. ({detail})", _DOWNLOAD)
+        return CheckpointInvalid(f"model.safetensors can't be read. ({detail})", DOWNLOAD)
     return None
 
 

@@ -135,11 +135,11 @@ def _images(path: Path, shape: tuple[int, ...], *, as_stored: bool) -> Iterator[
         # What is packed as a whole can't be asked without its pixels.
         if form is None or form.name not in _TELLING or path.name.lower().endswith(".gz"):
             return
-    longest = _without_ones(shape)
+    longest = without_ones(shape)
     alike = [
         number
         for number, series in enumerate(list_series(path))
-        if series.shape and len(_without_ones(series.shape)) - len(longest) in (0, 1)
+        if series.shape and len(without_ones(series.shape)) - len(longest) in (0, 1)
         and set(longest) <= set(series.shape)
     ]  # fmt: skip
     if as_stored and not path.is_dir():
@@ -155,7 +155,8 @@ def _images(path: Path, shape: tuple[int, ...], *, as_stored: bool) -> Iterator[
         )
 
 
-def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+def without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the lengths of axes without those of one pixel, which readers add and drop."""
     return tuple(length for length in shape if length > 1)
 
 
@@ -180,7 +181,7 @@ def _ways(axes: Axes, shape: tuple[int, ...], *, as_stored: bool) -> list[Axes]:
 
 def _fits(axes: Axes, shape: tuple[int, ...]) -> list[Axes]:
     """Return how axes, of which one that is none of the plane may be left out, fit a shape."""
-    lengths = _without_ones(shape)
+    lengths = without_ones(shape)
     found = []
     for kept in combinations(axes, len(lengths)):
         gone = [axis for axis in axes if axis not in kept]

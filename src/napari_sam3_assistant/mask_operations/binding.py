@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from napari_sam3_assistant.mask_operations.edits import do_nothing
 from napari_sam3_assistant.mask_operations.layers import LabelsAdapter, mask_layers
 from napari_sam3_assistant.mask_operations.model import MaskModel, RightClick
 from napari_sam3_assistant.mask_operations.session import MaskSession
@@ -121,7 +122,7 @@ class MaskBinding(RefCounted):
             self.session.jobs.guard(cleanup.redo if forward else cleanup.undo)
         else:
             self.session.jobs.guard(
-                lambda: self.session.edits.step(key, _do_nothing, forward=forward)
+                lambda: self.session.edits.step(key, do_nothing, forward=forward)
             )
 
     def _on_inserted(self, event: Event) -> None:
@@ -238,7 +239,3 @@ def _shape_and_dtype(layer: Labels) -> tuple[object, object]:
     """Return what edits of a layer depend on: its shape and its type."""
     array = array_of(layer)
     return tuple(array.shape), np.dtype(array.dtype)
-
-
-def _do_nothing() -> None:
-    """Do nothing more."""

@@ -11,6 +11,7 @@ from napari_sam3_assistant.core.masks import cleanup
 from napari_sam3_assistant.core.masks.operations import LabelsPart, Operation
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.mask_operations.edits import do_nothing
 from napari_sam3_assistant.mask_operations.model import RightClick, Scope
 from napari_sam3_assistant.session.values import Level
 from napari_sam3_assistant.workflows.edit_masks import (
@@ -66,7 +67,7 @@ class MaskCleanup:
                 many = pluralize(len(components), "connected component")
                 self._jobs.say(f"Analyzed {many} in “{snapshot.name}”.", Level.SUCCESS)
 
-        self._jobs.start("The analysis", self._analysis(snapshot, box), show, dropped=_do_nothing)
+        self._jobs.start("The analysis", self._analysis(snapshot, box), show, dropped=do_nothing)
 
     def delete_selected(self) -> None:
         """Delete the components of the chosen rows; raises MaskError if no row is chosen."""
@@ -150,7 +151,7 @@ class MaskCleanup:
             hidden = " They are spread too widely to be shown." if image is None else ""
             self._jobs.say(f"{operation.capitalize()} would change {pixels}.{hidden}")
 
-        self._jobs.start("The preview", work, show, dropped=_do_nothing)
+        self._jobs.start("The preview", work, show, dropped=do_nothing)
 
     def hide_preview(self) -> None:
         """Show no effect of an operation any more."""
@@ -348,7 +349,3 @@ class MaskCleanup:
         self.model.components = None
         self.model.components_stale = False
         self._edits.update_history()
-
-
-def _do_nothing() -> None:
-    """Lose nothing."""

@@ -36,6 +36,7 @@ from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
 from napari_sam3_assistant.io.annotations import paint_annotations
 from napari_sam3_assistant.io.outputs import free_name, propose_path, stamp_of
+from napari_sam3_assistant.mask_operations.edits import do_nothing
 from napari_sam3_assistant.mask_operations.model import CLASS_COLOURS, NewLabels, SaveMode
 from napari_sam3_assistant.session.class_list import ClassFile
 from napari_sam3_assistant.session.values import Level
@@ -258,7 +259,7 @@ class MaskCollection:
             if self._counted is counted:
                 self.model.merge_overlap = pixels
 
-        self._jobs.start("Counting the overlap", count, show, dropped=_do_nothing)
+        self._jobs.start("Counting the overlap", count, show, dropped=do_nothing)
 
     def note_changed(self, key: str) -> None:
         """Record that pixels of a layer have changed: what was counted of it holds no more."""
@@ -572,10 +573,6 @@ def _without_class(sources: Sequence[MergeSource]) -> list[str]:
     """Return the names of sources to which the user has given no class."""
     stand_ins = {DEFAULT_CLASS, ANY_CLASS}
     return [one.name for one in sources if stand_ins.issuperset(one.classes.names.values())]
-
-
-def _do_nothing() -> None:
-    """Lose nothing."""
 
 
 class MaskOutputs:

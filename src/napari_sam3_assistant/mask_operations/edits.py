@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _OVER = object()
 
 
-def _do_nothing(*_: object) -> None:
+def do_nothing(*_: object) -> None:
     """Do nothing more."""
 
 
@@ -249,7 +249,7 @@ class MaskEdits:
         latest = self.history.latest(self._collected, forward=forward)
         if latest is None:
             raise MaskError(f"There is nothing to {'redo' if forward else 'undo'} here.")
-        self.step(latest[0], _do_nothing, forward=forward)
+        self.step(latest[0], do_nothing, forward=forward)
 
     def update_history(self) -> None:
         """Show whether there is something to take back."""
@@ -315,7 +315,7 @@ class MaskEdits:
         key: str,
         edit: LabelEdit,
         on_done: Callable[[LabelEdit], None],
-        in_part: Callable[[LabelEdit], None] = _do_nothing,
+        in_part: Callable[[LabelEdit], None] = do_nothing,
         *,
         forward: bool,
     ) -> None:

@@ -24,6 +24,7 @@ from napari_sam3_assistant.errors import (
 )
 from napari_sam3_assistant.io.outputs import stamp_of, typed_folder
 from napari_sam3_assistant.jobs import Job, JobState
+from napari_sam3_assistant.session.availability import NO_SOURCE
 from napari_sam3_assistant.session.layer_files import entries_of, features_of
 from napari_sam3_assistant.session.model import REMEMBERED_OF_ANNOTATION, AnnotationModel
 from napari_sam3_assistant.session.proposing import Proposals
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.workflows.annotate_folder import AnnotatedImage, FolderExport
 
 
-NO_SOURCE = "Choose the folder of the images first."
 _NO_OTHER = "There is no other image. Press Finish for the files of all."
 STATES = tuple((state, state.value.capitalize()) for state in ImageState)
 """The states of an image, and what the user reads."""

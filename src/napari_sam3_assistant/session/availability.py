@@ -209,7 +209,7 @@ def _has_prompt(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
 
 _NO_STACK = "This image has no z or time axis. Open a stack for 3D/video, or choose the task 2D."
 _RUNNING = "Wait for the run to end, or cancel it."
-_NO_SOURCE = "Choose the folder of the images first."
+NO_SOURCE = "Choose the folder of the images first."
 _WAIT = "Wait for the run to end"
 _NOTHING_TO_SAVE = "There is no preview to save yet"
 _NO_BATCH = {
@@ -268,7 +268,7 @@ def _why_not_batch_folder(model: SessionModel, scan_model: ScanModel, spec: Engi
             "every image."
         )
     if not scan_model.folder_source.strip():
-        return _NO_SOURCE
+        return NO_SOURCE
     if not scan_model.folder_output.strip():
         return "Choose the folder for the labels first."
     return _RUNNING if model.running else ""
@@ -319,7 +319,7 @@ def _why_not_encode_folder(model: SessionModel, scan_model: ScanModel, spec: Eng
     if refused := _why_not_encoded(spec) or spec.why_no_planes or _why_no_model(model, spec):
         return refused
     if not scan_model.folder_source.strip():
-        return _NO_SOURCE
+        return NO_SOURCE
     if not model.encodings_folder.strip():
         return "Choose the folder of encodings first: Encodings in Step 1."
     return _RUNNING if model.running else ""

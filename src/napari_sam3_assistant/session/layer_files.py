@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.errors import ExportError, ImageError, Sam3AssistantError
+from napari_sam3_assistant.io.file_axes import without_ones
 from napari_sam3_assistant.io.images import image_name, list_series, read_image
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
@@ -58,19 +59,14 @@ def _begins_series(path: Path, stack: tuple[int, ...], state: object) -> bool:
     except (OSError, ImageError):
         return False
     whole, frame = _possible_shapes(stack), _possible_shapes(stack[1:])
-    shapes = {_without_ones(shape) for shape in held}
+    shapes = {without_ones(shape) for shape in held}
     return not shapes.isdisjoint(frame) and shapes.isdisjoint(whole)
 
 
 def _possible_shapes(shape: tuple[int, ...]) -> set[tuple[int, ...]]:
     """Return a shape as formats may store it: with its colours, or without."""
     coloured = len(shape) > 2 and shape[-1] in (3, 4)
-    return {_without_ones(shape), _without_ones(shape[:-1] if coloured else shape)}
-
-
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the lengths of axes without those of one pixel, which readers add and drop."""
-    return tuple(length for length in shape if length > 1)
+    return {without_ones(shape), without_ones(shape[:-1] if coloured else shape)}
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
@@ -174,7 +170,7 @@ _USUAL = ("index", "score", "stability", "area", "prompt", "engine", CLASS, PARE
 def entries_of(features: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
     """Yield what a note says of each accepted object, given the features of their layer."""
     for row in zip(*features.values(), strict=True):
-        entry = dict(zip(features, map(_plain, row), strict=True))
+        entry = dict(zip(features, map(plain_value, row), strict=True))
         id_ = entry.get("index")
         if not isinstance(id_, int | float):
             continue  # the user has changed the table
@@ -193,7 +189,7 @@ def entries_of(features: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
+def plain_value(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
     """Return a value as JSON holds it; None for what is not known."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float) and not math.isfinite(value):

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_sam3_assistant.core.options import PredictOptions
-from napari_sam3_assistant.core.prompts import MaskPrompt, PromptKind, PromptSet
+from napari_sam3_assistant.core.prompts import SEARCHES, MaskPrompt, PromptSet
 from napari_sam3_assistant.core.tracks import Direction, FrameResult, Span
 from napari_sam3_assistant.errors import ImageError, PromptError
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.workflows.track import Tracking
 
 T = TypeVar("T", "PointPrompt", "BoxPrompt", "MaskPrompt")
-_LOOKS_FOR = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
 
 
 @dataclass(slots=True, eq=False)
@@ -112,7 +111,7 @@ class OpenTracking:
         for key, frame, part in _split_objects(prompts):
             if key in self._known_prompts:
                 continue
-            if part.kinds & _LOOKS_FOR:
+            if part.kinds & SEARCHES:
                 raise PromptError(
                     "Phrases and examples look for objects when a propagation begins.",
                     "Press Start 3D Propagation, or correct with points, boxes or a mask.",

@@ -7,11 +7,10 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.io.edits import check_edit
 from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole
+from napari_sam3_assistant.session.layer_files import plain_value
 from napari_sam3_assistant.session.saved import (
     Entry,
     Numbers,
@@ -205,14 +204,7 @@ def _read_accepted(value: Json, keys: Mapping[str, str]) -> Accepted | None:
 
 def rows_to_json(rows: Mapping[str, list[Any]]) -> Json:
     """Return what is known of objects, by column, as JSON: None where it is no number."""
-    return {name: [_plain(value) for value in column] for name, column in rows.items()}
-
-
-def _plain(value: object) -> Json:
-    plain = value.item() if isinstance(value, np.generic) else value
-    if plain is None or (isinstance(plain, float) and not math.isfinite(plain)):
-        return None
-    return plain if isinstance(plain, bool | int | float | str) else str(plain)
+    return {name: [plain_value(value) for value in column] for name, column in rows.items()}
 
 
 def rows_from_json(value: Json) -> dict[str, list[Any]]:

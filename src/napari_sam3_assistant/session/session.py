@@ -70,41 +70,7 @@ _STACK_CANDIDATES = (
 
 
 class Session:
-    """What a user can do. All methods are called on the GUI thread.
-
-    ``engine``: the engine that is chosen.
-    ``setup``: the verbs about the model folder and the device.
-    ``loading``: the verbs that load and unload the model.
-    ``computing``: the verbs about the server that does the work.
-    ``saving``: the verbs that keep results.
-    ``correcting``: corrects single objects.
-    ``corrections``: corrects tracks of a propagation, and what descends from what.
-    ``classes``: the class list, and the class of each object.
-    ``use_labels``: labels of other tools: accepted, refined, or followed.
-    ``cleaning``: saves every preview and frees the memory.
-    ``batch``: runs on several images, or with several phrases.
-    ``roi_inference``: chooses the region of a run on a large image.
-    ``results``: the verbs about the results table.
-    ``scan_model``: the choices for scans, merged regions and folder batches.
-    ``scanning``: scans the whole plane tile by tile.
-    ``folder_batch``: runs on every image of a folder.
-    ``folder_encoding``: encodes the images of a folder ahead.
-    ``series_choice``: which image of each file of the folder: what there is to choose.
-    ``axes_from_file``: axes and pixel size that the file of the chosen image knows, and its layer
-    does not.
-    ``merging``: puts the results of regions into one file.
-    ``measuring``: measures the objects of the results table.
-    ``soft_masks``: makes the soft masks of results that the user wants to see.
-    ``chime``: tells when a long job is done.
-    ``prefetch``: encodes the plane on show while the user draws.
-    ``filtering``: shows and hides found objects by their values.
-    ``thumbnails``: small pictures of the objects of the results table.
-    ``propagation``: follows objects through a stack.
-    ``journaling``: writes down what changes, for the case of a crash.
-    ``accepted_tracks``: the tracks of accepted objects.
-    ``tracks``: what it found as tracks in the viewer, and as a file.
-    ``annotation``: annotates the images of a folder one after the other.
-    """
+    """What a user can do, also by the verbs that its attributes hold. All on the GUI thread."""
 
     prompts_edited = Signal()
     _live_again = _edited = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.viewer.geometry import Place, World, layer_transform
+from napari_sam3_assistant.viewer.geometry import PLACE, Place, World, layer_transform
 from napari_sam3_assistant.viewer.roles import (
     IMAGE,
     follow_units,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import ImageAxes
 
-_PLACED = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+_PLACED = (*PLACE, "units", "axis_labels")
 
 
 class Followers:

@@ -232,9 +232,13 @@ def array_of(layer: Layer) -> AnyArray:
     return layer.data[0] if layer.multiscale else layer.data
 
 
+PLACE = ("scale", "translate", "rotate", "shear", "affine")
+"""What puts a layer into the world, as napari names it."""
+
+
 def transform_of(layer: Layer) -> dict[str, Any]:
     """Return the keyword arguments that put a new layer where another one is."""
-    names = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
+    names = (*PLACE[:-1], "units", "axis_labels")
     affine = np.asarray(layer.affine.affine_matrix)
     return {**{name: getattr(layer, name) for name in names}, "affine": affine}
 

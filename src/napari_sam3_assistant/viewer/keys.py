@@ -86,8 +86,8 @@ GESTURES = (
 )
 """What the mouse does to objects, whichever layer is selected, and the keys of classes."""
 
-_TOOLS = ("choose_points", "choose_box", "choose_labels", "choose_text", "choose_example")
-ON_RESULTS = ("discard", "undo", "redo", "delete_object", "refine_object", *_TOOLS)
+TOOLS = ("choose_points", "choose_box", "choose_labels", "choose_text", "choose_example")
+ON_RESULTS = ("discard", "undo", "redo", "delete_object", "refine_object", *TOOLS)
 """Those that go before napari's own on layers of results, too; of tools while nothing is painted.
 
 To go to an object selects its layer, and what follows is a click that corrects it.
@@ -213,7 +213,7 @@ class Keys:
             return bool(self._viewer.dims.ndisplay == 3)
         if name == "discard":  # it ends the drawing
             return _is_corner_by_corner(owner)
-        if name in _TOOLS:  # whoever paints on results changes between napari's own tools
+        if name in TOOLS:  # whoever paints on results changes between napari's own tools
             return (
                 getattr(owner, "mode", "pan_zoom") != "pan_zoom" and role_of(owner) in RESULT_ROLES
             )

@@ -17,7 +17,7 @@ from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.layer_files import placed
 from napari_sam3_assistant.session.saved import BROKEN, read_value, write_value
 from napari_sam3_assistant.session.snapshots import AcceptedState
-from napari_sam3_assistant.viewer.geometry import array_of, leave_shown, transform_of
+from napari_sam3_assistant.viewer.geometry import PLACE, array_of, leave_shown, transform_of
 from napari_sam3_assistant.viewer.images import find_image
 from napari_sam3_assistant.viewer.label_places import locate_labels
 from napari_sam3_assistant.viewer.previews import empty_shapes
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 # What a session has left open in a viewer, for the next one.
 _LEFT: WeakKeyDictionary[ViewerModel, object] = WeakKeyDictionary()
 _PROMPTS = {str(role): role for role in PROMPT_ROLES}
-_PLACE = ("scale", "translate", "rotate", "shear", "affine")
 _LOOK = ("contrast_limits", "gamma", "colormap", "interpolation2d")
 
 
@@ -247,7 +246,7 @@ class OpenedImages:
             state = () if layer is None else read_states([layer])[key_of(layer)]
             if layer is not None and state:
                 place = transform_of(layer)
-                entry = {name: write_value(np.asarray(place[name], float)) for name in _PLACE}
+                entry = {name: write_value(np.asarray(place[name], float)) for name in PLACE}
                 kept.append({"role": str(role), "place": entry, "state": state_to_json(state)})
         return kept
 
@@ -261,7 +260,7 @@ class OpenedImages:
             for entry in kept:
                 try:
                     role, numbers = _PROMPTS[entry["role"]], entry["place"]
-                    place = {name: read_value(np.ndarray, numbers[name]) for name in _PLACE}
+                    place = {name: read_value(np.ndarray, numbers[name]) for name in PLACE}
                     layer = ensure(self._viewer, prompts.displayed(key), role)
                     if role is Role.MASK:  # it lies on a plane of its own
                         move_to(layer, transform_of(layer) | place)

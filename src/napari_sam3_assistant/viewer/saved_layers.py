@@ -14,7 +14,7 @@ from napari.utils.colormaps import (
 )
 
 from napari_sam3_assistant.session.saved import Entry, LayerPixels, read_value, write_value
-from napari_sam3_assistant.viewer.geometry import transform_of
+from napari_sam3_assistant.viewer.geometry import PLACE, transform_of
 from napari_sam3_assistant.viewer.images import file_of
 from napari_sam3_assistant.viewer.label_pixels import count_written, default_colours, kept_colours
 from napari_sam3_assistant.viewer.prompt_layers import (
@@ -56,7 +56,6 @@ _TYPES: dict[str, type[Layer]] = {
     "tracks": Tracks,
     "vectors": Vectors,
 }
-_PLACE = ("scale", "translate", "rotate", "shear", "affine")
 _SHOWN = {
     "": ("name", "visible", "opacity", "blending", "projection_mode"),
     "image": (
@@ -154,7 +153,7 @@ def _keepable(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _place_of(layer: Layer) -> dict[str, Any]:
     placed = transform_of(layer)
-    place = {name: np.asarray(placed[name], float).tolist() for name in _PLACE}
+    place = {name: np.asarray(placed[name], float).tolist() for name in PLACE}
     return {
         **place,
         "units": [str(unit) for unit in placed["units"]],
@@ -305,7 +304,7 @@ def make_layer(
 
 
 def _place_from(place: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: np.asarray(place[name], float) for name in _PLACE}
+    values = {name: np.asarray(place[name], float) for name in PLACE}
     if not all(np.isfinite(entry).all() for entry in values.values()):
         raise ValueError("a layer lies nowhere")
     return {

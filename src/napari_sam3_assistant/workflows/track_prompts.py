@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PromptKind, PromptSet, free_id
+from napari_sam3_assistant.core.prompts import (
+    SEARCHES,
+    BoxPrompt,
+    MaskPrompt,
+    PromptKind,
+    PromptSet,
+    free_id,
+)
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.errors import PromptError
@@ -118,7 +125,7 @@ class PromptResolver:
         text = prompts.text.strip()
         if text and not prompts.exemplars and PromptKind.TEXT in self._takes:
             phrases = ((text, frame),)
-        elif prompts.kinds & FOUND:
+        elif prompts.kinds & SEARCHES:
             looked = PromptSet(
                 exemplars=prompts.exemplars, text=text, everything=prompts.everything
             )
@@ -205,8 +212,6 @@ class PromptResolver:
         return seeds, prediction.notes
 
 
-FOUND = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
-"""Kinds that look for objects; the others name one each."""
 _NAMES = {
     PromptKind.POINTS: "points",
     PromptKind.BOXES: "boxes",
@@ -302,7 +307,7 @@ def _bridge_notes(
     for frame, found in sorted(prompts.items()):
         bridged = found.kinds - video.prompts
         if PromptKind.EXEMPLARS in bridged:
-            bridged |= found.kinds & FOUND
+            bridged |= found.kinds & SEARCHES
         if bridged:
             notes.append(
                 f"{spec.title} follows masks: the objects of {_join(bridged)} are segmented on "

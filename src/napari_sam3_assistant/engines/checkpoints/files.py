@@ -38,7 +38,7 @@ from napari_sam3_assistant.engines.checkpoints.report import (
     sam_model,
     segment_anything_model,
 )
-from napari_sam3_assistant.engines.errors import reading_files
+from napari_sam3_assistant.engines.errors import DOWNLOAD, reading_files
 from napari_sam3_assistant.errors import CheckpointInvalid, Sam3AssistantError
 
 if TYPE_CHECKING:
@@ -431,7 +431,6 @@ _DAMAGED = (
     LookupError,
     OverflowError,
 )
-_AGAIN = "Download the file again, whole."
 
 
 def read_strings(path: Path) -> tuple[str, ...]:
@@ -447,21 +446,21 @@ def read_strings(path: Path) -> tuple[str, ...]:
             packed = any(item.compress_type != zipfile.ZIP_STORED for item in entries)
             if entry is None or packed or entry.file_size > _MAX_PICKLE:
                 raise CheckpointInvalid(
-                    f"{path.name} is a zip archive, but not one of PyTorch weights.", _AGAIN
+                    f"{path.name} is a zip archive, but not one of PyTorch weights.", DOWNLOAD
                 )
             pickled = archive.read(entry)
     except _DAMAGED as exc:
         # The table of contents stands at the end of the file: an incomplete one has none.
         raise CheckpointInvalid(
             f"{path.name} is not a readable PyTorch archive; the download may be incomplete.",
-            _AGAIN,
+            DOWNLOAD,
         ) from exc
     try:
         return tuple(
             argument for _, argument, _ in pickletools.genops(pickled) if isinstance(argument, str)
         )
     except _DAMAGED as exc:
-        raise CheckpointInvalid(f"The list of names in {path.name} is damaged.", _AGAIN) from exc
+        raise CheckpointInvalid(f"The list of names in {path.name} is damaged.", DOWNLOAD) from exc
 
 
 def load_archive(path: Path, get: str) -> dict[str, torch.Tensor]:
@@ -471,12 +470,12 @@ def load_archive(path: Path, get: str) -> dict[str, torch.Tensor]:
     """
     if not zipfile.is_zipfile(path):
         raise CheckpointInvalid(
-            f"{path.name} is not a PyTorch weights archive; it may be cut off.", _AGAIN
+            f"{path.name} is not a PyTorch weights archive; it may be cut off.", DOWNLOAD
         )
     read_strings(path)  # also that it does not unpack to more than it is
     import torch
 
-    with reading_files(f"{path.name} can't be read.", _AGAIN):
+    with reading_files(f"{path.name} can't be read.", DOWNLOAD):
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
         loaded = loaded["model"]
@@ -522,10 +521,10 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         start = file.read(_LENGTH_BYTES)
         length = int.from_bytes(start, "little")
         if len(start) < _LENGTH_BYTES or not 2 <= length <= _MAX_HEADER:
-            raise CheckpointInvalid(f"{path.name} is not a safetensors file.", _AGAIN)
+            raise CheckpointInvalid(f"{path.name} is not a safetensors file.", DOWNLOAD)
         header = file.read(length)
     if len(header) < length:
-        raise CheckpointInvalid(f"{path.name} ends within its header: {size} bytes.", _AGAIN)
+        raise CheckpointInvalid(f"{path.name} ends within its header: {size} bytes.", DOWNLOAD)
     data = _LENGTH_BYTES + length
     try:
         entries = json.loads(header)
@@ -535,14 +534,14 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
             if name != "__metadata__"
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise CheckpointInvalid(f"The header of {path.name} is damaged.", _AGAIN) from exc
+        raise CheckpointInvalid(f"The header of {path.name} is damaged.", DOWNLOAD) from exc
     expected = max((tensor.begin + tensor.nbytes for tensor in tensors.values()), default=data)
     if size != expected:
         word = "only " if size < expected else ""
         raise CheckpointInvalid(
             f"{path.name} is incomplete or damaged: it has {word}{size:,} bytes, its header says "
             f"{expected:,}.",
-            _AGAIN,
+            DOWNLOAD,
         )
     return tensors
 

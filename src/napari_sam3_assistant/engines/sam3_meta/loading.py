@@ -34,7 +34,7 @@ from napari_sam3_assistant.engines.checkpoints.files import (
 )
 from napari_sam3_assistant.engines.device import choose_device, choose_precision, convert
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
-from napari_sam3_assistant.engines.errors import reading_files
+from napari_sam3_assistant.engines.errors import DOWNLOAD, reading_files
 from napari_sam3_assistant.engines.sam3_meta import compat, compat_video
 from napari_sam3_assistant.errors import (
     CheckpointInvalid,
@@ -164,7 +164,6 @@ _PREFIXES = {"detector.": "", "tracker.": "inst_interactive_predictor.model."}
 _MULTIPLEX_PREFIXES = ("tracker.model.", "detector.backbone.vision_backbone.interactive_convs.")
 
 _GET_WEIGHTS = "Download sam3.pt from huggingface.co/facebook/sam3 into the model folder."
-_DOWNLOAD = "Download the file again, whole."
 _USE_TRANSFORMERS = "Choose the engine sam3-transformers, which reads it."
 _USE_SAM30 = (
     "For 2D tasks choose a folder with sam3.pt (engine sam3-meta) or model.safetensors "
@@ -212,7 +211,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        with reading_files(f"{path.name} can't be read.", _DOWNLOAD):
+        with reading_files(f"{path.name} can't be read.", DOWNLOAD):
             return dict(load_file(path))
     return load_archive(path, _GET_WEIGHTS)
 
@@ -274,7 +273,7 @@ def put_into(model: Untyped, weights: Mapping[str, Any], name: str) -> None:
             "Download sam3.pt of facebook/sam3 again, or install the version of the sam3 "
             "package that the file was made for.",
         )
-    with reading_files(f"The weights in {name} can't be read.", _DOWNLOAD):
+    with reading_files(f"The weights in {name} can't be read.", DOWNLOAD):
         model.load_state_dict(weights, strict=True)
 
 

@@ -25,7 +25,7 @@ from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.checkpoints.files import MULTIPLEX_NAME, FileIdentity
 from napari_sam3_assistant.engines.device import BFLOAT16, FLOAT32, free_cache, supports_bfloat16
-from napari_sam3_assistant.engines.errors import reading_files
+from napari_sam3_assistant.engines.errors import DOWNLOAD, reading_files
 from napari_sam3_assistant.engines.sam3.engine import replace_attribute, watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.track import Sam3Track, TrackContext, check_says_where
@@ -476,7 +476,7 @@ def put_into(model: Untyped, weights: Mapping[str, Any], name: str) -> None:
             f"{', and '.join(found)}.",
             "Download sam3.1_multiplex.pt of facebook/sam3.1 again.",
         )
-    with reading_files(f"The weights in {name} can't be read.", "Download the file again, whole."):
+    with reading_files(f"The weights in {name} can't be read.", DOWNLOAD):
         model.load_state_dict(weights, strict=False)
 
 

@@ -14,10 +14,7 @@ from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.checkpoints import Layout, inspect_folder, peek_sam
 from napari_sam3_assistant.engines.checkpoints.files import FileIdentity, read_header, read_settings
 from napari_sam3_assistant.engines.device import convert
-from napari_sam3_assistant.engines.errors import reading_files
-from napari_sam3_assistant.engines.sam_transformers.segment_anything import (
-    AGAIN as DOWNLOAD_AGAIN,
-)
+from napari_sam3_assistant.engines.errors import DOWNLOAD, reading_files
 from napari_sam3_assistant.engines.sam_transformers.segment_anything import (
     read_segment_anything,
 )
@@ -136,11 +133,11 @@ def _load_segment_anything(
     )
     reporter.report(Progress(2, STAGES, "Reading the weights"))
     settings, weights = read_segment_anything(file)
-    with _silence_transformers(), reading_files(f"{file.name} is not of SAM 1.", DOWNLOAD_AGAIN):
+    with _silence_transformers(), reading_files(f"{file.name} is not of SAM 1.", DOWNLOAD):
         config = network_class.config_class(**settings)
         held = sum(weight.numel() for weight in weights.values())
-        _check_size(network_class, deepcopy(config), held, file.name, DOWNLOAD_AGAIN)
-        network = _build(network_class, config, weights, file, DOWNLOAD_AGAIN)
+        _check_size(network_class, deepcopy(config), held, file.name, DOWNLOAD)
+        network = _build(network_class, config, weights, file, DOWNLOAD)
         size = config.vision_config.image_size
         low = 4 * size // config.vision_config.patch_size
         processor = processor_class(

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.engines.checkpoints.files import FileIdentity, load_archive
-from napari_sam3_assistant.engines.errors import reading_files
+from napari_sam3_assistant.engines.errors import DOWNLOAD, reading_files
 from napari_sam3_assistant.errors import CheckpointInvalid
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import torch
 
 
-AGAIN = "Download the file again, whole."
 _POSITIONS = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 # Both parts of transformers' network that know the positions have them under a name of their own.
 _POSITION_NAMES = (
@@ -58,7 +57,7 @@ _NAMES = tuple(
 def read_segment_anything(file: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return the settings of the network, and its weights by the names that transformers gives."""
     stored = _read(file)
-    with reading_files(f"The weights in {file.name} are not of SAM 1.", AGAIN):
+    with reading_files(f"The weights in {file.name} are not of SAM 1.", DOWNLOAD):
         settings = _settings(stored)
     weights = {_rename(name): value for name, value in stored.items()}
     positions = weights.pop(_POSITIONS)
@@ -78,10 +77,10 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     import torch
 
     unchanged = FileIdentity(file)
-    stored = load_archive(file, AGAIN)
+    stored = load_archive(file, DOWNLOAD)
     # A tensor may be said to be larger than what is stored of it.
     if sum(value.numel() * value.itemsize for value in stored.values()) > file.stat().st_size:
-        raise CheckpointInvalid(f"{file.name} is said to hold more than it does.", AGAIN)
+        raise CheckpointInvalid(f"{file.name} is said to hold more than it does.", DOWNLOAD)
     # Until here they are mapped from the file: had it been cut short, copying would end Python.
     unchanged.check()
     weights = {name: value.to(torch.float32, copy=True) for name, value in stored.items()}

@@ -34,7 +34,7 @@ from napari_sam3_assistant.qt.controls import (
 from napari_sam3_assistant.qt.layout import WrappedLabel
 from napari_sam3_assistant.session.model import CHOICE_FIELDS
 from napari_sam3_assistant.session.values import Message
-from napari_sam3_assistant.viewer.keys import first_key, with_key
+from napari_sam3_assistant.viewer.keys import TOOLS, first_key, with_key
 from napari_sam3_assistant.viewer.prompt_layers import GO_ON
 from napari_sam3_assistant.widgets.fields.stack import ObjectField
 
@@ -59,7 +59,6 @@ _SIMPLE_TOOLS = (
         with_key("Find all objects", "choose_everything"),
     ),
 )
-_TOOL_COMMANDS = ("choose_points", "choose_box", "choose_labels", "choose_text", "choose_example")
 _HINTS = {
     (Task.SEGMENT, Tool.POINTS): "Click on one object. Negative points push the mask away.",
     (Task.SEGMENT, Tool.BOX): "Draw a box around each object.",
@@ -102,7 +101,7 @@ class PromptField(QWidget):
             model, "tool", _SIMPLE_TOOLS, columns=6, chosen=self._create.arm
         )
         # The key of the last one has no room on it.
-        for button, name in zip(self._tools.buttons, _TOOL_COMMANDS, strict=False):
+        for button, name in zip(self._tools.buttons, TOOLS, strict=False):
             button.key = first_key(name)
         self._text = TextField(binding)
         self._polarity = polarity_buttons(model)
