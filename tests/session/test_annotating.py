@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import warnings
 
 import numpy as np
@@ -258,6 +259,39 @@ def test_what_descends_from_what_is_saved_and_there_again(annotator, tmp_path):
     user.go(-1)
     kept = user.viewer.layers["SAM3 live accepted labels"]
     assert read_parents(kept) == {2: 1, 3: 1}
+
+
+def test_positions_of_one_file_come_one_by_one(annotator, tmp_path):
+    """Notes say which one, so that the labels can be made again."""
+    rng = np.random.default_rng(0)
+    positions = rng.integers(0, 2000, (3, 60, 80)).astype(np.uint16)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as writer:
+        for number, pixels in enumerate(positions):
+            writer.write(pixels, metadata={"axes": "YX", "Name": f"Pos {number}"})
+    tifffile.imwrite(tmp_path / "b.tif", positions[0])
+    user = annotator
+    user.start(tmp_path)
+    for number in range(3):
+        assert user.annotation.model.name == f"a.ome.tif [{number}: Pos {number}]"
+        (image,) = (layer for layer in user.viewer.layers if isinstance(layer, Image))
+        np.testing.assert_array_equal(image.data, positions[number])
+        assert "holds 3 images" not in user.model.message.text
+        user.click(20, 30)
+        user.run()
+        user.session.accept()
+        user.wait()
+        user.go(1)
+    assert user.annotation.model.name == "b.tif"
+    states = [str(one.state) for one in user.annotation.model.images]
+    assert states == ["done"] * 3 + ["untouched"]
+    saved = sorted((tmp_path / "sam3_labels").glob("*.tif"))
+    assert [path.name for path in saved] == [f"a_Pos_{n}_labels.tif" for n in range(3)]
+    for number, path in enumerate(saved):
+        note = json.loads(path.with_name(f"{path.name}.json").read_text())
+        assert [channel["series"] for channel in note["channels"]] == [number]
+    user.go(-1)
+    assert user.annotation.model.name == "a.ome.tif [2: Pos 2]"
+    assert user.viewer.layers["SAM3 live accepted labels"].data.any()
 
 
 def test_whatever_saves_it_the_labels_have_one_place(annotator, source):

@@ -184,6 +184,78 @@ def test_a_set_of_ome_tiffs_is_one_image(tmp_path):
     assert [one.name for one in AnnotatedFolder(source, tmp_path / "out").images] == ["z0.ome.tif"]
 
 
+def write_positions(path, *, smaller=True):
+    """Write three positions of a stage, each with its own brightness, and a picture of all."""
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for number in range(3):
+            pixels = squares(2).astype(np.uint8) * (50 + number)
+            writer.write(pixels, metadata={"axes": "YX", "Name": f"Pos {number}"})
+        if smaller:
+            writer.write(np.zeros((8, 8), np.uint8), metadata={"axes": "YX", "Name": "all"})
+
+
+def test_the_images_of_a_file_are_images_each(source, output):
+    """The largest was opened alone, and the others never seen."""
+    write_positions(source / "cell5.ome.tif")
+    folder = AnnotatedFolder(source, output)
+    assert [one.name for one in folder.images][2] == "cell5.ome.tif"  # nothing was opened
+
+    opened = folder.open("cell5.ome.tif")
+
+    names = [f"cell5.ome.tif [{number}: Pos {number}]" for number in range(3)]
+    all_names = ["cell1.tif", "cell2.tif", *names, "cell10.tif"]
+    assert opened.name == names[0]
+    assert [one.name for one in folder.images] == all_names
+    assert folder.find_next(names[2], 1, skip_done=False) == "cell10.tif"
+    for number in (1, 2):
+        opened = folder.open(names[number])
+        assert opened.image.pixels().max() == 2 * (50 + number)
+        assert opened.image.series == number
+        labels = to_save(opened.image.data, squares(number))
+        folder.save(names[number], ImageState.DONE, labels, QUIET)
+    again = AnnotatedFolder(source, output)
+    assert [one.name for one in again.images] == all_names
+    assert [again.get(name).objects for name in names] == [0, 1, 2]
+    np.testing.assert_array_equal(again.open(names[2]).labels, squares(2))
+    assert len({one.labels for one in again.images}) == 3  # two, and none
+    made = again.export(QUIET)
+    with made.table.open(newline="") as file:
+        rows = [(row["image"], float(row["Mean intensity"])) for row in csv.DictReader(file)]
+    assert rows == [(names[1], 51), (names[2], 52), (names[2], 104)]
+    assert [one.file_name for one in CocoFile(made.coco).images] == names[1:]
+
+
+def test_what_was_done_while_the_file_counted_as_one_stays(source, output):
+    write_positions(source / "cell5.ome.tif", smaller=False)
+    folder = AnnotatedFolder(source, output)
+    image = read_image(source / "cell5.ome.tif", 0).data
+    folder.save("cell5.ome.tif", ImageState.BEGUN, to_save(image, squares(2)), QUIET)
+    folder.keep_prompts("cell5.ome.tif", ["a"])
+
+    opened = folder.open("cell5.ome.tif")
+
+    for known in (folder, AnnotatedFolder(source, output)):
+        assert known.get("cell5.ome.tif").name == opened.name == "cell5.ome.tif [0: Pos 0]"
+        assert known.get(opened.name).objects == 2
+        assert known.prompts_of(opened.name) == ["a"]
+        np.testing.assert_array_equal(known.open("cell5.ome.tif").labels, squares(2))
+        assert Counter(states(known).values()) == {"begun": 1, "untouched": 5}
+
+
+def test_what_else_a_file_holds_is_no_image_to_annotate(source, output):
+    """Of a slide the pictures of its label and of all the glass, in HDF5 labels."""
+    with tifffile.TiffWriter(source / "cell5.tif") as writer:
+        for size in (64, 16):
+            writer.write(np.zeros((size, size, 3), np.uint8), photometric="rgb", metadata=None)
+    np.savez(source / "cell6.npz", image=squares(1), labels=squares(2))
+    folder = AnnotatedFolder(source, output)
+
+    assert {folder.open(name).name for name in ("cell5.tif", "cell6.npz")} == {
+        "cell5.tif",
+        "cell6.npz",
+    }
+
+
 def test_labels_of_other_tools_are_no_images(source, output):
     tifffile.imwrite(source / "cell2_cp_masks.tif", squares(1).astype(np.uint16))
     tifffile.imwrite(source / "lonely_mask.tif", squares(1).astype(np.uint16))
@@ -403,6 +475,9 @@ def test_what_is_no_file_of_states_is_not_written_to(source, output, head):
                     "labels": st.sampled_from(["a.tif", "../../a.tif", "/etc/passwd", 1]),
                     "objects": st.sampled_from([1, -1, "1", None, 1e400]),
                     "files": st.sampled_from([[], ["cell2.tif", "cell1.tif"], 3]),
+                    "series": st.sampled_from([[0], [-1, 0], [0, 7], "all"]),
+                    "names": st.sampled_from([["../a"], ["a", ""], [1], []]),
+                    "taken": st.sampled_from([0, 1, 99, -1, "0"]),
                 }
             ).map(lambda told: json.dumps(told).encode()),
         ),

@@ -101,6 +101,8 @@ class ImageSource:
     ----------
     replaced : str
         What the image is called that has other pixels now; empty while it has these.
+    series : int or None
+        Which image of its file it is; None where that is not known.
 
     Raises
     ------
@@ -114,6 +116,7 @@ class ImageSource:
         self.token = next(_tokens)
         self.is_retired = False
         self.replaced = ""
+        self.series: int | None = None
         self._caches: tuple[weakref.ref[DerivedCache], ...] = ()
         self._contrast: dict[int | None, tuple[float, float]] = {}
         self._typical: dict[int | None, npt.NDArray[np.generic]] = {}

@@ -424,22 +424,40 @@ def _images_of_file(image: FolderImage, wanted: Sequence[int | str]) -> list[Fol
     except ImageError:
         return [image]  # who opens it is told why
     own = own_series(choices)
-    names = [choice.name or str(number) for number, choice in enumerate(choices)]
-    stems = distinct_paths(
-        [Path(f"{image.stem}_{safe_name(name)}") for name in names],
-        [str(number) for number in range(len(choices))],
-    )
+    every = images_of_file(image, [choice.name for choice in choices])
     found = []
     for series in select_series(choices, wanted):
         if len(own) == 1 and series in own:
             found.append(image)  # the only one needs no number
             continue
-        label, stem = str(series), f"{image.stem}_{safe_name(str(series))}"
         if isinstance(series, int) and 0 <= series < len(choices):
-            name, stem = choices[series].name, stems[series].name
-            label = f"{series}: {name}" if name else label
+            found.append(every[series])
+            continue
+        label, stem = str(series), f"{image.stem}_{safe_name(str(series))}"
         found.append(replace(image, stem=stem, series=series, label=label, file=image))
     return found
+
+
+def images_of_file(image: FolderImage, names: Sequence[str]) -> list[FolderImage]:
+    """Return all images of a file that holds several, called by their numbers and names.
+
+    Parameters
+    ----------
+    image : FolderImage
+        The file.
+    names : sequence of str
+        What the file calls them; empty for no name.
+    """
+    stems = distinct_paths(
+        [Path(f"{image.stem}_{safe_name(name or str(at))}") for at, name in enumerate(names)],
+        [str(number) for number in range(len(names))],
+    )
+    return [
+        replace(
+            image, stem=stem.name, series=at, label=f"{at}: {name}" if name else str(at), file=image
+        )
+        for at, (name, stem) in enumerate(zip(names, stems, strict=True))
+    ]
 
 
 def _file_state(paths: Iterable[Path]) -> tuple[int, int]:

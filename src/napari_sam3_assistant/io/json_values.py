@@ -245,10 +245,13 @@ def view_to_json(
         The folder in which the JSON will lie: paths are also noted as seen from there, so that
         the images and the labels can be moved together.
     series : int or None
-        Which image of the file; None where that is not known.
+        Which image of the file; None for what the sources know of it.
     """
     return [
-        {**_channel_to_json(channel, paths.get(channel.source.token), folder), "series": series}
+        {
+            **_channel_to_json(channel, paths.get(channel.source.token), folder),
+            "series": channel.source.series if series is None else series,
+        }
         for channel in view.channels
     ]
 

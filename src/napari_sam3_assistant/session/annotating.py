@@ -256,7 +256,8 @@ class FolderAnnotation:
             yield folder
 
         def show(folder: AnnotatedFolder) -> None:
-            self._adapter.opened.left = LeftFolder(folder, left.name, left.key, left.stamp)
+            name = folder.get(left.name).name
+            self._adapter.opened.left = LeftFolder(folder, name, left.key, left.stamp)
             self.resume()
 
         job = Job("Opening the folder", work)
@@ -513,7 +514,8 @@ class FolderAnnotation:
         """List the images; the one on show as it is now, and not as it was saved last."""
         if self._folder is None:
             return
-        images, at = list(self._folder.images), self._annotation.place
+        images, name = list(self._folder.images), self._annotation.name
+        at = next((at for at, image in enumerate(images) if image.name == name), -1)
         if self._key and at >= 0 and self._adapter.opened.accepted(self._key) is not None:
             objects = self._adapter.accepted.count(self._key)
             state = _next_state(images[at], done=False, has_objects=objects > 0)

@@ -38,7 +38,7 @@ from napari_sam3_assistant.viewer.geometry import (
     array_of,
     is_aligned,
 )
-from napari_sam3_assistant.viewer.roles import key_of, role_of
+from napari_sam3_assistant.viewer.roles import SERIES, key_of, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -549,6 +549,7 @@ class _KnownSource:
     def __init__(self, layer: Image, axes: ImageAxes) -> None:
         data = list(layer.data) if layer.multiscale else layer.data
         self.source = ImageSource(data, axes)
+        self.source.series = layer.metadata.get(SERIES)
         # Results may hold the source for long; whoever else kept something of it lets go.
         weakref.finalize(self, self.source.drop_caches).atexit = False
         self._largest: Any = level_zero(data)

@@ -31,6 +31,7 @@ from napari_sam3_assistant.viewer.prompt_layers import (
 from napari_sam3_assistant.viewer.roles import (
     IMAGE,
     PROMPT_ROLES,
+    SERIES,
     Role,
     drop_deep_spares,
     key_of,
@@ -198,6 +199,7 @@ class OpenedImages:
                 rgb=rgb,
                 multiscale=many,
                 contrast_limits=None if rgb else contrast,
+                metadata={SERIES: image.series} if len(image.choices) > 1 else {},
                 **placed(axes),
             )
         if look and not rgb and look["dtype"] == layer.dtype:

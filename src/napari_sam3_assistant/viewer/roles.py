@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ROLE = "sam3_role"
 IMAGE = "sam3_image"
 LABEL = "sam3_label"
+SERIES = "sam3_series"  # of an image that we opened: which of its file it is
 
 
 class Role(StrEnum):

@@ -27,8 +27,9 @@ from napari_sam3_assistant.errors import ExportError, ImageError, MaskError
 from napari_sam3_assistant.io.atomic import atomic_write, explain_os_errors
 from napari_sam3_assistant.io.class_list import read_classes, write_classes
 from napari_sam3_assistant.io.exports import CocoPart, save_coco_of_all, write_table
-from napari_sam3_assistant.io.image_folder import image_of_labels, list_images
+from napari_sam3_assistant.io.image_folder import image_of_labels, images_of_file, list_images
 from napari_sam3_assistant.io.images import image_name, read_image
+from napari_sam3_assistant.io.loaded import ALL_SERIES, select_series
 from napari_sam3_assistant.io.outputs import free_name, make_folder, stamp_of
 from napari_sam3_assistant.io.provenance import (
     find_place,
@@ -99,8 +100,8 @@ class AnnotatedImage:
 
     @property
     def name(self) -> str:
-        """The image as seen from the folder: what it is known by."""
-        return self.file.relative
+        """The image as seen from the folder, and which of its file: what it is known by."""
+        return self.file.title
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,7 +188,9 @@ class AnnotatedFolder:
         self._images = list(found)
         self._prompts: dict[str, list[Any]] = {}  # that were not run, by the image
         self._last = ""  # image whose state was noted last, by whom ever
-        self._places = {image.name: place for place, image in enumerate(found)}
+        self._taken: dict[str, str] = {}  # of files of several images the one that stood for all
+        self._places: dict[str, int] = {}
+        self._count()
         self._begin()
         self.refresh()
         list_file = output / CLASSES_FILE
@@ -317,6 +320,10 @@ class AnnotatedFolder:
         """Take in a line."""
         if "files" in entry:
             self._join(as_text(entry["image"]), [as_text(file) for file in as_list(entry["files"])])
+        if "series" in entry:
+            numbers = [as_whole(number) for number in as_list(entry["series"])]
+            names = [as_text(name) for name in as_list(entry["names"])]
+            self._split(as_text(entry["image"]), names, numbers, as_whole(entry["taken"]))
         if "prompts" in entry:
             self._prompts[as_text(entry["image"])] = as_list(entry["prompts"])
         place = self._places.get(as_text(entry.get("image", "")))
@@ -360,20 +367,55 @@ class AnnotatedFolder:
         gone = {file for file in files if file != first and file in self._places}
         if gone and first in self._places:
             self._images = [image for image in self._images if image.name not in gone]
-            self._places = {image.name: place for place, image in enumerate(self._images)}
+            self._count()
+
+    def _split(self, name: str, names: list[str], numbers: list[int], taken: int) -> None:
+        """Have the images of a file be images of their own; one has been what the file was."""
+        place = self._places.get(name)
+        if place is None or self._images[place].file.label:
+            return
+        known = self._images[place]
+        every = images_of_file(known.file, names)
+        if taken not in numbers or not set(numbers) <= set(range(len(every))):
+            raise ValueError("images that are not there")
+        self._images[place : place + 1] = [
+            replace(known, file=every[number]) if number == taken else AnnotatedImage(every[number])
+            for number in numbers
+        ]
+        self._taken[name] = every[taken].title
+        self._count()
+        if name in self._prompts:
+            self._prompts[every[taken].title] = self._prompts.pop(name)
+        self._last = every[taken].title if self._last == name else self._last
+
+    def _count(self) -> None:
+        """Take note of where each image is."""
+        self._places = {image.name: place for place, image in enumerate(self._images)}
+        for file, taken in self._taken.items():
+            self._places[file] = self._places[taken]
 
     # -- images -----------------------------------------------------------------------------
 
-    def open(self, name: str, series: int | None = None) -> OpenedImage:
+    def open(self, name: str) -> OpenedImage:
         """Read an image, and the labels that were made of it before.
 
         Of an OME-TIFF that is spread over several files the others are no images of their own from
-        then on.
+        then on. Of a file that holds several images each is one from then on, and one of them is
+        read: the first, or else the one that was annotated when the file counted as one.
         """
         self.refresh()
-        name = self._find_set(name)
-        image = self.get(name)
-        opened = OpenedImage(name, image.file.path, read_image(image.file.path, series))
+        image = self.get(self._find_set(name))
+        loaded = read_image(image.file.path, image.file.series)
+        numbers = [] if image.file.label else _list_positions(loaded)
+        if len(numbers) > 1:
+            begun = image.state is not ImageState.UNTOUCHED
+            names = [choice.name for choice in loaded.choices]
+            entry = {"series": numbers, "names": names, "taken": loaded.series}
+            self._append({"image": image.name, **entry})
+            at = self.place_of(image.name)  # of the one that was read
+            image = self.images[at if begun else at - numbers.index(loaded.series)]
+            loaded = read_image(image.file.path, image.file.series)
+        opened = OpenedImage(image.name, image.file.path, loaded)
         if not image.labels:
             return opened
         path = self.output / image.labels
@@ -390,8 +432,9 @@ class AnnotatedFolder:
 
     def _find_set(self, name: str) -> str:
         """Return the image that a file is of, and note which files are of it."""
-        path = self.get(name).file.path
-        if path.suffix.lower() not in (".tif", ".tiff"):
+        file = self.get(name).file
+        path = file.path
+        if file.label or path.suffix.lower() not in (".tif", ".tiff"):
             return name
         folder = PurePosixPath(name).parent
         with self._lock:
@@ -539,7 +582,7 @@ def _measure_image(
     reporter: Reporter,
 ) -> tuple[CocoPart | None, list[dict[str, Any]]]:
     """Return what one image gives to the files of all."""
-    image = read_image(annotated.file.path)
+    image = read_image(annotated.file.path, annotated.file.series)
     state = {"image": annotated.name, "state": str(annotated.state)}
     path = folder.output / annotated.labels
     if not annotated.labels or not path.exists():
@@ -561,6 +604,25 @@ def _measure_image(
         rows.append({**state, "id": row.pop("id"), **named, **row})
     of_object = {id_: known["class"] for id_, known in entries.items()}
     return CocoPart(labels, classes.meaning(of_object), place), rows
+
+
+_OF_OTHER_KINDS = ("HDF5", "NumPy, several")
+"""Formats whose files hold what else there is to an image, such as its labels."""
+
+
+def _list_positions(loaded: LoadedImage) -> list[int]:
+    """Return which images of a file are to be annotated one by one; empty for the one alone.
+
+    Of a TIFF they are of one size: slides have pictures of their label and of all the glass.
+    """
+    if len(loaded.choices) < 2 or loaded.format in _OF_OTHER_KINDS:
+        return []
+    chosen = select_series(loaded.choices, [ALL_SERIES])
+    numbers = [number for number in chosen if isinstance(number, int)]
+    if loaded.format == "TIFF":
+        size = loaded.choices[loaded.series].shape
+        numbers = [number for number in numbers if loaded.choices[number].shape == size]
+    return numbers if loaded.series in numbers else []
 
 
 def _object_entries(note: ProvenanceRecord) -> dict[int, dict[str, Any]]:
