@@ -297,16 +297,6 @@ def test_a_removed_layer_is_forgotten(bench):
         bench.cleanup.undo()
 
 
-def test_a_layer_that_is_removed_in_the_middle_of_a_job(bench):
-    layer = bench.add(LABELS)
-    bench.cleanup.apply(Operation.KEEP_LARGEST)
-
-    bench.viewer.layers.remove(layer)
-
-    assert "Cancelled" in bench.settle() or not bench.model.running
-    np.testing.assert_array_equal(layer.data, LABELS)
-
-
 def test_the_bound_of_the_history_is_said(bench):
     bench.add(LABELS)
     bench.binding.session.edits.history.limit = 1
@@ -408,24 +398,3 @@ def test_locate_a_component_on_its_slice(bench):
     camera = getattr(bench.viewer, "scene", bench.viewer).camera
     assert tuple(camera.center[-2:]) == (14.5, 32.5)
     assert bench.viewer.layers.selection.active is layer
-
-
-def test_an_object_in_the_viewer_selects_its_row(bench):
-    bench.add(LABELS)
-    bench.cleanup.analyze()
-    bench.settle()
-
-    bench.cleanup.select_at((1, 5))
-    assert bench.model.selected == (1,)
-    bench.cleanup.select_at((1, 1))
-    assert bench.model.selected == ()
-
-
-def test_lists_follow_the_viewer(bench):
-    layer = bench.add(LABELS, name="a")
-    bench.viewer.add_labels(LABELS, name="b")
-    assert [choice.name for choice in bench.model.layers] == ["b", "a"]
-    layer.name = "c"
-    assert [choice.name for choice in bench.model.layers] == ["b", "c"]
-    bench.viewer.layers.remove("b")
-    assert [choice.name for choice in bench.model.layers] == ["c"]

@@ -266,16 +266,6 @@ def test_a_volume_at_one_time_along_the_axis_that_is_chosen(open_advanced, balls
 
 
 @pytest.mark.thorough
-def test_a_movie_in_colours(open_advanced, balls):
-    user = open_advanced(np.stack([balls] * 3, -1), rgb=True, axis_labels=("t", "y", "x")).user
-    begin(user, 7)
-    assert not user.combo("frame_axis").isVisible()
-    click_both(user, 7)
-    user.run()
-    assert values_by_frame(user.viewer.layers[PREVIEW].data) == FOUND
-
-
-@pytest.mark.thorough
 @pytest.mark.parametrize("what", ["removed", "renamed"])
 def test_the_labels_are_removed_or_renamed_meanwhile(open_advanced, balls, held, what):
     user = open_advanced(balls).user
