@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 
 import numpy as np
 import pytest
 
+from meeting import Meeting, in_thread
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.display import FrameSource, ImageView, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
@@ -300,45 +300,7 @@ def test_without_memory_the_remedy_is_named(make_engine, monkeypatch):
     assert run(engine, view_of_array(picture()), POINT).objects
 
 
-class Meeting:
-    """A reporter that stops inside the encoder until the test lets it go on."""
-
-    def __init__(self):
-        self.inside = threading.Event()
-        self.go_on = threading.Event()
-
-    def report(self, progress):
-        self.inside.set()
-        assert self.go_on.wait(240)
-
-    def check(self):
-        pass
-
-
-@pytest.fixture
-def in_thread():
-    """Run work in a thread; the outcome is its result or the error that it ended with."""
-    threads = []
-
-    def start(work):
-        outcome = []
-
-        def run_it():
-            try:
-                outcome.append(work())
-            except (EngineError, JobCancelled) as error:
-                outcome.append(error)
-
-        threads.append(threading.Thread(target=run_it))
-        threads[-1].start()
-        return threads[-1], outcome
-
-    yield start
-    for thread in threads:
-        thread.join(240)
-
-
-def test_closed_during_a_run(make_engine, in_thread):
+def test_closed_during_a_run(make_engine):
     store = EmbeddingStore()
     engine = make_engine(store)
     view, meeting = view_of_array(picture()), Meeting()
@@ -355,7 +317,7 @@ def test_closed_during_a_run(make_engine, in_thread):
     assert len(store) == 0
 
 
-def test_encoding_ahead_gives_way_to_who_waits(engine, in_thread, model_calls):
+def test_encoding_ahead_gives_way_to_who_waits(engine, model_calls):
     early, wanted = view_of_array(picture(0)), view_of_array(picture(1))
     meeting = Meeting()
     ahead, outcome = in_thread(lambda: engine.prefetch(early, Region.whole(early.shape), meeting))
@@ -396,7 +358,7 @@ class SlowStack:
         return self._stack[key]
 
 
-def test_a_track_leaves_the_engine_to_others_between_frames(in_thread):
+def test_a_track_leaves_the_engine_to_others_between_frames():
     engine = CachingEngine(registry.create("builtin"))
     engine.load(QUIET)
     stack = np.full((3, 40, 50), 20, np.uint8)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import queue
-import sys
 import threading
-import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from desk import Desk
 from napari_sam3_assistant.core.display import ViewChannel, view_of_array
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.errors import ImageError
@@ -27,27 +23,6 @@ from napari_sam3_assistant.session.values import (
     PlaneTarget,
     PromptCounts,
 )
-
-
-class Desk:
-    """The thread of the test as the thread that the session lives on."""
-
-    def __init__(self):
-        self._calls = queue.SimpleQueue()
-
-    def __call__(self, call):
-        self._calls.put(call)
-
-    @property
-    def waiting(self):
-        """How many calls nobody has done yet."""
-        return self._calls.qsize()
-
-    def until(self, condition, seconds=240):
-        """Do what comes in until the condition holds."""
-        end = time.monotonic() + seconds
-        while not condition():
-            self._calls.get(timeout=max(0.01, end - time.monotonic()))()
 
 
 @dataclass
@@ -175,26 +150,22 @@ def bench(make_bench):
 @pytest.fixture
 def balls():
     """Two bright balls on slices 1 to 11 of 12, dark elsewhere: (12, 60, 70) uint8."""
-    return stack_bench().balls()
+    import stack_bench  # napari is imported for its tests only
+
+    return stack_bench.balls()
 
 
 @pytest.fixture
 def open_bench(balls):
     """Return a function that opens a viewer with a stack, and closes it after the test."""
+    import stack_bench
+
     benches = []
 
     def open_it(image=None, **layer):
-        benches.append(stack_bench().Bench(balls if image is None else image, **layer))
+        benches.append(stack_bench.Bench(balls if image is None else image, **layer))
         return benches[-1]
 
     yield open_it
     for one in benches:
         one.binding.close()
-
-
-def stack_bench():
-    """Return the module beside this file; napari is imported for its tests only."""
-    here = str(Path(__file__).parent)
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    return importlib.import_module("stack_bench")

@@ -1,6 +1,5 @@
 """Axes and pixel size that a file knows, of images that napari's own reader opened."""
 
-import queue
 import sys
 from pathlib import Path
 
@@ -11,10 +10,9 @@ from napari.components import ViewerModel
 from napari.layers._source import layer_source
 
 from napari_sam3_assistant.core.prompts import PromptKind, Tool
-from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.session.values import AxesUse
-from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.geometry import World, is_aligned
+from viewer_bench import ViewerBench
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import saved_sessions as saved
@@ -32,14 +30,11 @@ def write(path, axes="TYX", shape=(5, 48, 64), **metadata):
     return path
 
 
-class Bench:
+class Bench(ViewerBench):
     """A viewer without a window; what a worker has to say waits until it is asked for."""
 
     def __init__(self):
-        self._calls = queue.SimpleQueue()
-        self.viewer = ViewerModel()
-        self.binding = binding_for(self.viewer, self._calls.put, MemorySettings())
-        self.model, self.session = self.binding.model, self.binding.session
+        super().__init__()
         self.verbs = self.session.axes_from_file
 
     def open(self, path, read=True, **options):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from napari.components import ViewerModel
 
 from amounts import FEW, each_once, thorough
 from napari_sam3_assistant import api
@@ -20,10 +19,9 @@ from napari_sam3_assistant.io.provenance import provenance_path, read_provenance
 from napari_sam3_assistant.session.layer_files import saved_features
 from napari_sam3_assistant.session.messages import format_results
 from napari_sam3_assistant.session.saving import LABEL_ENDINGS
-from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.session.values import Level
-from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.label_pixels import CURRENT, current_colours, kept_colours
+from viewer_bench import ViewerBench
 
 PREVIEW, ACCEPTED = "SAM3 preview labels", "SAM3 live accepted labels"
 BRIGHT = ((15, 15), (15, 45), (45, 15), (45, 45))
@@ -41,22 +39,15 @@ def draw_discs():
     return image.astype(np.uint8)
 
 
-class Desk:
+class Desk(ViewerBench):
     """A viewer in which a phrase has found the bright discs, and tools for what is missing."""
 
     def __init__(self, image, at=()):
-        self._calls = queue.SimpleQueue()
-        self.viewer = ViewerModel()
-        self.binding = binding_for(self.viewer, self._calls.put, MemorySettings())
-        self.model, self.session = self.binding.model, self.binding.session
+        super().__init__()
         self.viewer.add_image(image, name="cells")
         self.at = at
         if at:
             self.viewer.dims.set_point(0, at[0])
-
-    def settle(self):
-        while self.model.running or not self._calls.empty():
-            self._calls.get(timeout=240)()
 
     def find(self, phrase="bright discs"):
         self.model.task, self.model.text = Task.TEXT, phrase

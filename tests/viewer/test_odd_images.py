@@ -1,6 +1,5 @@
 """Images as nobody expects them: click, keep, everything, filter, save, and read what was saved."""
 
-import queue
 import random
 import sys
 from dataclasses import dataclass, field
@@ -9,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from napari.components import ViewerModel
 
 from napari_sam3_assistant.core.prompts import Task, Tool
-from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.session.values import Level
-from napari_sam3_assistant.viewer.binding import binding_for
+from viewer_bench import ViewerBench
 
 sys.path.insert(0, str(Path(__file__).parent))
 from layouts import drag, place_of
@@ -128,14 +125,12 @@ ODD = {
 }
 
 
-class Desk:
+class Desk(ViewerBench):
     """A viewer with an odd image, and a person with a mouse."""
 
     def __init__(self, odd):
-        self._calls = queue.SimpleQueue()
-        self.odd, self.viewer = odd, ViewerModel()
-        self.binding = binding_for(self.viewer, self._calls.put, MemorySettings())
-        self.model, self.session = self.binding.model, self.binding.session
+        super().__init__()
+        self.odd = odd
         self.image = self.viewer.add_image(odd.pixels, name="image", **odd.layer)
         if odd.beside is not None:
             odd.beside(self.viewer)
@@ -145,10 +140,6 @@ class Desk:
             self.viewer.dims.set_point(axis, self.image.data_to_world(odd.on)[axis])
         self.viewer.layers.selection.active = self.image
         self.settle()
-
-    def settle(self):
-        while self.model.running or not self._calls.empty():
-            self._calls.get(timeout=240)()
 
     def find_all(self):
         self.model.task = Task.EVERYTHING

@@ -1,18 +1,15 @@
 """What a saved figure shows, read from its pixels: what is on show on the plane, and no more."""
 
-import queue
 import re
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from PIL import Image
 from scipy import ndimage
 
 from napari_sam3_assistant.core.prompts import Task, Tool
-from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.widgets.fields.results import draw_figure
+from viewer_bench import ViewerBench
 
 SHAPE, SCALE = (240, 300), 4  # a figure has 1200 pixels at least
 # Beside the legend and the scale bar.
@@ -30,19 +27,13 @@ def draw_discs():
     return image
 
 
-class Desk:
+class Desk(ViewerBench):
     """A viewer without a window, and its session."""
 
     def __init__(self, image, folder, **layer):
-        self._calls, self._folder = queue.SimpleQueue(), folder
-        self.viewer = ViewerModel()
-        self.binding = binding_for(self.viewer, self._calls.put, MemorySettings())
-        self.model, self.session = self.binding.model, self.binding.session
+        super().__init__()
+        self._folder = folder
         self.viewer.add_image(image, name="cells", contrast_limits=(0, 255), **layer)
-
-    def settle(self):
-        while self.model.running or not self._calls.empty():
-            self._calls.get(timeout=240)()
 
     def find(self):
         self.model.task, self.model.text = Task.TEXT, "bright discs"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
 from contracts.video import no_numbers
+from meeting import Meeting, in_thread
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
@@ -201,51 +200,6 @@ def test_closed_and_loaded_again(loaded, make_image):
     loaded.load(NullReporter())
     again = predict(loaded, loaded.embed(image, NullReporter()), POINT)
     np.testing.assert_array_equal(again.objects[0].mask, first.objects[0].mask)
-
-
-class Meeting:
-    """A reporter that stops inside the work until the test lets it go on."""
-
-    def __init__(self):
-        self.inside = threading.Event()
-        self.go_on = threading.Event()
-
-    def report(self, progress):
-        self.inside.set()
-        assert self.go_on.wait(240)
-
-    def check(self):
-        pass
-
-
-def in_thread(work):
-    """Run in a thread; return the thread and where its result or error will be."""
-    outcome = []
-
-    def run():
-        try:
-            outcome.append(work())
-        except EngineError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, outcome
-
-
-def test_closed_during_a_run(loaded, make_image):
-    meeting = Meeting()
-    shared = CachingEngine(loaded)
-    running, outcome = in_thread(lambda: shared.encode(make_image(60, 80), meeting))
-    assert meeting.inside.wait(240)
-    closing, _ = in_thread(shared.close)
-    # The work may go on once the wish is known.
-    assert shared._lock._closing.wait(240)  # noqa: SLF001 - a real event is better than a sleep
-    meeting.go_on.set()
-    running.join(240)
-    closing.join(240)
-    assert "closed while it worked" in str(outcome[0])
-    assert loaded.weights == ""
 
 
 def test_two_viewers_take_turns(engine, make_image):

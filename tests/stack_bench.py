@@ -1,11 +1,9 @@
 """A stack, a viewer without a window, and a user who knows the verbs of the task 3D/video."""
 
-import queue
-import time
-
 import numpy as np
 from napari.components import ViewerModel
 
+from desk import Desk
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
@@ -22,27 +20,6 @@ def balls():
     for cy, cx in CENTRES.values():
         stack[((z - 6) * 2) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 < 140] = 200
     return stack
-
-
-class Desk:
-    """The thread of the test as the thread that the session lives on."""
-
-    def __init__(self):
-        self._calls = queue.SimpleQueue()
-
-    def __call__(self, call):
-        self._calls.put(call)
-
-    @property
-    def waiting(self):
-        """How many calls nobody has done yet."""
-        return self._calls.qsize()
-
-    def until(self, condition, seconds=240):
-        """Do what comes in until the condition holds."""
-        end = time.monotonic() + seconds
-        while not condition():
-            self._calls.get(timeout=max(0.01, end - time.monotonic()))()
 
 
 class Bench:
