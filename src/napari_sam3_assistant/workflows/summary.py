@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.io.atomic import explain_os_errors
@@ -27,7 +29,7 @@ def write_summary(folder: Path, table: Iterable[tuple[str, ...]]) -> None:
 
     What somebody has made another table of keeps its rows, under another name.
     """
-    path, table = folder / SUMMARY, list(table)
+    path, table = folder / SUMMARY, [tuple(map(_text_of, cells)) for cells in table]
     here = {cells[:2] for cells in table}
     earlier = _read(path)
     if earlier is None:
@@ -40,6 +42,16 @@ def write_summary(folder: Path, table: Iterable[tuple[str, ...]]) -> None:
         if cells[2] != LEFT_OUT and cells[:2] not in here
     )
     write_table(path, _HEADER, [*kept, *table])
+
+
+def _text_of(cell: str) -> str:
+    """Return a cell as it is read back: names of files may be no text to the system.
+
+    Where its locale knows ASCII or Latin-1 alone, names in UTF-8 come as other letters.
+    """
+    with suppress(UnicodeError):
+        return os.fsencode(cell).decode("utf-8")
+    return cell.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _read(path: Path) -> list[tuple[str, ...]] | None:
