@@ -198,6 +198,24 @@ def bench():
 
 
 @pytest.fixture(scope="session")
+def specked_cells():
+    """Faint cells of 30 pixels with a bright speck each: which are meant, their size tells."""
+    import numpy as np
+    from scipy import ndimage as ndi
+
+    rows, columns = np.indices((150, 180))
+    rng = np.random.default_rng(3)
+    grey = np.zeros(rows.shape)
+    for y in (30, 75, 120):
+        for x in (30, 90, 150):
+            grey[np.hypot(rows - y, columns - x) < 15] = 25
+            off = rng.uniform(-6, 6, 2)
+            grey += 120 * (np.hypot(rows - y - off[0], columns - x - off[1]) < 2.5)
+    grey = ndi.gaussian_filter(grey, 1) + 40 + rng.normal(0, 2, rows.shape)
+    return grey.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory) -> Path:
     """Return the folder of a small real SAM 3 checkpoint; treat it as read-only."""
     for package in ("torch", "torchvision", "transformers"):

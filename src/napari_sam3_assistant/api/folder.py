@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.api.inputs import make_prompts
+from napari_sam3_assistant.api.inputs import make_options, make_prompts
 from napari_sam3_assistant.api.segment import use_engine
 from napari_sam3_assistant.core.measurements import MORE
-from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
+from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.phrases import parse_phrases
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
@@ -63,6 +63,7 @@ def segment_folder(
     device: str = "auto",
     precision: str = AUTO,
     threshold: float = DEFAULT_THRESHOLD,
+    diameter: float | str | None = None,
     contrast: tuple[float, float] | None = None,
     channel_axis: int | None = None,
     channel: int | None = None,
@@ -99,7 +100,8 @@ def segment_folder(
         at as a whole.
     overlap : float
         Share of a tile that the next one sees as well, 0 to 0.5.
-    engine, compute, model_folder, device, precision, threshold, contrast, channel_axis, channel
+    engine, compute, model_folder, device, precision, threshold, diameter, contrast, channel_axis,
+    channel
         As :func:`segment` takes them. All workers of a server segment.
     series : int, str or sequence of these, optional
         Which images of files that hold several, such as positions: numbers from 0, names or
@@ -135,7 +137,7 @@ def segment_folder(
         folder,
         expand_user(output),
         make_prompts(points, boxes, exemplars, None, None, (0, 0), everything),
-        PredictOptions(threshold),
+        make_options(threshold, diameter),
         parse_phrases(texts if isinstance(texts, str) else "\n".join(texts)),
         pattern,
         ending,

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from napari_sam3_assistant.api.prompt_values import as_box, as_example, as_point
+from napari_sam3_assistant.core.images import UNKNOWN_PIXEL, PixelSize
+from napari_sam3_assistant.core.lengths import Length
+from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.prompts import (
     Everything,
@@ -111,6 +114,27 @@ def read_input(
             )
         axes = tuple(replace(axis, name=name) for axis, name in zip(axes, names, strict=True))
     return ImageInput(replace(loaded, axes=axes, rgb=rgb), path)
+
+
+def make_options(threshold: float, diameter: str | float | None, axes: Axes = ()) -> PredictOptions:
+    """Return the choices of a run.
+
+    Parameters
+    ----------
+    threshold : float
+        Detection threshold, 0 to 1.
+    diameter : str, float or None
+        The usual diameter of the objects, as :meth:`.Length.parse` reads it; None for none.
+    axes : tuple of Axis
+        Those of rows and columns, where one image is looked at.
+
+    Raises
+    ------
+    PromptError
+        If one of them can't be used.
+    """
+    told = None if diameter is None else Length.parse(diameter)
+    return PredictOptions(threshold, told, PixelSize.of_axes(axes) if axes else UNKNOWN_PIXEL)
 
 
 def files_of(*given: object) -> tuple[Path, ...]:

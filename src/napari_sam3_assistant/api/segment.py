@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_sam3_assistant.api.engines import engine_for, open_engine
-from napari_sam3_assistant.api.inputs import files_of, make_prompts, read_input
+from napari_sam3_assistant.api.inputs import (
+    files_of,
+    make_options,
+    make_prompts,
+    read_input,
+)
 from napari_sam3_assistant.core.axes import axis_kind, make_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import AnyArray
 from napari_sam3_assistant.core.masks.labels import plane_names
-from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
+from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.paths import expand_user, is_address
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import (
@@ -99,6 +104,7 @@ def segment(
     device: str = "auto",
     precision: str = AUTO,
     threshold: float = DEFAULT_THRESHOLD,
+    diameter: float | str | None = None,
     contrast: tuple[float, float] | None = None,
     plane: Sequence[int] | None = None,
     channel_axis: int | None = None,
@@ -140,7 +146,7 @@ def segment(
         clicks, boxes or a phrase beside them, SAM 3 takes them for sketches all the same.
     text : str, optional
         A short phrase. The built-in engine knows ``bright ...`` and ``dark ...``, and the usual
-        diameter of the objects in pixels if the phrase tells it: ``bright cells 30 px``.
+        diameter of the objects if the phrase tells it: ``bright cells 30 px``.
     everything : bool or Everything
         Find all objects, without any other prompt; an :class:`Everything` says how.
     examples : str or Path, optional
@@ -160,6 +166,11 @@ def segment(
         name.
     threshold : float
         Detection threshold, 0 to 1: found objects with a lower score are left out.
+    diameter : float or str, optional
+        The usual diameter of the objects that a phrase or everything looks for, which helps the
+        built-in engine: a number of pixels, or with a unit such as ``"12 um"`` where the image
+        tells the size of its pixels (a file, a DataArray, a layer). By default the engine finds it
+        out; a phrase that tells one, as ``bright cells 30 px``, comes first.
     contrast : (low, high), optional
         Intensities shown black and white. By default 8-bit images are taken as they are and
         every other type is stretched from the 0.1 to the 99.9 percentile of the stack.
@@ -229,7 +240,8 @@ def segment(
         raise PromptError("Examples are used without prompts.", "Leave the other prompts out.")
     # Only an open engine may hold encodings of earlier calls.
     key = _pixels_key(view) if isinstance(engine, CachingEngine) else None
-    options, quiet = PredictOptions(threshold), reporter or NullReporter()
+    options = make_options(threshold, diameter, loaded.plane_axes(view))
+    quiet = reporter or NullReporter()
     with use_engine(engine, compute, model_folder, device, precision) as ready:
         folder = ready.model_folder
         if examples is None:
@@ -432,6 +444,7 @@ def scan(
     device: str = "auto",
     precision: str = AUTO,
     threshold: float = DEFAULT_THRESHOLD,
+    diameter: float | str | None = None,
     contrast: tuple[float, float] | None = None,
     plane: Sequence[int] | Literal["all"] | None = None,
     channel_axis: int | None = None,
@@ -468,7 +481,7 @@ def scan(
     overlap : float
         Share of a tile that the next one sees as well, 0 to 0.5. Objects smaller than that
         band are found whole.
-    engine, compute, model_folder, device, precision, threshold
+    engine, compute, model_folder, device, precision, threshold, diameter
         As :func:`segment` takes them. All workers of a server scan.
     plane : sequence of int or "all", optional
         Index on each axis before rows and columns, or ``"all"`` for each of these planes one after
@@ -532,7 +545,7 @@ def scan(
         view,
         make_prompts((), (), exemplars, None, text, view.shape, everything),
         expand_user(output),
-        PredictOptions(threshold),
+        make_options(threshold, diameter, axes[-2:]),
         TileOptions(tile, overlap),
         axes,
         overwrite,

@@ -14,6 +14,7 @@ from napari_sam3_assistant.api.inputs import (
     as_everything,
     as_phrase,
     check_lists,
+    make_options,
     one_of,
     read_input,
     take_mask,
@@ -24,7 +25,7 @@ from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.display import FrameSource, ask_for_plane, view_of_array
 from napari_sam3_assistant.core.images import AnyArray, level_zero
 from napari_sam3_assistant.core.masks.labels import as_labels
-from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
+from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import (
@@ -269,6 +270,7 @@ def track(
     device: str = "auto",
     precision: str = AUTO,
     threshold: float = DEFAULT_THRESHOLD,
+    diameter: float | str | None = None,
     contrast: tuple[float, float] | None = None,
     plane: Sequence[int] | None = None,
     channel_axis: int | None = None,
@@ -330,6 +332,8 @@ def track(
         name.
     threshold : float
         Detection threshold, 0 to 1, for what is found by a phrase or examples.
+    diameter : float or str, optional
+        The usual diameter of what a phrase or everything looks for, as :func:`segment` takes it.
     contrast : (low, high), optional
         Intensities shown black and white, the same on all frames. By default 8-bit stacks are
         taken as they are and every other type is stretched from the 0.1 to the 99.9 percentile
@@ -389,7 +393,9 @@ def track(
         stop_after_lost=stop_after_lost,
     )
     span.within(len(source))
-    request = TrackRequest(source, prompts, span, PredictOptions(threshold))
+    layout = source.view.channels[0].source.axes
+    options = make_options(threshold, diameter, image.along((layout.y, layout.x)))
+    request = TrackRequest(source, prompts, span, options)
     if engine is None and compute is None:
         engine = engine_for(model_folder, video=True)
     if isinstance(engine, CachingEngine):
@@ -422,6 +428,7 @@ def track_folder(
     device: str = "auto",
     precision: str = AUTO,
     threshold: float = DEFAULT_THRESHOLD,
+    diameter: float | str | None = None,
     contrast: tuple[float, float] | None = None,
     channel_axis: int | None = None,
     channel: int | None = None,
@@ -449,7 +456,8 @@ def track_folder(
         Which files, as ``*.tif``; ``**/*`` for all folders below.
     ending : str
         Format of the labels: ``.tif``, ``.npy`` or ``.zarr``.
-    engine, compute, model_folder, device, precision, threshold, contrast, channel_axis, channel
+    engine, compute, model_folder, device, precision, threshold, diameter, contrast, channel_axis,
+    channel
         As :func:`track` takes them. Each worker of a server follows a stack.
     series : int, str or sequence of these, optional
         Which images of files that hold several, as :func:`segment_folder` takes it.
@@ -489,7 +497,7 @@ def track_folder(
             last,
             stop_after_lost=stop_after_lost,
         ),
-        PredictOptions(threshold),
+        make_options(threshold, diameter),
         axis,
         pattern,
         ending,

@@ -243,6 +243,12 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_THRESHOLD,
         help="detection threshold, 0 to 1 (default: %(default)s)",
     )
+    engine.add_argument(
+        "--diameter",
+        metavar="LENGTH",
+        help="the usual diameter of what a phrase or everything looks for, as 30, 30px or 12um "
+        "(where the file tells the size of a pixel); helps the built-in engine",
+    )
 
 
 def add_engine_choice(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -284,24 +290,29 @@ def add_precision(
     )
 
 
+_LOOKED_BY = ("threshold", "diameter")
+
+
 @contextmanager
 def chosen_engine(chosen: argparse.Namespace, *, video: bool = False) -> Iterator[dict[str, Any]]:
-    """Give the engine that was chosen, and the threshold, as the functions of the API take it."""
+    """Give the engine and what it looks by, as the functions of the API take them."""
     about = {
         "model_folder": chosen.model_folder,
         "device": chosen.device,
         "precision": chosen.precision,
     }
     name = chosen.engine
+    # What only encodes looks for nothing.
+    choices = {name: value for name, value in vars(chosen).items() if name in _LOOKED_BY}
     if chosen.compute is None:
         name = name or api.engine_for(chosen.model_folder, video=video)
         if chosen.encodings is None:
-            yield {"engine": name, "threshold": chosen.threshold, **about}
+            yield {"engine": name, **choices, **about}
             return
     with api.open_engine(
         name, compute=chosen.compute, encodings_folder=chosen.encodings, **about
     ) as engine:
-        yield {"engine": engine, "threshold": chosen.threshold}
+        yield {"engine": engine, **choices}
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:

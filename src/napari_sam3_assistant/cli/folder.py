@@ -163,7 +163,7 @@ def add_precompute(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     add_engine_choice(parser)
     add_look(parser)
     add_json(parser)
-    parser.set_defaults(command=run_precompute, encodings=None, threshold=None)
+    parser.set_defaults(command=run_precompute, encodings=None)
 
 
 def run_precompute(chosen: argparse.Namespace) -> int:
@@ -175,7 +175,6 @@ def run_precompute(chosen: argparse.Namespace) -> int:
             answer.row(f"{row.image}: {row.status}, {why}", row)
 
         with TerminalReporter() as reporter, chosen_engine(chosen) as engine:
-            engine.pop("threshold")
             rows = api.precompute(
                 chosen.source,
                 chosen.output,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
+from napari_sam3_assistant.core.axes import pixel_lengths
 from napari_sam3_assistant.core.paths import hide_secrets
 from napari_sam3_assistant.core.plurals import format_gigabytes
 from napari_sam3_assistant.core.regions import Region
@@ -22,7 +23,7 @@ from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.axes import ImageAxes
+    from napari_sam3_assistant.core.axes import Axes, ImageAxes
 
 
 MAX_SAMPLED_PLANES = 5
@@ -547,10 +548,23 @@ class PixelSize:
     unit: str = ""
     sine: float = 1.0
 
+    @classmethod
+    def of_axes(cls, axes: Axes) -> PixelSize:
+        """Return the size of a pixel of rows and columns, as far as there is one unit for both."""
+        lengths = pixel_lengths(axes)
+        if lengths is None:
+            return cls()
+        height, width = lengths
+        return cls(height, width, axes[-1].unit)
+
     @property
     def area(self) -> float:
         """Area of a pixel, in squares of the unit."""
         return self.height * self.width * self.sine
+
+
+UNKNOWN_PIXEL = PixelSize()
+"""A pixel of which no size is known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -571,7 +585,7 @@ class RawPlane:
 
     source: ImageSource
     leading: tuple[int, ...] = ()
-    pixel: PixelSize = PixelSize()
+    pixel: PixelSize = UNKNOWN_PIXEL
     beside: tuple[RawPlane, ...] = ()
 
     def read(self, region: Region) -> npt.NDArray[np.generic]:

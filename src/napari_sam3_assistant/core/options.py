@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_sam3_assistant.core.images import UNKNOWN_PIXEL, PixelSize
+from napari_sam3_assistant.core.lengths import Length, find_length
 from napari_sam3_assistant.errors import PromptError
 
 DEFAULT_THRESHOLD = 0.35
@@ -18,6 +20,10 @@ class PredictOptions:
     threshold : float
         Detection threshold: found objects with a lower score are left out. It does not touch
         objects that a click, a box or a mask names.
+    diameter : Length or None
+        The usual diameter of the objects that are looked for, where somebody has told it.
+    pixel : PixelSize
+        The size of a pixel of the image, as far as it is known.
 
     Raises
     ------
@@ -26,6 +32,8 @@ class PredictOptions:
     """
 
     threshold: float = DEFAULT_THRESHOLD
+    diameter: Length | None = None
+    pixel: PixelSize = UNKNOWN_PIXEL
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold <= 1.0:
@@ -33,6 +41,41 @@ class PredictOptions:
                 f"The detection threshold {self.threshold} is not between 0 and 1.",
                 f"The default is {DEFAULT_THRESHOLD}.",
             )
+
+    def told_diameter(self, phrase: str = "") -> Length | None:
+        """Return the usual diameter as it was told; what a phrase tells comes first.
+
+        Parameters
+        ----------
+        phrase : str
+            Such as ``bright cells 30 px``; empty for none.
+        """
+        return find_length(phrase) or self.diameter
+
+    def diameter_in_pixels(self, phrase: str = "") -> float | None:
+        """Return the usual diameter in pixels; None where nobody has told it.
+
+        Here alone a length becomes pixels, so that an engine sees nothing else.
+
+        Parameters
+        ----------
+        phrase : str
+            The phrase that is looked for; empty for none.
+
+        Raises
+        ------
+        PromptError
+            If it was told in a unit, and the size of a pixel is not known.
+        """
+        told = self.told_diameter(phrase)
+        return None if told is None else told.in_pixels(self.pixel)
+
+    def explain_diameter(self, phrase: str = "") -> tuple[str, ...]:
+        """Return the note on how many pixels a diameter is that was told in a unit."""
+        told = self.told_diameter(phrase)
+        if told is None or not told.unit:
+            return ()
+        return (f"The usual diameter of {told} is {told.in_pixels(self.pixel):.3g} pixels here.",)
 
 
 TILE_SIZES = (256, 8192)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from napari_sam3_assistant.core.paths import expand_user
+from napari_sam3_assistant.core.prompts import NOT_DRAWN
 from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ class EngineSpec:
         The number formats that its image encoder can work in; empty where there is no choice.
     proposes : bool
         Whether it finds everything by itself; other engines that accept this are asked at points.
+    takes_diameter : bool
+        Whether it makes use of the usual diameter of what a phrase or everything looks for
+        (``diameter_in_pixels`` of the options).
     bytes_per_pixel, bytes_per_pixel_searched : int
         About how much memory each pixel of a picture takes while prompts are answered, and where
         all of it is searched (:data:`.SEARCHES`).
@@ -92,6 +96,7 @@ class EngineSpec:
     soft_masks: bool = False
     precisions: tuple[str, ...] = ()
     proposes: bool = False
+    takes_diameter: bool = False
     bytes_per_pixel: int = 15
     bytes_per_pixel_searched: int = 15
 
@@ -112,6 +117,27 @@ class EngineSpec:
         if refused:
             raise PromptError(
                 f"{self.title} does not take {' and '.join(sorted(refused))}.", self.what_instead
+            )
+
+    def check_diameter(self, options: PredictOptions, kinds: frozenset[PromptKind]) -> None:
+        """Raise unless it makes use of the usual diameter, or nobody has told it.
+
+        Raises
+        ------
+        PromptError
+            If it does not with such prompts; what a phrase tells is the phrase's business.
+        """
+        if options.diameter is None:
+            return
+        if not self.takes_diameter:
+            raise PromptError(
+                f"{self.title} makes no use of a diameter.",
+                "Leave it out, or choose the built-in engine.",
+            )
+        if not kinds & NOT_DRAWN:
+            raise PromptError(
+                "A diameter is of use where a phrase or everything is looked for.",
+                "Leave it out.",
             )
 
     @property

@@ -19,6 +19,8 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.axes import axis_kind
+from napari_sam3_assistant.core.images import UNKNOWN_PIXEL, PixelSize
+from napari_sam3_assistant.core.lengths import Length
 from napari_sam3_assistant.core.masks.labels import ImagePlace, plane_names
 from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.regions import Region
@@ -79,6 +81,10 @@ class ProvenanceRecord:
         Prompts in pixels of the plane.
     threshold : float
         The detection threshold that was asked for.
+    diameter : Length or None
+        The usual diameter that was told beside the prompts; None for none.
+    pixel : PixelSize
+        The size of a pixel of the image, as far as it was known.
     engine : Provenance
         What made them.
     region : Region or None
@@ -119,6 +125,8 @@ class ProvenanceRecord:
     objects: Iterable[Mapping[str, Any]] = ()
     notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    diameter: Length | None = None
+    pixel: PixelSize = UNKNOWN_PIXEL
     software: Mapping[str, str] = field(default_factory=lambda: _software_versions())
     made: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -159,6 +167,8 @@ def write_provenance(labels: Path, record: ProvenanceRecord) -> Path:
         "axes": None if record.axes is None else axes_to_json(record.axes),
         "prompts": prompts_to_json(record.prompts),
         "threshold": record.threshold,
+        **({} if record.diameter is None else {"diameter": str(record.diameter)}),
+        **({} if record.pixel == UNKNOWN_PIXEL else {"pixel": asdict(record.pixel)}),
         "notes": list(record.notes),
         "extra": dict(record.extra),
     }
@@ -314,6 +324,9 @@ def _record_from_json(entry: Mapping[str, Any]) -> ProvenanceRecord:
         channels=tuple(map(as_dict, as_list(entry["channels"]))),
         prompts=prompts_from_json(as_dict(entry["prompts"])),
         threshold=as_number(entry["threshold"]),
+        # Notes of 5.0.0 and before know neither.
+        diameter=Length.parse(as_text(entry["diameter"])) if "diameter" in entry else None,
+        pixel=_pixel_from_json(as_dict(entry.get("pixel", {}))),
         engine=Provenance(
             threshold=used, **{name: as_text(value) for name, value in engine.items()}
         ),
@@ -331,6 +344,15 @@ def _record_from_json(entry: Mapping[str, Any]) -> ProvenanceRecord:
         software=as_dict(entry["software"]),
         made=as_text(entry["made"]),
     )
+
+
+def _pixel_from_json(entry: Mapping[str, Any]) -> PixelSize:
+    if not entry:
+        return UNKNOWN_PIXEL
+    height, width, sine = (as_number(entry[name]) for name in ("height", "width", "sine"))
+    if min(height, width, sine) <= 0:
+        raise ValueError("a pixel has a size above 0")
+    return PixelSize(height, width, as_text(entry["unit"]), sine)
 
 
 def parents_of(record: ProvenanceRecord) -> dict[int, int]:

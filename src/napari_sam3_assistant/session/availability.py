@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.lengths import Length
 from napari_sam3_assistant.core.prompts import (
     NOT_DRAWN,
     SEARCHES,
@@ -161,6 +162,11 @@ def _why_engine_refuses(model: SessionModel, spec: EngineSpec, kind: PromptKind)
 
 
 def _why_kind_is_refused(model: SessionModel, spec: EngineSpec, kind: PromptKind) -> str:
+    if spec.takes_diameter and kind in NOT_DRAWN and model.diameter.strip():
+        try:
+            Length.parse(model.diameter)
+        except PromptError as error:
+            return f"{error}"
     if model.task is not Task.VIDEO:
         return _why_not_planes(spec, kind)
     if kind is PromptKind.EVERYTHING and model.everything.joining is not Joining.VIDEO:

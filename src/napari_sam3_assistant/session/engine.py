@@ -14,8 +14,10 @@ from psygnal import Signal
 
 from napari_sam3_assistant.compute import open_remote_engine
 from napari_sam3_assistant.compute.connection import UNKNOWN_ENGINE
+from napari_sam3_assistant.core.lengths import Length
+from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.paths import expand_user
-from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.core.prompts import NOT_DRAWN, Task
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.device import device_reason
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_sam3_assistant.core.display import ImageView
+    from napari_sam3_assistant.core.images import PixelSize
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.engines.base import EngineSpec
@@ -80,6 +83,17 @@ class EngineInUse:
         """The folder of the weights on this computer, for the notes of results."""
         folder = self._model.model_folder
         return Path(folder) if folder and not self._model.compute else None
+
+    def options(self, kinds: frozenset[PromptKind], pixel: PixelSize) -> PredictOptions:
+        """Return the choices of a run, as the chosen engine makes use of them.
+
+        ``kinds``: what its prompts are.
+        ``pixel``: the size of a pixel of the image, as far as it is known.
+        Raises PromptError if one of them can't be used.
+        """
+        told = self._model.diameter.strip()
+        used = bool(told) and self.spec.takes_diameter and bool(kinds & NOT_DRAWN)
+        return PredictOptions(self._model.threshold, Length.parse(told) if used else None, pixel)
 
     @property
     def choices(self) -> tuple[EngineSpec, ...]:

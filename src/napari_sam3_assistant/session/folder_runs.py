@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.axes import FIND_OUT
-from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.images import UNKNOWN_PIXEL
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import (
     NOT_DRAWN,
@@ -130,10 +130,12 @@ class FolderBatch(FileRun):
     def _folder_choices(self) -> dict[str, Any]:
         """Return the options of the folder that both kinds of runs take."""
         scan_model, engine = self._scan_model, self._engine
+        kind = prompt_kind(self._model.task, self._model.tool)
         return {
             **folder_images(self._model, scan_model),
             "output": typed_folder(scan_model.folder_output),
-            "options": PredictOptions(self._model.threshold),
+            # The file of each image tells the size of its pixels.
+            "options": engine.options(frozenset({kind}), UNKNOWN_PIXEL),
             "ending": scan_model.folder_format,
             "model_folder": engine.model_folder if engine.spec.needs_weights else None,
             "skip_finished": scan_model.folder_skips,

@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import prompt_kind
 from napari_sam3_assistant.core.results import set_class
@@ -97,7 +96,8 @@ class Batch:
         return job
 
     def _make_item(self, number: int, snapshot: ImageSnapshot) -> BatchItem:
-        options = PredictOptions(self._model.threshold)
+        kind = prompt_kind(self._model.task, self._model.tool)
+        options = self._engine.options(frozenset({kind}), snapshot.pixel)
         region = self._roi.choose_region(snapshot)
         request = SegmentRequest(snapshot.view, snapshot.prompts, options, region)
         return BatchItem(str(number), snapshot.target.name, request)

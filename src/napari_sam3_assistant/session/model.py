@@ -83,6 +83,9 @@ class SessionModel:
         Whether a painted mask is the object as it is, and not a rough sketch of it.
     threshold : float
         Detection threshold, 0 to 1.
+    diameter : str
+        The usual diameter of what a phrase or everything looks for, as the user tells it; empty for
+        what the engine finds out.
     engine : str
         Name of the engine.
     model_folder : str
@@ -238,6 +241,7 @@ class SessionModel:
     next_positive: bool = True
     as_painted: bool = False
     threshold: float = DEFAULT_THRESHOLD
+    diameter: str = ""
     engine: str = "builtin"
     model_folder: str = ""
     sam_version: str = ""

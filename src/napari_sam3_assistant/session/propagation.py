@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_sam3_assistant.core.lineage import Lineage
-from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import (
     NOT_DRAWN,
@@ -145,7 +144,8 @@ class Propagation:
         engine = self._engine.take()
         self.clear()
         self._results.forget_found()
-        options = PredictOptions(model.threshold)
+        kinds = frozenset().union(*(prompts.kinds for prompts in stack.prompts.values()))
+        options = self._engine.options(kinds, stack.pixel)
         tracking = Tracking(engine, stack.frames, options)
         opened = OpenTracking(tracking, stack, self._engine.choice, options)
         self._open = opened

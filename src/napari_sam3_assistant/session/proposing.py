@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant import __version__
-from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import MaskPrompt, PromptKind, PromptSet
 from napari_sam3_assistant.core.regions import Region
@@ -137,9 +136,9 @@ class Proposals:
     def _run_proposal(self, prompts: PromptSet | None) -> None:
         """Look for what a phrase names, or without one for what the examples show."""
         model = self._model
-        options, engine = PredictOptions(model.threshold), self._engine.take()
+        engine, asked = self._engine.take(), prompts or PromptSet()
         snapshot = self._adapter.take_snapshot(self._key, PromptKind.TEXT)
-        asked = prompts or PromptSet()
+        options = self._engine.options(asked.kinds, snapshot.pixel)
         library = self._library
 
         refused: list[PromptError] = []

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import (
     NOT_DRAWN,
@@ -180,11 +179,10 @@ class SegmentRun:
 
         ``awaits``: whether the prompts on show are those that it answers.
         """
-        model, (prompts, outside) = self._model, used
+        prompts, outside = used
         engine, folder = self._engine.take(), self._engine.model_folder
-        request = SegmentRequest(
-            snapshot.view, snapshot.prompts, PredictOptions(model.threshold), region, in_steps=True
-        )
+        options = self._engine.options(snapshot.prompts.kinds, snapshot.pixel)
+        request = SegmentRequest(snapshot.view, snapshot.prompts, options, region, in_steps=True)
         timed = Stopwatch()
         shown: list[Preview] = []
         known = self._undo.current.prompts

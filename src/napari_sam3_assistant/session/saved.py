@@ -21,7 +21,8 @@ import numpy.typing as npt
 from napari_sam3_assistant.core.axes import Axis, ImageAxes
 from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.display import FrameSource
-from napari_sam3_assistant.core.images import PlaneRef
+from napari_sam3_assistant.core.images import PixelSize, PlaneRef
+from napari_sam3_assistant.core.lengths import Length
 from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.masks.edits import LabelEdit
 from napari_sam3_assistant.core.measurements import Measurement
@@ -101,7 +102,8 @@ _NAMES = {
     kind.__name__: kind
     for kind in (
         ActiveRoi, Axis, ClassList, ColumnRange, Direction, Everything, ImageAxes, LabelEdit,
-        Lineage, Measurement, ObjectRecord, Path, PlaneRef, PlaneTarget, PredictOptions, Precision,
+        Length, Lineage, Measurement, ObjectRecord, Path, PixelSize, PlaneRef, PlaneTarget,
+        PredictOptions, Precision,
         PromptKind, Provenance, Region, SoftMask, StitchedObject, Task, TileOptions, Tool, TrackRow,
     )
 } | {"np": np, "npt": npt, "Any": Any}  # fmt: skip

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from napari_sam3_assistant.core.masks.objects import ExportFormat, explain_lost_place
-from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import group_digits, pluralize
 from napari_sam3_assistant.core.prompts import (
     prompt_kind,
@@ -294,6 +293,7 @@ class Scanning(FileRun):
             prompt_kind(model.task, model.tool),
             model.text.strip(),
             model.threshold,
+            model.diameter.strip(),
             self._engine.choice,
             self.folder,
             scan_model.scan_tile,
@@ -356,7 +356,7 @@ class Scanning(FileRun):
             snapshot.view,
             prompts,
             self.folder / _make_file_name(snapshot, prompts.text),
-            PredictOptions(model.threshold),
+            self._engine.options(prompts.kinds, snapshot.pixel),
             self._scan_model.tiles(),
             self._adapter.plane_axes(snapshot.target),
             model_folder=self._engine.model_folder,

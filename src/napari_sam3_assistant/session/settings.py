@@ -39,6 +39,7 @@ REMEMBERED = (
     "save_folder",
     "save_at_accept",
     "threshold",
+    "diameter",
     "direction",
     "stop_after_lost",
     "tracks_layer",

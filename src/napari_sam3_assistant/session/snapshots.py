@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.core.images import UNKNOWN_PIXEL, PixelSize
 from napari_sam3_assistant.core.prompts import PromptSet
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class ImageSnapshot:
         image they say where to look.
     address : str
         Where on a server the image was opened from; empty for elsewhere, and for several images.
+    pixel : PixelSize
+        The size of a pixel of the plane, as far as it is known.
     """
 
     target: PlaneTarget
@@ -53,6 +56,7 @@ class ImageSnapshot:
     paths: Mapping[int, Path] = field(default_factory=dict)
     anchors: PromptSet = field(default_factory=PromptSet)
     address: str = ""
+    pixel: PixelSize = UNKNOWN_PIXEL
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,6 +200,8 @@ class StackSnapshot:
         The prompts of the kind that was asked for, by frame, in pixels of the plane.
     paths : mapping of int to Path
         The files of the images, by the token of their source.
+    pixel : PixelSize
+        The size of a pixel of its planes, as far as it is known.
     """
 
     target: StackTarget
@@ -203,6 +209,7 @@ class StackSnapshot:
     frames: FrameSource
     prompts: Mapping[int, PromptSet]
     paths: Mapping[int, Path] = field(default_factory=dict)
+    pixel: PixelSize = UNKNOWN_PIXEL
 
 
 @dataclass(frozen=True, slots=True, eq=False)

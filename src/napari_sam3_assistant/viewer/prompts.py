@@ -23,6 +23,7 @@ from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantE
 from napari_sam3_assistant.session.snapshots import ImageSnapshot
 from napari_sam3_assistant.session.values import LayerChoice, PromptCounts
 from napari_sam3_assistant.viewer import prompt_layers
+from napari_sam3_assistant.viewer.geometry import pixel_size
 from napari_sam3_assistant.viewer.images import (
     ALL_IMAGES,
     DisplayedPlane,
@@ -113,7 +114,8 @@ class ViewerPrompts(ViewerImages):
             )
             anchors = PromptSet(points=points.points, boxes=boxes.boxes)
         address = address_of(displayed.layer) if image != ALL_IMAGES else ""
-        return ImageSnapshot(displayed.target, view, prompts, self.paths(), anchors, address)
+        pixel = pixel_size(displayed.layer, displayed.axes.y, displayed.axes.x)
+        return ImageSnapshot(displayed.target, view, prompts, self.paths(), anchors, address, pixel)
 
     def take_snapshots(
         self, image: str, kind: PromptKind, *, every_image: bool

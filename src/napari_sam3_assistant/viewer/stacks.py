@@ -272,7 +272,12 @@ class StacksAdapter:
         found = read_prompts(layers, displayed, kind, axis).frames
         frame = displayed.plane.leading[displayed.axes.leading.index(axis)]
         return StackSnapshot(
-            StackTarget(displayed.target, axis), frame, frames, found, self._adapter.paths()
+            StackTarget(displayed.target, axis),
+            frame,
+            frames,
+            found,
+            self._adapter.paths(),
+            pixel_size(displayed.layer, displayed.axes.y, displayed.axes.x),
         )
 
     def arm_points(self, image: str, object_id: int) -> None:

@@ -30,6 +30,7 @@ from napari_sam3_assistant.widgets.fields.model import (
 from napari_sam3_assistant.widgets.fields.other_labels import use_labels_button
 from napari_sam3_assistant.widgets.fields.prompt import (
     CreatePromptLayer,
+    DiameterField,
     EverythingField,
     PolarityField,
     PromptLayersField,
@@ -152,6 +153,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             as_painted_box(model),
             ObjectField(binding),
             _form({"Text prompt": TextField(binding)}),
+            DiameterField(binding),
             EverythingField(binding),
             ClassField(binding),
             ClassTreeField(binding),

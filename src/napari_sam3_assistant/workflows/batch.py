@@ -42,6 +42,7 @@ from napari_sam3_assistant.workflows.folder_work import (
     PhraseWork,
     claim_folder,
     find_finished,
+    pixel_of,
     weights_of,
 )
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
@@ -312,6 +313,8 @@ def segment_folder(
     total = len(content.images) * len(phrases)
     reporter.report(Progress(0, total, f"Loading {engine.spec.title}"))
     engine.load(reporter)
+    kinds = replace(request.prompts, text=phrases[0]).kinds
+    engine.spec.check_diameter(request.options, kinds)
     finished = finished_outputs(request.output) if request.skip_finished else {}
     weights = weights_of(engine, request)
     runs = [
@@ -389,15 +392,16 @@ class _ImagePlan:
         """Yield its planes; of an image that can't be opened one piece, which says why."""
         _ = self.image.state  # noted as it was before it is read
         try:
-            view = work.open(self.image)[1]
+            loaded, view = work.open(self.image)
             check_labels_fit(view)
             check_room(self.runs[0].engine, self.runs[0].prompts, view.shape)
         except (Sam3AssistantError, MemoryError) as error:
-            yield FolderPiece(self.image, (), (), error)
+            yield FolderPiece(self.image, error=error)
             return
         self.planes = tuple(np.ndindex(*leading_shape(view)))
+        pixel = pixel_of(loaded, view)
         for leading in self.planes:
-            yield FolderPiece(self.image, leading, self.phrases)
+            yield FolderPiece(self.image, leading, self.phrases, pixel)
 
     def take(self, outcomes: Iterator[Outcome]) -> dict[str, _Answer]:
         """Return what came out by phrase; how many planes there are is known with the first."""
@@ -509,7 +513,7 @@ class _FolderRun:
             view,
             self.prompts,
             self._path,
-            self.request.options,
+            replace(self.request.options, pixel=pixel_of(loaded, view)),
             tiles,
             _labels_axes(loaded, view),
             model_folder=self.request.model_folder,
@@ -540,7 +544,7 @@ class _FolderRun:
         run = RunProvenance(
             view,
             self.prompts,
-            request.options,
+            replace(request.options, pixel=pixel_of(loaded, view)),
             # Where it runs is said by the engine here: a worker knows itself alone.
             replace(result.engine, device=self.engine.device),
             request.model_folder,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_sam3_assistant.core.display import ImageView, view_of_array
+from napari_sam3_assistant.core.images import UNKNOWN_PIXEL, PixelSize
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.base import Prediction
@@ -94,13 +95,16 @@ class FolderPiece:
         Index of the plane on each leading axis.
     phrases : tuple of str
         Each is looked for; empty text for none.
+    pixel : PixelSize
+        The size of a pixel, as far as the file says.
     error : Sam3AssistantError, MemoryError or None
         Why the image can't be read at all.
     """
 
     image: FolderImage
-    leading: tuple[int, ...]
+    leading: tuple[int, ...] = ()
     phrases: tuple[str, ...] = ()
+    pixel: PixelSize = UNKNOWN_PIXEL
     error: Sam3AssistantError | MemoryError | None = None
 
 
@@ -159,6 +163,12 @@ class FolderImages:
     def _open(self, image: FolderImage) -> tuple[LoadedImage, ImageView]:
         loaded = read_image(image.path, image.series)
         return loaded, first_view(loaded, **self._look)
+
+
+def pixel_of(loaded: LoadedImage, view: ImageView) -> PixelSize:
+    """Return how large a pixel of the planes of an image is, as far as its file says."""
+    axes = view.channels[0].source.axes
+    return PixelSize.of_axes(loaded.along((axes.y, axes.x)))
 
 
 class FolderPlanes(FolderImages):
@@ -221,7 +231,7 @@ class PhraseWork(FolderPlanes):
         answers = []
         for phrase in piece.phrases:
             prompts = replace(self._prompts, text=phrase)
-            request = SegmentRequest(view, prompts, self._options)
+            request = SegmentRequest(view, prompts, replace(self._options, pixel=piece.pixel))
             began = time.monotonic()
             result: TileResult | None = None
             error: Sam3AssistantError | None = None
@@ -255,6 +265,7 @@ def claim_folder(engine: CachingEngine, request: FolderChoices, same: Mapping[st
         "source": source,
         "pattern": request.pattern,
         "threshold": request.options.threshold,
+        "diameter": str(request.options.diameter),
         "ending": request.ending,
         "look": {**request.look, "series": request.series},
         "engine": engine.spec.name,
@@ -296,6 +307,7 @@ def find_finished(
         if (
             extra == identity
             and note.threshold == threshold
+            and note.diameter == request.options.diameter
             and labels.path.suffix == request.ending
             and note.engine.weights == weights
             and note.sha256 == weights_checksum(folder, weights)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.axes import axis_kind, convert_unit, guess_axes, pixel_lengths
+from napari_sam3_assistant.core.axes import axis_kind, convert_unit, guess_axes
 from napari_sam3_assistant.core.images import ImageSource, PixelSize, RawPlane, as_lazy
 from napari_sam3_assistant.core.masks.labels import PlaneOfLabels, plane_names
 from napari_sam3_assistant.core.masks.objects import Classes, iter_objects, iter_planes
@@ -314,7 +314,7 @@ def measure_in_image(
     ImageError
         If it can't be read.
     """
-    pixel, source = _pixel_size(axes[-2:]), None
+    pixel, source = PixelSize.of_axes(axes[-2:]), None
     slices = axes[place.names.index("z")] if volumes else None
     if image is not None:
         layout = guess_axes(
@@ -327,7 +327,7 @@ def measure_in_image(
         if not volumes:
             labels, place = _drop_single_planes(labels, place, len(source.leading_shape))
         place = _fit_place(place, labels.shape, source)
-        known = _pixel_size(image.along((layout.y, layout.x)))
+        known = PixelSize.of_axes(image.along((layout.y, layout.x)))
         if known.unit or not pixel.unit:
             pixel = known
             if slices is not None:
@@ -339,15 +339,6 @@ def measure_in_image(
     if depth is None:
         pixel, depth = PixelSize(), 1.0
     yield from measure_label_volumes(labels, source, place, pixel, depth, more, reporter)
-
-
-def _pixel_size(axes: Axes) -> PixelSize:
-    """Return the size of a pixel of rows and columns, as far as there is one unit for both."""
-    lengths = pixel_lengths(axes)
-    if lengths is None:
-        return PixelSize()
-    height, width = lengths
-    return PixelSize(height, width, axes[-1].unit)
 
 
 def _drop_single_planes(

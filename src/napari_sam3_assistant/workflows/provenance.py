@@ -97,6 +97,8 @@ def make_record(
         channels=tuple(view_to_json(run.view, run.paths, folder, run.series)),
         prompts=run.prompts,
         threshold=run.options.threshold,
+        diameter=run.options.diameter,
+        pixel=run.options.pixel,
         engine=run.engine,
         region=run.region,
         tiles=run.tiles,

@@ -72,7 +72,7 @@ def rerun(
     if "propagation" in record.extra:
         yield from rerun_stack(engine, record, view, reporter)
         return
-    options = PredictOptions(record.threshold)
+    options = _options_of(record)
     if record.tiles is not None:
         if request.output is None:
             raise ExportError(
@@ -96,6 +96,10 @@ def rerun(
         yield from segment_planes(engine, segment_request, reporter)
     else:
         yield from segment(engine, segment_request, reporter)
+
+
+def _options_of(record: ProvenanceRecord) -> PredictOptions:
+    return PredictOptions(record.threshold, record.diameter, record.pixel)
 
 
 def differences(
@@ -245,7 +249,7 @@ def rerun_stack(
     labels = np.zeros((len(frames), *frames.shape), np.uint32)
     made_by: Provenance | None = None
     lineage = Lineage()
-    with Tracking(engine, frames, PredictOptions(record.threshold)) as tracking:
+    with Tracking(engine, frames, _options_of(record)) as tracking:
         for step in steps:
             if isinstance(step, int):
                 for number in lineage.followed_as(step):

@@ -183,6 +183,7 @@ def _check(engine: CachingEngine, request: ScanRequest) -> None:
     check_apart(request.output, *request.paths.values())
     check_kinds(request.prompts)
     engine.spec.check_kinds(request.prompts.kinds)
+    engine.spec.check_diameter(request.options, request.prompts.kinds)
 
 
 def check_kinds(prompts: PromptSet) -> None:
@@ -348,12 +349,16 @@ def _engine_provenance(engine: CachingEngine, request: ScanRequest) -> Provenanc
 
 def scan_identity(engine: CachingEngine, request: ScanRequest) -> dict[str, Any]:
     """Return what must be the same for a scan to go on; the engine must be loaded."""
-    made_by = _engine_provenance(engine, request)
+    made_by, options = _engine_provenance(engine, request), request.options
+    # What it would be for an engine that makes no use of it needs no size of a pixel.
+    takes = engine.spec.takes_diameter
+    diameter = options.diameter_in_pixels(request.prompts.text) if takes else None
     return {
         "shape": [*request.stack_shape, *request.view.shape],
         "picture": _checksum(request),
         "prompts": prompts_to_json(request.prompts),
         "threshold": request.options.threshold,
+        **({} if diameter is None else {"diameter": diameter}),
         "tile": request.tiles.size,
         "overlap": request.tiles.overlap,
         "engine": [made_by.engine, made_by.version, made_by.weights, made_by.precision],

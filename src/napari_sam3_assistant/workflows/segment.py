@@ -75,6 +75,7 @@ def segment(
     shape = request.view.shape
     request.prompts.check(shape)
     engine.spec.check_kinds(request.prompts.kinds)
+    engine.spec.check_diameter(request.options, request.prompts.kinds)
     region = (request.region or Region.whole(shape)).intersect(Region.whole(shape))
     check_room(engine, request.prompts, region.shape)
     reporter.report(Progress(0, 3, f"Loading {engine.spec.title}"))

@@ -166,6 +166,9 @@ class Tracking(AbstractContextManager["Tracking"]):
         self.engine.load(reporter)
         # Of an engine on a server it is known only now what it takes.
         notes = check_prompts(self.engine.spec, prompts, self.frames)
+        if self._track is None and not self._known:
+            kinds = frozenset().union(*(found.kinds for found in prompts.values()))
+            self.engine.spec.check_diameter(self._options, kinds)
         if self._track is None:
             self._track = self._open(prompts)
         resolver = PromptResolver(self.engine, self.frames, self._options, self._ids)

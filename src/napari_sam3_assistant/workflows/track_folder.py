@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numcodecs  # type: ignore[import-untyped]
 import numpy as np
 
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
+from napari_sam3_assistant.core.images import UNKNOWN_PIXEL
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import part_of
 from napari_sam3_assistant.core.progress import (
@@ -35,6 +36,7 @@ from napari_sam3_assistant.workflows.folder_work import (
     FolderImages,
     claim_folder,
     find_finished,
+    pixel_of,
     weights_of,
 )
 from napari_sam3_assistant.workflows.provenance import StackProvenance, make_record, track_entries
@@ -47,8 +49,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import PixelSize
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
     from napari_sam3_assistant.core.tracks import FrameResult
     from napari_sam3_assistant.engines.base import Outcome
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
@@ -104,6 +107,11 @@ class TrackFolderRequest:
     skip_finished: bool = True
 
     @property
+    def kinds(self) -> frozenset[PromptKind]:
+        """The kinds of its prompts."""
+        return frozenset().union(*(own.kinds for own in self.prompts.values()))
+
+    @property
     def sought(self) -> dict[str, Any]:
         """What is followed, as JSON holds it."""
         span = self.span
@@ -154,6 +162,14 @@ class StackPictures:
         return (self.frames.read(number) for number in range(len(self.frames)))
 
 
+@dataclass(frozen=True, slots=True)
+class StackPiece:
+    """A stack of a folder, and the size of its pixels: where it is sent nothing else tells it."""
+
+    image: FolderImage
+    pixel: PixelSize
+
+
 class FollowWork(FolderImages):
     """Follow the objects of each stack, see :class:`.engines.piecework.Piecework`.
 
@@ -167,6 +183,16 @@ class FollowWork(FolderImages):
         super().__init__(request.look)
         self._prompts, self._axis = dict(request.prompts), request.axis
         self._span, self._options = request.span, request.options
+
+    def piece(self, image: FolderImage) -> StackPiece:
+        """Return the piece of a stack; one that can't be opened is told of when it is read."""
+        with suppress(Sam3AssistantError, MemoryError):
+            return StackPiece(image, self.options(image).pixel)
+        return StackPiece(image, UNKNOWN_PIXEL)
+
+    def options(self, image: FolderImage) -> PredictOptions:
+        """Return the choices of the run, with the size of a pixel of a stack."""
+        return replace(self._options, pixel=pixel_of(*self.open(image)))
 
     def frames(self, image: FolderImage) -> FrameSource:
         """Return the frames of a stack."""
@@ -192,26 +218,26 @@ class FollowWork(FolderImages):
             )
         return FrameSource(view, number, loaded.axes[number].name)
 
-    def read(self, image: FolderImage) -> StackPictures:
+    def read(self, piece: StackPiece) -> StackPictures:
         """Open a stack."""
-        return StackPictures(self.frames(image))
+        return StackPictures(self.frames(piece.image))
 
     def run(
         self,
         engine: CachingEngine,
-        image: FolderImage,
+        piece: StackPiece,
         pixels: StackPictures | tuple[npt.NDArray[np.uint8], ...],
         reporter: Reporter,
     ) -> FollowedStack:
         """Follow the objects of a stack."""
-        del image
+        options = replace(self._options, pixel=piece.pixel)
         if isinstance(pixels, tuple):
             frames = FrameSource(view_of_array(np.stack(pixels), plane=(0,), rgb=True), 0)
         else:
             frames = pixels.frames
         began = time.monotonic()
-        provenance = StackProvenance(frames, self._prompts, self._options, None, {})
-        request = TrackRequest(frames, self._prompts, self._span, self._options)
+        provenance = StackProvenance(frames, self._prompts, options, None, {})
+        request = TrackRequest(frames, self._prompts, self._span, options)
         none = np.zeros((0, 0), np.uint32)
         found = tuple(
             (replace(result, labels=none), bytes(_CODEC.encode(result.labels)))
@@ -229,11 +255,12 @@ def track_folder(
     skipped. No file is overwritten, but for the rows of these stacks in the summary,
     ``sam3_summary.csv``.
     """
-    if not any(own.kinds for own in request.prompts.values()):
+    if not request.kinds:
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
     content = find_images(request.source, request.output, request.pattern, request.series, reporter)
     reporter.report(Progress(0, len(content.images), f"Loading {engine.spec.title}"))
     engine.load(reporter)
+    engine.spec.check_diameter(request.options, request.kinds)
     work = FollowWork(request)
     left_out = [FolderRow(name, "", "left out", message=why) for name, why in content.left_out]
     finished = finished_outputs(request.output) if request.skip_finished else {}
@@ -244,10 +271,10 @@ def track_folder(
     if engine.many is not None:
         work.take_sample(to_do)
 
-    def in_turn() -> Iterator[FolderImage]:
+    def in_turn() -> Iterator[StackPiece]:
         for image in to_do:
             _ = image.state  # noted as it was before it is read
-            yield image
+            yield work.piece(image)
 
     remaining = RemainingTime(len(to_do))
     left: float | None = None
@@ -333,7 +360,7 @@ class _Stack:
         axes = loaded.along((frames.axis, layout.y, layout.x))
         tokens = {channel.source.token: self.image.path for channel in frames.view.channels}
         provenance = StackProvenance(
-            frames, request.prompts, request.options, request.model_folder, tokens
+            frames, request.prompts, work.options(self.image), request.model_folder, tokens
         )
         provenance.steps += followed.steps
         table, notes = TrackTable(), dict.fromkeys(loaded.notes)

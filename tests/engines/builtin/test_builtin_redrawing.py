@@ -14,9 +14,7 @@ from napari_sam3_assistant.engines.builtin.engine import BuiltinEngine
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.object_mask import Detection, Patch
 from napari_sam3_assistant.engines.builtin.outline_net import Window, sketch_outlines
-from napari_sam3_assistant.engines.builtin.prompted import diameter_named
 from napari_sam3_assistant.engines.builtin.redrawing import Look, add_missed
-from napari_sam3_assistant.errors import PromptError
 
 ROWS, COLUMNS = np.indices((160, 160))
 
@@ -155,27 +153,3 @@ def test_a_diameter_in_the_phrase_says_which_of_two_kinds_is_meant():
         areas = np.array([np.count_nonzero(item.mask) for item in found])
         assert len(areas) >= least
         assert (np.abs(np.log(areas / (np.pi * diameter**2 / 4))) < np.log(2)).all()
-
-
-@pytest.mark.parametrize(
-    ("phrase", "diameter"),
-    [
-        ("bright cells 30 px", 30.0),
-        ("dark 12.5px spots", 12.5),
-        ("bright cells of 7,5 pixels", 7.5),
-        ("bright 3t3 cells", None),
-        ("bright 3 umbrellas", None),
-        ("bright cells 0 px", None),
-        ("bright beads 10 pxl", None),
-    ],
-)
-def test_a_phrase_tells_a_diameter_only_in_pixels(phrase, diameter):
-    assert diameter_named(phrase) == diameter
-
-
-@pytest.mark.parametrize(
-    "length", ["12 \u00b5m", "12\u03bcm", "0,5 mm", "12 um", "12 microns", "800 nm"]
-)
-def test_a_diameter_in_another_unit_is_told_and_not_passed_over(length):
-    with pytest.raises(PromptError, match="in pixels"):
-        diameter_named(f"bright cells {length}")

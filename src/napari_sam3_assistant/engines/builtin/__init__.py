@@ -21,6 +21,7 @@ SPEC = EngineSpec(
     accepts=frozenset(PromptKind),
     needs_weights=False,
     phrases="'bright ...' and 'dark ...', such as 'bright cells' or 'bright cells 30 px'",
+    takes_diameter=True,
     video=TrackSpec(prompts=frozenset({PromptKind.MASK})),
     proposes=True,
     bytes_per_pixel=10,

@@ -120,7 +120,11 @@ def detect(
 
 
 def detect_all(
-    features: PlaneFeatures, threshold: float, reporter: Reporter, polarity: int = 0
+    features: PlaneFeatures,
+    threshold: float,
+    reporter: Reporter,
+    polarity: int = 0,
+    diameter: float | None = None,
 ) -> tuple[tuple[Detection, ...], float]:
     """Return all objects of a plane, the surest first, and by how much bright ones weigh more.
 
@@ -138,9 +142,11 @@ def detect_all(
         Stops the work.
     polarity : int
         Which are looked for, 1 for bright and -1 for dark ones; 0 for those that weigh more.
+    diameter : float, optional
+        Of the usual object, in pixels, if it is known.
     """
     sides = [
-        [item for item in detect(features, sign, reporter) if item.score >= threshold]
+        [item for item in detect(features, sign, reporter, diameter) if item.score >= threshold]
         for sign in (1, -1)
     ]
     bright, dark = (sum(item.score * item.patch.area**0.5 for item in found) for found in sides)

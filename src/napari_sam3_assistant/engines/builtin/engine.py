@@ -22,7 +22,6 @@ from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.object_mask import Patch
 from napari_sam3_assistant.engines.builtin.prompted import (
     clearness,
-    diameter_named,
     object_in,
     polarity_named,
     similar,
@@ -130,13 +129,15 @@ class BuiltinEngine:
         prompts.check(embedding.shape)
         _check_together(prompts)
         if prompts.everything is not None:
-            least, polarity = options.threshold, prompts.everything.polarity
-            found, balance = detect_all(embedding, least, reporter, polarity)
-            return replace(_found(found, options, ""), polarity=balance)
+            diameter, polarity = options.diameter_in_pixels(), prompts.everything.polarity
+            found, balance = detect_all(embedding, options.threshold, reporter, polarity, diameter)
+            answer = _found(found, options, "", options.explain_diameter())
+            return replace(answer, polarity=balance)
         if PromptKind.TEXT in prompts.kinds:
             phrase = clean_phrase(prompts.text)
-            polarity, diameter = polarity_named(phrase), diameter_named(phrase)
-            return _found(detect(embedding, polarity, reporter, diameter), options, phrase)
+            polarity, diameter = polarity_named(phrase), options.diameter_in_pixels(phrase)
+            found = detect(embedding, polarity, reporter, diameter)
+            return _found(found, options, phrase, options.explain_diameter(phrase))
         if prompts.exemplars:
             if not any(prompt.positive for prompt in prompts.exemplars):
                 raise PromptError(
@@ -219,13 +220,18 @@ def _clicks(points: Iterable[PointPrompt], shape: tuple[int, int]) -> list[Click
     return [Click(pixel, positive) for pixel, positive in signs.items()]
 
 
-def _found(detections: Iterable[Detection], options: PredictOptions, phrase: str) -> Prediction:
+def _found(
+    detections: Iterable[Detection],
+    options: PredictOptions,
+    phrase: str,
+    notes: tuple[str, ...] = (),
+) -> Prediction:
     """Return the objects that are sure enough."""
     kept = [item for item in detections if item.score >= options.threshold]
     records = _records(
         (item.patch for item in kept), scores=[item.score for item in kept], text=phrase
     )
-    return Prediction(records, options.threshold, phrase)
+    return Prediction(records, options.threshold, phrase, notes)
 
 
 def _records(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -105,8 +104,6 @@ SAME = 0.4  # overlap from which a found object is the example itself
 TOLERANCE = np.array([0.6, 0.45, 0.15, 0.35, 0.6], np.float64)
 
 _POLARITIES = {"bright": 1, "dark": -1}
-_DIAMETER = re.compile(r"(?<![\d.,])([1-9]\d*(?:[.,]\d+)?) ?(?:px|pixels?)\b", re.IGNORECASE)
-_LENGTH = re.compile(r"\d ?(?:[\u00b5\u03bcunm]m\b|micron|micromet)", re.IGNORECASE)
 
 
 # -- which pixels belong to an object -------------------------------------------------------------
@@ -655,25 +652,3 @@ def polarity_named(phrase: str) -> int:
             "Choose an engine that uses them, and their folder as the model folder.",
         )
     return _POLARITIES[first]
-
-
-def diameter_named(phrase: str) -> float | None:
-    """Return the usual diameter that a phrase tells, in pixels; None if it tells none.
-
-    Parameters
-    ----------
-    phrase : str
-        As :func:`.clean_phrase` gives it, such as ``bright cells 30 px``.
-
-    Raises
-    ------
-    PromptError
-        If it tells one in another unit: an engine does not know the size of a pixel.
-    """
-    if _LENGTH.search(phrase):
-        raise PromptError(
-            f"The built-in engine takes the diameter of objects in pixels, not as in “{phrase}”.",
-            "Divide it by the size of a pixel, and write 'bright cells 30 px'.",
-        )
-    told = _DIAMETER.search(phrase)
-    return float(told[1].replace(",", ".")) if told else None

@@ -28,6 +28,7 @@ from napari_sam3_assistant.qt.controls import (
     ChoiceButtons,
     ChoiceCombo,
     check_box,
+    line_edit,
     share_box,
     spin_box,
 )
@@ -114,6 +115,7 @@ class PromptField(QWidget):
             self._tools,
             self._hint,
             self._text,
+            DiameterField(binding),
             EverythingField(binding, all_rows=False),
             self._polarity,
             as_painted_box(model),
@@ -292,6 +294,34 @@ class TextField(QLineEdit):
             self, binding, take_focus, lambda known: known.prompts.phrase_wanted.disconnect
         )
         bind_enabled(model, "text", self)
+
+
+class DiameterField(QWidget):
+    """A line for the usual diameter; hidden where the engine makes no use of it."""
+
+    def __init__(self, binding: Binding) -> None:
+        super().__init__()
+        session, model = binding.session, binding.model
+        line = line_edit(
+            model,
+            "diameter",
+            "found by the engine, or 30 px, 12 µm",
+            "How large the objects usually are: 30 px, or 12 µm where the layer's scale and units, "
+            "or its file, tell the size of a pixel. Leave it empty where the engine finds it by "
+            "itself. A phrase that tells one, as “bright cells 30 px”, comes first. Enter runs.",
+        )
+        line.returnPressed.connect(show_errors(model, session.run))
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Usual diameter", line)
+
+        def is_used() -> bool:
+            return session.engine.spec.takes_diameter and model.tool in _LOOK_EVERYWHERE
+
+        follow(self, is_used, self.setVisible, model)
+
+
+_LOOK_EVERYWHERE = (Tool.TEXT, Tool.EVERYTHING)
 
 
 _JOININGS = (
