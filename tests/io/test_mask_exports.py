@@ -10,11 +10,15 @@ import pytest
 import shapely
 import yaml
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from roifile import ImagejRoi
+from scipy.ndimage import binary_fill_holes
 from shapely.geometry import shape as shapely_shape
 from skimage.draw import disk, polygon2mask
 
@@ -70,6 +74,58 @@ def test_coco_is_read_back_by_pycocotools(labels, tmp_path, as_polygons):
         assert annotation["category_id"] == CLASSES.of_object[value]
         rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
         assert annotation["bbox"] == coco_mask.toBbox(rle).tolist()
+
+
+@st.composite
+def noise(draw):
+    """Labels of single pixels, holes, pieces that touch at corners, and objects at the border."""
+    height, width = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    values = st.sampled_from([0, 1, 1, 3, 70000])
+    return draw(arrays(np.uint32, (height, width), elements=values))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
+@given(part=noise(), y=st.integers(0, 4), x=st.integers(0, 4), more=st.integers(0, 3))
+def test_whatever_the_labels_others_paint_the_same_pixels(tmp_path_factory, part, y, x, more):
+    """Labels of a region lie where they are in the image, in each of the formats."""
+    whole = np.zeros((y + part.shape[0] + more, x + part.shape[1] + more), np.uint32)
+    whole[y : y + part.shape[0], x : x + part.shape[1]] = part
+    place = ImagePlace("x", whole.shape, y, x)
+    folder = tmp_path_factory.mktemp("exports")
+    values = [int(value) for value in np.unique(part) if value]
+    centres = [at.ravel() + 0.5 for at in np.indices(whole.shape)[::-1]]
+
+    for as_polygons in (False, True):
+        path = save_coco(part, folder / "a.json", Classes(), place, as_polygons=as_polygons)
+        read = coco(path) if values else None
+        for annotation, value in zip(read.anns.values() if read else (), values, strict=True):
+            np.testing.assert_array_equal(read.annToMask(annotation), whole == value)
+
+    features = json.loads(save_geojson(part, folder / "a.geojson", Classes(), place).read_text())
+    for feature, value in zip(features["features"], values, strict=True):
+        geometry = shapely_shape(feature["geometry"])
+        assert geometry.is_valid
+        inside = shapely.contains_xy(geometry, *centres).reshape(whole.shape)
+        np.testing.assert_array_equal(inside, whole == value)
+
+    if values:
+        rois = ImagejRoi.fromfile(save_rois(part, folder / "a.zip", Classes(), place))
+        rois = rois if isinstance(rois, list) else [rois]
+        assert [roi.name for roi in rois] == list(map(str, values))
+        for roi, value in zip(rois, values, strict=True):
+            np.testing.assert_array_equal(covers(roi, whole.shape), whole == value)
+
+    path = save_yolo(part, folder / "a.txt", Classes(), place)
+    covered, filled = np.zeros(whole.shape, bool), np.zeros(whole.shape, bool)
+    for line in path.read_text().splitlines():
+        corners = np.array(line.split()[1:], float).reshape(-1, 2) * whole.shape[::-1]
+        outline = shapely.Polygon(corners)
+        assert outline.is_valid
+        covered |= shapely.contains_xy(outline, *centres).reshape(whole.shape)
+    for value in values:
+        filled |= binary_fill_holes(whole == value)  # the format has no holes
+    assert (covered >= (whole != 0)).all()
+    assert (covered <= filled).all()
 
 
 def test_in_class_masks_each_component_is_an_object(labels, tmp_path):
