@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.errors import ExportError
@@ -35,6 +37,27 @@ def test_labels_axes_and_scale_are_read_back(tmp_path, ending, names, scale, hig
     np.testing.assert_array_equal(np.asarray(loaded.data[...]), labels)
     assert loaded.data.dtype == (np.uint16 if highest == 9 else np.uint32)
     assert loaded.axes == axes
+
+
+@given(
+    y=st.floats(1e-9, 1e9),
+    x=st.floats(1e-9, 1e9),
+    unit=st.sampled_from(["nm", "µm", "cm", "", "pixel"]),
+)
+def test_programs_that_read_no_ome_find_the_size_in_the_tags(tmp_path, y, x, unit):
+    """As ImageJ by File > Open; sizes that the tags can't hold are in OME-XML alone."""
+    axes = make_axes((4, 5), names="yx", scale=(y, x), units=(unit, unit))
+    path = save_labels(np.ones((4, 5), np.uint8), tmp_path / "a.tif", axes=axes, overwrite=True)
+    with tifffile.TiffFile(path) as file:
+        tags = file.pages.first.tags
+        told = {name: tags[f"{name}Resolution"].value for name in "XY"}
+        in_cm = tags["ResolutionUnit"].value == tifffile.RESUNIT.CENTIMETER
+    micrometers = {"nm": 1e-3, "µm": 1, "cm": 1e4}.get(unit, 0)
+    if in_cm:
+        sizes = [1e4 * told[name][1] / told[name][0] for name in "YX"]
+        assert sizes == pytest.approx([y * micrometers, x * micrometers], rel=1e-4)
+    else:
+        assert not all(1e-5 < size * micrometers < 1e12 for size in (y, x))
 
 
 def test_the_unit_is_in_the_file(tmp_path):

@@ -37,6 +37,7 @@ from napari_sam3_assistant.io.pixel_size import (
     make_ome_metadata,
     ome_tiff_axes,
     ome_zarr_axes,
+    tiff_resolution,
 )
 from napari_sam3_assistant.io.provenance import removing_provenance
 
@@ -202,11 +203,12 @@ _STRIP_BYTES = 1 << 18
 
 def _write_tiff(path: Path, stored: _Stored, axes: Axes | None) -> None:
     metadata: dict[str, Any] = {}
+    resolution: dict[str, Any] = {}
     order = tuple(range(len(stored.shape)))
     if axes is not None and len(axes) <= MOST_AXES:
         check_axes(axes, stored.shape)
         named, order = ome_tiff_axes(axes)
-        metadata = make_ome_metadata(named)
+        metadata, resolution = make_ome_metadata(named), tiff_resolution(named)
     shape = tuple(stored.shape[axis] for axis in order)
     *_, rows, columns = (max(1, side) for side in shape)
     at_once = split_in_order(stored.labels, order)[0][order[-2]]
@@ -233,6 +235,7 @@ def _write_tiff(path: Path, stored: _Stored, axes: Axes | None) -> None:
         bigtiff=math.prod(shape) * stored.dtype.itemsize > _CLASSIC_TIFF_BYTES,
         ome=bool(metadata),
         metadata=metadata,
+        **resolution,
     )
 
 
@@ -387,6 +390,7 @@ def _open_draft(path: Path, axes: Axes, replace: bool) -> Iterator[Any]:
                 ome=True,
                 metadata=make_ome_metadata(axes),
                 bigtiff=size > _CLASSIC_TIFF_BYTES,
+                **tiff_resolution(axes),
             )
         )
         try:

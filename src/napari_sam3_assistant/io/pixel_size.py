@@ -152,6 +152,22 @@ def make_ome_metadata(axes: Axes) -> dict[str, Any]:
     return metadata | ({"Description": note} if note else {})
 
 
+_CENTIMETER = 10_000  # micrometers
+_HIGHEST = 1 << 32
+
+
+def tiff_resolution(axes: Axes) -> dict[str, Any]:
+    """Return what tifffile writes as resolution: of programs that don't read OME-XML, as ImageJ.
+
+    Nothing where rows and columns have no size in a unit of length, or none that the tags hold.
+    """
+    sizes = {axis.name: convert_unit(abs(axis.scale), axis.unit, "micrometer") for axis in axes}
+    pixels = [_CENTIMETER / (sizes.get(name) or math.inf) for name in "xy"]
+    if not all(1 / _HIGHEST < number < _HIGHEST for number in pixels):
+        return {}
+    return {"resolution": tuple(pixels), "resolutionunit": "CENTIMETER"}
+
+
 def axes_of_series(file: tifffile.TiffFile, number: int) -> Axes:
     """Return the axes of an image series, with what the file says of each.
 
