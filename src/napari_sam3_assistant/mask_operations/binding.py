@@ -142,8 +142,7 @@ class MaskBinding(RefCounted):
         event.value.events.axis_labels.disconnect(self)
         self._list_layers()
 
-    def _on_axes(self, event: Event) -> None:
-        del event
+    def _on_axes(self) -> None:
         self._list_layers()
         self.session.axes_from_file.look()
 
@@ -168,8 +167,7 @@ class MaskBinding(RefCounted):
         self.session.cleanup.note_painting(key_of(layer), edit)
         self.session.collection.note_changed(key_of(layer))
 
-    def _list_layers(self, event: Event | None = None) -> None:
-        del event
+    def _list_layers(self) -> None:
         model, choices = self.model, self.adapter.choices()
         keys = [choice.key for choice in choices]
         model.layers = choices

@@ -51,7 +51,7 @@ class Dock(QWidget):
         self.setMinimumWidth(narrowest)
         me = weakref.ref(self)
 
-        def show_focus(_: object = None) -> None:
+        def show_focus() -> None:
             dock = me()
             if dock is not None:
                 dock.setStyleSheet(_FOCUS.format(colour=get_theme(viewer.theme).text.as_hex()))
@@ -59,7 +59,7 @@ class Dock(QWidget):
         show_focus()
         viewer.events.theme.connect(show_focus)
 
-        def free_in_own_context(_: object = None) -> None:
+        def free_in_own_context() -> None:
             dock = me()
             if dock is not None:
                 dock.make_canvas_current()
@@ -199,7 +199,7 @@ class QtSettingsStore:
         if preferences is None:
             return
 
-        def tell(event: object) -> None:
+        def tell() -> None:
             changed(str(getattr(preferences, name)))
 
         emitter = getattr(preferences.events, name)

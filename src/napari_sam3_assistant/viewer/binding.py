@@ -241,8 +241,7 @@ class Binding(RefCounted):
                 self.actions.call("larger_candidate" if self._turned > 0 else "smaller_candidate")
                 self._turned = 0.0
 
-    def _on_zoom(self, event: Event) -> None:
-        del event
+    def _on_zoom(self) -> None:
         follow_zoom(self.viewer)
 
     def _on_inserted(self, event: Event) -> None:
@@ -295,13 +294,11 @@ class Binding(RefCounted):
                 preview for preview in self.model.previews if preview.slot != slot
             )
 
-    def _on_name(self, event: Event) -> None:
-        del event
+    def _on_name(self) -> None:
         self.prompts.list_layers()
         self._list_images()
 
-    def _list_images(self, event: Event | None = None) -> None:
-        del event
+    def _list_images(self) -> None:
         choices = self.adapter.choices()
         self.model.images, self.model.no_image = choices, self.adapter.explain_no_image()
         if self.model.image not in {choice.key for choice in choices}:
@@ -310,8 +307,7 @@ class Binding(RefCounted):
         self.prompts.count()
         self._count_kept()
 
-    def _count_kept(self, event: Event | None = None) -> None:
-        del event
+    def _count_kept(self) -> None:
         self.model.kept = self.adapter.accepted.count(self.model.image)
 
     def _on_features(self, event: Event) -> None:
@@ -337,8 +333,7 @@ class Binding(RefCounted):
         self.session.results.list_kept(key_of(layer), list_kept(layer))
         self._count_kept()
 
-    def _on_active(self, event: Event | None = None) -> None:
-        del event
+    def _on_active(self) -> None:
         self.prompts.note_selected()
         self._follow_active()
 
@@ -352,8 +347,7 @@ class Binding(RefCounted):
         if active in image_layers(self.viewer):
             self.model.image = key_of(active)
 
-    def _on_plane(self, event: Event) -> None:
-        del event
+    def _on_plane(self) -> None:
         self._list_images()
         self.session.prefetch.stop_if_stale()
 
@@ -362,8 +356,7 @@ class Binding(RefCounted):
         self._list_images()
         self._on_previews()
 
-    def _on_axes(self, event: Event) -> None:
-        del event
+    def _on_axes(self) -> None:
         self._list_images()
         self.session.axes_from_file.look()
 
