@@ -343,3 +343,61 @@ def test_a_cell_that_only_its_halo_shows_is_followed(angle, radius, seed):
     inside = np.where(beyond < -2, 40 - 10.0 * z, 0)
     image = np.clip(110 + light + inside + rng.normal(0, 6, z.shape), 0, 255).astype(np.uint8)
     assert volume_agreement(image, beyond <= 0, 0) > 0.8
+
+
+def dividing(radius, seed=0):
+    """Return a movie of a cell that becomes two at its fourth time, and its masks by number."""
+    side = 8 * radius
+    y, x = np.ogrid[:side, :side]
+
+    def disc(away, size):
+        return (y - side / 2) ** 2 + (x - side / 2 - away) ** 2 <= size**2
+
+    times = [[disc(0, radius)]] * 3
+    times += [[disc(-far * radius, 0.7 * radius), disc(far * radius, 0.7 * radius)]
+              for far in (0.9, 1.0, 1.1)]  # fmt: skip
+    random = np.random.default_rng(seed)
+    blurred = [ndi.gaussian_filter(sum(masks) * 110.0, 0.1 * radius) + 40 for masks in times]
+    image = np.clip(blurred + random.normal(0, 6, (len(times), side, side)), 0, 255)
+    return image.astype(np.uint8), times
+
+
+@pytest.mark.parametrize("radius", [10, 40, 80])
+def test_a_cell_divides_at_any_size(radius):
+    """Large ones are looked at more coarsely."""
+    image, times = dividing(radius)
+    ids = iter((8, 9))
+    track = BuiltinTrack(FrameSource(view_of_array(image, plane=0), 0, "t"), lambda: next(ids))
+    track.add(TrackSeed(0, 1, mask=MaskPrompt.from_plane(times[0][0])))
+    found = list(track.propagate(range(len(times)), NullReporter()))
+    assert [frame.parents for frame in found if frame.parents] == [{8: 1, 9: 1}]
+    for frame, masks in zip(found, times, strict=True):
+        labels = paint_labels(frame.objects, Region.whole(image.shape[1:]))
+        assert len(frame.objects) == len(masks)
+        for mask in masks:
+            one = labels == np.bincount(labels[mask]).argmax()
+            assert np.count_nonzero(one & mask) > 0.8 * np.count_nonzero(one | mask)
+
+
+@given(st.tuples(*[st.integers(0, 40)] * 4))
+@FEW
+def test_empty_rows_and_columns_of_a_mask_change_nothing(more):
+    """Masks of other programs may come in the box of the whole plane."""
+    image, truth = solid()
+    cropped = MaskPrompt.from_plane(truth[MIDDLE])
+    box = cropped.region
+    larger = Region(box.y0 - more[0], box.x0 - more[1], box.y1 + more[2], box.x1 + more[3])
+    padded = np.pad(cropped.mask, ((more[0], more[2]), (more[1], more[3])))
+    results = []
+    for mask in (cropped, MaskPrompt(padded, larger)):
+        track = begin(image, {})
+        track.add(TrackSeed(MIDDLE, 1, mask=mask))
+        results.append(follow(track, [range(MIDDLE, MIDDLE + 4)]))
+    assert np.array_equal(*results)
+
+
+def test_a_mask_without_a_pixel_is_refused():
+    with pytest.raises(PromptError, match="has no mask on frame"):
+        begin(solid()[0], {}).add(
+            TrackSeed(0, 1, mask=MaskPrompt(np.zeros((3, 3), bool), Region(1, 1, 4, 4)))
+        )

@@ -31,7 +31,11 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
 )
 from napari_sam3_assistant.engines.builtin.outline_net import Window, draw_outlines
 from napari_sam3_assistant.engines.builtin.prompted import polarity_of
-from napari_sam3_assistant.engines.builtin.proposals import octave_for, upsample_proposal
+from napari_sam3_assistant.engines.builtin.proposals import (
+    covered_by,
+    octave_for,
+    upsample_proposal,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -457,30 +461,54 @@ def link_changed(
     divided: dict[int, tuple[Patch, Patch]] = {}
     again: dict[int, Patch] = {}
     for polarity in sorted({known[id_].polarity for id_ in changed}):
-        beside = [known[id_] for id_ in changed if known[id_].polarity == polarity]
+        beside = [outlines[id_] for id_ in changed if known[id_].polarity == polarity]
         found = _finds(now, beside, polarity, reporter)
-        if not found:
+        others: list[Patch] = []
+        lost, mothers = _links(known, others, found, changed, moved)
+        if not lost and not mothers:
             continue
+        # Others were no mothers, and have their own to go on in. They can but take something away.
         others = [
             patch
             for patch in _finds(before, beside, polarity, reporter)
             if not is_one_of(patch, list(known.values()))
         ]
-        # Others were no mothers, and have their own to go on in.
-        first = max(known) + 1
-        window = reduce(
-            Region.union, (patch.region for patch in [*known.values(), *others, *found])
-        )
-        earlier = _linked(known | dict(enumerate(others, first)), window)
-        later = _linked(dict(enumerate(found, 1)), window)
-        partners, divisions = link_times(earlier, later, OVERLAPPING)
-        for name, id_ in partners.items():
-            if id_ in changed and moved[id_].missed:
-                again[id_] = found[name - 1]
-        for id_ in set(changed) & set(divisions):
-            one, other = divisions[id_]
-            divided[id_] = found[one - 1], found[other - 1]
+        if others:
+            lost, mothers = _links(known, others, found, changed, moved)
+        again |= lost
+        divided |= mothers
     return divided, again
+
+
+def _links(
+    known: dict[int, Patch],
+    others: list[Patch],
+    found: list[Patch],
+    changed: list[int],
+    moved: dict[int, Outline],
+) -> tuple[dict[int, Patch], dict[int, tuple[Patch, Patch]]]:
+    """Return where lost objects of a time are among what is found at the next, and the daughters.
+
+    Others are what was at the earlier time beside the known objects.
+    """
+    if not found:
+        return {}, {}
+    window = reduce(Region.union, (patch.region for patch in [*known.values(), *others, *found]))
+    earlier = _linked(known | dict(enumerate(others, max(known) + 1)), window)
+    later = _linked(dict(enumerate(found, 1)), window)
+    partners, divisions = link_times(earlier, later, OVERLAPPING)
+    sought = set(changed)
+    lost = {
+        id_: found[name - 1]
+        for name, id_ in partners.items()
+        if id_ in sought and moved[id_].missed
+    }
+    mothers = {
+        id_: (found[one - 1], found[other - 1])
+        for id_, (one, other) in divisions.items()
+        if id_ in sought
+    }
+    return lost, mothers
 
 
 def _has_changed(now: PlaneFeatures, old: Outline, new: Outline, there: list[Patch]) -> bool:
@@ -521,30 +549,40 @@ def _is_crowded(features: PlaneFeatures, patch: Patch, known: list[Patch]) -> bo
 
 
 def _finds(
-    features: PlaneFeatures, beside: list[Patch], polarity: int, reporter: Reporter
+    features: PlaneFeatures, beside: list[Outline], polarity: int, reporter: Reporter
 ) -> list[Patch]:
-    """Return the sure detections of the parts of the slice round some objects."""
+    """Return the sure detections of the parts of the slice round some objects.
+
+    Each part is looked at as coarsely as suits the smallest object in it, as it was prompted: large
+    cells are full of specks, each of which takes its time.
+    """
     found = []
-    for window in _windows(features, beside):
-        part = PlaneFeatures(features.luminance[window.slices])
-        found += [
-            Patch(item.patch.mask, item.patch.region.globalise(window), polarity).crop()
-            for item in detect(part, polarity, reporter)
-            if item.score >= SURE
-        ]
+    for window, objects in _windows(features, beside):
+        side = int(np.sqrt(min(item.area for item in objects)))
+        octave = octave_for(Region(0, 0, side, side))
+        part = covered_by(window, octave)
+        seen = PlaneFeatures(features.octave(octave)[part.slices])
+        for item in detect(seen, polarity, reporter):
+            if item.score >= SURE:
+                where = item.patch.region.globalise(part)
+                proposal = Proposal(item.patch.mask, where, octave, polarity, 0.0)
+                patch = upsample_proposal(features, proposal)
+                if patch.area:
+                    found.append(patch.crop())
     return found
 
 
-def _windows(features: PlaneFeatures, beside: list[Patch]) -> list[Region]:
-    """Return the surroundings of some objects, those that overlap as one."""
-    windows: list[Region] = []
-    for patch in beside:
-        window = patch.region.grow(max(8, max(patch.region.shape)))
-        window = window.intersect(features.region)
-        while touching := [other for other in windows if not other.intersect(window).is_empty]:
-            windows = [other for other in windows if other not in touching]
-            window = reduce(Region.union, touching, window)
-        windows.append(window)
+def _windows(features: PlaneFeatures, beside: list[Outline]) -> list[tuple[Region, list[Outline]]]:
+    """Return the surroundings of some objects, those that overlap as one, and what is in them."""
+    windows: list[tuple[Region, list[Outline]]] = []
+    for item in beside:
+        box = item.patch.region
+        window, objects = box.grow(max(8, max(box.shape))).intersect(features.region), [item]
+        while touching := [one for one in windows if not one[0].intersect(window).is_empty]:
+            windows = [one for one in windows if one not in touching]
+            for other, inside in touching:
+                window, objects = window.union(other), [*objects, *inside]
+        windows.append((window, objects))
     return windows
 
 

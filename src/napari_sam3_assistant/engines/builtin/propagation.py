@@ -66,8 +66,8 @@ class BuiltinTrack:
 
         Raises PromptError if it has none, or none inside the frame.
         """
-        whole = Region.whole(self._frames.shape)
-        if seed.mask is None or seed.mask.region.intersect(whole).is_empty:
+        patch = self._patch_of(seed)
+        if patch is None:
             raise PromptError(
                 f"Object {seed.object_id} has no mask on frame {seed.frame}.",
                 "Paint it, or prompt it with clicks or a box on this frame.",
@@ -77,7 +77,6 @@ class BuiltinTrack:
         if known.divided is not None:
             # Its daughters came of a mask that was wrong, or it goes on after all.
             self._forget_daughters(known)
-        patch = Patch(seed.mask.mask, seed.mask.region).clip(whole)
         if seed.is_followed and known.seeds:
             known.reached[seed.frame < min(known.seeds)] = (seed.frame, patch)
             return
@@ -86,6 +85,17 @@ class BuiltinTrack:
         for reverse, (frame, _) in tuple(known.reached.items()):
             if frame <= seed.frame if reverse else frame >= seed.frame:
                 del known.reached[reverse]
+
+    def _patch_of(self, seed: TrackSeed) -> Patch | None:
+        """Return what of a seed's mask lies inside the frame, without empty rows and columns.
+
+        How far an object may move, and how closely it is looked at, follows from its box.
+        """
+        whole = Region.whole(self._frames.shape)
+        if seed.mask is None or seed.mask.region.intersect(whole).is_empty:
+            return None
+        patch = Patch(seed.mask.mask, seed.mask.region).clip(whole)
+        return patch.crop() if patch.area else None
 
     def _forget_daughters(self, known: _Known) -> None:
         _, daughters = known.divided or (0, ())
