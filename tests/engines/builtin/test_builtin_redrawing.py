@@ -144,6 +144,22 @@ def test_noise_tells_no_diameter():
     assert look.diameter_beside([]) is None
 
 
+def test_what_is_surely_found_stays_where_about_its_diameter_is_told():
+    grey, labels = specked(30)
+    found, planes = list(patches_of(labels, 0.9)), (PlaneFeatures(grey), PlaneFeatures(grey - 40))
+
+    def told(diameter, items=found):
+        added = add_missed(*planes, items, 1, diameter, NullReporter())
+        return [(item.patch.area, item.score) for item in added]
+
+    for diameter in (20, 30, 45):
+        assert told(diameter) == told(None)
+    # Where it is another one, or what was found is unsure or little, what is told counts.
+    assert told(60) != told(None)
+    assert told(30, list(patches_of(labels, 0.6))) != told(None, list(patches_of(labels, 0.6)))
+    assert told(30, found[:5]) != told(None, found[:5])
+
+
 def test_a_diameter_in_the_phrase_says_which_of_two_kinds_is_meant():
     grey, labels = specked(30)
     plane, engine = PlaneFeatures(grey), BuiltinEngine(SPEC)

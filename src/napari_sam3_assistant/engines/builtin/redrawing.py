@@ -55,8 +55,9 @@ BORDER = 8.0  # cost of the share of a window's border that is held by what is d
 SHARED = 0.3  # share of an object that may lie in another
 
 # Where the usual diameter is known: the overlap that must be expected of what is drawn, and how far
-# from that, in usual diameters, everything is looked at.
-KNOWN, NEAR = 0.6, 1.5
+# from that, in usual diameters, everything is looked at. Where the usual one of what is surely
+# found is told so many times too large or too small at most, it is as if nobody had told it.
+KNOWN, NEAR, OFF = 0.6, 1.5, 1.6
 # Where what was found is finer than FINE, holds less than SPARSE of the plane and scores less than
 # SURE, windows of many sizes are asked, at VIEWS places for each size. Drawings that differ by
 # SPREAD in the logarithm of their diameters tell much the same; so many objects tell it at least.
@@ -98,7 +99,11 @@ def add_missed(
     ``diameter``: of the usual object, in pixels, if it is known; else the objects tell it.
     """
     look = Look(features, ground, polarity, reporter)
-    diameter = diameter or look.diameter_beside(found)
+    if diameter is None:
+        diameter = look.diameter_beside(found)
+    elif _are_surely_of(found, diameter):
+        # To be told so changes nothing: what is looked for everywhere is found where nothing is.
+        diameter = None
     if diameter:
         found = [_as_usual(item, diameter) for item in found]
     found = sorted(found, key=lambda item: -item.score)
@@ -122,6 +127,19 @@ def _diameter(area: float) -> float:
 def _usual_diameter(items: Sequence[Detection]) -> float:
     """Return the median diameter of objects, in pixels; there is one."""
     return _diameter(float(np.median([item.patch.area for item in items])))
+
+
+def _are_sure(items: Sequence[Detection]) -> bool:
+    """Return whether objects are surely such, by the median of their scores; none are not."""
+    return bool(items) and bool(np.median([item.score for item in items]) >= SURE)
+
+
+def _are_surely_of(found: Sequence[Detection], diameter: float) -> bool:
+    """Return whether plenty of objects are surely such, and about as large as a told diameter."""
+    likely = [item for item in found if item.score >= LIKELY]
+    if len(likely) < PLENTY or not _are_sure(likely):
+        return False
+    return diameter / OFF < _usual_diameter(likely) < diameter * OFF
 
 
 def _middle(region: Region) -> tuple[float, float]:
@@ -190,7 +208,7 @@ class Look:
         height, width = self.features.shape
         held = sum(item.score * item.patch.area for item in likely) / (height * width)
         # Nuclei that are surely found are not given up for their cells.
-        sure = bool(likely) and np.median([item.score for item in likely]) >= SURE
+        sure = _are_sure(likely)
         if usual >= FINE or held >= SPARSE or sure:
             return None
         views = min(VIEWS, height * width // (PIXELS * len(SIZES)))
