@@ -16,13 +16,14 @@ import pytest
 from PIL import Image
 
 from contracts.documented_use import DEVICE
+from contracts.video import no_numbers
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_meta import ENTRY, compat, loading, multiplex
-from napari_sam3_assistant.errors import EngineNotInstalled, JobCancelled
+from napari_sam3_assistant.errors import EngineError, EngineNotInstalled, JobCancelled
 from stored_memory import stored_bytes_of_states
 
 pytest.importorskip("torch")
@@ -213,6 +214,14 @@ def test_a_phrase_has_the_same_objects_forward_and_backward(start, documented):
 
     assert masks(go(track, range(2, 7), range(1, -1, -1))) == theirs
     assert max(map(len, theirs.values())) >= 2
+
+
+def test_a_frame_without_numbers_does_not_lose_what_is_followed(engine, start):
+    track = start(Movie(4), TrackSeed(0, 1, points=CLICKS))
+    assert go(track, range(2))[1].objects
+    spoiled = multiplex.vision_blocks(engine._loaded.model)[0]  # noqa: SLF001
+    with no_numbers(spoiled), pytest.raises(EngineError, match="no numbers"):
+        go(track, range(2, 4))
 
 
 def test_boxes_and_later_objects_corrections_and_removal(start):

@@ -26,7 +26,7 @@ from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.checkpoints.files import MULTIPLEX_NAME, FileIdentity
 from napari_sam3_assistant.engines.device import BFLOAT16, FLOAT32, free_cache, supports_bfloat16
 from napari_sam3_assistant.engines.errors import DOWNLOAD, reading_files
-from napari_sam3_assistant.engines.sam3.engine import replace_attribute, watch_layers
+from napari_sam3_assistant.engines.sam3.engine import replace_attribute, watch_layers, watch_numbers
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.track import Sam3Track, TrackContext, check_says_where
 from napari_sam3_assistant.engines.sam3_meta import compat
@@ -297,12 +297,11 @@ class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
 
     @contextmanager
     def _stoppable(self, reporter: Reporter) -> Iterator[LoadedMultiplex]:
-        """Give the model, for work that can be stopped."""
-        with (
-            self._working() as loaded,
-            watch_layers(vision_blocks(loaded.model), "", CancelOnlyReporter(reporter)),
-        ):
-            yield loaded
+        """Give the model, for work that can be stopped, and that stops where it is no numbers."""
+        with self._working() as loaded:
+            blocks = vision_blocks(loaded.model)
+            with watch_layers(blocks, "", CancelOnlyReporter(reporter)), watch_numbers(blocks[-1]):
+                yield loaded
 
     def _read_prompts(self, loaded: LoadedMultiplex, reporter: Reporter) -> None:
         """Hand the new prompts to the sessions."""
