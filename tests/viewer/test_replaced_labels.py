@@ -51,6 +51,43 @@ def test_all_layers_are_cropped(viewer, binding, accept, disc, order):
     assert list(area_of(viewer)) == [1, 2]
 
 
+@pytest.mark.parametrize(("shape", "longer"), [((4,), (6,)), ((2, 3), (5, 3)), ((2, 3), (2, 4))])
+def test_they_grow_with_a_movie_that_is_being_recorded(
+    viewer, binding, accept, disc, shape, longer
+):
+    viewer.add_image(np.broadcast_to(disc, (*shape, *disc.shape)).copy(), name="image")
+    at = tuple(length - 1 for length in shape)
+    viewer.dims.set_current_step(range(len(shape)), at)
+    accept(*at, 20, 30)
+    before = viewer.layers[ACCEPTED].data.copy()
+    viewer.layers["image"].data = np.broadcast_to(disc, (*longer, *disc.shape)).copy()
+    viewer.layers.selection = [viewer.layers["image"]]
+    at = tuple(length - 1 for length in longer)
+    viewer.dims.set_current_step(range(len(shape)), at)
+    accept(*at, 20, 30)
+
+    (layer,) = (layer for layer in viewer.layers if layer.name.startswith(ACCEPTED))
+    assert layer.data.shape == viewer.layers["image"].data.shape
+    assert np.array_equal(layer.data[tuple(map(slice, before.shape))], before)
+    assert list(area_of(viewer)) == [1, 2]
+    binding.actions.undo()
+    assert list(area_of(viewer)) == [1]
+
+
+def test_they_stay_where_an_image_of_other_rows_comes(viewer, binding, accept, disc):
+    viewer.add_image(np.stack([disc] * 2), name="image")
+    viewer.dims.set_current_step(0, 0)
+    accept(0, 20, 30)
+    viewer.layers["image"].data = np.stack([np.vstack([disc, disc])] * 3)
+    viewer.layers.selection = [viewer.layers["image"]]
+    accept(0, 20, 30)
+
+    assert [np.shape(layer.data) for layer in viewer.layers if ACCEPTED in layer.name] == [
+        (2, *disc.shape),
+        (3, 2 * disc.shape[0], disc.shape[1]),
+    ]
+
+
 def test_they_get_an_axis_as_their_image_does(viewer, binding, accept, disc):
     viewer.add_image(disc, name="image")
     accept(20, 30)

@@ -272,10 +272,11 @@ class AcceptedLayers:
         axes = target.axes
         kept, shape = result_axes(axes), result_shape(shape_of(image), axes)
         layer = _find(self._viewer, target.image, shape, Role.ACCEPTED)
+        plane = (kept.index(axes.y), kept.index(axes.x))
+        layer = layer or self._lengthen(target.image, shape, plane)
         if layer is not None:
             know_again(layer, target)
             return layer
-        plane = (kept.index(axes.y), kept.index(axes.x))
         stays = None if lasting is None else (lasting, _result_axes(image, axes))
         levels = empty_levels(shape, plane, stays, in_memory=self.in_memory)
         layer = Labels(
@@ -289,6 +290,27 @@ class AcceptedLayers:
         delete_with(layer, levels[0])
         begin_list(layer, target)
         add_below_prompts(self._viewer, layer)
+        return layer
+
+    def _lengthen(
+        self, image: str, shape: tuple[int, ...], plane: tuple[int, int]
+    ) -> Labels | None:
+        """Return accepted labels of an image that has got more slices since, with as many as it.
+
+        Microscopes record while the first times are looked at. None where there are none, and
+        where they are in a file.
+
+        ``shape``: that of results of the whole image.
+        ``plane``: which of its axes are rows and columns.
+        """
+        layer = topmost(self._viewer.layers, Role.ACCEPTED, image)
+        labels = None if layer is None or layer.multiscale else array_of(layer)
+        if layer is None or not isinstance(labels, np.ndarray) or labels.ndim != len(shape):
+            return None
+        more = [now - before for now, before in zip(shape, labels.shape, strict=True)]
+        if min(more) < 0 or any(more[axis] for axis in plane) or is_locked(layer):
+            return None
+        layer.data = np.pad(labels, [(0, count) for count in more])
         return layer
 
     def put_back(
