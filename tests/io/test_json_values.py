@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_sam3_assistant.core.display import view_of_array
+from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.json_values import view_from_json, view_to_json
 from napari_sam3_assistant.io.untrusted import is_on_a_share
@@ -43,6 +43,25 @@ def test_an_image_that_is_not_the_main_one_of_its_file(tmp_path):
         again = view_from_json(view_to_json(view, paths, tmp_path, series), tmp_path)
 
         np.testing.assert_array_equal(again.rgb()[..., 0], pixels)
+        paths = {again.channels[0].source.token: tmp_path / "a.tif"}
+        (told,) = view_to_json(again, paths, tmp_path)
+        assert told["series"] == series  # so that they can be made again from the next note, too
+
+
+def test_channels_of_two_images_of_a_file(tmp_path):
+    images = [np.full((9, 8), value, np.uint8) for value in (10, 30)]
+    with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as writer:
+        for pixels in images:
+            writer.write(pixels, metadata={"axes": "YX"})
+    channels = [view_of_array(pixels).channels[0] for pixels in images]
+    for number, channel in enumerate(channels):
+        channel.source.series = number
+    paths = {channel.source.token: tmp_path / "a.tif" for channel in channels}
+
+    again = view_from_json(view_to_json(ImageView(tuple(channels)), paths, tmp_path), tmp_path)
+
+    values = [channel.source.read(channel.plane).max() for channel in again.channels]
+    assert values == [10, 30]
 
 
 @pytest.mark.parametrize(

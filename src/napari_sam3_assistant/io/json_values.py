@@ -306,25 +306,27 @@ def view_from_json(
     KeyError, TypeError, ValueError
         If it is no such description.
     """
-    sources: dict[Path | str, ImageSource] = {}
+    sources: dict[tuple[Path | str, int | None], ImageSource] = {}
     view_channels = []
     for found in channels:
-        path = image or _find_file(found, folder)
-        if path not in sources:
+        path, series = image or _find_file(found, folder), _whole_or_none(found.get("series"))
+        if (path, series) not in sources:
             shape = [as_whole(size) for size in as_list(found["shape"])]
-            data = _read_image(path, _whole_or_none(found.get("series")), tuple(shape))
+            data = _read_image(path, series, tuple(shape))
             if list(data.shape) != shape:
                 raise ImageError(
                     f"{path} has the shape {tuple(data.shape)}; the labels were made from an image "
                     f"of shape {tuple(shape)}.",
                     "Give the image that the labels were made from.",
                 )
-            sources[path] = ImageSource(data, image_axes_from_json(as_dict(found["axes"]), shape))
+            source = ImageSource(data, image_axes_from_json(as_dict(found["axes"]), shape))
+            source.series = series
+            sources[path, series] = source
         plane, shown = as_dict(found["plane"]), as_dict(found["display"])
         contrast, colours = shown["contrast"], shown["colormap"]
         view_channels.append(
             ViewChannel(
-                sources[path],
+                sources[path, series],
                 PlaneRef(
                     tuple(map(as_whole, as_list(plane["leading"]))),
                     _whole_or_none(plane["channel"]),
