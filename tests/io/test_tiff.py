@@ -295,3 +295,46 @@ def test_a_file_in_which_0_is_white_is_told(tmp_path, mode):
     (note,) = read_tiff(tmp_path / "inverted.tif").notes
 
     assert "0 is white" in note
+
+
+KINDS = ["u1", "u2", "u4", "i2", "f4", "f8", "?"]
+COMPRESSIONS = [None, "zlib", "lzw", "packbits", "zstd", "lzma"]
+
+
+@given(data=st.data())
+def test_the_same_pixels_in_whatever_file(tmp_path_factory, data):
+    """Whatever their order of bytes, tiles, planes of colours, metadata and compression."""
+    draw = data.draw
+    axes = draw(st.sampled_from(["YX", "ZYX", "TCYX", "TZCYX", "YXS", "ZYXS", "TZYXS"]))
+    lengths = {"Y": st.integers(2, 40), "X": st.integers(2, 40), "S": st.sampled_from([3, 4])}
+    shape = tuple(draw(lengths.get(axis, st.integers(2, 3))) for axis in axes)
+    kind = draw(st.sampled_from(["u1", "u2"] if "S" in axes else KINDS))
+    seed = draw(st.integers(0, 2**32 - 1))
+    pixels = np.random.default_rng(seed).integers(0, 256, shape).astype(kind)
+    stored, named = pixels, axes
+    how = {"photometric": "rgb" if "S" in axes else "minisblack"}
+    if "S" in axes and draw(st.booleans()):
+        named = f"{axes[:-3]}SYX"
+        stored, how["planarconfig"] = np.moveaxis(pixels, -1, -3), "separate"
+    if draw(st.booleans()):
+        stored = np.asfortranarray(stored)
+    if draw(st.booleans()):
+        how["tile"] = draw(st.sampled_from([(16, 16), (32, 16)]))
+    if kind != "?":
+        how["compression"] = draw(st.sampled_from(COMPRESSIONS))
+    size = draw(st.sampled_from([0.25, 3.0]))
+    metadata = {"axes": named, "PhysicalSizeX": size, "PhysicalSizeXUnit": "nm"}
+    path = tmp_path_factory.mktemp("tiff") / "a.tif"
+    tifffile.imwrite(
+        path, stored, ome=True, metadata=metadata, bigtiff=draw(st.booleans()),
+        byteorder=draw(st.sampled_from("<>")), **how,
+    )  # fmt: skip
+
+    loaded = read_image(path, lazy_bytes=draw(st.sampled_from([0, 1 << 20])))
+
+    np.testing.assert_array_equal(loaded.pixels(), pixels)
+    assert loaded.pixels().dtype.newbyteorder("=") == pixels.dtype
+    assert "".join(axis.name for axis in loaded.axes).upper() == axes
+    assert loaded.rgb == ("S" in axes)
+    (along,) = (axis for axis in loaded.axes if axis.name == "x")
+    assert (along.scale, along.unit) == (size, "nanometer")
