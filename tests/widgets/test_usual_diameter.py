@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QLineEdit
+from qtpy.QtWidgets import QAbstractButton, QLineEdit
 
 from napari_sam3_assistant import api
 
 SIDE = 0.25  # micrometre
+PREVIEW = "SAM3 preview labels"
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,32 @@ def test_it_is_shown_where_it_is_of_use_and_tells_what_it_can_not_take(open_wind
     user.wait_for_end()
     assert "size of a pixel" in user.status
     assert user.preview is None
+
+
+def test_each_image_of_a_batch_has_pixels_of_its_own(open_window, specked_cells, by_pixels):
+    user = open_window(specked_cells)
+    on_layer(user, scale=(SIDE, SIDE), units=("um", "um"))
+    levels = [specked_cells, specked_cells[::2, ::2]]
+    user.viewer.add_image(
+        levels, multiscale=True, name="pyramid", scale=(2 * SIDE, 2 * SIDE), units=("um", "um")
+    )
+    user.viewer.layers.selection.active = user.viewer.layers["pyramid"]
+    user.settle()
+    user.choose("everything")
+    tell(user, "15 um")
+    user.run()
+    np.testing.assert_array_equal(np.squeeze(user.preview), by_pixels)
+
+    user.click("mode_advanced")
+    user.find(QAbstractButton, "batch_images").click()
+    user.click("run_preview")
+    user.wait_for_end()
+    found = {
+        layer.metadata["sam3_image"]: layer.data
+        for layer in user.viewer.layers
+        if layer.name.startswith(PREVIEW)
+    }
+    assert len(found) == 2
+    same = [np.array_equal(np.squeeze(labels), by_pixels) for labels in found.values()]
+    # Of the first image 15 um are 60 pixels.
+    assert sorted(same) == [False, True]

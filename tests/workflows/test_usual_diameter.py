@@ -146,3 +146,10 @@ def test_tiles_folders_and_stacks_take_the_size_of_their_file(tmp_path, specked_
     assert row.status == "done"
     labels = tifffile.imread(tmp_path / "tracks" / row.labels)
     np.testing.assert_array_equal(labels, followed[0])
+
+
+def test_what_knows_its_pixels_in_memory_tells_them(specked_cells, by_pixels):
+    layers = pytest.importorskip("napari.layers")
+    layer = layers.Image(specked_cells, scale=(SIDE, SIDE), units=("um", "um"))
+    found = api.segment(layer, text="bright cells", diameter="7.5 um")
+    np.testing.assert_array_equal(found.labels, by_pixels["text"])
