@@ -365,6 +365,39 @@ def test_a_folder_gives_the_labels_of_one_process(engine, image, tmp_path):
     assert [row.status for row in again] == ["failed"] * 3 + ["skipped", "failed", "skipped"] * 2
 
 
+def test_a_folder_is_scanned_tile_by_tile_as_in_one_process(engine, image, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    tifffile.imwrite(source / "one.tif", image, tile=(64, 64))
+    stack = np.stack([image[:300, :300], image[100:400, 37:337], image[:300, :300] * 0])
+    tifffile.imwrite(source / "stack.ome.tif", stack, metadata={"axes": "ZYX"})
+    asked = {"texts": "bright spots", "tile": 256, "overlap": 0.2}
+
+    class StopInTheStack(NullReporter):
+        def report(self, progress):
+            if "stack" in progress.message:
+                raise JobCancelled
+
+    with pytest.raises(JobCancelled):
+        api.segment_folder(
+            source, tmp_path / "there", engine=engine, reporter=StopInTheStack(), **asked
+        )
+    there = api.segment_folder(source, tmp_path / "there", engine=engine, **asked)
+    here = api.segment_folder(source, tmp_path / "here", **asked)
+
+    assert [row.status for row in there] == ["skipped", "done"]
+    assert [row.objects for row in there][1:] == [row.objects for row in here][1:]
+    for row in here:
+        found, wanted = (
+            zarr.open_group(str(tmp_path / name / row.labels), mode="r")["0"][...]
+            for name in ("there", "here")
+        )
+        np.testing.assert_array_equal(found, wanted)
+    assert found.shape == stack.shape
+    assert found[:2].any((1, 2)).all()
+    assert not found[2].any()
+
+
 @pytest.mark.parametrize("reached", [True, False])
 def test_stacks_of_a_folder_give_the_labels_of_one_process(
     engine, image, tmp_path, reached, monkeypatch
