@@ -61,6 +61,21 @@ def test_a_note_opens_as_its_labels(plugin_manager, saved):
     assert set(layer.features["prompt"]) == {"bright objects"}
 
 
+def test_the_note_of_a_scanned_stack_opens_as_labels_that_are_read_as_they_are_looked_at(
+    plugin_manager, images, tmp_path
+):
+    plane = tifffile.imread(images / "cells.ome.tif")
+    stack = np.stack([plane, plane[::-1], 0 * plane])
+    scan = api.scan(stack, text="bright objects", plane="all", output=tmp_path / "labels.zarr")
+    viewer = ViewerModel()
+    (layer,) = viewer.open(f"{scan.path}.json", plugin="napari-sam3-assistant")
+    level = layer.data[0] if layer.multiscale else layer.data
+    assert not isinstance(level, np.ndarray)
+    assert level.shape == stack.shape
+    assert [np.unique(np.asarray(level[z]))[1:].tolist() for z in range(3)] == [[1, 2], [3, 4], []]
+    assert layer.features["index"].tolist() == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("saved", ["tif", "npy"], indirect=True)
 def test_labels_that_napari_opens_get_their_features_back(napari_reads, saved):
     labels, _ = saved
