@@ -323,3 +323,13 @@ def windows_files(monkeypatch):
         # What a test has put in the place of one of its functions goes first: put back later, it
         # would have files behave so in all tests that follow.
         monkeypatch.undo()
+
+
+@pytest.fixture
+def sam2_hub(hub, sam_folder, tmp_path, monkeypatch):
+    """The stand-in with a small SAM 2.1, and a user whose home is this test's."""
+    hub.repository = "facebook/sam2.1-hiera-tiny"
+    hub.files = {path.name: path.read_bytes() for path in sam_folder("sam2_video").iterdir()}
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return hub

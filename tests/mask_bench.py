@@ -41,6 +41,15 @@ class MaskBench:
             self.model.target = str(layer.unique_id)
         return layer
 
+    def export(self, layer, path, format_):
+        """Export a layer, and return what is said."""
+        self.model.output, self.model.path = layer.name, str(path)
+        self.model.export_format = format_
+        self.collection.export()
+        said = self.settle()
+        assert said.startswith("Exported "), said
+        return said
+
     def key(self, layer):
         return str(layer.unique_id)
 

@@ -45,16 +45,6 @@ def test_download(filled, tiny_checkpoint, tmp_path, capsys):
     assert (folder / name).read_bytes() == (tiny_checkpoint / name).read_bytes()
 
 
-@pytest.fixture
-def sam2_hub(hub, sam_folder, tmp_path, monkeypatch):
-    """The stand-in with a SAM 2.1, and a user whose home is this test's."""
-    hub.repository = "facebook/sam2.1-hiera-tiny"
-    hub.files = {path.name: path.read_bytes() for path in sam_folder("sam2_video").iterdir()}
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(tmp_path))
-    return hub
-
-
 def test_download_of_an_open_model_by_its_name(sam2_hub, tmp_path, capsys):
     assert main(["download", "sam2.1-tiny"]) == 0
 

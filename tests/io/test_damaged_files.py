@@ -15,6 +15,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from damaged_bytes import CHANGES, damage
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
@@ -72,32 +73,12 @@ def originals(tmp_path_factory):
     return folder
 
 
-changes = st.lists(
-    st.one_of(
-        st.tuples(st.just("cut"), st.floats(0, 1)),
-        st.tuples(st.just("set"), st.floats(0, 1), st.integers(0, 255)),
-        st.tuples(st.just("start"), st.integers(0, 400), st.integers(0, 255)),
-        st.tuples(st.just("zero"), st.floats(0, 1), st.integers(1, 200)),
-    ),
-    min_size=1,
-    max_size=4,
-)
 # What JSON of zarr may say in place of what it should.
 odd = st.recursive(
     st.sampled_from([None, True, -1, 0, 1e300, "", "x", "/", [], {}]),
     lambda some: st.lists(some, max_size=2) | st.dictionaries(st.sampled_from("ab"), some),
     max_leaves=3,
 )
-
-
-def damage(content, change):
-    kind, place, *value = change
-    at = place if kind == "start" else int(place * len(content))
-    if kind == "cut":
-        return content[:at]
-    if kind == "zero":
-        return content[:at] + bytes(value[0]) + content[at + value[0] :]
-    return content[:at] + bytes(value) + content[at + 1 :]
 
 
 def put(tree, path, value):
@@ -125,7 +106,7 @@ def read_all(path):
 
 @given(
     st.sampled_from(sorted(WRITERS)),
-    changes,
+    CHANGES,
     st.integers(0, 9),
     st.lists(st.integers(0, 5), min_size=1, max_size=6),
     odd,

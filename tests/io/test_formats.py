@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from zarr.storage import ZipStore
 
+from damaged_bytes import CHANGES, damage
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
@@ -702,18 +703,6 @@ def read_all(path):
         assert source.read(plane, Region(0, 0, 64, 64)).dtype.kind in "buif"
 
 
-damages = st.lists(
-    st.one_of(
-        st.tuples(st.just("cut"), st.floats(0, 1)),
-        st.tuples(st.just("set"), st.floats(0, 1), st.integers(0, 255)),
-        st.tuples(st.just("start"), st.integers(0, 600), st.integers(0, 255)),
-        st.tuples(st.just("zero"), st.floats(0, 1), st.integers(1, 200)),
-    ),
-    min_size=1,
-    max_size=4,
-)
-
-
 @pytest.mark.parametrize(
     ("name", "begins", "said"),
     [
@@ -753,21 +742,11 @@ def test_n5_is_told(tmp_path):
         read_image(tmp_path / "a.n5")
 
 
-def damage(content, change):
-    kind, place, *value = change
-    at = place if kind == "start" else int(place * len(content))
-    if kind == "cut":
-        return content[:at]
-    if kind == "zero":
-        return content[:at] + bytes(value[0]) + content[at + value[0] :]
-    return content[:at] + bytes(value) + content[at + 1 :]
-
-
 # A movie and a CZI take long to open; these were tried by hand.
 SLOW = {"a.avi", "a.mkv", "a.czi"}
 
 
-@given(st.sampled_from(sorted(set(FILES) - SLOW)), damages)
+@given(st.sampled_from(sorted(set(FILES) - SLOW)), CHANGES)
 def test_a_damaged_file_is_read_or_told(folder, name, changes):
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     content = made(folder, name).read_bytes()

@@ -28,15 +28,6 @@ _IMAGES = {
 }
 
 
-def export(bench, layer, path, format_):
-    bench.model.output, bench.model.path = layer.name, str(path)
-    bench.model.export_format = format_
-    bench.collection.export()
-    said = bench.settle()
-    assert said.startswith("Exported "), said
-    return said
-
-
 @st.composite
 def transforms(draw, ndim):
     sizes = st.sampled_from([0.25, 1.0, 3.0, -0.5])
@@ -103,7 +94,7 @@ def test_objects_are_where_napari_draws_them(bench, tmp_path_factory, case, kind
     path = tmp_path_factory.mktemp("files") / "a"
     expected = pixels_of(image, layer)
 
-    said = export(bench, layer, path, ExportFormat(kind))
+    said = bench.export(layer, path, ExportFormat(kind))
 
     assert said.endswith(path.with_suffix(ExportFormat(kind).suffix).name + ".")
     found = {"geojson": in_geojson, "yolo": in_yolo}.get(kind, in_coco)(path, names)
@@ -162,8 +153,8 @@ def test_a_region_of_a_large_image_has_the_coordinates_of_the_image(bench, tmp_p
     )
     image.name = "slide 1"
 
-    export(bench, layer, tmp_path / "a", ExportFormat.GEOJSON)
-    export(bench, layer, tmp_path / "a", ExportFormat.COCO_RLE)
+    bench.export(layer, tmp_path / "a", ExportFormat.GEOJSON)
+    bench.export(layer, tmp_path / "a", ExportFormat.COCO_RLE)
 
     told = json.loads((tmp_path / "a.geojson").read_text())
     assert told["image"] == {"name": "slide 1", "height": 1500, "width": 1500}
@@ -191,7 +182,7 @@ def test_a_saved_and_merged_object_stays_on_its_slice_of_its_image(bench, tmp_pa
     image.name = "renamed"
     final = bench.viewer.layers["final_training_mask"]
 
-    export(bench, final, tmp_path / "a", ExportFormat.GEOJSON)
+    bench.export(final, tmp_path / "a", ExportFormat.GEOJSON)
 
     told = json.loads((tmp_path / "a.geojson").read_text())
     assert told["image"] == {"name": "renamed", "height": 40, "width": 50}
@@ -215,7 +206,7 @@ def test_labels_that_are_not_on_their_image_are_their_own_image_and_it_is_said(
         bench.viewer.layers.remove(image)
         bench.viewer.add_image(np.zeros((40, 50)), name="another")
 
-    said = export(bench, layer, tmp_path / "a", ExportFormat.COCO_RLE)
+    said = bench.export(layer, tmp_path / "a", ExportFormat.COCO_RLE)
 
     assert "its coordinates count from its own first pixel" in said
     told = json.loads((tmp_path / "a.json").read_text())
@@ -239,8 +230,8 @@ def test_labels_over_all_channels_are_of_no_channel(bench, tmp_path):
         metadata={"source_image_layer": image.name},
     )
 
-    export(bench, layer, tmp_path / "a", ExportFormat.GEOJSON)
-    export(bench, layer, tmp_path / "a", ExportFormat.COCO_RLE)
+    bench.export(layer, tmp_path / "a", ExportFormat.GEOJSON)
+    bench.export(layer, tmp_path / "a", ExportFormat.COCO_RLE)
 
     (feature,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
     assert feature["geometry"]["plane"] == {"c": -1, "z": 2, "t": 0}

@@ -287,15 +287,6 @@ def test_save_and_clean_says_what_files_can_not_hold(binding, found, tmp_path):
 # -- exports of Mask Operations -----------------------------------------------------------
 
 
-def exported_mask(bench, layer, path, format_):
-    bench.model.output, bench.model.path = layer.name, str(path)
-    bench.model.export_format = format_
-    bench.collection.export()
-    said = bench.settle()
-    assert said.startswith("Exported "), said
-    return said
-
-
 @FEW
 @given(
     names=st.sampled_from(["yx", "zyx", "tyx"]),
@@ -336,7 +327,7 @@ def test_an_exported_part_is_in_the_file_where_its_image_lies(
     ending = format_.suffix
     path = tmp_path_factory.mktemp("files") / f"a{ending}"
 
-    exported_mask(bench, layer, path, format_)
+    bench.export(layer, path, format_)
 
     size, told, begin, note = (of_tiff if ending == ".tif" else of_zarr)(path, names)
     assert note == ""
@@ -364,8 +355,8 @@ def test_labels_over_all_channels_have_no_channel_in_files(bench, tmp_path):
             metadata={"source_image_layer": image.name},
         )
 
-        exported_mask(bench, layer, tmp_path / f"{number}.tif", ExportFormat.TIFF)
-        exported_mask(bench, layer, tmp_path / f"{number}.zarr", ExportFormat.OME_ZARR)
+        bench.export(layer, tmp_path / f"{number}.tif", ExportFormat.TIFF)
+        bench.export(layer, tmp_path / f"{number}.zarr", ExportFormat.OME_ZARR)
 
         expected = ([2, 0.5, 0.25], [4, 10, 5], "")
         size, units, begin, note = of_tiff(tmp_path / f"{number}.tif", "zyx")
@@ -384,7 +375,7 @@ def test_axes_that_are_stored_in_another_order_keep_their_names(bench, tmp_path)
         labels, name="xyz", axis_labels=["x", "y", "z"], scale=(0.25, 0.5, 2), units=("um",) * 3
     )
 
-    exported_mask(bench, layer, tmp_path / "a.tif", ExportFormat.TIFF)
+    bench.export(layer, tmp_path / "a.tif", ExportFormat.TIFF)
 
     size, units, _, _ = of_tiff(tmp_path / "a.tif", "zyx")
     assert (size, units) == ([2, 0.5, 0.25], ["µm"] * 3)
@@ -400,7 +391,7 @@ def test_what_planes_without_a_name_are_taken_for_is_told(bench, tmp_path):
 
     guess = "taken for slices of a volume (z): where that is wrong, choose Times in 3D/Video"
     assert guess in bench.collection.explain_lost(ExportFormat.GEFF)
-    assert guess in exported_mask(bench, layer, tmp_path / "a.geff", ExportFormat.GEFF)
+    assert guess in bench.export(layer, tmp_path / "a.geff", ExportFormat.GEFF)
     assert guess not in bench.collection.explain_lost(ExportFormat.NPY)
     bench.viewer.layers.remove(image)
     assert "axis_labels in napari's console" in bench.collection.explain_lost(ExportFormat.TIFF)
@@ -423,7 +414,7 @@ def test_what_a_format_can_not_hold_is_told_before(bench, tmp_path):
     assert "is a stack" in told[ExportFormat.PNG]
     assert not bench.collection.can_hold(ExportFormat.YOLO)
     assert bench.collection.can_hold(ExportFormat.COCO_RLE)
-    said = exported_mask(bench, layer, tmp_path / "a.tif", ExportFormat.TIFF)
+    said = bench.export(layer, tmp_path / "a.tif", ExportFormat.TIFF)
     assert said.endswith(told[ExportFormat.TIFF])
     assert of_tiff(tmp_path / "a.tif", "zyx")[3] == told[ExportFormat.TIFF]
 

@@ -1,23 +1,12 @@
 """SAM 2.1 in the window: fetched by one press, and clicked, boxed and followed with."""
 
 import numpy as np
-import pytest
 from qtpy.QtWidgets import QComboBox, QDialog, QFileDialog, QLineEdit, QPushButton
 
 from napari_sam3_assistant import api
 
 BUILTIN = "Engine: Built-in (no SAM 3 weights)"
 PREVIEW = "SAM3 preview labels"
-
-
-@pytest.fixture
-def sam2_hub(hub, sam_folder, tmp_path, monkeypatch):
-    """The stand-in with a small SAM 2.1, and a user whose home is this test's."""
-    hub.repository = "facebook/sam2.1-hiera-tiny"
-    hub.files = {path.name: path.read_bytes() for path in sam_folder("sam2_video").iterdir()}
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(tmp_path))
-    return hub
 
 
 def test_an_open_model_is_fetched_by_one_press_and_used_by_mouse(

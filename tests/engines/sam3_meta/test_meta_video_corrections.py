@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from contextlib import closing
 
 import numpy as np
@@ -13,16 +11,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from amounts import FEWEST
+from contracts.corrections import (
+    COUNT,
+    FRAMES,
+    SHAPE,
+    STEPS,
+    correct_on_a_full_disk,
+    picture,
+    planes,
+    seed,
+)
 from contracts.documented_use import DEVICE
+from contracts.video import painted
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
-from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_meta import compat
 
 REPORTER = NullReporter()
-COUNT = 40
-HEIGHT, WIDTH = SHAPE = (60, 80)
 # With the second one only some frames are good enough to be looked at again.
 THRESHOLDS = st.sampled_from([0.01, 0.5])
 
@@ -36,10 +41,7 @@ class Frames:
         return COUNT
 
     def read(self, frame):
-        rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-        picture = np.stack([rows * 3, columns * 2, rows * 0 + 90], -1)
-        picture[(rows - 30) ** 2 + (columns - 10 - 1.5 * frame) ** 2 < 120] = (220, 60, 150)
-        return picture.astype(np.uint8)
+        return picture(frame)
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +80,13 @@ class Unlimited:
         self._model._prepare_backbone_feats(self._state, frame, reverse=False)  # noqa: SLF001
         tracker = self._model.tracker
         if isinstance(drawn, int):
-            tracker.add_new_mask(self._tracked, frame, 1, torch.from_numpy(square(drawn)))
+            tracker.add_new_mask(self._tracked, frame, 1, torch.from_numpy(painted(drawn)))
         else:
             tracker.add_new_points(
                 self._tracked,
                 frame,
                 1,
-                points=torch.tensor([[x / WIDTH, y / HEIGHT] for y, x, _ in drawn]),
+                points=torch.tensor([[x / SHAPE[1], y / SHAPE[0]] for y, x, _ in drawn]),
                 labels=torch.tensor([int(positive) for *_, positive in drawn]),
             )
         tracker.propagate_in_video_preflight(self._tracked, run_mem_encoder=True)
@@ -99,28 +101,6 @@ class Unlimited:
         )
         large = self._model._convert_low_res_mask_to_video_res(low[0], self._state)  # noqa: SLF001
         return large[0].cpu().numpy()
-
-
-def square(x):
-    plane = np.zeros(SHAPE, bool)
-    plane[15:40, x : x + 25] = True
-    return plane
-
-
-def seed(frame, drawn):
-    if isinstance(drawn, int):
-        return TrackSeed(frame, 1, mask=MaskPrompt.from_plane(square(drawn)))
-    points = tuple(PointPrompt(y, x, positive=positive) for y, x, positive in drawn)
-    return TrackSeed(frame, 1, points=points)
-
-
-def planes(track, order):
-    found = {}
-    for result in track.propagate(order, REPORTER):
-        found[result.frame] = np.zeros(SHAPE, bool)
-        for record in result.objects:
-            found[result.frame][record.region.slices] = record.mask
-    return found
 
 
 def compare(engine, model, steps):
@@ -165,29 +145,6 @@ def test_a_pass_from_the_middle_looks_back_at_what_was_followed(video_engine, pr
     assert compare(video_engine, predictor.model, steps)
 
 
-FRAMES = st.integers(0, COUNT - 1)
-CLICKS = st.lists(
-    st.tuples(st.integers(5, 54), st.integers(5, 74), st.booleans()), min_size=1, max_size=3
-)
-
-
-def passes(frame):
-    ahead = st.integers(1, 12).map(lambda count: range(frame, min(COUNT, frame + count)))
-    behind = st.integers(1, 12).map(lambda count: range(frame, max(-1, frame - count), -1))
-    return st.lists(st.one_of(ahead, behind), min_size=1, max_size=2)
-
-
-STEPS = st.lists(
-    FRAMES.flatmap(
-        lambda frame: st.tuples(
-            st.just(frame), st.one_of(CLICKS, st.integers(0, 50)), passes(frame)
-        )
-    ),
-    min_size=1,
-    max_size=3,
-)
-
-
 @pytest.mark.thorough
 @FEWEST
 @given(first=FRAMES, steps=STEPS, least=THRESHOLDS)
@@ -204,13 +161,5 @@ def test_any_corrections_give_the_masks_of_unlimited_memory(
 
 @pytest.mark.usefixtures("trackers")
 def test_a_full_disk_costs_the_memory_of_far_frames_and_not_the_work(video_engine, monkeypatch):
-    # A small disk can't be had without root; what is asked of the system is its free space.
-    full = shutil.disk_usage(tempfile.gettempdir())._replace(free=1_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     with closing(video_engine.track(Frames(), PredictOptions(), int)) as track:
-        track.add(seed(4, 10))
-        planes(track, range(4, COUNT))
-
-        track.add(seed(20, [(30, 40, True)]))
-
-        assert any(mask.any() for mask in planes(track, range(20, 24)).values())
+        correct_on_a_full_disk(track, monkeypatch)

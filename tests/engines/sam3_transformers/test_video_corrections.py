@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from contextlib import closing
 
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from amounts import FEWEST, each_once, thorough
+from contracts.corrections import (
+    COUNT,
+    FRAMES,
+    SHAPE,
+    STEPS,
+    correct_on_a_full_disk,
+    picture,
+    planes,
+    seed,
+)
 from contracts.documented_use import DEVICE
+from contracts.video import painted
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
-from napari_sam3_assistant.core.tracks import TrackSeed
 
 REPORTER = NullReporter()
-COUNT = 40
-SHAPE = (60, 80)
 
 
 @pytest.fixture(scope="module")
 def frames():
     """An RGB movie of a disc that moves over a ramp."""
-    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    movie = np.stack([rows * 3, columns * 2, rows * 0 + 90], -1)[None].repeat(COUNT, 0)
-    for number in range(COUNT):
-        movie[number][(rows - 30) ** 2 + (columns - 10 - 1.5 * number) ** 2 < 120] = (220, 60, 150)
-    return movie.astype(np.uint8)
+    return np.stack([picture(number) for number in range(COUNT)])
 
 
 class Unlimited:
@@ -108,35 +108,11 @@ def begin(engine, frames):
     return engine.track(FrameSource(view_of_array(frames, plane=0), 0), PredictOptions(), int)
 
 
-def planes(track, order):
-    found = {}
-    for result in track.propagate(order, REPORTER):
-        found[result.frame] = np.zeros(SHAPE, bool)
-        for record in result.objects:
-            found[result.frame][record.region.slices] = record.mask
-    return found
-
-
-def square(x):
-    plane = np.zeros(SHAPE, bool)
-    plane[15:40, x : x + 25] = True
-    return plane
-
-
-FRAMES = st.integers(0, COUNT - 1)
-CLICKS = st.lists(
-    st.tuples(st.integers(5, 54), st.integers(5, 74), st.booleans()), min_size=1, max_size=3
-)
-PROMPTS = st.one_of(CLICKS, st.integers(0, 50))
-
-
 def both(frame, drawn):
     """Return a drawn prompt as the engine and as the library takes it."""
     if isinstance(drawn, int):
-        seed = TrackSeed(frame, 1, mask=MaskPrompt.from_plane(square(drawn)))
-        return seed, {"input_masks": square(drawn)}
-    points = tuple(PointPrompt(y, x, positive=positive) for y, x, positive in drawn)
-    return TrackSeed(frame, 1, points=points), {
+        return seed(frame, drawn), {"input_masks": painted(drawn)}
+    return seed(frame, drawn), {
         "input_points": [[[[float(x), float(y)] for y, x, _ in drawn]]],
         "input_labels": [[[int(positive) for *_, positive in drawn]]],
     }
@@ -151,14 +127,14 @@ def compare(engine, unlimited, frames, first, steps):
 
 def follow_both(track, unlimited, first, steps):
     unlimited.begin()
-    seed, inputs = both(first, 10)
-    track.add(seed)
+    prompt, inputs = both(first, 10)
+    track.add(prompt)
     unlimited.prompt(first, **inputs)
     seen = 0
     for frame, drawn, orders in steps:
         if drawn is not None:
-            seed, inputs = both(frame, drawn)
-            track.add(seed)
+            prompt, inputs = both(frame, drawn)
+            track.add(prompt)
             # The engine reads prompts when it goes on.
             list(track.propagate(range(0), REPORTER))
             unlimited.prompt(frame, **inputs)
@@ -200,19 +176,6 @@ def test_a_pass_from_the_middle_looks_back_at_what_was_followed(
     assert compare(quick_engine, unlimited, frames, first, steps)
 
 
-def passes(frame):
-    ahead = st.integers(1, 12).map(lambda count: range(frame, min(COUNT, frame + count)))
-    behind = st.integers(1, 12).map(lambda count: range(frame, max(-1, frame - count), -1))
-    return st.lists(st.one_of(ahead, behind), min_size=1, max_size=2)
-
-
-STEPS = st.lists(
-    FRAMES.flatmap(lambda frame: st.tuples(st.just(frame), PROMPTS, passes(frame))),
-    min_size=1,
-    max_size=3,
-)
-
-
 @pytest.mark.thorough
 @FEWEST
 @given(first=FRAMES, steps=STEPS)
@@ -227,16 +190,8 @@ def test_any_corrections_give_the_masks_of_unlimited_memory(
 def test_a_full_disk_costs_the_memory_of_far_frames_and_not_the_work(
     quick_engine, frames, monkeypatch
 ):
-    # A small disk can't be had without root; what is asked of the system is its free space.
-    full = shutil.disk_usage(tempfile.gettempdir())._replace(free=1_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     with closing(begin(quick_engine, frames)) as track:
-        track.add(both(4, 10)[0])
-        planes(track, range(4, COUNT))
-
-        track.add(both(20, [(30, 40, True)])[0])
-
-        assert any(mask.any() for mask in planes(track, range(20, 24)).values())
+        correct_on_a_full_disk(track, monkeypatch)
 
 
 def test_what_is_saved_on_the_disk_goes_with_its_object_and_with_the_track(quick_engine, frames):
