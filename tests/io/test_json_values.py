@@ -10,7 +10,7 @@ import tifffile
 
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.json_values import view_from_json, view_to_json
+from napari_sam3_assistant.io.json_values import explain_guess, view_from_json, view_to_json
 from napari_sam3_assistant.io.untrusted import is_on_a_share
 
 
@@ -60,6 +60,12 @@ def test_channels_of_two_images_of_a_file(tmp_path):
 
     again = view_from_json(view_to_json(ImageView(tuple(channels)), paths, tmp_path), tmp_path)
 
+    told = view_to_json(ImageView(tuple(channels)), paths, tmp_path)
+    assert not explain_guess(told, tmp_path)
+    told[0]["series"] = None  # as readers of napari leave it
+    (sentence,) = explain_guess(told, tmp_path)
+    assert "holds 2 images of this size" in sentence
+    assert "series 0 was taken" in sentence
     values = [channel.source.read(channel.plane).max() for channel in again.channels]
     assert values == [10, 30]
 

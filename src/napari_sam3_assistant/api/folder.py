@@ -16,6 +16,7 @@ from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.engines.device import AUTO
 from napari_sam3_assistant.errors import CheckpointNotFound, ExportError, MaskError
 from napari_sam3_assistant.io.image_folder import split_source
+from napari_sam3_assistant.io.json_values import explain_guess
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.loaded import parse_series
 from napari_sam3_assistant.io.outputs import check_output, free_name, save_under_free_name
@@ -315,7 +316,9 @@ def rerun(
             target = save_under_free_name(old, save)
         else:
             save(target)
-    return Rerun(target, len(result.objects), differences(record, result.engine, weights))
+    notes = explain_guess(record.channels, path.parent, request.image)
+    notes += differences(record, result.engine, weights)
+    return Rerun(target, len(result.objects), notes)
 
 
 def precompute(

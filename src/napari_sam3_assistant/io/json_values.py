@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.images import list_series, read_image
 from napari_sam3_assistant.io.untrusted import (
     as_dict,
     as_flag,
@@ -349,6 +350,30 @@ def _read_image(path: Path | str, series: int | None, shape: tuple[int, ...]) ->
         alike = [number for number, choice in enumerate(loaded.choices) if choice.shape == shape]
         loaded = read_image(path, alike[0]) if alike else loaded
     return loaded.data
+
+
+def explain_guess(
+    channels: Sequence[Mapping[str, Any]], folder: Path, image: Path | str | None = None
+) -> tuple[str, ...]:
+    """Return a sentence for the user where :func:`view_from_json` had to guess an image of a file.
+
+    Readers of napari hand on one of the positions in a file, and don't say which. Parameters are
+    those of that function, which has read the images.
+    """
+    for found in channels:
+        if found.get("series") is not None:
+            continue
+        path, shape = image or _find_file(found, folder), tuple(as_list(found["shape"]))
+        alike: list[int] = []
+        with suppress(ImageError):  # gone meanwhile
+            alike = [number for number, one in enumerate(list_series(path)) if one.shape == shape]
+        if len(alike) > 1:
+            return (
+                f"{Path(path).name} holds {len(alike)} images of this size, and the note does not "
+                f"say which one the labels were made of; series {alike[0]} was taken. If it is "
+                "another one, save it as a file of its own, and give that as the image.",
+            )
+    return ()
 
 
 def image_axes_from_json(entry: Mapping[str, Any], shape: Sequence[int]) -> ImageAxes:
