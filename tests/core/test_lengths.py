@@ -59,7 +59,7 @@ def test_what_is_no_length_is_told(typed):
         Length.parse(typed)
 
 
-@given(st.floats(0.01, 1e6), st.sampled_from(("", *UNITS)))
+@given(st.floats(1e-9, 1e15), st.sampled_from(("", *UNITS)))
 def test_what_is_written_is_read_again(value, unit):
     again = Length.parse(str(Length(value, unit)))
     assert again.unit == unit

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_sam3_assistant.core.axes import convert_unit, ome_symbol, parse_unit
 from napari_sam3_assistant.errors import PromptError
 
@@ -67,7 +69,8 @@ class Length:
 
     def __str__(self) -> str:
         """Return it as :meth:`parse` reads it."""
-        return f"{self.value:.12g} {ome_symbol(self.unit) if self.unit else 'px'}"
+        number = np.format_float_positional(self.value, 12, fractional=False, trim="-")
+        return f"{number} {ome_symbol(self.unit) if self.unit else 'px'}"
 
     def in_pixels(self, pixel: PixelSize) -> float:
         """Return how many pixels it is; of pixels that are not square, of squares of their area.
