@@ -32,6 +32,8 @@ from napari_sam3_assistant.api.track import save_tracks, track, track_folder
 from napari_sam3_assistant.compute.connection import Connection
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
+from napari_sam3_assistant.core.images import PixelSize
+from napari_sam3_assistant.core.lengths import Length
 from napari_sam3_assistant.core.masks.labels import Connectivity
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.masks.operations import (
@@ -109,12 +111,14 @@ __all__ = [
     "JobCancelled",
     "Joining",
     "KeepLargest",
+    "Length",
     "LoadedImage",
     "MaskPrompt",
     "MergeValues",
     "NullReporter",
     "ObjectClass",
     "ObjectRecord",
+    "PixelSize",
     "PointPrompt",
     "PrecomputedRow",
     "PredictOptions",
