@@ -18,6 +18,7 @@ from napari_sam3_assistant.session.snapshots import PictureSource
 from napari_sam3_assistant.session.values import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.viewer import previews as preview_layers
 from napari_sam3_assistant.viewer.accepted import AcceptedLayers, find_together, of_preview
+from napari_sam3_assistant.viewer.accepted_objects import objects_of
 from napari_sam3_assistant.viewer.file_backed_layers import FileBackedLayers
 from napari_sam3_assistant.viewer.geometry import (
     World,
@@ -366,6 +367,13 @@ class ViewerAdapter(ViewerPrompts):
                 _SHOWN[shown] = after
                 changed.append((before, after))
         return tuple(changed)
+
+    def objects_in(self, layer: Labels) -> set[int]:
+        """Return the numbers of the objects of a preview or of accepted labels; else none."""
+        shown, kept = _SHOWN.get(layer), objects_of(layer)
+        if shown is not None:
+            return {one.id for one in shown.segmentation.objects}
+        return set() if kept is None else set().union(*kept[1].values())
 
     def pixels(self, preview: Preview) -> Pixels:
         """Return a preview as it is on show."""

@@ -35,6 +35,7 @@ from napari_sam3_assistant.viewer.following import Followers
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, file_of, image_layers
 from napari_sam3_assistant.viewer.keys import Keys
 from napari_sam3_assistant.viewer.label_binding import EDITED, LabelBinding
+from napari_sam3_assistant.viewer.label_features import keep_features, note_features
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.picking import (
     box_under,
@@ -201,6 +202,7 @@ class Binding(RefCounted):
         self._labels.watch(layer)
         if role_of(layer) in EDITED:
             layer.events.features.connect(self._on_features)
+            note_features(layer)
         if role_of(layer) in RESULT_ROLES:
             layer.mouse_drag_callbacks.append(select_on_click)
             layer.events.selected_label.connect(self._on_picked)
@@ -311,7 +313,12 @@ class Binding(RefCounted):
         self.model.kept = self.adapter.accepted.count(self.model.image)
 
     def _on_features(self, event: Event) -> None:
-        self._colour(event.source)
+        layer = event.source
+        if self.adapter.busy:
+            note_features(layer)
+        else:
+            keep_features(layer, self.adapter.objects_in(layer))
+        self._colour(layer)
 
     def _colour_all(self) -> None:
         """Colour the objects of all layers by their classes, or each on its own."""
