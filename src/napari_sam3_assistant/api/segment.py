@@ -173,7 +173,8 @@ def segment(
         out; a phrase that tells one, as ``bright cells 30 px``, comes first.
     contrast : (low, high), optional
         Intensities shown black and white. By default 8-bit images are taken as they are and
-        every other type is stretched from the 0.1 to the 99.9 percentile of the stack.
+        every other type is stretched from the 0.1 to the 99.9 percentile of the stack, without
+        what only fills it up (0 round a mosaic, a no-data value), which counts as background.
     plane : sequence of int, optional
         Index along each axis that is neither y, x nor channel; needed if there are any that
         are longer than 1.

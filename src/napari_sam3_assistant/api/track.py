@@ -337,7 +337,7 @@ def track(
     contrast : (low, high), optional
         Intensities shown black and white, the same on all frames. By default 8-bit stacks are
         taken as they are and every other type is stretched from the 0.1 to the 99.9 percentile
-        of a sample of the whole stack.
+        of a sample of the whole stack; see :func:`segment`.
     plane : sequence of int, optional
         Index along each other axis that is neither y, x nor channel.
     channel_axis, channel, axis_labels, rgb, series

@@ -44,6 +44,9 @@ class Display:
         Exponent of the brightness; 1 is linear.
     colormap : ndarray, shape (N, 3), dtype float, or None
         Colours from dark to bright, 0 to 1; None for grey. RGB images have their own colours.
+    padding : bool
+        Whether what only fills the image up looks like its background. Without ``contrast`` it
+        does.
 
     Raises
     ------
@@ -54,6 +57,7 @@ class Display:
     contrast: tuple[float, float] | None = None
     gamma: float = 1.0
     colormap: npt.NDArray[np.floating] | None = None
+    padding: bool = False
 
     def __post_init__(self) -> None:
         if self.contrast is not None and not (
@@ -84,7 +88,7 @@ class Display:
     def key(self) -> Hashable:
         """Identity of the display: equal keys show equal pictures."""
         colours = None if self.colormap is None else self.colormap.astype(np.float32).tobytes()
-        return (self.contrast, self.gamma, colours)
+        return (self.contrast, self.gamma, colours, self.padding)
 
 
 def is_inverted(colormap: npt.NDArray[np.floating]) -> bool:
@@ -211,6 +215,8 @@ class ViewChannel:
         """Return the picture, shape (h, w, 3), of the plane or a region of it."""
         pixels = self.source.read(self.plane, region)
         as_is = pixels.dtype.name in ("uint8", "bool") or self.display.contrast is not None
+        padding = self.display.padding or not as_is
+        pixels = self.source.fill_gaps(pixels, self.plane.channel, padding=padding)
         fallback = (0.0, 1.0) if as_is else self.source.contrast(self.plane.channel)
         return to_rgb(pixels, self.display, fallback)
 
@@ -379,14 +385,25 @@ def choose_contrast(
         Its channel.
     """
     low, high = float(limits[0]), float(limits[1])
-    untouched = (low, high) == (float(limits_range[0]), float(limits_range[1]))
-    # napari shows 8-bit images from 0 to 255, whatever values they have: no outlier did that.
-    if not untouched or source.dtype.itemsize == 1:
+    if not is_untouched(limits, limits_range, source):
         return (low, high)
     inner_low, inner_high = source.contrast(channel)
     if (inner_high - inner_low) * _STRETCHED_BY_OUTLIERS < high - low:
         return (inner_low, inner_high)
     return (low, high)
+
+
+def is_untouched(
+    limits: tuple[float, float], limits_range: tuple[float, float], source: ImageSource
+) -> bool:
+    """Return whether contrast limits are those that napari has found in the values.
+
+    ``limits``, ``limits_range``: the layer's, as :func:`choose_contrast` takes them.
+    """
+    # napari shows 8-bit images from 0 to 255, whatever values they have: no outlier did that.
+    return source.dtype.itemsize > 1 and tuple(map(float, limits)) == tuple(
+        map(float, limits_range)
+    )
 
 
 def _plane_indices(plane: int | Sequence[int] | None) -> tuple[int, ...] | None:

@@ -15,6 +15,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 
 from napari_sam3_assistant.core.axes import pixel_lengths
+from napari_sam3_assistant.core.padding import find_padding
 from napari_sam3_assistant.core.paths import hide_secrets
 from napari_sam3_assistant.core.plurals import format_gigabytes
 from napari_sam3_assistant.core.regions import Region
@@ -121,6 +122,7 @@ class ImageSource:
         self._caches: tuple[weakref.ref[DerivedCache], ...] = ()
         self._contrast: dict[int | None, tuple[float, float]] = {}
         self._typical: dict[int | None, npt.NDArray[np.generic]] = {}
+        self._padding: dict[int | None, float | None] = {}
         if len(self._data.shape) != axes.ndim:
             raise ImageError(
                 f"The image of shape {self.shape} has not {axes.ndim} axes.",
@@ -347,20 +349,71 @@ class ImageSource:
         return self._typical[channel]
 
     def _sample(self, channel: int | None) -> npt.NDArray[np.generic]:
-        """Return sampled pixels, shape (N,), or (N, 3 | 4) of colours."""
+        """Return sampled pixels, shape (N,), or (N, 3 | 4) of colours; without padding."""
         planes = math.prod(self.leading_shape)
         broken: list[ImageError] = []
         for count in (MAX_SAMPLED_PLANES, *_MORE_PLANES):
             sampled = np.unique(np.linspace(0, planes - 1, count).astype(int))
             parts = list(self._sample_parts(channel, sampled, broken))
             if parts:
-                return np.concatenate(parts)
+                return self._leave_out_padding(channel, parts)
         raise broken[-1]
+
+    def _leave_out_padding(
+        self, channel: int | None, parts: list[npt.NDArray[np.generic]]
+    ) -> npt.NDArray[np.generic]:
+        """Return the pixels of sampled parts in a row, and note what of them is no image."""
+        grey = not self.axes.rgb and self.dtype.kind != "b" and self.dtype != np.uint8
+        planes = [part for part in parts if part.ndim == 2 and grey]
+        padding = self._padding[channel] = find_padding(planes)
+        pixels = np.concatenate([_in_a_row(part, colours=self.axes.rgb) for part in parts])
+        kept: npt.NDArray[np.generic] = pixels if padding is None else pixels[pixels != padding]
+        return kept
+
+    def fill_gaps(
+        self, pixels: npt.NDArray[np.generic], channel: int | None, *, padding: bool
+    ) -> npt.NDArray[np.generic]:
+        """Return pixels of the image where those that are no image look like most of it.
+
+        These are NaN and, if asked for, the value that only fills the image up: a mosaic whose
+        corners were never taken, a turned or shifted image (see :func:`find_padding`).
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (h, w), or (h, w, 3 | 4)
+            What :meth:`read` returned.
+        channel : int or None
+            Their channel.
+        padding : bool
+            Whether padding is looked for, which samples the image as :meth:`contrast` does.
+
+        Raises
+        ------
+        ImageError
+            If the image can't be read.
+        """
+        gaps: list[npt.NDArray[np.bool_]] = []
+        if pixels.size and pixels.dtype.kind == "f" and np.isnan(np.max(pixels)):
+            unknown = np.isnan(pixels)
+            gaps.append(unknown.any(-1) if self.axes.rgb else unknown)
+        if padding and not self.axes.rgb:
+            self.contrast(channel)
+            value = self._padding.get(channel)
+            if value is not None:
+                gaps.append(np.asarray(pixels == value))
+        if not any(part.any() for part in gaps):
+            return pixels
+        filled = np.array(pixels)
+        filled[np.logical_or.reduce(gaps)] = self._typical_value(channel)
+        return filled
 
     def _sample_parts(
         self, channel: int | None, planes: npt.NDArray[np.int_], broken: list[ImageError]
     ) -> Iterator[npt.NDArray[np.generic]]:
-        """Yield the pixels of each part that can be read; why others can't goes to ``broken``."""
+        """Yield each part that can be read, of a masked array the pixels that are not masked.
+
+        Why others can't goes to ``broken``.
+        """
         windows = sample_windows(self.plane_shape, len(planes))
         for flat in planes:
             leading = tuple(int(index) for index in np.unravel_index(flat, self.leading_shape))
@@ -374,7 +427,7 @@ class ImageSource:
                 if isinstance(pixels, np.ma.MaskedArray):
                     yield pixels.data[~self._find_masked(pixels)]
                 else:
-                    yield pixels.reshape(-1, *pixels.shape[2:])
+                    yield pixels
 
     def _find_masked(self, pixels: np.ma.MaskedArray[Any, Any]) -> npt.NDArray[np.bool_]:
         """Return which pixels are masked, shape (h, w); of RGB those with a masked colour."""
@@ -523,6 +576,11 @@ def finite_range(
     if low < high:
         return (low, high)
     return (low, max(low + 1.0, math.nextafter(low, math.inf)))
+
+
+def _in_a_row(part: npt.NDArray[np.generic], *, colours: bool) -> npt.NDArray[np.generic]:
+    """Return the pixels of a part, shape (h, w) or (N,), and of colours one axis more."""
+    return part.reshape(-1, part.shape[-1]) if colours else part.reshape(-1)
 
 
 def _finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

@@ -275,6 +275,7 @@ def _channel_to_json(channel: ViewChannel, path: Path | None, folder: Path) -> d
             "contrast": None if display.contrast is None else list(display.contrast),
             "gamma": display.gamma,
             "colormap": colours,
+            "padding": display.padding,
         },
     }
 
@@ -336,6 +337,7 @@ def view_from_json(
                     None if contrast is None else _range(contrast),
                     as_number(shown["gamma"]),
                     None if colours is None else _colours(colours),
+                    padding=shown.get("padding") is True,
                 ),
             )
         )

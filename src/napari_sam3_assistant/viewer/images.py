@@ -26,6 +26,7 @@ from napari_sam3_assistant.core.display import (
     ViewChannel,
     choose_contrast,
     is_inverted,
+    is_untouched,
 )
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
 from napari_sam3_assistant.core.paths import is_address
@@ -148,14 +149,17 @@ def view_channel(
     """
     if source.axes.rgb:
         return ViewChannel(source, plane, Display())
-    limits = choose_contrast(
-        tuple(layer.contrast_limits), tuple(layer.contrast_limits_range), source, plane.channel
-    )
+    chosen = tuple(layer.contrast_limits), tuple(layer.contrast_limits_range)
+    limits = choose_contrast(*chosen, source, plane.channel)
     colours = _colour_table(layer)
     grey = INVERTED if is_inverted(colours) else None
-    return ViewChannel(
-        source, plane, Display(limits, float(layer.gamma), colours if coloured else grey)
+    display = Display(
+        limits,
+        float(layer.gamma),
+        colours if coloured else grey,
+        padding=is_untouched(*chosen, source),
     )
+    return ViewChannel(source, plane, display)
 
 
 def _colour_table(layer: Image) -> npt.NDArray[np.float64]:

@@ -160,6 +160,7 @@ class SavedViewer:
                 "contrast": write_value(channel.display.contrast),
                 "gamma": float(channel.display.gamma),
                 "colormap": write_value(channel.display.colormap),
+                "padding": channel.display.padding,
             }
             for channel in view.channels
         ]
@@ -300,7 +301,8 @@ class SavedViewer:
             contrast = read_value(tuple[float, float] | None, entry["contrast"])
             colours = entry["colormap"]
             table = None if colours is None else read_value(np.ndarray, colours)
-            display = Display(contrast, read_value(float, entry["gamma"]), table)
+            gamma = read_value(float, entry["gamma"])
+            display = Display(contrast, gamma, table, padding=entry.get("padding") is True)
             view_channels.append(
                 ViewChannel(self._adapter.sources.source(layer, axes, plane), plane, display)
             )
