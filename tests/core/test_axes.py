@@ -38,6 +38,9 @@ def found(axes):
         ((9, 64, 48, 5), -1, ((0,), 1, 2, 3, False)),
         ((64, 48, 9), -1, ((0,), 1, 2, None, False)),
         ((64, 7, 2), -1, ((0,), 1, 2, None, False)),
+        ((64, 48, 1), -1, ((), 0, 1, 2, False)),
+        ((9, 64, 48, 1), -1, ((0,), 1, 2, 3, False)),
+        ((64, 1, 1), -1, ((0,), 1, 2, None, False)),
     ],
 )
 def test_by_shape_and_channel_axis(shape, channel_axis, expected):

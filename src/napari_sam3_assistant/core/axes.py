@@ -304,7 +304,8 @@ def guess_axes(
         )
     labels = _known_labels(axis_labels, len(shape), rgb)
     axes = _find_channel(shape, channel_axis, rgb, labels)
-    if axes.channel is None and not any(labels) and plane_axes is None and ends_in_channels(shape):
+    bare = axes.channel is None and not any(labels) and plane_axes is None
+    if bare and (ends_in_channels(shape) or _ends_in_one(shape)):
         reason = f"channels, guessed from the last axis of size {shape[-1]}"
         axes = ImageAxes(len(shape), len(shape) - 1, False, reason, guessed=True)
     return replace(axes, plane_axes=_find_plane(axes, labels, plane_axes))
@@ -407,6 +408,11 @@ def ends_in_channels(shape: Sequence[int]) -> bool:
     So it is in arrays that programs write without names: rows, columns, then two to eight channels.
     """
     return len(shape) > 2 and 2 <= shape[-1] <= 8 and min(shape[-3:-1]) >= 4 * shape[-1]
+
+
+def _ends_in_one(shape: Sequence[int]) -> bool:
+    """Return whether planes would be single columns: an axis of one channel, as of StarDist."""
+    return len(shape) > 2 and shape[-1] == 1 and min(shape[-3:-1]) > 1
 
 
 def _find_plane(
