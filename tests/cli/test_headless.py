@@ -220,6 +220,22 @@ def test_a_line_of_a_log_counts_once(capsys, message, told):
     assert capsys.readouterr().err == f"15 s: {told}\n"
 
 
+def test_what_can_not_be_measured_is_told(discs, tmp_path, capsys):
+    oblong = tmp_path / "oblong.tif"
+    tifffile.imwrite(
+        oblong, tifffile.imread(discs), imagej=True, resolution=(10, 5), metadata={"unit": "um"}
+    )
+    segment(oblong, tmp_path / "a.tif")
+    capsys.readouterr()
+    line = ["measure", str(tmp_path / "a.tif"), "--more", "Perimeter,Highest intensity,Solidity"]
+    assert main(line) == 0
+    printed = capsys.readouterr()
+    assert "Solidity" in printed.out
+    assert "Not measured: Perimeter, Highest intensity. Intensities need --image" in printed.err
+    assert main([*line, "--image", str(oblong)]) == 0
+    assert "Not measured: Perimeter. " in capsys.readouterr().err
+
+
 def test_measured_are_the_objects_of_the_image(discs, tmp_path, capsys):
     labels = tmp_path / "a.tif"
     segment(discs, labels)

@@ -8,7 +8,7 @@ import itertools
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import (
@@ -39,7 +39,7 @@ from napari_sam3_assistant.workflows.measure import columns_of
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from napari_sam3_assistant.core.masks.operations import MaskOperation
 
@@ -334,12 +334,13 @@ def measure(chosen: argparse.Namespace) -> int:
     """Measure the labels that were named."""
     check_replaceable(chosen, chosen.output)
     plane = () if chosen.plane is None else parse_whole_numbers(chosen.plane, (), "--plane")
+    more = [name.strip() for name in chosen.more.split(",") if name.strip()]
     with Answer(chosen) as answer:
         with TerminalReporter() as reporter:
             rows = api.measure(
                 chosen.labels,
                 chosen.image,
-                more=[name.strip() for name in chosen.more.split(",") if name.strip()],
+                more=more,
                 volumes=chosen.volumes,
                 output=chosen.output,
                 plane=plane,
@@ -348,11 +349,7 @@ def measure(chosen: argparse.Namespace) -> int:
                 overwrite=chosen.overwrite,
                 reporter=reporter,
             )
-        if rows and all(row["id"] == _OF_MASKS for row in rows):
-            remark = (
-                "All pixels are one object, of the label 255. If this is a mask of several, number "
-                "them first: napari-sam3 clean MASK number-components -o LABELS"
-            )
+        for remark in _remarks(rows, more):
             if chosen.output is None and not chosen.json:
                 sys.stderr.write(f"{remark}\n")  # between the lines of a table it would be a row
             else:
@@ -368,6 +365,22 @@ def measure(chosen: argparse.Namespace) -> int:
             answer.say(f"{len(rows)} {plural_of(len(rows), 'object')}", rows=rows)
             answer.file(chosen.output)
     return 0
+
+
+def _remarks(rows: Sequence[Mapping[str, Any]], more: Sequence[str]) -> Iterator[str]:
+    """Yield what the user should know of measurements."""
+    if rows and all(row["id"] == _OF_MASKS for row in rows):
+        yield (
+            "All pixels are one object, of the label 255. If this is a mask of several, number "
+            "them first: napari-sam3 clean MASK number-components -o LABELS"
+        )
+    known = {title for row in rows for title in row}
+    missing = [name for name in more if not any(title.startswith(name) for title in known)]
+    if rows and missing:
+        yield (
+            f"Not measured: {', '.join(missing)}. Intensities need --image, and a perimeter "
+            "needs pixels that are squares."
+        )
 
 
 def export(chosen: argparse.Namespace) -> int:
