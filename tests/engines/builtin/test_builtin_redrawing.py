@@ -14,7 +14,7 @@ from napari_sam3_assistant.engines.builtin.engine import BuiltinEngine
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.object_mask import Detection, Patch
 from napari_sam3_assistant.engines.builtin.outline_net import Window, sketch_outlines
-from napari_sam3_assistant.engines.builtin.redrawing import Look, add_missed
+from napari_sam3_assistant.engines.builtin.redrawing import Look, Taken, add_missed
 
 ROWS, COLUMNS = np.indices((160, 160))
 
@@ -136,6 +136,57 @@ def test_cells_are_found_where_rules_find_their_specks():
     found = add_missed(*planes, list(patches_of(specks, 0.6)), 1, None, NullReporter())
     assert (overlaps([item for item in found if item.score >= 0.35], labels) >= 0.5).all()
     assert len(found) >= labels.max()
+
+
+def walled(seed, size=24):
+    """Return cells with a dark wall that are as grey inside as the ground, and their truth."""
+    shape = (10 * size, 10 * size)
+    rows, columns = np.indices(shape)
+    rng = np.random.default_rng(seed)
+    labels, grey = np.zeros(shape, int), np.zeros(shape)
+    for y in (1 + 1.3 * np.arange(7)) * size:
+        for x in (1 + 1.3 * np.arange(7)) * size:
+            off = np.hypot(rows - y - rng.normal(0, 1), columns - x - rng.normal(0, 1)) - size / 2
+            labels[off < 0] = labels.max() + 1
+            grey -= 60 * np.exp(-((off / 1.5) ** 2) / 2)
+            grey[off < -3] += 4
+    return (grey + 100 + rng.normal(0, 2, shape)).astype(np.float32), labels
+
+
+def look_at_half(grey, labels):
+    """Return a look at a plane of grey 100, and every second object of it."""
+    planes = PlaneFeatures(grey), PlaneFeatures(grey - 100)
+    return Look(*planes, 1, NullReporter()), list(patches_of(labels, 0.8))[::2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cells_in_which_nothing_stands_out_are_found_by_those_that_were(seed):
+    grey, labels = walled(seed)
+    look, half = look_at_half(grey, labels)
+    found = add_missed(look.features, look.ground, half, 1, None, NullReporter())
+    good = overlaps(found, labels) >= 0.5
+    assert good.sum() >= len(half) + 8  # of 24; without it none
+    assert np.count_nonzero(~good) <= 8
+
+
+def test_fewer_places_are_looked_at_than_would_find_all():
+    grey, labels = walled(0)
+    look, half = look_at_half(grey, labels)
+    for most in (0, 1, 5):
+        taken = Taken(grey.shape)
+        assert all(taken.add(item.patch) for item in half)
+        assert len(look.alike(taken, half, most)) <= most
+
+
+def test_nothing_is_drawn_into_noise_that_looks_like_what_was_found():
+    rng = np.random.default_rng(4)
+    grey = 100 + 8 * rng.standard_normal((240, 240))
+    noise = PlaneFeatures(grey.astype(np.float32))
+    labels = walled(0)[1]
+    look = Look(noise, PlaneFeatures(noise.luminance - 100), 1, NullReporter())
+    taken, half = Taken(grey.shape), list(patches_of(labels, 0.8))[::2]
+    assert all(taken.add(item.patch) for item in half)
+    assert look.alike(taken, half, 1000) == []
 
 
 def test_noise_tells_no_diameter():

@@ -41,7 +41,7 @@ ONE_THREAD = 1 << 17
 TURNS = 4  # in which it sees a window: answers turn with the image
 BATCH = 4  # windows that are sketched at a time: what is worked on then fits into a cache
 
-VERSION = 6  # of the weights and of what is drawn by them; labels note it
+VERSION = 7  # of the weights and of what is drawn by them; labels note it
 WEIGHTS = Path(__file__).with_name("outline_net.npz")
 
 

@@ -2,8 +2,9 @@
 
 An object is drawn anew in its box, and the overlap that is expected of that says how much it is an
 object. Where something stands out and nothing was found, the network draws what lies there, in a
-window that suits objects of the usual size. Where the usual size is told, or where what it draws in
-windows of many sizes says that the rules have found but specks, it looks everywhere.
+window that suits objects of the usual size, and then where the plane looks as in the middle of what
+was found. Where the usual size is told, or where what it draws in windows of many sizes says that
+the rules have found but specks, it looks everywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ import numpy as np
 from scipy import ndimage as ndi
 from scipy.spatial import KDTree
 
-from napari_sam3_assistant.engines.builtin.features import each, noise
+from napari_sam3_assistant.engines.builtin.features import (
+    each,
+    gaussian_blur,
+    gradient_magnitude,
+    noise,
+)
 from napari_sam3_assistant.engines.builtin.object_mask import Detection, Patch, Proposal, measure
 from napari_sam3_assistant.engines.builtin.outline_net import Window, sketch_outlines
 from napari_sam3_assistant.engines.builtin.proposals import upsample_proposal
@@ -53,6 +59,11 @@ ROOM = 2.0  # usual diameters: the side of a window
 ALIKE = 2.0  # times the usual area, or as many times smaller
 BORDER = 8.0  # cost of the share of a window's border that is held by what is drawn in it
 SHARED = 0.3  # share of an object that may lie in another
+
+# Where the plane looks as in the middle of objects, so many of which say how that is, so many
+# places are looked at in a turn, and in another as long as one of so many holds an object. At
+# most one for so many pixels of the plane, and one for so many objects that the network has drawn.
+MIDDLES, TURN, YIELD, PIXELS_ALIKE, DRAWN_ALIKE = 64, 24, 8, 4000, 3
 
 # Where the usual diameter is known: the overlap that must be expected of what is drawn, and how far
 # from that, in usual diameters, everything is looked at. Where the usual one of what is surely
@@ -107,7 +118,7 @@ def add_missed(
     if diameter:
         found = [_as_usual(item, diameter) for item in found]
     found = sorted(found, key=lambda item: -item.score)
-    taken = _Taken(features.shape)
+    taken = Taken(features.shape)
     likely = [item for item in found if item.score >= LIKELY and taken.add(item.patch)]
     drawn = look.everywhere(diameter) if diameter else []
     if diameter or likely:
@@ -115,6 +126,10 @@ def add_missed(
     for item in sorted(drawn, key=lambda item: -item.score):
         if taken.add(item.patch):
             likely.append(item)
+    if not diameter and len(likely) >= PLENTY:
+        height, width = features.shape
+        count = sum(item.score >= LEAST for item in found) / DRAWN_ALIKE
+        likely += look.alike(taken, likely, int(count + height * width / PIXELS_ALIKE))
     others = (item for item in found if item.score < LIKELY)
     return [*likely, *(item for item in others if taken.has_room(item.patch))]
 
@@ -177,7 +192,7 @@ class Look:
     polarity: int
     reporter: Reporter
 
-    def between(self, taken: _Taken, diameter: float) -> list[Detection]:
+    def between(self, taken: Taken, diameter: float) -> list[Detection]:
         """Return what is drawn where something stands out that belongs to no object."""
         places = _places(self.ground, taken, diameter)
         drawings = _look(self.features, places, self.reporter)
@@ -196,6 +211,58 @@ class Look:
         off, _ = there.query([(place.y, place.x) for place in places])
         near = [places[index] for index in np.flatnonzero(off <= NEAR * diameter)]
         return self._objects(first + self._drawn(near, diameter))
+
+    def alike(self, taken: Taken, found: Sequence[Detection], most: int) -> list[Detection]:
+        """Return what is drawn at places that look as the middles of objects do, and take it.
+
+        The most alike first, ``most`` at most, and no more if hardly anything is drawn there.
+        ``taken``: what belongs to objects; gets what is returned.
+        ``found``: the objects.
+        """
+        diameter = _usual_diameter(found)
+        if diameter < SMALLEST:
+            return []
+        octave = max(0, math.floor(math.log2(2 * diameter / FINE)))
+        places = _free_places(taken, np.True_, octave, diameter)
+        if not places:
+            return []
+        middles = [_middle(item.patch.region) for item in found[:: -(-len(found) // MIDDLES)]]
+        looks = self._looks(middles + [(place.y, place.x) for place in places], octave, diameter)
+        known, here = np.split(looks, [len(middles)])
+        apart, _ = KDTree(known).query(here, k=[(1 + len(known)) // 2])
+        waiting = [places[index] for index in np.argsort(apart[:, 0], kind="stable")]
+        alike: list[Detection] = []
+        while waiting and most > 0:
+            free = [place for place in waiting if not taken.owner[int(place.y), int(place.x)]]
+            turn, waiting = free[: min(TURN, most)], free[TURN:]
+            most -= len(turn)
+            drawn = self._objects(self._drawn(turn, diameter))
+            drawn.sort(key=lambda item: -item.score)
+            new = [item for item in drawn if taken.add(item.patch)]
+            alike += new
+            if YIELD * len(new) < len(turn):
+                break
+        return alike
+
+    def _looks(
+        self, pixels: Sequence[tuple[float, float]], octave: int, diameter: float
+    ) -> npt.NDArray[np.float32]:
+        """Return how N pixels look, shape (N, 4), in standard deviations of the plane.
+
+        Their grey level, how much it is above what is round them, and how steep it is in a small
+        and in a large part of an object of a diameter.
+        """
+        size = diameter / 2**octave
+        rows, columns = (np.array(pixels).astype(np.intp) >> octave).T
+        ground = self.ground.octave(octave)
+        steep = gradient_magnitude(self.features.octave(octave), SMOOTH, self.reporter)
+
+        def blur(image: npt.NDArray[np.float32], part: int) -> npt.NDArray[np.float32]:
+            return gaussian_blur(image, size / part, self.reporter)
+
+        grey = blur(ground, 8)
+        images = (grey, grey - blur(ground, 2), blur(steep, 8), blur(steep, 3))
+        return np.stack([image[rows, columns] / max(image.std(), 1e-6) for image in images], 1)
 
     def diameter_beside(self, found: Sequence[Detection]) -> float | None:
         """Return the diameter that drawings tell, if they explain more than fine objects do.
@@ -227,7 +294,7 @@ class Look:
         sizes, worths = np.array([(size, worth) for size, worth, _ in told]).T
         shares = np.exp(-(((sizes[:, None] - sizes) / SPREAD) ** 2) / 2) @ worths
         best = int(shares.argmax())
-        taken = _Taken(self.features.shape)
+        taken = Taken(self.features.shape)
         alike = np.flatnonzero(np.abs(sizes - sizes[best]) < 2 * SPREAD)
         count = sum(taken.add(told[index][2]) for index in alike)
         diameter = math.exp(sizes[best])
@@ -343,7 +410,7 @@ def divide(found: Sequence[Detection], shape: tuple[int, int]) -> list[Detection
     return divided
 
 
-class _Taken:
+class Taken:
     """Which pixels of a plane belong to objects."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -367,21 +434,27 @@ class _Taken:
         return bool(counts.sum() <= SHARED * patch.area and (counts <= SHARED * areas).all())
 
 
-def _places(ground: PlaneFeatures, taken: _Taken, diameter: float) -> list[Window]:
+def _places(ground: PlaneFeatures, taken: Taken, diameter: float) -> list[Window]:
     """Return windows where something stands out that belongs to no object."""
     if diameter < SMALLEST:
         return []
     octave = max(0, math.floor(math.log2(diameter / FINE)))
     image = ndi.gaussian_filter(ground.octave(octave), SMOOTH, mode="nearest")
+    places = _free_places(taken, image >= STANDS_OUT * noise(image), octave, diameter)
+    return places[:: max(1, math.ceil(len(places) * PIXELS / taken.owner.size))]
+
+
+def _free_places(
+    taken: Taken, there: npt.NDArray[np.bool_] | np.bool_, octave: int, diameter: float
+) -> list[Window]:
+    """Return windows where a mask of an octave is, and that mean none of what was found."""
     away = ndi.distance_transform_edt(taken.owner[:: 2**octave, :: 2**octave] == 0)
-    open_ = (image >= STANDS_OUT * noise(image)) & (away > AWAY * diameter / 2**octave)
-    height, width = taken.owner.shape
-    places = [
+    free = there & (away > AWAY * diameter / 2**octave)
+    return [
         place
-        for place in _lattice((height, width), STEP * diameter, diameter)
-        if open_[int(place.y) >> octave, int(place.x) >> octave]
+        for place in _lattice(taken.owner.shape, STEP * diameter, diameter)
+        if free[int(place.y) >> octave, int(place.x) >> octave]
     ]
-    return places[:: max(1, math.ceil(len(places) * PIXELS / (height * width)))]
 
 
 def _look(features: PlaneFeatures, places: Sequence[Window], reporter: Reporter) -> list[Drawing]:
