@@ -305,7 +305,7 @@ class DiameterField(QWidget):
         line = line_edit(
             model,
             "diameter",
-            "found by the engine, or 30 px, 12 µm",
+            "automatic",
             "How large the objects usually are: 30 px, or 12 µm where the layer's scale and units, "
             "or its file, tell the size of a pixel. Leave it empty where the engine finds it by "
             "itself. A phrase that tells one, as “bright cells 30 px”, comes first. Enter runs.",
