@@ -41,6 +41,21 @@ def test_a_phrase_tells_a_length_by_a_number_and_a_unit(phrase, told):
 
 
 @pytest.mark.parametrize(
+    "told", ["-30 px", "20-40 px", "20 \u2013 40 \u00b5m", "7.5 to 9 px", "5px-9px", "1,5 - 3 um"]
+)
+def test_a_range_is_not_one_diameter(told):
+    with pytest.raises(PromptError) as refused:
+        find_length(f"bright cells {told} wide")
+    assert f"\u201c{told}\u201d" in str(refused.value)
+    assert "Write it as 30 px" in str(refused.value)
+
+
+@pytest.mark.parametrize("phrase", ["bright CD-30 px", "bright - 30 px", "dark T-cells, 30 px"])
+def test_a_hyphen_in_a_name_is_no_range(phrase):
+    assert find_length(phrase) == Length(30)
+
+
+@pytest.mark.parametrize(
     ("typed", "told"),
     [
         ("30", Length(30)),

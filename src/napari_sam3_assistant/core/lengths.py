@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _NUMBER = r"(?<![\d.,])(\d+(?:[.,]\d+)?)"
 _UNIT = r"(px|pixels?|[nu\u00b5\u03bcm]m|microns?|(?:nano|micro|milli)met(?:er|re)s?)"
 _TOLD = re.compile(rf"{_NUMBER} ?{_UNIT}\b", re.IGNORECASE)
+_FROM = r"\d[\d.,]*\s*(?:px|[nu\u00b5\u03bcm]m)?\s*(?:[-\u2013]|to)\s*"
+_RANGE = re.compile(rf"(?:(?<![\w.])-|{_FROM}){_NUMBER} ?{_UNIT}\b", re.IGNORECASE)
 _ALONE = re.compile(rf"{_NUMBER}\s*{_UNIT}?", re.IGNORECASE)
 
 
@@ -114,7 +116,14 @@ def find_length(phrase: str) -> Length | None:
     ----------
     phrase : str
         A number without a unit is none, and nothing is 0 long.
+
+    Raises
+    ------
+    PromptError
+        If it tells a range, or less than nothing.
     """
+    if several := _RANGE.search(phrase):
+        raise PromptError(f"“{several[0]}” is not one diameter.", _WRITE)
     for number, unit in _TOLD.findall(phrase):
         if _number(number) > 0:
             return Length(_number(number), parse_unit(unit.lower())[1])
