@@ -94,10 +94,9 @@ class Length:
         count = float(f"{self.value / side:.12g}") if side else math.inf
         if not 0 < count < math.inf:
             raise PromptError(
-                f"How many pixels {self} are is not known: nothing tells the size of a pixel of "
-                "this image.",
-                "Give the diameter in pixels, as in 30 px, or tell the size of a pixel: in napari "
-                "by Use Pixel Size or the layer's scale and units, elsewhere in the file.",
+                f"How many pixels {self} are is not known: the image has no size of a pixel.",
+                "Press Use Pixel Size where it is offered, give the layer its scale and units, or "
+                "tell the diameter in pixels, as in 30 px.",
             )
         return count
 

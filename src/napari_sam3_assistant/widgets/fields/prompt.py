@@ -306,9 +306,10 @@ class DiameterField(QWidget):
             model,
             "diameter",
             "automatic",
-            "How large the objects usually are: 30 px, or 12 µm where the layer's scale and units, "
-            "or its file, tell the size of a pixel. Leave it empty where the engine finds it by "
-            "itself. A phrase that tells one, as “bright cells 30 px”, comes first. Enter runs.",
+            "How large the objects usually are: 30 px, or 12 µm where the layer has the size of a "
+            "pixel (Use Pixel Size, or its scale and units). Leave it empty where the engine finds "
+            "it by itself. A phrase that tells one, as “bright cells 30 px”, comes first. "
+            "Enter runs.",
         )
         line.returnPressed.connect(show_errors(model, session.run))
         form = QFormLayout(self)
