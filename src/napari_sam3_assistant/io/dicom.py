@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from imagecodecs import htj2k_decode, jpeg2k_decode
+from imagecodecs import jpeg2k_decode
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.errors import ImageError
@@ -160,7 +160,7 @@ def decode_frame(frame: bytes, runner: Untyped) -> bytes:
     Raises
     ------
     ImageError
-        If the frame says that it has another size.
+        If the frame says that it has another size, or nothing here can unpack it.
     """
     from pydicom import uid
 
@@ -175,7 +175,7 @@ def decode_frame(frame: bytes, runner: Untyped) -> bytes:
     if not wavelets:
         pixels = decode_deep_jpeg(frame)
     elif runner.transfer_syntax in (uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL):
-        pixels = np.asarray(htj2k_decode(frame))
+        pixels = _decode_high_throughput(frame)
     else:
         pixels = np.asarray(jpeg2k_decode(frame))
     runner.set_option("bits_allocated", pixels.dtype.itemsize * 8)
@@ -184,6 +184,18 @@ def decode_frame(frame: bytes, runner: Untyped) -> bytes:
     if str(runner.photometric_interpretation) in ("YBR_ICT", "YBR_RCT"):
         runner.set_option("photometric_interpretation", "RGB")
     return pixels.tobytes()
+
+
+def _decode_high_throughput(frame: bytes) -> npt.NDArray[np.generic]:
+    try:
+        from imagecodecs import htj2k_decode  # newer than the oldest release that we run on
+    except ImportError as error:
+        raise ImageError(
+            "It is packed by High-Throughput JPEG 2000, which the installed imagecodecs does not "
+            "know.",
+            "Run: pip install --upgrade imagecodecs",
+        ) from error
+    return np.asarray(htj2k_decode(frame))
 
 
 def _size_of_wavelets(frame: bytes) -> tuple[int, int]:
