@@ -487,7 +487,7 @@ def made(folder, name):
     path = folder / name
     if not path.exists():
         FILES[name][0](path)
-        need(path)
+    need(path)
     return path
 
 

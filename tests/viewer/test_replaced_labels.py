@@ -1,6 +1,7 @@
 """Accepted labels that the user, or a script, has given other data."""
 
 import dask.array as da
+import napari
 import numpy as np
 import pytest
 
@@ -88,6 +89,10 @@ def test_they_stay_where_an_image_of_other_rows_comes(viewer, binding, accept, d
     ]
 
 
+@pytest.mark.skipif(
+    napari.__version__.startswith("0.5."),
+    reason="this napari takes no more layers once labels have got an axis",
+)
 def test_they_get_an_axis_as_their_image_does(viewer, binding, accept, disc):
     viewer.add_image(disc, name="image")
     accept(20, 30)
