@@ -162,15 +162,15 @@ def test_what_is_done_stays_whatever_ends_the_work(
             raise error
         return result
 
-    monkeypatch.setattr(TrackFrames, "__next__", interrupted)
     arguments = ["--frame", "3", "--point", "20,30", "-o", str(output)]
     command = ["track", str(file), *arguments, "--csv", str(tmp_path / "a.csv")]
-    if status is None:
-        with pytest.raises(ZeroDivisionError):
-            main(command)
-    else:
-        assert main(command) == status
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(TrackFrames, "__next__", interrupted)
+        if status is None:
+            with pytest.raises(ZeroDivisionError):
+                main(command)
+        else:
+            assert main(command) == status
 
     labels = np.asarray(read_image(output).data[...])
     assert [bool(plane.any()) for plane in labels] == [False] * 3 + [True] * 2 + [False] * 2

@@ -18,10 +18,9 @@ def test_each_is_work_done_or_one_sentence(tmp_path, monkeypatch, hub, hostile_l
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    with open(os.devnull) as nothing:
-        monkeypatch.setattr("sys.stdin", nothing)
+    with open(os.devnull) as nothing, monkeypatch.context() as patch:
+        patch.setattr("sys.stdin", nothing)
         found, statuses = hostile_lines.run(folder, 150, seed=20)
-        monkeypatch.undo()
 
     assert not found, "\n\n".join(f"{line}\n{why}" for line, why in found)
     # Many come as far as the work.

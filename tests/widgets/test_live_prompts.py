@@ -84,16 +84,16 @@ def test_run_preview_is_needed_where_the_engine_is_slow_or_live_is_off(
     gate.opened.set()
     user = open_window(discs)
     image = user.viewer.layers["image"]
-    # Whatever takes any time at all is slow.
-    monkeypatch.setattr(runs, "QUICK_S", -1)
-    user.click_at(image, CLICK)
-    user.wait(lambda: gate.runs == 1 and not user.is_running)  # how slow it is has to be seen
+    with monkeypatch.context() as slow:  # undo() would take back what the fixtures set as well
+        # Whatever takes any time at all is slow.
+        slow.setattr(runs, "QUICK_S", -1)
+        user.click_at(image, CLICK)
+        user.wait(lambda: gate.runs == 1 and not user.is_running)  # how slow it is has to be seen
 
-    user.click_at(image, OTHER)
-    user.wait(lambda: user.text_of("run_reason").startswith("Press Run Preview: it takes"))
-    user.qtbot.wait(400)
-    assert gate.runs == 1
-    monkeypatch.undo()
+        user.click_at(image, OTHER)
+        user.wait(lambda: user.text_of("run_reason").startswith("Press Run Preview: it takes"))
+        user.qtbot.wait(400)
+        assert gate.runs == 1
     user.run()
     assert gate.runs == 2
     user.press(Qt.Key.Key_T)

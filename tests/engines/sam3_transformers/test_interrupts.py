@@ -104,12 +104,12 @@ def test_out_of_memory_inside_the_model(engine, make_image, monkeypatch, prompts
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.5 GiB")
 
     detector, clicks = engine.model.detector, engine.model.clicks
-    monkeypatch.setattr(detector.mask_decoder, "forward", full)
-    monkeypatch.setattr(clicks.mask_decoder, "forward", full)
-    with pytest.raises(OutOfDeviceMemory, match=r"1\.5 GiB") as caught:
-        predict(CachingEngine(engine), embedding, prompts)
+    with monkeypatch.context() as patch:
+        patch.setattr(detector.mask_decoder, "forward", full)
+        patch.setattr(clicks.mask_decoder, "forward", full)
+        with pytest.raises(OutOfDeviceMemory, match=r"1\.5 GiB") as caught:
+            predict(CachingEngine(engine), embedding, prompts)
     assert "smaller region" in caught.value.hint
-    monkeypatch.undo()
     assert predict(engine, embedding, prompts).objects
 
 

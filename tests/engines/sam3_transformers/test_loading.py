@@ -256,10 +256,10 @@ def test_out_of_memory_while_moving(new_engine, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.2 GiB")
 
-    monkeypatch.setattr(Sam3VideoModel, "to", full)
-    with pytest.raises(OutOfDeviceMemory, match=r"3\.2 GiB"):
-        CachingEngine(new_engine).load(NullReporter())
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(Sam3VideoModel, "to", full)
+        with pytest.raises(OutOfDeviceMemory, match=r"3\.2 GiB"):
+            CachingEngine(new_engine).load(NullReporter())
     new_engine.load(NullReporter())
 
 

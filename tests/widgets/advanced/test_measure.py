@@ -173,10 +173,9 @@ def an_image_that_can_not_be_read_changes_nothing(found, monkeypatch):
 
     before = found.cells()
     image = user.viewer.layers["cells"]
-    monkeypatch.setattr(type(image), "data", property(lambda self: np.zeros((120, 150)).view(Gone)))
-
-    measure(user)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(image), "data", property(lambda self: np.zeros((120, 150)).view(Gone)))
+        measure(user)
 
     assert user.status.startswith("✕ The image could not be read: cells.tif.")
     assert found.cells() == before

@@ -282,12 +282,11 @@ def test_nothing_is_read_as_a_whole(advanced, tmp_path, monkeypatch):
         return piece
 
     set_up(user, tmp_path, tile=512)
-    monkeypatch.setattr(zarr.Array, "__getitem__", getitem)
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr.Array, "__getitem__", getitem)
+        user.click("scan")
+        user.wait_for_end()
 
-    user.click("scan")
-    user.wait_for_end()
-
-    monkeypatch.undo()
     (layer,) = scan_layers(user)
     assert layer.data[0][900, 900] > 0
     assert len(layer.features) == 1
